@@ -1,0 +1,33 @@
+# `make help` lists the targets. Each of them sets the project up first, if need be (.ci/setup).
+
+READY := .venv/.ready
+JOBS ?= 2
+
+# A simulator's own make must not inherit this one's flags.
+IN_VENV := env -u MAKEFLAGS -u MFLAGS PATH="$(CURDIR)/.venv/bin:$$PATH"
+
+.PHONY: help setup train test test-long lint clean
+
+help: ## show this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
+
+setup: $(READY) ## check for system programs, create .venv, install everything into it
+
+$(READY): requirements.lock pyproject.toml setup.py .ci/setup
+	.ci/setup
+
+train: $(READY) ## train a small network on the simulated accelerator, checked bit for bit against the golden model
+	$(IN_VENV) bnnedge train --data digits --network digits --device rtl --check --reference --out runs/digits
+
+test: $(READY) ## run the tests, but for the long ones
+	$(IN_VENV) pytest -n $(JOBS) --dist worksteal tests
+
+test-long: $(READY) ## run the long tests
+	$(IN_VENV) pytest -n $(JOBS) --dist worksteal -m long tests
+
+lint: $(READY) ## check style and types
+	@$(IN_VENV) sh -c 'status=0; ruff check . || status=1; python .ci/typecheck || status=1; exit $$status'
+
+clean: ## delete whatever the targets created
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist runs sim_build *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

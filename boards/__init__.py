@@ -1,0 +1,1 @@
+"""One folder for each board: part, pins, processor wrapper and build flow."""

@@ -1,0 +1,44 @@
+"""bnnedge: train binary neural networks on an FPGA.
+
+    from bnnedge import Settings, Trainer, digits, load
+
+    data = load("digits")
+    with Trainer(digits(), settings=Settings(batch=64)) as trainer:
+        trainer.fit(data.x_train, data.y_train, epochs=10, validation_data=(data.x_test, data.y_test))
+
+Only NumPy is imported here; a device brings what it needs.
+"""
+
+from bnnedge.callbacks import Callback, History
+from bnnedge.checkpoint import CheckpointError
+from bnnedge.configuration import CONFIGURATIONS, Configuration, configuration
+from bnnedge.data import DataError, Dataset, load
+from bnnedge.devices import Device, DeviceError, open_device
+from bnnedge.network import Dense, Network, digits, mlp
+from bnnedge.runner import MismatchError
+from bnnedge.settings import Settings
+from bnnedge.state import TrainingState
+from bnnedge.trainer import Trainer
+
+__all__ = [
+    "CONFIGURATIONS",
+    "Callback",
+    "CheckpointError",
+    "Configuration",
+    "DataError",
+    "Dataset",
+    "Dense",
+    "Device",
+    "DeviceError",
+    "History",
+    "MismatchError",
+    "Network",
+    "Settings",
+    "Trainer",
+    "TrainingState",
+    "configuration",
+    "digits",
+    "load",
+    "mlp",
+    "open_device",
+]

@@ -1,0 +1,54 @@
+"""The command line: `bnnedge train`, `estimate`, `generate`, `doctor`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from bnnedge.commands import doctor, estimate, generate, train
+
+_COMMANDS = {
+    "train": (train, "train a network on the simulated accelerator or in the golden model"),
+    "estimate": (estimate, "estimate cycles, memory and fit of a network on a configuration"),
+    "generate": (generate, "write the accelerator's Verilog and its manifest"),
+    "doctor": (doctor, "say what is installed, what is missing, and what that prevents"),
+}
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands."""
+    top = argparse.ArgumentParser(prog="bnnedge", description="Train binary neural networks on an FPGA.")
+    top.add_argument("--traceback", action="store_true", help="show where an error comes from, for bug reports")
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, (module, text) in _COMMANDS.items():
+        module.add(commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}."))
+    return top
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; return the exit status: 0, 1 after an error, 2 after a wrong option, 130 after an interrupt."""
+    arguments = parser().parse_args(argv)
+    try:
+        return _COMMANDS[arguments.command][0].run(arguments)
+    except KeyboardInterrupt:
+        print("\nbnnedge: interrupted", file=sys.stderr)
+        return 130
+    # RuntimeError: devices, their builds and buses, and what --check found. A missing package is an ImportError.
+    except (ValueError, OSError, RuntimeError, ImportError, MemoryError) as error:
+        if arguments.traceback:
+            raise
+        print(f"bnnedge: error: {_line(error)}", file=sys.stderr)
+        return 1
+
+
+def _line(error: BaseException) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    text = str(error) or type(error).__name__
+    # The output of a failed tool stays as it is.
+    return text if isinstance(error, RuntimeError) else " ".join(text.split())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,73 @@
+"""`bnnedge estimate`: cycles, memory and fit of a network on a configuration, without running anything."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import sys
+from typing import Any
+
+from bnnedge.commands import options
+from bnnedge.configuration import configuration
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    options.add_network(parser, "mlp")
+    options.add_configuration(parser, "pynq-z2")
+    options.add_settings(parser, "128")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Estimate; return the exit status, 1 if the network does not fit."""
+    from bnnedge.compiler import estimate
+
+    chosen = configuration(arguments.config or "pynq-z2")
+    network, settings = options.network(arguments.network or "mlp"), options.settings(arguments, 128)
+    result = estimate(network, settings, chosen)
+    if arguments.json:
+        memory = {"on_chip": dict(result.memory.on_chip), "ddr": dict(result.memory.ddr)}
+        values = {field.name: getattr(result, field.name) for field in dataclasses.fields(result)}
+        head = {"network": network.name, "config": chosen.name, "batch": settings.batch}
+        print(json.dumps({**head, **values, "memory": memory}, indent=2))
+    else:
+        print(_text(result))
+    if not result.fits:
+        print(
+            f"bnnedge: error: network {network.name!r} does not fit configuration {chosen.name!r}: "
+            f"{'; '.join(result.reasons)}",
+            file=sys.stderr,
+        )
+        return 1
+    return 0
+
+
+def _text(result: Any) -> str:
+    lines = []
+    if result.fits:
+        lines += [
+            f"cycles per image    {result.cycles_per_image:>14,.0f}",
+            f"images per second   {result.images_per_second:>14,.0f}",
+        ]
+    for place, kinds in (("on chip", result.memory.on_chip), ("DDR", result.memory.ddr)):
+        if kinds:
+            lines.append(f"{place}, bytes")
+            lines += [f"  {kind:<18}{count:>14,}" for kind, count in kinds.items()]
+            lines.append(f"  {'total':<18}{sum(kinds.values()):>14,}")
+    if result.layers:
+        lines += ["", *_table(result.layers)]
+    return "\n".join(lines)
+
+
+def _table(rows: list[dict[str, Any]]) -> list[str]:
+    """Rows of equal keys as aligned columns below their names."""
+    names = list(rows[0])
+    cells = [names] + [[_cell(row.get(name)) for name in names] for row in rows]
+    widths = [max(len(line[i]) for line in cells) for i in range(len(names))]
+    return ["  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in cells]
+
+
+def _cell(value: Any) -> str:
+    return f"{value:,.0f}" if isinstance(value, (int, float)) and abs(value) >= 10 else str(value)

@@ -1,0 +1,92 @@
+"""Options that several commands share, and what they stand for."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from bnnedge.configuration import CONFIGURATIONS
+from bnnedge.network import BUILT_IN, Network
+from bnnedge.settings import OPTIMISERS, Settings
+
+
+def positive(text: str) -> int:
+    """A positive whole number, for argparse."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"must be a positive whole number, not {text}")
+    return number
+
+
+positive.__name__ = "positive whole number"  # argparse names the type in its errors
+
+
+def add_network(parser: argparse.ArgumentParser, default: str) -> None:
+    """Declare --network."""
+    names = "|".join(BUILT_IN)
+    text = f"a built-in network or a YAML file (default: {default})"
+    parser.add_argument("--network", metavar=f"{names}|FILE", help=text)
+
+
+def add_configuration(parser: argparse.ArgumentParser, default: str) -> None:
+    """Declare --config; the default stands in the help only."""
+    names = ", ".join(CONFIGURATIONS)
+    parser.add_argument("--config", metavar="NAME", help=f"accelerator: {names} (default: {default})")
+
+
+def add_settings(parser: argparse.ArgumentParser, batch: str) -> None:
+    """Declare the options of `Settings`, each None unless given."""
+    defaults = Settings()
+    parser.add_argument("--batch", type=int, metavar="N", help=f"images a step, a power of two (default: {batch})")
+    parser.add_argument(
+        "--grad-planes", type=int, metavar="G", help=f"bits of a gradient, 1..8 (default: {defaults.gradient_planes})"
+    )
+    parser.add_argument(
+        "--input-planes", type=int, metavar="N", help=f"bits of a pixel, 1..8 (default: {defaults.input_planes})"
+    )
+    parser.add_argument(
+        "--slope-planes",
+        type=int,
+        metavar="N",
+        help=f"how many of them enter the first layer's weight gradient (default: {defaults.slope_planes})",
+    )
+    parser.add_argument("--optimiser", choices=OPTIMISERS, help=f"(default: {defaults.optimiser})")
+    parser.add_argument("--seed", type=int, metavar="N", help=f"of all random numbers (default: {defaults.seed})")
+
+
+_FIELDS = {
+    "batch": "batch",
+    "grad_planes": "gradient_planes",
+    "input_planes": "input_planes",
+    "slope_planes": "slope_planes",
+    "optimiser": "optimiser",
+    "seed": "seed",
+}
+
+
+def given_settings(arguments: argparse.Namespace) -> dict[str, str]:
+    """Options of `Settings` that the command line gave, and their values as text."""
+    given = {f"--{name.replace('_', '-')}": getattr(arguments, name, None) for name in _FIELDS}
+    return {name: str(value) for name, value in given.items() if value is not None}
+
+
+def settings(arguments: argparse.Namespace, batch: int) -> Settings:
+    """Settings of the options given; ValueError if one is out of range."""
+    values = {field: getattr(arguments, name, None) for name, field in _FIELDS.items()}
+    chosen = {field: value for field, value in values.items() if value is not None}
+    chosen.setdefault("batch", batch)
+    if "slope_planes" not in chosen and isinstance(chosen.get("input_planes"), int):
+        # No error about an option that was not given.
+        chosen["slope_planes"] = max(1, min(Settings().slope_planes, chosen["input_planes"]))
+    return Settings(**chosen)
+
+
+def network(name: str, input_shape: Sequence[int] | None = None, classes: int = 10) -> Network:
+    """A built-in network, for inputs and classes if given, or one from a file."""
+    if name in BUILT_IN:
+        make, own_shape = BUILT_IN[name]
+        return make(input_shape or own_shape, classes)
+    if not Path(name).exists():
+        raise ValueError(f"there is no network {name!r}: neither a built-in one ({', '.join(BUILT_IN)}) nor a file")
+    return Network.from_file(name)

@@ -1,0 +1,107 @@
+"""The accelerator's parameters: one frozen description that generator, compiler, golden model and drivers use."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+
+from bnnedge import formats
+
+
+@dataclasses.dataclass(frozen=True)
+class Configuration:
+    """Parameters of one generated accelerator.
+
+    Parameters
+    ----------
+    name: what the command line calls it.
+    lanes: rows P and columns Q of the engine (P = Q: the tile register writes the same square in both orientations);
+        a power of two, 4..16.
+    word: S, bits that each lane multiplies in a cycle, and width of the buffers' words; 16, 32 or 64, at least `lanes`.
+    left_depth, right_depth: words in each of the P (Q) banks of the left and the right buffer; a power of two.
+    tile_rows: rows (of Q sums) of the tile buffer; a power of two. A batch and a last layer must fit.
+    channels: output channels of all layers that the parameter memory holds; a power of two.
+    latent: bits of a latent weight, 4..12, in a 16-bit word with a 4-bit moment.
+    accumulator: bits of a signed sum, 16..24; the compiler proves that no sum of a network leaves that range.
+    clock_hz: clock on the board, in Hz: scales reported rates, changes nothing in the hardware.
+    """
+
+    name: str
+    lanes: int = 16
+    word: int = 32
+    left_depth: int = 4096
+    right_depth: int = 2048
+    tile_rows: int = 512
+    channels: int = 2048
+    latent: int = 12
+    accumulator: int = 22
+    clock_hz: int = 100_000_000
+
+    def __post_init__(self) -> None:
+        def check(field: str, kind: str, low: int, high: int) -> None:
+            value = getattr(self, field)
+            whole = isinstance(value, int) and not isinstance(value, bool)
+            if not whole or not low <= value <= high or (kind == "power of two" and value & (value - 1)):
+                raise ValueError(
+                    f"{field} of configuration {self.name!r} must be a {kind} in {low}..{high}, not {value!r}"
+                )
+
+        def power(field: str, low: int, high: int) -> None:
+            check(field, "power of two", low, high)
+
+        power("lanes", 4, 16)
+        power("word", 16, 64)
+        power("left_depth", 64, 1 << 16)
+        power("right_depth", 64, 1 << 16)
+        power("tile_rows", 64, 1 << 12)
+        power("channels", 64, 1 << 14)
+        check("latent", "whole number", 4, 12)
+        check("accumulator", "whole number", 16, 24)
+        check("clock_hz", "whole number", 1, 10**10)
+
+    @property
+    def granules(self) -> int:
+        """Groups of `lanes` bits in a word: what the tile register writes at a time."""
+        return self.word // self.lanes
+
+    @property
+    def largest_sum(self) -> int:
+        """Bound on |sum| that keeps every sum, and every threshold between sums, within `accumulator` bits."""
+        return (1 << self.accumulator - 1) - 2
+
+    @property
+    def latent_top(self) -> int:
+        """Weights lie in -latent_top .. latent_top - 1, standing for -1 .. 1."""
+        return 1 << self.latent - 1
+
+    @property
+    def beats_per_row(self) -> int:
+        """64-bit beats that hold the weight words of one row of a tile."""
+        return max(1, self.lanes * formats.WEIGHT_WORD // 64)
+
+    @property
+    def digest(self) -> int:
+        """32 bits that tell one accelerator from another: the hardware shows them, drivers check them."""
+        fields = {k: v for k, v in dataclasses.asdict(self).items() if k not in ("name", "clock_hz")}
+        return int.from_bytes(hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).digest()[:4], "big")
+
+
+CONFIGURATIONS: dict[str, Configuration] = {
+    c.name: c
+    for c in (
+        Configuration(
+            name="sim-small", lanes=8, word=32, left_depth=1024, right_depth=2048, tile_rows=256, channels=1024
+        ),
+        Configuration(name="pynq-z2"),
+        Configuration(name="pynq-z2-x64", word=64, left_depth=2048, right_depth=1024),
+    )
+}
+
+
+def configuration(name: str) -> Configuration:
+    """Return the configuration called `name`; ValueError lists the names there are."""
+    try:
+        return CONFIGURATIONS[name]
+    except KeyError:
+        raise ValueError(f"there is no configuration {name!r}; there are {', '.join(CONFIGURATIONS)}") from None

@@ -1,0 +1,41 @@
+"""Devices that train: the golden model, the verilated accelerator, a board. `Device` is what they have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from bnnedge.configuration import Configuration
+from bnnedge.devices.device import Device, DeviceError, Memory, StepResult, check_order
+
+__all__ = ["DEVICES", "Device", "DeviceError", "Memory", "StepResult", "check_order", "open_device"]
+
+
+# The imports stand inside: a board has neither bnnedge.sim nor what it needs.
+def _golden(configuration: Configuration) -> Device:
+    from bnnedge.devices.golden import GoldenDevice
+
+    return GoldenDevice(configuration)
+
+
+def _rtl(configuration: Configuration) -> Device:
+    from bnnedge.devices.rtl import open_rtl
+
+    return open_rtl(configuration)
+
+
+DEVICES: dict[str, Callable[[Configuration], Device]] = {"golden": _golden, "rtl": _rtl}
+
+
+def open_device(name: str, configuration: Configuration) -> Device:
+    """Open a device by name: "golden" (NumPy) or "rtl" (the verilated accelerator).
+
+    Raises ValueError for another name, DeviceError if a package that the device needs is not installed.
+    """
+    if name not in DEVICES:
+        raise ValueError(f"there is no device {name!r}; there are {', '.join(DEVICES)}")
+    try:
+        return DEVICES[name](configuration)
+    except ModuleNotFoundError as error:
+        raise DeviceError(
+            f"device {name!r} needs the Python module {error.name}: install it with pip install 'bnnedge[sim]'"
+        ) from error

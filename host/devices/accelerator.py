@@ -1,0 +1,316 @@
+"""Drives an accelerator through its registers and memory: the device behind a board and behind the verilated RTL."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+
+import numpy as np
+
+from bnnedge import isa, registers
+from bnnedge.compiler import pack
+from bnnedge.compiler.layout import Layout, Tensor, layout
+from bnnedge.compiler.program import REPORT_BYTES, Addresses, Compiler, Program, beats_of_scores
+from bnnedge.configuration import Configuration
+from bnnedge.devices.bus import Bus
+from bnnedge.devices.device import DeviceError, Memory, StepResult, check_order
+from bnnedge.network import Network
+from bnnedge.registers import REGISTERS, Cause, Counter
+from bnnedge.settings import Settings
+from bnnedge.state import LayerState, TrainingState
+
+RESET_CYCLES = 20_000  # in which all that is on the bus must end
+PATIENCE = 50  # times the cycles that a run should take
+INFERENCE_CHUNK = 64  # batches of one inference run
+
+
+class Region:
+    """A piece of device memory."""
+
+    def __init__(self, bus: Bus, nbytes: int) -> None:
+        self.bus, self.nbytes = bus, nbytes
+        self.address, self.bytes = bus.allocate(max(64, nbytes))
+
+    def view(self, dtype: str) -> np.ndarray:
+        """The bytes as numbers."""
+        return self.bytes[: self.nbytes].view(dtype)
+
+    def fill(self, data: np.ndarray | bytes) -> None:
+        """Copy `data` to the front of the region."""
+        flat = np.frombuffer(data, np.uint8) if isinstance(data, bytes) else np.ascontiguousarray(data).view(np.uint8).ravel()
+        self.bytes[: len(flat)] = flat
+
+    def release(self) -> None:
+        """Give the memory back."""
+        self.bus.release(self.address)
+
+
+class AcceleratorDevice:
+    """`Device` for an accelerator behind a `Bus`; checks at once that it is the hardware of this configuration."""
+
+    def __init__(self, bus: Bus, configuration: Configuration, name: str) -> None:
+        self.bus, self.configuration, self.name = bus, configuration, name
+        for register, expected, what in (
+            ("MAGIC", registers.MAGIC, "there is no bnnedge accelerator behind this bus"),
+            ("VERSION", isa.VERSION, "the accelerator has another instruction set; build or load one of this version"),
+            ("CONFIGURATION", configuration.digest, f"the accelerator was not generated from {configuration.name!r}"),
+        ):
+            found = self._read(register)
+            if found != expected:
+                raise DeviceError(f"register {register} is {found:#x}, not {expected:#x}: {what}")
+        self._regions: dict[str, Region] = {}
+        self._samples: tuple[np.ndarray, np.ndarray, Region] | None = None
+        self._counters = dict.fromkeys((c.name.lower() for c in Counter), 0)
+
+    # Device protocol
+
+    def prepare(self, network: Network, settings: Settings) -> None:
+        """Compile for this network and reserve memory for its state."""
+        self.layout = layout(network, settings, self.configuration)
+        self.network, self.settings = network, settings
+        self._forget_samples()
+        for region in self._regions.values():
+            region.release()
+        lanes, word = self.configuration.lanes, self.configuration.word
+        sizes = {
+            "records": self.layout.entries * pack.RECORD_BYTES,
+            "weights": self.layout.weight_words * lanes * word // 8,
+            **{
+                f"latents {i}": layer.weight_forward.slots * -(-layer.fan_in // lanes) * lanes * lanes * 2
+                for i, layer in enumerate(self.layout.layers)
+            },
+        }
+        self._regions = {name: Region(self.bus, size) for name, size in sizes.items()}
+        self._counters = dict.fromkeys(self._counters, 0)
+        self._step = 0
+
+    def load_state(self, state: TrainingState) -> None:
+        """Pack a training state into device memory."""
+        config, images = self.configuration, []
+        records = np.zeros((self.layout.entries, 2), np.uint64)
+        for i, (layer, place) in enumerate(zip(state.layers, self.layout.layers)):  # noqa: B905
+            self._regions[f"latents {i}"].fill(pack.pack_weights(layer.weight, config))
+            images.append((place.weight_forward.base, pack.pack_banked(layer.sign.T[:, None, :], config)))
+            if place.weight_backward is not None:
+                images.append((place.weight_backward.base, pack.pack_banked(layer.sign[:, None, :], config)))
+            channels = slice(place.channel, place.channel + place.fan_out)
+            records[channels] = pack.pack_records(layer.mu, layer.psi, layer.beta)
+            exponent = np.array([layer.exponent])
+            records[place.exponent] = pack.pack_records(exponent, np.zeros(1), np.zeros(1))[0]
+        self._regions["weights"].fill(np.concatenate([image for _, image in sorted(images, key=lambda item: item[0])]))
+        self._regions["records"].fill(records)
+        self._step = state.step
+
+    def state(self) -> TrainingState:
+        """Unpack the training state from device memory."""
+        layers = []
+        mu, psi, beta = pack.unpack_records(self._regions["records"].view("<u8").reshape(-1, 2))
+        for i, place in enumerate(self.layout.layers):
+            flat = self._regions[f"latents {i}"].view("<i2")
+            channels = slice(place.channel, place.channel + place.fan_out)
+            layers.append(
+                LayerState(
+                    weight=pack.unpack_weights(flat, (place.fan_in, place.fan_out), self.configuration),
+                    beta=beta[channels].copy(),
+                    mu=mu[channels].copy(),
+                    psi=psi[channels].copy(),
+                    exponent=int(mu[place.exponent]),
+                )
+            )
+        return TrainingState(layers, self._step)
+
+    def train(self, images: np.ndarray, labels: np.ndarray, order: np.ndarray, rate: int) -> list[StepResult]:
+        """Run whole steps on the device; the host does nothing in between."""
+        steps = check_order(order, self.settings.batch, images)
+        results = self._train(images, labels, order, steps, rate, {})
+        for counter in Counter:
+            name = counter.name.lower()
+            low, high = (self._read(f"{counter.name}_{half}") for half in ("LOW", "HIGH"))
+            self._counters[name] += high << 32 | low
+        return results
+
+    def probe(
+        self, images: np.ndarray, labels: np.ndarray, order: np.ndarray, rate: int
+    ) -> tuple[StepResult, dict[str, np.ndarray]]:
+        """One step that stores every tensor as soon as it stands."""
+        if check_order(order, self.settings.batch, images) != 1:
+            raise ValueError("a probe takes one step")
+        probed = {
+            tensor.name: tensor
+            for layer in self.layout.layers
+            for tensor in (layer.active, layer.mask, layer.active_columns, layer.code, layer.code_columns)
+            if tensor is not None
+        }
+        with contextlib.ExitStack() as stack:
+            regions = {name: self._region(stack, self._tensor_bytes(tensor)) for name, tensor in probed.items()}
+            addresses = {name: region.address for name, region in regions.items()}
+            (result,) = self._train(images, labels, order, 1, rate, addresses)
+            found: dict[str, np.ndarray] = {}
+            for i, layer in enumerate(self.layout.layers):
+                for field in ("active", "mask", "active_columns", "code", "code_columns"):
+                    tensor = getattr(layer, field)
+                    if tensor is not None:
+                        found[f"{i + 1}.{field}"] = self._values(tensor, regions[tensor.name])
+        return result, found
+
+    def infer(self, images: np.ndarray) -> np.ndarray:
+        """Logits of any number of images; the last batch is filled up with the first images."""
+        config, settings = self.configuration, self.settings
+        plan = layout(self.network, settings, config, training=False)
+        batch, per_image = settings.batch, 8 * beats_of_scores(self.network)
+        logits = np.empty((len(images), self.network.classes), np.int16)
+        chunk = INFERENCE_CHUNK * batch
+        for start in range(0, len(images), chunk):
+            part = images[start : start + chunk]
+            batches = -(-len(part) // batch)
+            with contextlib.ExitStack() as stack:
+                samples = self._region(stack, len(part) * pack.sample_bytes(part[0].size, settings.input_planes, config))
+                samples.fill(pack.pack_samples(part, np.zeros(len(part), np.int64), settings.input_planes, config))
+                order = self._region(stack, 4 * batches * batch)
+                order.fill(np.arange(batches * batch, dtype="<u4") % len(part))
+                scores = self._region(stack, batches * batch * per_image)
+                addresses = dataclasses.replace(
+                    self._addresses(), samples=samples.address, order=order.address, scores=scores.address
+                )
+                weights = [self._inference_weights(stack, plan)]
+                addresses = dataclasses.replace(addresses, weights=weights[0].address)
+                program = Compiler(self.network, settings, config, plan, addresses).inference(batches)
+                self._run(program, batches)
+                values = scores.view("<i2").reshape(-1, per_image // 2)
+                logits[start : start + len(part)] = values[: len(part), : self.network.classes]
+        return logits
+
+    def counters(self) -> dict[str, int]:
+        """Performance counters, summed over the `train` calls since `prepare`."""
+        return dict(self._counters)
+
+    def memory(self) -> Memory:
+        """Bytes that the prepared network takes."""
+        from bnnedge.compiler.estimate import memory_of
+
+        return memory_of(self.network, self.settings, self.configuration)
+
+    def close(self) -> None:
+        """Close the bus."""
+        self.bus.close()
+
+    # Runs
+
+    def _train(
+        self, images: np.ndarray, labels: np.ndarray, order: np.ndarray, steps: int, rate: int, probes: dict[str, int]
+    ) -> list[StepResult]:
+        batch = self.settings.batch
+        with contextlib.ExitStack() as stack:
+            samples = self._data_set(images, labels)
+            # The device gathers one batch ahead: behind the last one it finds the first again.
+            padded = self._region(stack, 4 * (len(order) + batch))
+            padded.fill(np.concatenate([order, order[:batch]]).astype("<u4"))
+            reports = self._region(stack, steps * REPORT_BYTES)
+            addresses = dataclasses.replace(
+                self._addresses(), samples=samples.address, order=padded.address, reports=reports.address, probes=probes
+            )
+            compiler = Compiler(self.network, self.settings, self.configuration, self.layout, addresses)
+            self._run(compiler.training(steps, rate, probe=bool(probes)), steps)
+            found = reports.view("<u4").reshape(steps, 4)
+        self._step += steps
+        return [StepResult(int(loss), int(hits), int(low) | int(high) << 32) for loss, hits, low, high in found]
+
+    def _run(self, program: Program, iterations: int) -> None:
+        """Run a program to its end; DeviceError says what stopped it."""
+        with contextlib.ExitStack() as stack:
+            code = self._region(stack, len(program.instructions) * isa.INSTRUCTION_BYTES)
+            code.fill(program.encode())
+            seed = self.settings.seed
+            for register, value in (
+                ("PROGRAM", code.address),
+                ("STEP", self._step),
+                ("SEED_LOW", seed & 0xFFFFFFFF),
+                ("SEED_HIGH", seed >> 32),
+                ("CONTROL", 1),
+            ):
+                self.bus.write(REGISTERS[register].offset, value)
+            halted = self.bus.run(self._patience(iterations))
+            if not halted:
+                self.reset()
+                raise DeviceError(
+                    f"the accelerator did not finish {iterations} batches: memory does not answer, or is far slower than it should be"
+                )
+            status = self._read("STATUS")
+            if status & 4:
+                self._fail()
+
+    def _fail(self) -> None:
+        error, address = self._read("ERROR"), self._read("ERROR_ADDRESS")
+        cause, port = Cause(error & 15), error >> 4 & 1
+        self.reset()
+        if cause == Cause.ILLEGAL_INSTRUCTION:
+            raise DeviceError(f"illegal instruction at {address:#x}: the program is of another instruction set, or was overwritten")
+        kind = "read" if cause == Cause.READ_ERROR else "write"
+        raise DeviceError(f"bus error: memory port {port} failed to {kind} at {address:#x}; the state since the last save is lost")
+
+    def reset(self) -> None:
+        """Soft reset: the accelerator ends what is on the bus and forgets the rest."""
+        control = REGISTERS["CONTROL"].offset
+        self.bus.write(control, 2)
+        for _ in range(RESET_CYCLES // 100):
+            if not self.bus.read(control) & 2:
+                return
+            self.bus.run(100)
+        raise DeviceError("the accelerator can't be reset: memory does not answer. Load the bitstream again")
+
+    def _patience(self, iterations: int) -> int:
+        from bnnedge.compiler.estimate import estimate
+
+        cycles = estimate(self.network, self.settings, self.configuration).cycles_per_image * self.settings.batch
+        return int(PATIENCE * cycles * (iterations + 2)) + 1_000_000
+
+    # Memory
+
+    def _region(self, stack: contextlib.ExitStack, nbytes: int) -> Region:
+        region = Region(self.bus, nbytes)
+        stack.callback(region.release)
+        return region
+
+    def _addresses(self) -> Addresses:
+        return Addresses(
+            latents=tuple(self._regions[f"latents {i}"].address for i in range(len(self.layout.layers))),
+            records=self._regions["records"].address,
+            weights=self._regions["weights"].address,
+        )
+
+    def _inference_weights(self, stack: contextlib.ExitStack, plan: Layout) -> Region:
+        """Image of the forward weights alone, as the inference layout has them."""
+        config = self.configuration
+        state = self.state()
+        image = [pack.pack_banked(layer.sign.T[:, None, :], config) for layer in state.layers]
+        region = self._region(stack, plan.weight_words * config.lanes * config.word // 8)
+        region.fill(np.concatenate(image))
+        return region
+
+    def _data_set(self, images: np.ndarray, labels: np.ndarray) -> Region:
+        """The packed data set in device memory; packed anew only if the arrays are others."""
+        if self._samples is None or self._samples[0] is not images or self._samples[1] is not labels:
+            self._forget_samples()
+            packed = pack.pack_samples(images, labels, self.settings.input_planes, self.configuration)
+            region = Region(self.bus, packed.size)
+            region.fill(packed)
+            self._samples = (images, labels, region)
+        return self._samples[2]
+
+    def _forget_samples(self) -> None:
+        if self._samples is not None:
+            self._samples[2].release()
+            self._samples = None
+
+    def _tensor_bytes(self, tensor: Tensor) -> int:
+        return tensor.words * self.configuration.lanes * self.configuration.word // 8
+
+    def _values(self, tensor: Tensor, region: Region) -> np.ndarray:
+        """A stored tensor as (images, channels): bools if it has one plane and is no code, else codes int16."""
+        shape = (tensor.vectors, tensor.planes, tensor.bits)
+        bits = pack.unpack_banked(region.view("u1"), shape, self.configuration)
+        values = pack.codes_of(bits) if "code" in tensor.name else bits[:, 0]
+        return values.T if "transposed" in tensor.name else values
+
+    def _read(self, register: str) -> int:
+        return self.bus.read(REGISTERS[register].offset)

@@ -1,0 +1,92 @@
+"""What a trainer asks of a device: the same for a board, the verilated accelerator and the golden model."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+
+from bnnedge.configuration import Configuration
+from bnnedge.network import Network
+from bnnedge.settings import Settings
+from bnnedge.state import TrainingState
+
+
+class DeviceError(RuntimeError):
+    """A device stopped: bus error, illegal instruction, time-out, wrong hardware. The text says what to do."""
+
+
+@dataclasses.dataclass(frozen=True)
+class StepResult:
+    """What one training step (or one batch of inference) reports.
+
+    loss: sum over the batch of -log2 p, with `formats.LOGIT` fraction bits. hits: images classified correctly.
+    cycles: device clock cycles since the call began, when the batch was finished; 0 for a device without a clock.
+    """
+
+    loss: int
+    hits: int
+    cycles: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Memory:
+    """Bytes by kind: `on_chip` in the accelerator's buffers, `ddr` in external memory; both without the data set."""
+
+    on_chip: Mapping[str, int]
+    ddr: Mapping[str, int]
+
+
+@runtime_checkable
+class Device(Protocol):
+    """Trains and runs one network. Methods raise ValueError for what can't be done, DeviceError for what failed."""
+
+    name: str
+    configuration: Configuration
+
+    def prepare(self, network: Network, settings: Settings) -> None:
+        """Compile for this network; ValueError names the layer and the limit if it does not fit."""
+
+    def load_state(self, state: TrainingState) -> None:
+        """Take over a training state (a copy)."""
+
+    def state(self) -> TrainingState:
+        """Return the present training state (a copy)."""
+
+    def train(self, images: np.ndarray, labels: np.ndarray, order: np.ndarray, rate: int) -> list[StepResult]:
+        """Take ``len(order) / batch`` steps on ``images[order]``; one result for each step.
+
+        images: (N, *input_shape) uint8, labels: (N,) int64, order: (steps * batch,) indices. rate: see `formats.RATE`.
+        The device keeps `images` as long as it gets the same array again.
+        """
+
+    def probe(
+        self, images: np.ndarray, labels: np.ndarray, order: np.ndarray, rate: int
+    ) -> tuple[StepResult, dict[str, np.ndarray]]:
+        """Take one step like `train`, and also return what the chip held, by name.
+
+        "1.active", "1.mask": (B, M) bool of layer 1 (hidden layers only); "1.code": (B, M) int16.
+        """
+
+    def infer(self, images: np.ndarray) -> np.ndarray:
+        """Logits with the moving statistics: (N, classes) int16, base 2, `formats.LOGIT` fraction bits."""
+
+    def counters(self) -> dict[str, int]:
+        """Performance counters (names of `registers.Counter`) summed over all `train` calls since `prepare`; or {}."""
+
+    def memory(self) -> Memory:
+        """Bytes that the prepared network takes."""
+
+    def close(self) -> None:
+        """Give back what the device holds."""
+
+
+def check_order(order: np.ndarray, batch: int, images: Sequence[object] | np.ndarray) -> int:
+    """Return the number of steps in `order`; ValueError if these are no whole batches or lie outside `images`."""
+    if len(order) == 0 or len(order) % batch:
+        raise ValueError(f"order has {len(order)} indices: not one or more whole batches of {batch}")
+    if order.min() < 0 or order.max() >= len(images):
+        raise ValueError(f"order points outside the {len(images)} images")
+    return len(order) // batch

@@ -1,0 +1,110 @@
+"""The golden model as a device: the accelerator's arithmetic in NumPy, bit for bit, without a clock."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from bnnedge import formats
+from bnnedge.configuration import Configuration
+from bnnedge.devices.device import DeviceError, Memory, StepResult, check_order
+from bnnedge.network import Network
+from bnnedge.settings import Settings
+from bnnedge.sim.golden import Golden
+from bnnedge.state import TrainingState
+
+_INFERENCE = 2048
+"""Images that `infer` takes at a time: bounds its memory."""
+
+
+class GoldenDevice:
+    """`Device` over `bnnedge.sim.golden.Golden`.
+
+    Parameters
+    ----------
+    configuration: the accelerator to imitate. Its lanes and latent bits enter the results; its depths do not: a network
+        that is too large for the accelerator trains here all the same.
+    """
+
+    name = "golden"
+
+    def __init__(self, configuration: Configuration) -> None:
+        self.configuration = configuration
+        self._prepared: tuple[Network, Settings] | None = None
+        self._golden: Golden | None = None
+
+    def prepare(self, network: Network, settings: Settings) -> None:
+        self._prepared, self._golden = (network, settings), None
+
+    def load_state(self, state: TrainingState) -> None:
+        network, settings = self._ready()
+        state.check(network, self.configuration.latent)
+        self._golden = Golden(network, settings, self.configuration, state.copy())
+
+    def state(self) -> TrainingState:
+        return self._loaded().state.copy()
+
+    def train(self, images: np.ndarray, labels: np.ndarray, order: np.ndarray, rate: int) -> list[StepResult]:
+        golden, batch = self._loaded(), self._ready()[1].batch
+        _check_rate(rate)
+        steps = []
+        for i in range(check_order(order, batch, images)):
+            chosen = order[i * batch : (i + 1) * batch]
+            result = golden.train(images[chosen], labels[chosen], rate)
+            steps.append(StepResult(result.loss, result.hits))
+        return steps
+
+    def probe(
+        self, images: np.ndarray, labels: np.ndarray, order: np.ndarray, rate: int
+    ) -> tuple[StepResult, dict[str, np.ndarray]]:
+        golden, (network, settings) = self._loaded(), self._ready()
+        if len(order) != settings.batch:
+            raise ValueError(f"a probe takes one batch of {settings.batch} images, not {len(order)}")
+        golden.keep = True
+        try:
+            (result,) = self.train(images, labels, order, rate)
+            names = [f"{i + 1}.{what}" for i in range(len(network.layers) - 1) for what in ("active", "mask")]
+            names += [f"{i + 1}.code" for i in range(len(network.layers))]
+            return result, {name: golden.trace[name] for name in names}
+        finally:
+            golden.keep, golden.trace = False, {}
+
+    def infer(self, images: np.ndarray) -> np.ndarray:
+        golden = self._loaded()
+        if len(images) == 0:
+            raise ValueError("there are no images to infer")
+        parts = range(0, len(images), _INFERENCE)
+        return np.concatenate([golden.infer(images[i : i + _INFERENCE]).astype(np.int16) for i in parts])
+
+    def counters(self) -> dict[str, int]:
+        return {}
+
+    def memory(self) -> Memory:
+        """Bytes that the imitated accelerator takes; empty if the network does not fit it."""
+        network, settings = self._ready()
+        try:
+            from bnnedge.compiler import memory_of
+        except ImportError:
+            return Memory({}, {})
+        try:
+            return memory_of(network, settings, self.configuration)
+        except ValueError:
+            return Memory({}, {})
+
+    def close(self) -> None:
+        self._prepared = self._golden = None
+
+    def _ready(self) -> tuple[Network, Settings]:
+        if self._prepared is None:
+            raise DeviceError("golden device: closed, or no network yet; call prepare first")
+        return self._prepared
+
+    def _loaded(self) -> Golden:
+        self._ready()
+        if self._golden is None:
+            raise DeviceError("golden device: no training state yet; call load_state first")
+        return self._golden
+
+
+def _check_rate(rate: int) -> None:
+    if not 0 <= rate < 1 << formats.RATE_BITS:
+        raise ValueError(f"rate must be in 0..{(1 << formats.RATE_BITS) - 1}, not {rate}")

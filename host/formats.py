@@ -1,0 +1,54 @@
+"""Number formats of the integer training arithmetic: the one place that states them.
+
+`docs/arithmetic.md` gives the equations; hardware, golden model, compiler and documents take every width from here.
+"Qm.n" is a two's complement number with n fraction bits. A *code* of g planes is the odd integer sum_i 2**i * s_i,
+s_i = +-1, stored as the g bits of the unsigned number u, code = 2*u - (2**g - 1).
+"""
+
+import numpy as np
+
+MAX_PLANES = 8  # planes of a pixel or of a gradient code, at most
+
+STATISTICS = 6  # fraction bits of mu, psi and tau
+DECAY = 3  # moving += (new - moving) / 2**DECAY; 2**min(step, DECAY) in the first steps
+
+MOMENT = 4  # bits of the moment k, -8..7, standing for (2k + 1) / 16, below the latent weight in one 16-bit word
+WEIGHT_WORD = 16
+RATE = 8  # fraction bits of the learning rate below one LSB of the latent weight
+RATE_BITS = 16
+BETA_RATE_SHIFT = 2  # beta learns at a quarter of the weights' rate
+
+GRADIENT_MEAN = 2  # fraction bits kept when the batch means are subtracted from the gradient
+MAX_EXPONENT = 23  # e, the gradient code stands for code * 2**e
+EXPONENT_BITS = 16  # absolute exponents E and their running sum
+
+LOG2_E = 1477  # log2(e), Q1.10
+INVERSE_LOG2_E = 710  # 1 / log2(e), Q0.10
+LOGIT = 8  # fraction bits of z, in units of log2: softmax(v) = 2**(v * log2 e) / sum
+LOGIT_BITS = 14  # z saturates at +-(2**13 - 1)
+RECIPROCAL = 20  # (LOG2_E << RECIPROCAL) // psi, psi clamped to 1.0 or more: at most 25 bits
+PROBABILITY = 12  # fraction bits of softmax and of dz
+
+MU_BITS = 28  # a signed 22-bit sum and STATISTICS fraction bits; psi is unsigned of the same width
+SUM_BITS = 32  # batch sums: 22-bit numbers over at most 512 images, signed
+
+# 2**-f and log2(1 + f), f = i / 256: the two tables of the base-2 softmax.
+EXP2_TABLE: tuple[int, ...] = tuple(int(v) for v in np.rint(2.0**PROBABILITY * 2.0 ** (-np.arange(256) / 256)))
+LOG2_TABLE: tuple[int, ...] = tuple(int(v) for v in np.rint(256 * np.log2(1 + np.arange(256) / 256)))
+
+# The seed of a tile's random numbers: ROUNDS of a 64-bit add-rotate-xor permutation in the manner of the Speck cipher
+# (Beaulieu et al., 2013), then one xorshift64 step (Marsaglia, 2003) for each row.
+HASH_ROUNDS = 8
+HASH_ROTATIONS = (8, 3)
+XORSHIFT = (13, 7, 17)
+RANDOM_LANE_STEP = 4  # lane i reads the 16 bits that start at bit 4*i, cyclic
+RANDOM_BITS = 16
+
+
+def headroom(planes: int) -> int:
+    """Bits between the largest code and the mean of |code|.
+
+    The mean is 2**(planes-1-headroom) .. 2**(planes-headroom). Heavy tails want room: 4 bits with 6 planes
+    or more, 3 with 4 and 5; fewer planes cannot afford it.
+    """
+    return 4 if planes >= 6 else 3 if planes >= 4 else 2

@@ -1,0 +1,64 @@
+"""Progress of a run: a bar on a terminal, elsewhere a line for each epoch."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from bnnedge.callbacks import Callback
+
+
+class Progress(Callback):
+    """Shows loss and accuracy as training goes on; on a terminal as a bar, if tqdm is installed.
+
+    Parameters
+    ----------
+    done: steps that the run had taken before (when it is resumed).
+    """
+
+    def __init__(self, done: int = 0) -> None:
+        self._done, self._epochs, self._started = done, 0, time.monotonic()
+        self._bar: Any = None
+        self._tested = ""
+
+    def on_batch_end(self, step: int, logs: Mapping[str, float]) -> None:
+        self._epochs = int(logs["epochs"])
+        if self._bar is None:
+            self._bar = _bar(int(logs["steps"]), self._done) or False
+        if self._bar:
+            self._bar.set_description_str(f"epoch {int(logs['epoch']) + 1}/{self._epochs}", refresh=False)
+            self._bar.set_postfix_str(f"{_numbers(logs)}{self._tested}", refresh=False)
+            self._bar.update(step - self._done)
+        self._done = step
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, float]) -> None:
+        self._tested = f", test accuracy {100 * logs['val_accuracy']:.1f} %" if "val_accuracy" in logs else ""
+        if self._bar:
+            self._bar.set_postfix_str(f"{_numbers(logs)}{self._tested}")
+        else:
+            seconds = time.monotonic() - self._started
+            print(f"epoch {epoch + 1:3}/{self._epochs}: {_numbers(logs)}{self._tested} ({seconds:.0f} s)", flush=True)
+
+    def close(self) -> None:
+        """Leave the bar as it is."""
+        if self._bar:
+            self._bar.close()
+        self._bar = None
+
+
+def _numbers(logs: Mapping[str, float]) -> str:
+    return f"loss {logs['loss']:.3f}, accuracy {100 * logs['accuracy']:.1f} %"
+
+
+def _bar(total: int, done: int) -> Any:
+    """A tqdm bar, or None where there is no terminal or no tqdm."""
+    if not sys.stderr.isatty():
+        return None
+    try:
+        from tqdm import tqdm
+    except ModuleNotFoundError:
+        return None
+    form = "{desc} |{bar:20}| {percentage:3.0f} % {remaining} left, {postfix}"
+    return tqdm(total=total, initial=done, bar_format=form, dynamic_ncols=True, file=sys.stderr)

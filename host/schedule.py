@@ -1,0 +1,183 @@
+"""What a training run is going to do and how far it is: order of the samples, learning rate, running sums.
+
+All of it follows from numbers that a checkpoint keeps, so that a run can stop and go on anywhere.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from bnnedge import formats
+from bnnedge.devices.device import StepResult
+
+SCHEDULES = ("cosine", "constant")
+HISTORY = ("loss", "accuracy", "val_loss", "val_accuracy", "rate")
+
+
+def rate_unit(latent: int) -> int:
+    """Learning rate 1.0 as the device takes it, for weights of `latent` bits: see `formats.RATE`."""
+    return 1 << latent - 1 + formats.RATE - formats.MOMENT
+
+
+def check_rate(rate: float, latent: int) -> float:
+    """Return `rate` as a float; ValueError if the device cannot represent it."""
+    unit = rate_unit(latent)
+    limit = (1 << formats.RATE_BITS) - 1
+    number = isinstance(rate, (int, float, np.number)) and not isinstance(rate, bool)
+    if not number or not 1 <= round_rate(rate, unit) <= limit:
+        raise ValueError(f"rate must be a number in {1 / unit:.2g}..{limit / unit:.4g}, not {rate!r}")
+    return float(rate)
+
+
+def round_rate(rate: float, unit: int) -> int:
+    """Nearest integer to rate * unit; -1 for NaN and infinity."""
+    return round(float(rate) * unit) if math.isfinite(rate) else -1
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """A run of `steps` steps, `step` of which are taken.
+
+    Parameters
+    ----------
+    samples, batch: training images, and images a step. An epoch is samples // batch steps.
+    digest: CRC-32 of the training images and labels: a run can only go on with the data that it began with.
+    epochs, steps: planned in all; the last epoch may be a partial one.
+    start: steps that the network had taken before the run; tells one run's random orders from another's.
+    seed, shuffle, rate, schedule: see `bnnedge.Trainer`.
+    step: steps taken.
+    loss, hits: sums over the steps of the running epoch, as the device reports them.
+    history: a value for each closed epoch, by the names in `HISTORY`.
+    """
+
+    samples: int
+    batch: int
+    digest: int
+    epochs: int
+    steps: int
+    start: int
+    seed: int
+    shuffle: bool
+    rate: float
+    schedule: str
+    step: int = 0
+    loss: int = 0
+    hits: int = 0
+    history: Mapping[str, Sequence[float]] = dataclasses.field(default_factory=lambda: dict.fromkeys(HISTORY, ()))
+
+    @property
+    def epoch_steps(self) -> int:
+        """Steps of a whole epoch."""
+        return self.samples // self.batch
+
+    @property
+    def epoch(self) -> int:
+        """Number, from 0, of the epoch to which the next step belongs."""
+        return self.step // self.epoch_steps
+
+    @property
+    def closed(self) -> int:
+        """Epochs that the history holds."""
+        return len(self.history["loss"])
+
+    @property
+    def finished(self) -> bool:
+        """Whether all steps are taken."""
+        return self.step >= self.steps
+
+    @property
+    def entry_due(self) -> bool:
+        """Whether the last step ended an epoch that is not in the history yet."""
+        complete = -(-self.step // self.epoch_steps) if self.finished else self.epoch
+        return complete > self.closed
+
+    def scheduled_rate(self, epoch: int) -> float:
+        """Learning rate of an epoch: constant, or half a cosine from `rate` down towards 0."""
+        if self.schedule == "constant":
+            return self.rate
+        return self.rate * (0.5 + 0.5 * math.cos(math.pi * epoch / self.epochs))
+
+    def order(self) -> np.ndarray:
+        """Sample indices of the running epoch, (epoch_steps * batch,) int64: the remainder of the samples is left out.
+
+        From NumPy's frozen legacy generator: every version draws the same.
+        """
+        count = self.epoch_steps * self.batch
+        if not self.shuffle:
+            return np.arange(count, dtype=np.int64)
+        source = np.random.SeedSequence(self.seed, spawn_key=(self.start, self.epoch))
+        shuffled = np.random.RandomState(np.random.MT19937(source)).permutation(self.samples)
+        return shuffled[:count].astype(np.int64)
+
+    def after(self, results: Sequence[StepResult]) -> Plan:
+        """The plan when these steps of the running epoch are taken."""
+        first = self.step % self.epoch_steps == 0
+        return dataclasses.replace(
+            self,
+            step=self.step + len(results),
+            loss=(0 if first else self.loss) + sum(result.loss for result in results),
+            hits=(0 if first else self.hits) + sum(result.hits for result in results),
+        )
+
+    def running(self) -> dict[str, float]:
+        """Mean loss (nats) and accuracy over the steps of the last epoch that any step was taken in."""
+        images = ((self.step - 1) % self.epoch_steps + 1) * self.batch
+        return {"loss": self.loss * math.log(2) / (1 << formats.LOGIT) / images, "accuracy": self.hits / images}
+
+    def with_entry(self, entry: Mapping[str, float]) -> Plan:
+        """The plan with an epoch closed; `entry` has a value for some or all names in `HISTORY`."""
+        history = {name: (*self.history[name], *([entry[name]] if name in entry else [])) for name in HISTORY}
+        return dataclasses.replace(self, history=history)
+
+    def extended(self, steps: int) -> Plan:
+        """The plan with a new end: the remaining epochs follow the schedule of the new length."""
+        if steps <= self.step:
+            raise ValueError(
+                f"the run has already taken {self.step} steps ({self.step / self.epoch_steps:.4g} epochs) of the "
+                f"{steps} asked for in all; ask for more, or begin a new run"
+            )
+        partial = self.finished and self.step % self.epoch_steps
+        history = {name: tuple(values)[:-1] if partial else tuple(values) for name, values in self.history.items()}
+        epochs = -(-steps // self.epoch_steps)
+        return dataclasses.replace(self, epochs=epochs, steps=steps, history=history)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what `from_dict` takes: numbers, strings, lists."""
+        return {
+            **dataclasses.asdict(dataclasses.replace(self, history={})),
+            "history": {name: list(values) for name, values in self.history.items()},
+        }
+
+    @classmethod
+    def from_dict(cls, data: Any) -> Plan:
+        """Make a plan of what `to_dict` returned; ValueError for anything else."""
+        fields = {field.name: field.type for field in dataclasses.fields(cls)}
+        if not isinstance(data, dict) or set(data) != set(fields):
+            raise ValueError("the plan of the run lacks fields, or has unknown ones")
+        kinds: dict[str, tuple[type, ...]] = {
+            "int": (int,),
+            "bool": (bool,),
+            "str": (str,),
+            "float": (int, float),
+        }
+        for name, kind in fields.items():
+            if kind in kinds and type(data[name]) not in kinds[str(kind)]:
+                raise ValueError(f"{name} of the plan is {data[name]!r}")
+        history = data["history"]
+        if not isinstance(history, dict) or set(history) != set(HISTORY):
+            raise ValueError("history of the plan lacks names, or has unknown ones")
+        for values in history.values():
+            if not isinstance(values, list) or not all(type(value) in (int, float) for value in values):
+                raise ValueError("history of the plan holds something other than numbers")
+        plan = cls(**{**data, "history": {name: tuple(values) for name, values in history.items()}})
+        sound = 1 <= plan.batch <= plan.samples and 0 <= plan.step <= plan.steps and plan.epochs >= 1
+        if not sound or plan.start < 0 or not plan.closed <= plan.epochs:
+            raise ValueError("the plan contradicts itself")
+        if plan.schedule not in SCHEDULES:
+            raise ValueError(f"schedule of the plan is {plan.schedule!r}")
+        return plan

@@ -1,0 +1,52 @@
+"""Run-time settings of training: nothing here is built into the hardware."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from bnnedge import formats
+
+OPTIMISERS = ("sign-momentum", "sign-sgd")
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """How one network is trained.
+
+    Parameters
+    ----------
+    batch: images per step; a power of two, 64 or more.
+    gradient_planes: g, bits of a gradient code, 1..8: accuracy against speed.
+    input_planes: bits of a pixel that the first layer sees, 1..8 (the uppermost ones).
+    slope_planes: how many of these enter the first layer's weight gradient, 1..input_planes.
+    optimiser: "sign-momentum" (m = 7/8 m + 1/8 sgn dW in 4 bits) or "sign-sgd" (m = sgn dW).
+    seed: of the device's random numbers, 64 bits; also draws the initial weights.
+    """
+
+    batch: int = 128
+    gradient_planes: int = 8
+    input_planes: int = 8
+    slope_planes: int = 2
+    optimiser: str = "sign-momentum"
+    seed: int = 1
+
+    def __post_init__(self) -> None:
+        def within(field: str, low: int, high: int) -> None:
+            value = getattr(self, field)
+            if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+                raise ValueError(f"{field} must be a whole number in {low}..{high}, not {value!r}")
+
+        within("batch", 64, 512)
+        if self.batch & (self.batch - 1):
+            raise ValueError(f"batch must be a power of two (means are shifts): 64, 128, 256 or 512, not {self.batch}")
+        within("gradient_planes", 1, formats.MAX_PLANES)
+        within("input_planes", 1, formats.MAX_PLANES)
+        within("slope_planes", 1, self.input_planes)
+        within("seed", 0, 2**64 - 1)
+        if self.optimiser not in OPTIMISERS:
+            raise ValueError(f"optimiser must be one of {', '.join(OPTIMISERS)}, not {self.optimiser!r}")
+
+    @property
+    def batch_log2(self) -> int:
+        """log2 of the batch."""
+        return self.batch.bit_length() - 1

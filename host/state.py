@@ -1,0 +1,120 @@
+"""Training state: all that must survive for training to continue bit for bit."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+
+import numpy as np
+
+from bnnedge import formats
+from bnnedge.network import Network
+
+# Dtype and number of axes of a layer's arrays.
+_ARRAYS: dict[str, tuple[type, int]] = {
+    "weight": (np.int16, 2),
+    "beta": (np.int16, 1),
+    "mu": (np.int32, 1),
+    "psi": (np.int32, 1),
+}
+_EXPONENT_LIMIT = 1 << formats.EXPONENT_BITS - 1
+
+
+@dataclasses.dataclass
+class LayerState:
+    """Persistent numbers of one layer with fan-in K and fan-out M (formats in docs/arithmetic.md).
+
+    weight: (K, M) int16, latent weight above a 4-bit moment.
+    beta: (M,) int16, the same word.
+    mu, psi: (M,) int32, moving mean and moving mean absolute deviation.
+    exponent: absolute exponent E of the gradient codes.
+    """
+
+    weight: np.ndarray
+    beta: np.ndarray
+    mu: np.ndarray
+    psi: np.ndarray
+    exponent: int
+
+    @property
+    def sign(self) -> np.ndarray:
+        """(K, M) bool: True where the binary weight is +1."""
+        return self.weight >= 0
+
+    def copy(self) -> LayerState:
+        """Return an independent copy."""
+        return dataclasses.replace(self, **{field: getattr(self, field).copy() for field in _ARRAYS})
+
+
+@dataclasses.dataclass
+class TrainingState:
+    """State of a network in training: a `LayerState` for each layer, and the number of steps taken."""
+
+    layers: list[LayerState]
+    step: int = 0
+
+    @classmethod
+    def initial(cls, network: Network, latent: int, gradient_planes: int, seed: int) -> TrainingState:
+        """Draw W ~ N(0, 1/fan-in) for weights of `latent` bits; beta = 0; exponents from the fan-outs.
+
+        Uses NumPy's frozen legacy generator, so that every NumPy version draws the same weights.
+        """
+        top = 1 << latent - 1
+        random = np.random.RandomState(np.random.MT19937(seed))
+        sizes = network.sizes
+        # A sum of M random signs grows by sqrt(M); each layer keeps GRADIENT_MEAN more fraction bits than its input.
+        growth = [(m - 1).bit_length() + 1 >> 1 for m in sizes[2:]]
+        last = formats.PROBABILITY + formats.GRADIENT_MEAN - 2 + formats.headroom(gradient_planes) - gradient_planes
+        layers = []
+        for i, (fan_in, fan_out) in enumerate(itertools.pairwise(sizes)):
+            drawn = np.rint(random.standard_normal((fan_in, fan_out)) * (top / np.sqrt(fan_in)))
+            layers.append(
+                LayerState(
+                    weight=(np.clip(drawn, -top, top - 1).astype(np.int16) << formats.MOMENT).astype(np.int16),
+                    beta=np.zeros(fan_out, np.int16),
+                    mu=np.zeros(fan_out, np.int32),
+                    psi=np.zeros(fan_out, np.int32),
+                    exponent=last + sum(growth[i:]) + formats.GRADIENT_MEAN * len(growth[i:]),
+                )
+            )
+        return cls(layers)
+
+    def copy(self) -> TrainingState:
+        """Return an independent copy."""
+        return TrainingState([layer.copy() for layer in self.layers], self.step)
+
+    def check(self, network: Network, latent: int) -> None:
+        """ValueError if shapes, dtypes or ranges are not those of `network` with weights of `latent` bits."""
+        if len(self.layers) != len(network.layers):
+            raise ValueError(f"state of {len(self.layers)} layers for a network of {len(network.layers)}")
+        limit = 1 << latent - 1 + formats.MOMENT
+        for i, (layer, sizes) in enumerate(zip(self.layers, itertools.pairwise(network.sizes), strict=True)):
+            for field, (dtype, axes) in _ARRAYS.items():
+                array, shape = getattr(layer, field), sizes[-axes:]
+                if array.shape != shape or array.dtype != dtype:
+                    raise ValueError(
+                        f"layer {i + 1}: {field} must be {np.dtype(dtype).name} of shape {shape}, "
+                        f"not {array.dtype} of shape {array.shape}"
+                    )
+            for field in ("weight", "beta"):
+                array = getattr(layer, field)
+                if array.min() < -limit or array.max() >= limit:
+                    raise ValueError(f"layer {i + 1}: {field} does not fit latent weights of {latent} bits")
+            if not -_EXPONENT_LIMIT <= layer.exponent < _EXPONENT_LIMIT:
+                raise ValueError(f"layer {i + 1}: exponent {layer.exponent} does not fit {formats.EXPONENT_BITS} bits")
+        if not 0 <= self.step < 1 << 32:
+            raise ValueError(f"step must be in 0..2**32 - 1, not {self.step}")
+
+    def differences(self, other: TrainingState) -> list[str]:
+        """Name what differs from `other`, e.g. ``["layer 2 weight: 3 of 640 values"]``; empty if bit-exact."""
+        found = [] if self.step == other.step else [f"step: {self.step} and {other.step}"]
+        if len(self.layers) != len(other.layers):
+            return [*found, f"layers: {len(self.layers)} and {len(other.layers)}"]
+        for i, (a, b) in enumerate(zip(self.layers, other.layers, strict=True)):
+            for field in (*_ARRAYS, "exponent"):
+                p, q = np.asarray(getattr(a, field)), np.asarray(getattr(b, field))
+                if p.shape != q.shape:
+                    found.append(f"layer {i + 1} {field}: shape {p.shape} and {q.shape}")
+                elif not np.array_equal(p, q):
+                    found.append(f"layer {i + 1} {field}: {np.count_nonzero(p != q)} of {p.size} values")
+        return found

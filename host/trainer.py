@@ -1,0 +1,333 @@
+"""Training, evaluation and prediction on any device, in the manner of Keras."""
+
+from __future__ import annotations
+
+import math
+import os
+import zlib
+from collections.abc import Sequence
+from types import TracebackType
+
+import numpy as np
+
+from bnnedge import checkpoint, formats
+from bnnedge.callbacks import Callback, History
+from bnnedge.configuration import Configuration
+from bnnedge.configuration import configuration as configuration_called
+from bnnedge.data import DataError
+from bnnedge.data.dataset import check_classes, check_images, check_labels, quantise
+from bnnedge.devices import Device, open_device
+from bnnedge.network import Network
+from bnnedge.runner import Measurement, Runner
+from bnnedge.schedule import SCHEDULES, Plan, check_rate, rate_unit, round_rate
+from bnnedge.settings import Settings
+from bnnedge.state import TrainingState
+
+
+class Trainer:
+    """Trains one network on one device.
+
+    The same arguments give the same bits, on every device, whatever the number of calls and checkpoints in between.
+
+    Parameters
+    ----------
+    network: what to train.
+    device: "golden", "rtl", or a device that is open already; the trainer closes what it opened.
+    configuration: of the accelerator, or its name; by default that of the device, or "sim-small".
+    settings: batch, planes, optimiser, seed; see `Settings`.
+    rate: learning rate at the start; weights lie in [-1, 1], and a step moves them by at most this.
+    schedule: "cosine" (from `rate` towards 0 over the epochs of a run) or "constant".
+    check: train the golden model alongside, and compare everything after each step.
+
+    Raises
+    ------
+    ValueError: an argument is out of range, or the network does not fit the configuration
+    DeviceError: the device cannot be opened
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        device: str | Device = "golden",
+        *,
+        configuration: str | Configuration | None = None,
+        settings: Settings | None = None,
+        rate: float = 0.012,
+        schedule: str = "cosine",
+        check: bool = False,
+    ) -> None:
+        if schedule not in SCHEDULES:
+            raise ValueError(f"schedule must be one of {', '.join(SCHEDULES)}, not {schedule!r}")
+        if isinstance(configuration, str):
+            configuration = configuration_called(configuration)
+        if not isinstance(device, str) and configuration not in (None, device.configuration):
+            raise ValueError(f"the device has configuration {device.configuration.name!r}, not the one given")
+        self.network, self.settings, self.schedule = network, settings or Settings(), schedule
+        self._opened: list[Device] = []
+        try:
+            self.device = self._open(device, configuration or configuration_called("sim-small"))
+            latent = self.device.configuration.latent
+            self.rate = check_rate(rate, latent)
+            self.device.prepare(network, self.settings)
+            golden = self._open("golden", self.device.configuration) if check else None
+            if golden is not None:
+                golden.prepare(network, self.settings)
+        except BaseException:
+            self.close()
+            raise
+        self._unit = rate_unit(latent)
+        self._runner = Runner(self.device, golden, self.settings.batch)
+        state = TrainingState.initial(network, latent, self.settings.gradient_planes, self.settings.seed)
+        # One tuple, so that an interrupt never parts a state from its place in the run.
+        self._now: tuple[TrainingState, Plan | None] = (state, None)
+
+    def _open(self, device: str | Device, configuration: Configuration) -> Device:
+        if not isinstance(device, str):
+            return device
+        opened = open_device(device, configuration)
+        self._opened.append(opened)
+        return opened
+
+    def close(self) -> None:
+        """Close the devices that the trainer opened."""
+        while self._opened:
+            self._opened.pop().close()
+
+    def __enter__(self) -> Trainer:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def state(self) -> TrainingState:
+        """The training state after the last finished step (a copy)."""
+        return self._now[0].copy()
+
+    @property
+    def plan(self) -> Plan | None:
+        """The last run of `fit` and how far it is; None before the first."""
+        return self._now[1]
+
+    @property
+    def bit_exact(self) -> bool | None:
+        """True while everything compared with the golden model was equal, False after a difference, None unchecked."""
+        return self._runner.bit_exact
+
+    def fit(
+        self,
+        x: np.ndarray,
+        y: np.ndarray,
+        *,
+        epochs: int | None = None,
+        steps: int | None = None,
+        validation_data: tuple[np.ndarray, np.ndarray] | None = None,
+        shuffle: bool = True,
+        resume: bool = False,
+        callbacks: Sequence[Callback] = (),
+        steps_per_call: int | None = None,
+    ) -> History:
+        """Train, and return the course of the run.
+
+        The images of an epoch beyond its last whole batch (others in each epoch, if `shuffle`) are left out. After an
+        interrupt or a failure of the device the trainer holds the state of the last finished call, and can save it.
+
+        Parameters
+        ----------
+        x: (N, *input_shape) images, N at least a batch; integers 0..255 or floats in [0, 1].
+        y: (N,) integer labels 0..classes-1.
+        epochs: passes over the data, 1 unless told otherwise.
+        steps: instead of epochs: batches to train in all.
+        validation_data: (x, y) to evaluate after each epoch.
+        shuffle: draw a new order for each epoch.
+        resume: go on with the last run, interrupted here or loaded from a checkpoint, with the same data and order.
+            `epochs` or `steps`, if given, are then those of the whole run, so that it can also be made longer.
+        callbacks: called after each call of the device and each epoch.
+        steps_per_call: steps that the device takes before it reports and can be interrupted; a whole epoch by default.
+            Changes no result. With `check` the device takes single steps.
+
+        Raises
+        ------
+        ValueError: data or arguments that cannot be used, before anything was trained
+        DeviceError: the device failed
+        MismatchError: with `check`, the device computed something else than the golden model
+        """
+        images, labels = self._samples(x, y, "x", "y")
+        validation = validation_data and self._samples(*validation_data, "validation x", "validation y")
+        for name, value in (("epochs", epochs), ("steps", steps), ("steps_per_call", steps_per_call)):
+            if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
+                raise ValueError(f"{name} must be a positive whole number, not {value!r}")
+        if epochs is not None and steps is not None:
+            raise ValueError("give epochs or steps, not both")
+        if resume:
+            plan = self._resumed(images, labels, epochs, steps)
+        else:
+            plan = self._planned(images, labels, epochs, steps, shuffle)
+        self._now = (self._now[0], plan)
+        if steps_per_call is None:
+            steps_per_call = 1 if self._runner.golden else plan.epoch_steps
+        while True:
+            if plan.entry_due:
+                entry = {**plan.running(), "rate": plan.scheduled_rate(plan.closed)}
+                if validation:
+                    entry.update({f"val_{name}": value for name, value in self._evaluate(*validation).items()})
+                plan = plan.with_entry(entry)
+                self._now = (self._now[0], plan)
+                for callback in callbacks:
+                    callback.on_epoch_end(plan.closed - 1, entry)
+            elif plan.finished:
+                return History(list(range(plan.closed)), {name: list(plan.history[name]) for name in plan.history})
+            else:
+                plan = self._advance(plan, images, labels, steps_per_call)
+                logs = {"steps": plan.steps, "epochs": plan.epochs, "epoch": (plan.step - 1) // plan.epoch_steps}
+                for callback in callbacks:
+                    callback.on_batch_end(plan.step, {**plan.running(), **logs})
+
+    def evaluate(self, x: np.ndarray, y: np.ndarray) -> dict[str, float]:
+        """Mean cross-entropy "loss" (nats) and "accuracy" (0..1) on images and labels as `fit` takes them."""
+        return self._evaluate(*self._samples(x, y, "x", "y"))
+
+    def predict(self, x: np.ndarray) -> np.ndarray:
+        """Probabilities (N, classes) float32, each row summing to 1, of images as `fit` takes them."""
+        return np.exp(self._log_probabilities(self._images(x, "x"))).astype(np.float32)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write a checkpoint from which `load` goes on bit for bit; an earlier one at `path` is replaced in the end."""
+        state, plan = self._now
+        configuration = self.device.configuration
+        content = checkpoint.Checkpoint(
+            self.network, self.settings, configuration, state, self.rate, self.schedule, plan
+        )
+        checkpoint.save(path, content)
+
+    @classmethod
+    def load(
+        cls,
+        path: str | os.PathLike[str],
+        device: str | Device = "golden",
+        *,
+        configuration: str | Configuration | None = None,
+        check: bool = False,
+    ) -> Trainer:
+        """Make a trainer of a checkpoint, by default for the configuration that it was saved with.
+
+        On another configuration training goes on, but draws other random numbers if its lanes differ. Raises
+        `CheckpointError` if the file is damaged or foreign, ValueError if the device's weights have other bits.
+        """
+        saved = checkpoint.load(path)
+        if configuration is None and isinstance(device, str):
+            configuration = saved.configuration
+        trainer = cls(
+            saved.network,
+            device,
+            configuration=configuration,
+            settings=saved.settings,
+            rate=saved.rate,
+            schedule=saved.schedule,
+            check=check,
+        )
+        used = trainer.device.configuration
+        if used.latent != saved.configuration.latent:
+            trainer.close()
+            raise ValueError(
+                f"checkpoint {path} has latent weights of {saved.configuration.latent} bits, configuration "
+                f"{used.name!r} of {used.latent}"
+            )
+        trainer._now = (saved.state, saved.plan)
+        return trainer
+
+    def measure(self, x: np.ndarray, y: np.ndarray, steps: int = 8) -> Measurement | None:
+        """Measure what training costs; None for a device without a clock.
+
+        From what `fit` has seen, or else (with `check`, which disturbs the clock) from up to `steps` extra steps on the
+        first images of x, after which the training state is as before.
+        """
+        known = self._runner.measurement()
+        if known is not None or not self.device.counters():
+            return known
+        images, labels = self._samples(x, y, "x", "y")
+        batch = self.settings.batch
+        order = np.arange(batch * max(1, min(steps, len(images) // batch)), dtype=np.int64) % len(images)
+        return self._runner.measure(self._now[0], images, labels, order, round_rate(self.rate, self._unit))
+
+    def _planned(
+        self, images: np.ndarray, labels: np.ndarray, epochs: int | None, steps: int | None, shuffle: bool
+    ) -> Plan:
+        batch = self.settings.batch
+        if len(images) < batch:
+            raise ValueError(
+                f"x has {len(images)} images, less than a batch of {batch}: give more images, or use a smaller batch"
+            )
+        steps = steps or (epochs or 1) * (len(images) // batch)
+        return Plan(
+            samples=len(images),
+            batch=batch,
+            digest=_digest(images, labels),
+            epochs=-(-steps // (len(images) // batch)),
+            steps=steps,
+            start=self._now[0].step,
+            seed=self.settings.seed,
+            shuffle=bool(shuffle),
+            rate=self.rate,
+            schedule=self.schedule,
+        )
+
+    def _resumed(self, images: np.ndarray, labels: np.ndarray, epochs: int | None, steps: int | None) -> Plan:
+        plan = self.plan
+        if plan is None:
+            raise ValueError("there is no run to resume: call fit without resume first")
+        if (plan.samples, plan.digest) != (len(images), _digest(images, labels)):
+            raise ValueError(
+                f"the run to resume began with other data ({plan.samples} images; these are {len(images)}): "
+                "give the same, in the same order, or begin a new run"
+            )
+        if epochs is not None:
+            steps = epochs * plan.epoch_steps
+        return plan if steps in (None, plan.steps) else plan.extended(steps)
+
+    def _advance(self, plan: Plan, images: np.ndarray, labels: np.ndarray, steps_per_call: int) -> Plan:
+        """Take the next steps of the running epoch."""
+        first = plan.step % plan.epoch_steps
+        count = min(plan.epoch_steps - first, plan.steps - plan.step, steps_per_call)
+        order = plan.order()[first * plan.batch : (first + count) * plan.batch]
+        rate = round_rate(plan.scheduled_rate(plan.epoch), self._unit)
+        results, state = self._runner.train(self._now[0], images, labels, order, rate)
+        plan = plan.after(results)
+        self._now = (state, plan)
+        return plan
+
+    def _evaluate(self, images: np.ndarray, labels: np.ndarray) -> dict[str, float]:
+        logs = self._log_probabilities(images)
+        loss = -logs[np.arange(len(labels)), labels].mean()
+        return {"loss": float(loss), "accuracy": float(np.mean(logs.argmax(1) == labels))}
+
+    def _log_probabilities(self, images: np.ndarray) -> np.ndarray:
+        """Natural logarithms of the classes' probabilities: (N, classes) float64."""
+        logits = self._runner.infer(self._now[0], images)
+        z = logits.astype(np.float64) * (math.log(2) / (1 << formats.LOGIT))
+        z -= z.max(1, keepdims=True)
+        return z - np.log(np.exp(z).sum(1, keepdims=True))
+
+    def _images(self, x: np.ndarray, name: str) -> np.ndarray:
+        images = check_images(name, x)
+        if images.shape[1:] != self.network.input_shape:
+            raise DataError(
+                f"{name} holds images of shape {images.shape[1:]}, but network {self.network.name!r} takes "
+                f"{self.network.input_shape}"
+            )
+        if np.issubdtype(images.dtype, np.floating) and images.max() > 1:
+            raise DataError(f"{name} holds floats up to {images.max():g}: scale to [0, 1], or give integers 0..255")
+        # Always a new view: a device takes the same object for the same pixels.
+        return np.ascontiguousarray(quantise(images, 255)).view()
+
+    def _samples(self, x: np.ndarray, y: np.ndarray, name_x: str, name_y: str) -> tuple[np.ndarray, np.ndarray]:
+        images = self._images(x, name_x)
+        labels = check_labels(name_y, y, len(images))
+        check_classes(name_y, labels, self.network.classes)
+        return images, labels
+
+
+def _digest(images: np.ndarray, labels: np.ndarray) -> int:
+    return zlib.crc32(np.ascontiguousarray(labels, "<i8").data, zlib.crc32(images.data))

@@ -1,0 +1,1 @@
+"""The accelerator in Amaranth: engine, buffers, heads, control and bus; `Accelerator` is the top."""

@@ -1,0 +1,343 @@
+"""The top: engine, buffers, heads, control and memory ports, wired together."""
+
+from __future__ import annotations
+
+from amaranth import Cat, ClockDomain, ClockSignal, DomainRenamer, Module, Mux, ResetSignal, Signal
+from amaranth.lib import fifo, memory, wiring
+from amaranth.lib.wiring import In, Out
+
+from bnnedge import registers
+from bnnedge.configuration import Configuration
+from bnnedge.hw.buffers.banked import READ_LATENCY, BankedBuffer
+from bnnedge.hw.buffers.tile_buffer import TileBuffer
+from bnnedge.hw.bus.axi import Axi4, AxiLite
+from bnnedge.hw.bus.read import ReadMaster
+from bnnedge.hw.bus.registers import COUNTER_BITS, Registers
+from bnnedge.hw.bus.write import WriteMaster
+from bnnedge.hw.control.load import Load
+from bnnedge.hw.control.queue import Queue, Semaphores
+from bnnedge.hw.control.sequencer import Sequencer
+from bnnedge.hw.control.store import Store
+from bnnedge.hw.engine.array import LaneArray
+from bnnedge.hw.engine.fetch import Fetch
+from bnnedge.hw.engine.transpose import Transpose
+from bnnedge.hw.heads.head import Head
+from bnnedge.hw.heads.softmax import LABEL_BITS
+from bnnedge.hw.heads.statistics import Statistics
+from bnnedge.hw.layouts import PASS, RECORD, TRANSFER
+
+LABELS = 1024  # two of the largest batches: GATHER runs one batch ahead
+
+
+class Core(wiring.Component):
+    """All that a soft reset clears: everything but the registers.
+
+    Port 0 serves the program, loads and stores; port 1 the latent weights.
+
+    Members
+    -------
+    m0_axi, m1_axi: out, memory ports. start, program, step, seed: in, from the registers.
+    busy, done, error, cause, port, error_address: out, the state; the first error is kept.
+    flush: in, finish what is on the bus and start nothing. quiet: out, nothing is on the bus.
+    counters: out, one member for each `registers.Counter`.
+    """
+
+    def __init__(self, config: Configuration) -> None:
+        self.config = config
+        super().__init__(
+            {
+                "m0_axi": Out(Axi4()),
+                "m1_axi": Out(Axi4()),
+                "start": In(1),
+                "program": In(32),
+                "step": In(32),
+                "seed": In(64),
+                "busy": Out(1),
+                "done": Out(1),
+                "error": Out(1),
+                "cause": Out(4),
+                "port": Out(1),
+                "error_address": Out(32),
+                "flush": In(1),
+                "quiet": Out(1),
+                **{counter.name.lower(): Out(COUNTER_BITS) for counter in registers.Counter},
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        config = self.config
+        m.submodules.sequencer = sequencer = Sequencer()
+        m.submodules.semaphores = semaphores = Semaphores(takers=3, givers=4)
+        m.submodules.execute_queue = execute_queue = Queue(PASS)
+        m.submodules.load_queue = load_queue = Queue(TRANSFER)
+        m.submodules.store_queue = store_queue = Queue(TRANSFER)
+        m.submodules.fetch = fetch = Fetch(config)
+        m.submodules.transpose = transpose = Transpose(config)
+        m.submodules.array = array = LaneArray(config)
+        m.submodules.statistics = statistics = Statistics(config)
+        m.submodules.head = head = Head(config)
+        m.submodules.left = left = BankedBuffer(config, config.left_depth)
+        m.submodules.right = right = BankedBuffer(config, config.right_depth)
+        m.submodules.tile_buffer = tiles = TileBuffer(config)
+        m.submodules.load = load = Load(config)
+        m.submodules.store = store = Store(config)
+        softmax, tile_register = head.softmax, head.tile_register
+
+        # Control: sequencer -> queues -> units, and tokens back.
+        for i, (stream, queue) in enumerate(
+            ((sequencer.execute, execute_queue), (sequencer.load, load_queue), (sequencer.store, store_queue))
+        ):
+            wiring.connect(m, stream, queue.instruction)
+            m.d.comb += [queue.there.eq(semaphores.there), getattr(semaphores, f"take_{i}").eq(queue.take)]
+        for i, unit in enumerate((fetch, head, load, store)):
+            m.d.comb += getattr(semaphores, f"give_{i}").eq(unit.signal)
+        wiring.connect(m, execute_queue.order, fetch.instruction)
+        wiring.connect(m, load_queue.order, load.order)
+        wiring.connect(m, store_queue.order, store.order)
+        m.d.comb += [
+            sequencer.start.eq(self.start),
+            sequencer.program.eq(self.program),
+            sequencer.step.eq(self.step),
+            sequencer.abort.eq(self.error),
+            sequencer.units_idle.eq(execute_queue.empty & load_queue.empty & store_queue.empty & ~head.busy),
+            self.busy.eq(sequencer.busy & ~self.error),
+            self.done.eq(sequencer.done),
+        ]
+
+        # Engine: buffers -> lanes. A store reads when the engine does not.
+        delayed = [fetch.tag]
+        sides = [Cat(fetch.side_active, fetch.side_mask, fetch.side_granule)]
+        for i in range(READ_LATENCY):
+            delayed.append(Signal.like(fetch.tag, name=f"tag_{i}"))
+            sides.append(Signal.like(sides[0], name=f"side_{i}"))
+            m.d.sync += [delayed[-1].eq(delayed[-2]), sides[-1].eq(sides[-2])]
+        m.d.comb += [
+            left.address.eq(Mux(fetch.reading, fetch.left_address, store.address)),
+            right.address.eq(Mux(fetch.reading, fetch.right_address, store.address)),
+            store.granted.eq((store.read_left | store.read_right) & ~fetch.reading),
+            store.left.eq(left.words),
+            store.right.eq(right.words),
+            array.left.eq(left.words),
+            array.right.eq(right.words),
+            array.tag.eq(delayed[-1]),
+            array.row.eq(statistics.row),
+            fetch.drained.eq(statistics.drained),
+            transpose.order.eq(fetch.instruction.payload),
+            transpose.read.eq(fetch.transpose),
+            transpose.word.eq(fetch.transpose_word),
+            transpose.plane.eq(fetch.transpose_plane),
+            transpose.tile.eq(fetch.transpose_tile),
+            transpose.words.eq(left.words),
+        ]
+        active_here, mask_here = sides[-1][0], sides[-1][1]
+        for i in range(config.lanes):
+            granule = left.words[i].word_select(sides[-1][2:], config.lanes) if config.granules > 1 else left.words[i]
+            with m.If(active_here):
+                m.d.sync += statistics.signs[i].eq(granule)
+            with m.If(mask_here):
+                m.d.sync += statistics.masks[i].eq(granule)
+
+        # Sums: lanes -> statistics -> tile buffer -> head.
+        m.submodules.orders = orders = fifo.SyncFIFO(width=PASS.size, depth=2)
+        wiring.connect(m, fetch.pivots, statistics.pivots)
+        wiring.connect(m, statistics.group, head.group)
+        m.d.comb += [
+            orders.w_data.eq(fetch.head.payload),
+            orders.w_en.eq(fetch.head.valid),
+            fetch.head.ready.eq(orders.w_rdy),
+            head.order.payload.eq(orders.r_data),
+            head.order.valid.eq(orders.r_rdy),
+            orders.r_en.eq(head.order.ready),
+            head.seed.eq(self.seed),
+            statistics.done.eq(array.done),
+            statistics.meta.eq(array.meta),
+            statistics.bias.eq(array.bias),
+            statistics.sums.eq(array.sums),
+            statistics.room.eq(tiles.room),
+            tiles.reserve.eq(statistics.reserve),
+            tiles.push.eq(statistics.push),
+            tiles.row_in.eq(statistics.row_out),
+            tiles.offset.eq(head.offset),
+            tiles.pop.eq(head.pop),
+            tiles.rewrite.eq(softmax.rewrite),
+            tiles.rewrite_offset.eq(softmax.rewrite_offset),
+            tiles.rewrite_row.eq(softmax.rewrite_row),
+            head.available.eq(tiles.available),
+            head.row.eq(tiles.row_out),
+        ]
+
+        # Bits: back into the buffers. Who writes first: transpose, then the tile register, then loads.
+        def write(buffer: BankedBuffer, *sources: tuple[object, object]) -> None:
+            """Connect the first of the (active, port) sources that is active."""
+            (active, port), *others = sources
+            if others:
+                with m.If(active):
+                    m.d.comb += _copy(buffer.write, port)
+                with m.Else():
+                    write(buffer, *others)
+            else:
+                m.d.comb += _copy(buffer.write, port)
+
+        register_left = Cat(tile_register.left.granules).any()
+        register_right = Cat(tile_register.right.granules).any()
+        write(
+            left,
+            (transpose.active, transpose.write),
+            (register_left, tile_register.left),
+            (1, load.left),
+        )
+        write(right, (register_right, tile_register.right), (1, load.right))
+        m.d.comb += [
+            tile_register.left_blocked.eq(transpose.active),
+            load.left_ready.eq(~transpose.active & ~register_left),
+            load.right_ready.eq(~register_right),
+        ]
+
+        # Parameter memory: one port for the head, one for the pivots and stores.
+        m.submodules.parameters = parameters = memory.Memory(shape=RECORD.as_shape(), depth=config.channels, init=[])
+        head_port, other_port, write_port = parameters.read_port(), parameters.read_port(), parameters.write_port()
+        m.d.comb += [
+            head_port.addr.eq(head.record_address),
+            head.record.eq(head_port.data),
+            other_port.addr.eq(Mux(statistics.reading, statistics.record_address, store.address)),
+            statistics.record.eq(other_port.data),
+            store.record.eq(other_port.data),
+            store.record_granted.eq(store.read_record & ~statistics.reading),
+            load.record_ready.eq(~head.record_write),
+            write_port.en.eq(head.record_write | load.record_write),
+            write_port.addr.eq(Mux(head.record_write, head.record_write_address, load.record_address)),
+            write_port.data.eq(Mux(head.record_write, head.record_write_data, load.record)),
+        ]
+
+        # Labels wait for their batch; logits and loss go to the store.
+        m.submodules.labels = labels = fifo.SyncFIFOBuffered(width=LABEL_BITS, depth=LABELS)
+        wiring.connect(m, softmax.score, store.score)
+        m.d.comb += [
+            labels.w_data.eq(load.label.payload),
+            labels.w_en.eq(load.label.valid),
+            load.label.ready.eq(labels.w_rdy),
+            softmax.label.payload.eq(labels.r_data),
+            softmax.label.valid.eq(labels.r_rdy),
+            labels.r_en.eq(softmax.label.ready),
+            store.score_last.eq(softmax.score_last),
+            store.loss.eq(softmax.loss),
+            store.hits.eq(softmax.hits),
+            store.cycles.eq(self.cycles),
+        ]
+
+        # Memory ports.
+        m.submodules.read_0 = read_0 = ReadMaster(clients=2)
+        m.submodules.read_1 = read_1 = ReadMaster(clients=1)
+        m.submodules.write_0 = write_0 = WriteMaster()
+        m.submodules.write_1 = write_1 = WriteMaster()
+        wiring.connect(m, sequencer.transfer, read_0.transfer_0)
+        wiring.connect(m, read_0.beat_0, sequencer.beat)
+        wiring.connect(m, load.transfer, read_0.transfer_1)
+        wiring.connect(m, read_0.beat_1, load.beat)
+        wiring.connect(m, store.transfer, write_0.transfer)
+        wiring.connect(m, store.beat, write_0.beat)
+        wiring.connect(m, read_1.beat_0, head.old)
+        wiring.connect(m, head.new, write_1.beat)
+        both = read_1.transfer_0.ready & write_1.transfer.ready
+        m.d.comb += [
+            read_1.transfer_0.payload.eq(head.latents.payload),
+            write_1.transfer.payload.eq(head.latents.payload),
+            head.latents.ready.eq(both),
+            read_1.transfer_0.valid.eq(head.latents.valid & both),
+            write_1.transfer.valid.eq(head.latents.valid & both),
+            head.written.eq(write_1.done),
+            store.written.eq(write_0.done),
+        ]
+        masters = (read_0, write_0, read_1, write_1)
+        for axi, reader, writer in ((self.m0_axi, read_0, write_0), (self.m1_axi, read_1, write_1)):
+            for name, member in Axi4().members.items():
+                mine = writer.axi if name[0] in "wb" or name.startswith("aw") else reader.axi
+                outer, inner = getattr(axi, name), getattr(mine, name)
+                m.d.comb += outer.eq(inner) if member.flow == Out else inner.eq(outer)
+        m.d.comb += self.quiet.eq(Cat(master.idle for master in masters).all())
+        for master in masters:
+            m.d.comb += master.flush.eq(self.flush | self.error)
+
+        # The first error stays.
+        with m.If(~self.error):
+            for number, master in enumerate(masters):
+                with m.If(master.error):
+                    cause = registers.Cause.READ_ERROR if master in (read_0, read_1) else registers.Cause.WRITE_ERROR
+                    m.d.sync += [self.error.eq(1), self.cause.eq(cause), self.port.eq(number // 2)]
+                    m.d.sync += self.error_address.eq(master.error_address)
+            with m.If(sequencer.illegal):
+                m.d.sync += [self.error.eq(1), self.cause.eq(registers.Cause.ILLEGAL_INSTRUCTION)]
+                m.d.sync += self.error_address.eq(sequencer.address)
+
+        # Performance counters run from start to halt.
+        events = {
+            registers.Counter.CYCLES: (self.busy, 1),
+            registers.Counter.ENGINE: (fetch.busy, 1),
+            registers.Counter.STALL_TOKEN: (self.busy & ~fetch.instruction.valid, 1),
+            registers.Counter.STALL_DRAIN: (fetch.waiting, 1),
+            registers.Counter.STALL_MEMORY: (head.stalled, 1),
+        }
+        for port, axi in enumerate((self.m0_axi, self.m1_axi)):
+            events[registers.Counter[f"READ_{port}"]] = (axi.rvalid & axi.rready, 8)
+            events[registers.Counter[f"WRITE_{port}"]] = (axi.wvalid & axi.wready, 8)
+        for counter, (event, amount) in events.items():
+            value = getattr(self, counter.name.lower())
+            with m.If(self.start):
+                m.d.sync += value.eq(0)
+            with m.Elif(event):
+                m.d.sync += value.eq(value + amount)
+        return m
+
+
+def _copy(target: object, source: object) -> list[object]:
+    return [getattr(target, name).eq(getattr(source, name)) for name in ("address", "data", "granules")]
+
+
+class Accelerator(wiring.Component):
+    """The whole accelerator: registers, and the core behind a reset of its own.
+
+    A soft reset lets the bus finish what has begun, then clears the core; so does a start, with the bus at rest.
+
+    Members
+    -------
+    s_axi: in, registers. m0_axi, m1_axi: out, memory. irq: out, halted with `done` or `error`.
+    """
+
+    def __init__(self, config: Configuration) -> None:
+        self.config = config
+        super().__init__({"s_axi": In(AxiLite()), "m0_axi": Out(Axi4()), "m1_axi": Out(Axi4()), "irq": Out(1)})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.registers = file = Registers(self.config)
+        m.domains.core = ClockDomain()
+        m.submodules.core = core = DomainRenamer("core")(Core(self.config))
+        clear, begin = Signal(), Signal()
+        flush, begin_next = Signal(), Signal()
+        starting = file.start | begin_next | begin
+        m.d.comb += [ClockSignal("core").eq(ClockSignal()), ResetSignal("core").eq(ResetSignal() | clear)]
+        m.d.comb += [core.flush.eq(flush), core.start.eq(begin)]
+        m.d.sync += [clear.eq(0), begin_next.eq(0), begin.eq(begin_next)]
+        with m.If(file.reset):
+            m.d.sync += flush.eq(1)
+        with m.Elif(flush & core.quiet):
+            m.d.sync += [flush.eq(0), clear.eq(1)]
+        with m.Elif(file.start & ~core.busy & ~core.error):
+            # Every run starts from the same state, whatever the run before left behind.
+            m.d.sync += [clear.eq(1), begin_next.eq(1)]
+        wiring.connect(m, wiring.flipped(self.s_axi), file.axi)
+        wiring.connect(m, core.m0_axi, wiring.flipped(self.m0_axi))
+        wiring.connect(m, core.m1_axi, wiring.flipped(self.m1_axi))
+        m.d.comb += [
+            file.resetting.eq(file.reset | flush | clear),
+            file.busy.eq(core.busy | starting),
+            file.done.eq(core.done & ~starting),
+            file.error.eq(core.error),
+            self.irq.eq(file.done | file.error),
+        ]
+        for name in ("program", "step", "seed"):
+            m.d.comb += getattr(core, name).eq(getattr(file, name))
+        for name in ("cause", "port", "error_address", *(c.name.lower() for c in registers.Counter)):
+            m.d.comb += getattr(file, name).eq(getattr(core, name))
+        return m

@@ -1,0 +1,1 @@
+"""AXI: the memory ports' masters and the registers' slave."""

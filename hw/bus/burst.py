@@ -1,0 +1,51 @@
+"""Cuts a transfer into bursts that AXI3 allows."""
+
+from __future__ import annotations
+
+from amaranth import Module, Mux, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from bnnedge.hw.bus.axi import ADDRESS_BITS, BURST_BEATS, DATA_BYTES
+
+# A run of 64-bit beats behind a DDR address (a multiple of 8).
+TRANSFER = data.StructLayout({"address": ADDRESS_BITS, "beats": 32})
+BURST = data.StructLayout({"address": ADDRESS_BITS, "beats": range(BURST_BEATS + 1)})
+
+
+class Bursts(wiring.Component):
+    """One transfer in, bursts out; a burst ends at each multiple of 128 bytes, so none crosses 4 KB.
+
+    Members
+    -------
+    transfer: in stream; ready while the one before has been cut to its end. burst: out stream. busy: out, not yet cut to its end.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(
+            {
+                "transfer": In(stream.Signature(TRANSFER)),
+                "burst": Out(stream.Signature(BURST)),
+                "busy": Out(1),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        address, left = Signal(ADDRESS_BITS), Signal(32)
+        room = Signal(range(BURST_BEATS + 1))
+        beats = self.burst.payload.beats
+        place = address[DATA_BYTES.bit_length() - 1 :][: BURST_BEATS.bit_length() - 1]
+        m.d.comb += [
+            room.eq(BURST_BEATS - place),
+            beats.eq(Mux(left < room, left, room)),
+            self.burst.payload.address.eq(address),
+            self.burst.valid.eq(self.busy),
+            self.busy.eq(left != 0),
+            self.transfer.ready.eq(~self.busy),
+        ]
+        with m.If(self.transfer.valid & self.transfer.ready):
+            m.d.sync += [address.eq(self.transfer.payload.address), left.eq(self.transfer.payload.beats)]
+        with m.Elif(self.burst.valid & self.burst.ready):
+            m.d.sync += [address.eq(address + (beats << 3)), left.eq(left - beats)]
+        return m

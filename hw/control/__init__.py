@@ -1,0 +1,1 @@
+"""Control: the sequencer, the units' queues and semaphores, and the units that move data between DDR and buffers."""

@@ -1,0 +1,87 @@
+"""Instruction queues of the units, and the semaphores between them."""
+
+from __future__ import annotations
+
+from amaranth import Module, Signal
+from amaranth.lib import data, fifo, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from bnnedge import isa
+
+DEPTH = 2
+COUNT_BITS = 4
+
+
+class Semaphores(wiring.Component):
+    """Counts tokens.
+
+    Members
+    -------
+    take_i: in, tokens that queue i takes in this cycle (only such as `there` shows; a semaphore is taken by one queue only).
+    give_i: in, tokens that unit i gives in this cycle. there: out, semaphores that have a token.
+    """
+
+    def __init__(self, takers: int, givers: int) -> None:
+        self.takers, self.givers = takers, givers
+        super().__init__(
+            {
+                **{f"take_{i}": In(isa.SEMAPHORES) for i in range(takers)},
+                **{f"give_{i}": In(isa.SEMAPHORES) for i in range(givers)},
+                "there": Out(isa.SEMAPHORES),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        for bit in range(isa.SEMAPHORES):
+            count = Signal(COUNT_BITS, name=f"count_{bit}")
+            given = sum((getattr(self, f"give_{i}")[bit] for i in range(1, self.givers)), start=self.give_0[bit])
+            taken = sum((getattr(self, f"take_{i}")[bit] for i in range(1, self.takers)), start=self.take_0[bit])
+            m.d.sync += count.eq(count + given - taken)
+            m.d.comb += self.there[bit].eq(count != 0)
+        return m
+
+
+class Queue(wiring.Component):
+    """Holds a unit's instructions; lets the first one out when it has all the tokens that it waits for.
+
+    Members
+    -------
+    instruction: in stream. order: out stream, to the unit. there, take: see `Semaphores`.
+    waiting: out, the first instruction lacks a token. empty: out, nothing is held.
+    """
+
+    def __init__(self, layout: data.StructLayout) -> None:
+        self.layout = layout
+        super().__init__(
+            {
+                "instruction": In(stream.Signature(layout)),
+                "order": Out(stream.Signature(layout)),
+                "there": In(isa.SEMAPHORES),
+                "take": Out(isa.SEMAPHORES),
+                "waiting": Out(1),
+                "empty": Out(1),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.fifo = held = fifo.SyncFIFO(width=self.layout.size, depth=DEPTH)
+        cleared = Signal()  # the first instruction has taken its tokens
+        m.d.comb += [
+            held.w_data.eq(self.instruction.payload),
+            held.w_en.eq(self.instruction.valid),
+            self.instruction.ready.eq(held.w_rdy),
+            self.order.payload.eq(held.r_data),
+            self.order.valid.eq(held.r_rdy & cleared),
+            held.r_en.eq(self.order.valid & self.order.ready),
+            self.empty.eq(~held.r_rdy),
+            self.waiting.eq(held.r_rdy & ~cleared),
+        ]
+        wait = self.order.payload.wait
+        with m.If(self.waiting & ((wait & ~self.there) == 0)):
+            m.d.comb += self.take.eq(wait)
+            m.d.sync += cleared.eq(1)
+        with m.Elif(held.r_en):
+            m.d.sync += cleared.eq(0)
+        return m

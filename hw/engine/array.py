@@ -1,0 +1,111 @@
+"""P x Q lanes: each multiplies a row word by a column word and accumulates, bit-plane by bit-plane."""
+
+from __future__ import annotations
+
+from amaranth import Array, Cat, Module, Mux, Signal
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from bnnedge.configuration import Configuration
+from bnnedge.hw.engine import popcount
+from bnnedge.hw.layouts import tile_meta
+
+
+def tag_layout(config: Configuration) -> data.StructLayout:
+    """What accompanies the operands of a cycle.
+
+    valid: the operands count. first: they start a tile. double: they start a less significant pair of planes.
+    tail: valid bits, 0 = all. last: they end a tile, `meta` tells which.
+    """
+    return data.StructLayout(
+        {"valid": 1, "first": 1, "double": 1, "last": 1, "tail": range(config.word), "meta": tile_meta()}
+    )
+
+
+def finish_latency(config: Configuration) -> int:
+    """Cycles from the last operands of a tile at the array's inputs to its sums in `sums`."""
+    return 3 + popcount.latency(config.word)
+
+
+class LaneArray(wiring.Component):
+    """The lanes, their accumulators, and a second register of sums from which a finished tile drains.
+
+    An accumulator adds the count of agreeing bits, doubled whenever the planes get less significant, so that at the end
+    ``sum = 2 * accumulator - bias`` where `bias`, one for all lanes, did the same with the number of valid bits.
+
+    Members
+    -------
+    left, right: in, P and Q words; tag: in, same cycle.
+    done: out, one cycle: `sums`, `bias` and `meta` hold a new tile (and do so until the next `done`).
+    row: in, which row of `sums` to show. sums: out, one cycle later, Q accumulators of that row, unsigned.
+    """
+
+    def __init__(self, config: Configuration) -> None:
+        self.config = config
+        self.width = config.accumulator - 1
+        super().__init__(
+            {
+                "left": In(data.ArrayLayout(config.word, config.lanes)),
+                "right": In(data.ArrayLayout(config.word, config.lanes)),
+                "tag": In(tag_layout(config)),
+                "done": Out(1),
+                "meta": Out(tile_meta()),
+                "bias": Out(self.width),
+                "row": In(range(config.lanes)),
+                "sums": Out(data.ArrayLayout(self.width, config.lanes)),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        lanes, word = self.config.lanes, self.config.word
+
+        # Cycle 1: operand registers. Invalid bits are cleared on the left and set on the right, so that they never agree.
+        left = Signal(data.ArrayLayout(word, lanes))
+        right = Signal(data.ArrayLayout(word, lanes))
+        tag = self.tag
+        valid = Signal(word)
+        valid_bits = Signal(range(word + 1))
+        m.d.comb += [
+            valid.eq(Mux(tag.tail == 0, -1, (1 << tag.tail) - 1)),
+            valid_bits.eq(Mux(tag.tail == 0, word, tag.tail)),
+        ]
+        m.d.sync += [left[i].eq(self.left[i] & valid) for i in range(lanes)]
+        m.d.sync += [right[i].eq(self.right[i] | ~valid) for i in range(lanes)]
+
+        # Tag and number of valid bits keep pace with the counts.
+        bits = valid_bits
+        for stage in range(1 + popcount.latency(word)):
+            tag_next = Signal(tag_layout(self.config), name=f"tag_{stage}")
+            bits_next = Signal(range(word + 1), name=f"bits_{stage}")
+            m.d.sync += [tag_next.eq(tag), bits_next.eq(bits)]
+            tag, bits = tag_next, bits_next
+
+        def accumulate(accumulator: Signal, amount: Signal) -> None:
+            with m.If(tag.valid):
+                before = Mux(tag.first, 0, Mux(tag.double, accumulator << 1, accumulator))
+                m.d.sync += accumulator.eq(before + amount)
+
+        rows = []
+        for i in range(lanes):
+            row = []
+            for j in range(lanes):
+                m.submodules[f"lane_{i}_{j}"] = lane = popcount.Popcount(word)
+                accumulator = Signal(self.width, name=f"accumulator_{i}_{j}")
+                m.d.comb += [lane.left.eq(left[i]), lane.right.eq(right[j])]
+                accumulate(accumulator, lane.count)
+                row.append(accumulator)
+            rows.append(Cat(row))
+        bias = Signal(self.width)
+        accumulate(bias, bits)
+
+        # The finished tile moves aside, and drains while the lanes work on the next one.
+        finished = Signal()
+        meta = Signal(tile_meta())
+        m.d.sync += [finished.eq(tag.valid & tag.last), meta.eq(tag.meta), self.done.eq(finished)]
+        store = Array(Signal(self.width * lanes, name=f"sums_{i}") for i in range(lanes))
+        with m.If(finished):
+            m.d.sync += [store[i].eq(rows[i]) for i in range(lanes)]
+            m.d.sync += [self.bias.eq(bias), self.meta.eq(meta)]
+        m.d.sync += self.sums.eq(store[self.row])
+        return m

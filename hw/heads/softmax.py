@@ -1,0 +1,379 @@
+"""The last layer: logits, base-2 softmax, loss, and the gradient dz = p - onehot, image by image and class by class."""
+
+from __future__ import annotations
+
+from amaranth import Array, Cat, Const, Module, Mux, Signal, signed
+from amaranth.lib import data, memory, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from bnnedge import formats
+from bnnedge.configuration import Configuration
+from bnnedge.hw.buffers import tile_buffer
+from bnnedge.hw.heads.parameters import column_layout
+from bnnedge.hw.heads.statistics import sums_layout
+from bnnedge.hw.layouts import tile_row
+
+CLASSES = 128  # at most; and a multiple of the lanes
+SUMS_LATENCY = 3
+LOGIT_SHIFT = formats.RECIPROCAL + 10 - formats.LOGIT
+RECIPROCAL_BITS = 25
+SCORE_BITS = 16
+LABEL_BITS = 8
+BIASED_BITS = formats.LOGIT_BITS + 2
+TOTAL_BITS = 36
+
+
+class Divider(wiring.Component):
+    """quotient = (LOG2_E << RECIPROCAL) // divisor, one bit a cycle.
+
+    Members
+    -------
+    begin: in, one cycle, with divisor >= 2**STATISTICS. done: out, one cycle; quotient stands from then on.
+    """
+
+    def __init__(self) -> None:
+        super().__init__({"begin": In(1), "divisor": In(formats.MU_BITS), "done": Out(1), "quotient": Out(RECIPROCAL_BITS)})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        dividend = formats.LOG2_E << formats.RECIPROCAL
+        steps = dividend.bit_length()
+        rest, bits = Signal(formats.MU_BITS + 1), Signal(steps)
+        left = Signal(range(steps + 1))
+        trial = Cat(bits[-1], rest)
+        fits = trial >= self.divisor
+        m.d.sync += self.done.eq(left == 1)
+        with m.If(self.begin):
+            m.d.sync += [rest.eq(0), bits.eq(dividend), left.eq(steps)]
+        with m.Elif(left != 0):
+            m.d.sync += [
+                rest.eq(Mux(fits, trial - self.divisor, trial)),
+                bits.eq(bits << 1),
+                self.quotient.eq(Cat(fits, self.quotient)),
+                left.eq(left - 1),
+            ]
+        return m
+
+
+class Softmax(wiring.Component):
+    """Replaces the last layer's sums in the tile buffer by gradients, and keeps what its batch norm's backward pass needs.
+
+    `load` first gives the parameters of each class; `begin` then works out 1/psi for each of them, and goes through the batch. Every
+    image takes three passes over the classes: logits and their maximum; sum of powers; probabilities.
+    -log2 p = (max - z) + log2(sum of powers).
+
+    Members
+    -------
+    load, load_class, parameters: in, one class a cycle.
+    begin: in, one cycle; classes, images, inference, sign stable until `done`, one cycle.
+    label: in stream. score: out stream, biased logits class by class (inference only); `score_last` ends an image.
+    offset, row: the tile buffer's reading side; rewrite, rewrite_offset, rewrite_row: its writing side.
+    sums_class: in; sums: out, SUMS_LATENCY cycles later: sum d, sum d*z / log2(e), ones of that class.
+    loss, hits: out, of the last batch, stable until `begin`.
+    """
+
+    def __init__(self, config: Configuration) -> None:
+        self.config = config
+        rows = range(config.tile_rows)
+        super().__init__(
+            {
+                "load": In(1),
+                "load_class": In(range(CLASSES)),
+                "parameters": In(column_layout(config)),
+                "begin": In(1),
+                "classes": In(range(CLASSES + 1)),
+                "images": In(range(config.tile_rows + 1)),
+                "inference": In(1),
+                "label": In(stream.Signature(LABEL_BITS)),
+                "score": Out(stream.Signature(SCORE_BITS)),
+                "score_last": Out(1),
+                "done": Out(1),
+                "offset": Out(rows),
+                "row": In(tile_row(config)),
+                "rewrite": Out(1),
+                "rewrite_offset": Out(rows),
+                "rewrite_row": Out(tile_row(config)),
+                "sums_class": In(range(CLASSES)),
+                "sums": Out(sums_layout(config).elem_shape),
+                "loss": Out(32),
+                "hits": Out(32),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        config, lanes = self.config, self.config.lanes
+        limit = (1 << formats.LOGIT_BITS - 1) - 1
+
+        # Parameters of a class; the reciprocals of psi are worked out when all are here.
+        kept = data.StructLayout(
+            {
+                "mu": signed(formats.MU_BITS),
+                "psi": formats.MU_BITS,
+                "bias": signed(BIASED_BITS),
+                "threshold": signed(config.accumulator),
+            }
+        )
+        m.submodules.per_class = per_class = memory.Memory(shape=kept.as_shape(), depth=CLASSES, init=[])
+        per_class_read, per_class_write = per_class.read_port(), per_class.write_port()
+        incoming, into = Signal(kept), Signal(range(CLASSES))
+        m.d.sync += [
+            per_class_write.en.eq(self.load),
+            into.eq(self.load_class),
+            incoming.mu.eq(self.parameters.mu),
+            incoming.psi.eq(self.parameters.psi),
+            incoming.bias.eq((self.parameters.beta * formats.LOG2_E) >> (config.latent - 1 + 10 - formats.LOGIT)),
+            incoming.threshold.eq(self.parameters.threshold),
+        ]
+        m.d.comb += [per_class_write.addr.eq(into), per_class_write.data.eq(incoming)]
+        m.submodules.divider = divider = Divider()
+        m.submodules.reciprocals = reciprocals = memory.Memory(shape=RECIPROCAL_BITS, depth=CLASSES, init=[])
+        reciprocals_read, reciprocals_write = reciprocals.read_port(), reciprocals.write_port()
+
+        # What an image's passes hand on, and the sums over the batch.
+        logit = data.StructLayout({"z": signed(formats.LOGIT_BITS), "biased": signed(BIASED_BITS), "active": 1})
+        m.submodules.logits = logits = memory.Memory(shape=logit.as_shape(), depth=CLASSES, init=[])
+        logits_read, logits_write = logits.read_port(), logits.write_port()
+        total = data.StructLayout({"d": signed(TOTAL_BITS), "dz": signed(TOTAL_BITS), "ones": 10})
+        m.submodules.totals = totals = memory.Memory(shape=total.as_shape(), depth=CLASSES, init=[])
+        totals_read, totals_write = totals.read_port(), totals.write_port()
+        m.submodules.exp2 = exp2 = memory.Memory(shape=formats.PROBABILITY + 1, depth=256, init=formats.EXP2_TABLE)
+        exp2_read = exp2.read_port()
+        m.submodules.log2 = log2 = memory.Memory(shape=9, depth=256, init=formats.LOG2_TABLE)
+        log2_read = log2.read_port()
+
+        image, index = Signal(range(config.tile_rows)), Signal(range(CLASSES + 16))
+        base, lane = Signal(range(config.tile_rows)), Signal(range(lanes))  # row of the class's group, and its lane
+        first_image, last_image = Signal(), Signal()
+        m.d.comb += [first_image.eq(image == 0), last_image.eq(image == self.images - 1)]
+
+        def walk_classes(step: Signal | Const = Const(1)) -> None:
+            """Advance index, base and lane to the next class."""
+            with m.If(step):
+                m.d.sync += [index.eq(index + 1), lane.eq(lane + 1)]
+                with m.If(lane == lanes - 1):
+                    m.d.sync += [lane.eq(0), base.eq(base + self.images)]
+
+        def restart_classes() -> None:
+            m.d.sync += [index.eq(0), lane.eq(0), base.eq(image)]
+
+        def pipeline(start: Signal | Const, stages: int, name: str) -> list[Signal]:
+            """`start`, and it 1, 2 ... cycles later; with the class number beside it."""
+            flags, places = [Signal(name=f"{name}_0")], [Signal(range(CLASSES), name=f"{name}_class_0")]
+            m.d.comb += [flags[0].eq(start), places[0].eq(index)]
+            for i in range(1, stages + 1):
+                flags.append(Signal(name=f"{name}_{i}"))
+                places.append(Signal(range(CLASSES), name=f"{name}_class_{i}"))
+                m.d.sync += [flags[i].eq(flags[i - 1]), places[i].eq(places[i - 1])]
+            return flags, places
+
+        issue_logit, issue_power, issue_gradient = Signal(), Signal(), Signal()
+
+        # First pass. 0: addresses. 2: the row is here. 3: the sum less its mean. 5: times 1/psi. 6: rounded, clipped. 7: biased.
+        flags, places = pipeline(issue_logit, 7, "logit")
+        delay_lane = [lane]
+        for i in range(2):
+            delay_lane.append(Signal(range(lanes), name=f"lane_{i}"))
+            m.d.sync += delay_lane[-1].eq(delay_lane[-2])
+        assert tile_buffer.READ_LATENCY == 2
+        m.d.comb += [self.offset.eq(base), per_class_read.addr.eq(index), reciprocals_read.addr.eq(index)]
+        class_2, class_3 = Signal(kept), Signal(kept)
+        reciprocal_2, reciprocal_3 = Signal(RECIPROCAL_BITS), Signal(RECIPROCAL_BITS)
+        floor = 1 << formats.STATISTICS
+        m.d.comb += [
+            divider.divisor.eq(Mux(class_2.psi < floor, floor, class_2.psi)),
+            reciprocals_write.addr.eq(index),
+            reciprocals_write.data.eq(divider.quotient),
+        ]
+        y = Signal(signed(config.accumulator))
+        m.d.comb += y.eq(Array(self.row[j].value for j in range(lanes))[delay_lane[2]])
+        centred = Signal(signed(formats.MU_BITS + 1))
+        active_3 = Signal()
+        m.d.sync += [
+            class_2.eq(per_class_read.data),
+            class_3.eq(class_2),
+            reciprocal_2.eq(reciprocals_read.data),
+            reciprocal_3.eq(reciprocal_2),
+            centred.eq((y << formats.STATISTICS) - class_2.mu),
+            active_3.eq(y >= class_2.threshold),
+        ]
+        scaled_4, scaled_5 = (Signal(signed(formats.MU_BITS + 1 + RECIPROCAL_BITS), name=f"scaled_{i}") for i in (4, 5))
+        bias_4, bias_5, bias_6 = (Signal(signed(BIASED_BITS), name=f"bias_{i}") for i in (4, 5, 6))
+        active_4, active_5, active_6 = (Signal(name=f"active_{i}") for i in (4, 5, 6))
+        z_6 = Signal(signed(formats.LOGIT_BITS))
+        rounded = (scaled_5 + (1 << LOGIT_SHIFT - 1)) >> LOGIT_SHIFT
+        m.d.sync += [
+            scaled_4.eq(centred * reciprocal_3),
+            scaled_5.eq(scaled_4),
+            z_6.eq(Mux(rounded < -limit, -limit, Mux(rounded > limit, limit, rounded))),
+            bias_4.eq(class_3.bias), bias_5.eq(bias_4), bias_6.eq(bias_5),
+            active_4.eq(active_3), active_5.eq(active_4), active_6.eq(active_5),
+        ]  # fmt: skip
+        found = Signal(logit)
+        m.d.sync += [found.z.eq(z_6), found.biased.eq(z_6 + bias_6), found.active.eq(active_6)]
+        largest, winner = Signal(signed(BIASED_BITS)), Signal(range(CLASSES))
+        m.d.comb += [logits_write.addr.eq(places[7]), logits_write.data.eq(found), logits_write.en.eq(flags[7])]
+        with m.If(flags[7] & ((places[7] == 0) | (found.biased > largest))):
+            m.d.sync += [largest.eq(found.biased), winner.eq(places[7])]
+        logits_done = flags[7] & (places[7] == self.classes - 1)
+
+        # Second and third pass. 0: address. 1: the logit is here. 2: distance below the maximum (third pass: -log2 p). 3: the power
+        # is here. 4: shifted into place.
+        flags_2, _ = pipeline(issue_power, 4, "power")
+        flags_3, places_3 = pipeline(issue_gradient, 8, "gradient")
+        log2_total = Signal(13)
+        below = Signal(BIASED_BITS + 1)
+        m.d.comb += logits_read.addr.eq(index)
+        read_logit = data.View(logit, logits_read.data)
+        m.d.sync += below.eq(largest - read_logit.biased + Mux(flags_3[1], log2_total, 0))
+        octaves = Signal(4)
+        m.d.comb += exp2_read.addr.eq(below[: formats.LOGIT])
+        m.d.sync += octaves.eq(Mux(below[formats.LOGIT :] > 15, 15, below[formats.LOGIT :]))
+        power = Signal(formats.PROBABILITY + 1)
+        m.d.sync += power.eq(exp2_read.data >> octaves)
+        sum_bits = formats.PROBABILITY + 1 + CLASSES.bit_length() - 1
+        powers = Signal(sum_bits)
+        with m.If(flags_2[4]):
+            m.d.sync += powers.eq(powers + power)
+
+        # log2 of the sum of powers, which is at least 2**PROBABILITY.
+        octave = Signal(range(CLASSES.bit_length()))
+        for n in range(CLASSES.bit_length()):
+            with m.If(powers[formats.PROBABILITY + n]):
+                m.d.comb += octave.eq(n)
+        m.d.comb += log2_read.addr.eq(powers >> (octave + (formats.PROBABILITY - formats.LOGIT)))
+
+        # Third pass goes on. 5: d. 6: d * z. 7, 8: into the sums over the batch.
+        label = Signal(LABEL_BITS)
+        label_hit = Signal()
+        below_3, below_4 = Signal.like(below), Signal.like(below)
+        m.d.sync += [below_3.eq(below), below_4.eq(below_3)]
+        m.d.comb += label_hit.eq(flags_3[4] & (places_3[4] == label))
+        d_5, d_6, d_7 = (Signal(signed(formats.PROBABILITY + 2), name=f"d_{i}") for i in (5, 6, 7))
+        seen = [Signal(logit, name=f"seen_{i}") for i in range(2, 8)]  # the logit in cycles 2..7
+        m.d.sync += seen[0].eq(logits_read.data)
+        m.d.sync += [b.eq(a) for a, b in zip(seen, seen[1:], strict=False)]
+        product_6, product_7 = Signal(signed(formats.PROBABILITY + formats.LOGIT_BITS + 2)), Signal(signed(formats.PROBABILITY + formats.LOGIT_BITS + 2))
+        m.d.sync += [
+            d_5.eq(power - Mux(label_hit, 1 << formats.PROBABILITY, 0)),
+            d_6.eq(d_5),
+            d_7.eq(d_6),
+            product_6.eq(d_5 * seen[3].z),
+            product_7.eq(product_6),
+        ]
+        with m.If(label_hit):
+            m.d.sync += [self.loss.eq(self.loss + below_4), self.hits.eq(self.hits + (winner == label))]
+        before, after = Signal(total), Signal(total)
+        m.d.comb += [totals_read.addr.eq(Mux(flags_3[6], places_3[6], self.sums_class)), before.eq(Mux(first_image, 0, totals_read.data))]
+        m.d.comb += [
+            after.d.eq(before.d + d_7),
+            after.dz.eq(before.dz + product_7),
+            after.ones.eq(before.ones + seen[5].active),
+            totals_write.addr.eq(places_3[7]),
+            totals_write.data.eq(after),
+            totals_write.en.eq(flags_3[7]),
+        ]
+
+        # The image's gradients, row by row of the tile buffer.
+        row = Signal(tile_row(config))
+        row_base, row_lane = Signal(range(config.tile_rows)), Signal(range(lanes))
+        row_full = Signal()
+        with m.If(flags_3[7]):
+            fresh = Signal(tile_row(config).elem_shape)
+            m.d.comb += [fresh.value.eq(d_7), fresh.active.eq(seen[5].active)]
+            for j in range(lanes):
+                with m.If(row_lane == j):
+                    m.d.sync += row[j].eq(fresh)
+                with m.Elif(row_lane == 0):
+                    m.d.sync += row[j].eq(0)
+            m.d.sync += row_lane.eq(row_lane + 1)
+            m.d.sync += row_full.eq((row_lane == lanes - 1) | (places_3[7] == self.classes - 1))
+        with m.Else():
+            m.d.sync += row_full.eq(0)
+        with m.If(row_full):
+            m.d.sync += [row_lane.eq(flags_3[7]), row_base.eq(row_base + self.images)]
+        m.d.comb += [self.rewrite.eq(row_full), self.rewrite_offset.eq(row_base), self.rewrite_row.eq(row)]
+        gradients_done = Signal()
+        m.d.sync += gradients_done.eq(flags_3[7] & (places_3[7] == self.classes - 1))
+
+        # The batch sums, as the backward batch norm wants them.
+        batch_sums = Signal(total)
+        m.d.sync += [
+            batch_sums.eq(totals_read.data),
+            self.sums.first.eq(batch_sums.d),
+            self.sums.second.eq((batch_sums.dz * formats.INVERSE_LOG2_E) >> (10 + formats.LOGIT)),
+            self.sums.ones.eq(batch_sums.ones),
+        ]
+
+        last_class = index == self.classes - 1
+        pause = Signal(range(8))
+
+        def next_image() -> None:
+            m.d.sync += [image.eq(image + 1), index.eq(0), lane.eq(0), base.eq(image + 1)]
+            m.d.comb += self.label.ready.eq(1)
+            m.next = "LABEL"
+            with m.If(last_image):
+                m.d.comb += self.done.eq(1)
+                m.next = "IDLE"
+
+        with m.FSM():
+            with m.State("IDLE"):
+                m.d.sync += [image.eq(0), index.eq(0), lane.eq(0), base.eq(0)]
+                with m.If(self.begin):
+                    m.d.sync += [self.loss.eq(0), self.hits.eq(0), pause.eq(0)]
+                    m.next = "RECIPROCALS"
+            with m.State("RECIPROCALS"):
+                # psi is here three cycles after its class number
+                with m.If(pause != 7):
+                    m.d.sync += pause.eq(pause + 1)
+                m.d.comb += divider.begin.eq(pause == 3)
+                with m.If(divider.done):
+                    m.d.comb += reciprocals_write.en.eq(1)
+                    m.d.sync += [index.eq(index + 1), pause.eq(0)]
+                    with m.If(last_class):
+                        m.d.sync += index.eq(0)
+                        m.next = "LABEL"
+            with m.State("LABEL"):
+                m.d.sync += [label.eq(self.label.payload), row_base.eq(image), row_lane.eq(0)]
+                with m.If(self.label.valid):
+                    m.next = "LOGITS"
+            with m.State("LOGITS"):
+                m.d.comb += issue_logit.eq(index != self.classes)
+                walk_classes(issue_logit)
+                with m.If(logits_done):
+                    restart_classes()
+                    m.d.sync += powers.eq(0)
+                    m.next = "POWERS"
+            with m.State("POWERS"):
+                m.d.comb += issue_power.eq(index != self.classes)
+                walk_classes(issue_power)
+                m.d.sync += pause.eq(0)
+                with m.If(~issue_power):
+                    m.d.sync += pause.eq(pause + 1)
+                    with m.If(pause == 5):  # the last power has been added, its logarithm looked up
+                        restart_classes()
+                        m.d.sync += log2_total.eq((octave << formats.LOGIT) + log2_read.data)
+                        m.next = "GRADIENTS"
+            with m.State("GRADIENTS"):
+                m.d.comb += issue_gradient.eq(index != self.classes)
+                walk_classes(issue_gradient)
+                with m.If(gradients_done):
+                    restart_classes()
+                    m.next = "SCORES"
+                    with m.If(~self.inference):
+                        next_image()
+            with m.State("SCORES"):
+                # inference only: the logits leave
+                m.d.sync += pause.eq(1)
+                with m.If(pause == 1):
+                    m.d.comb += self.score.valid.eq(1)
+                    with m.If(self.score.ready):
+                        m.d.sync += pause.eq(0)
+                        walk_classes()
+                        with m.If(last_class):
+                            next_image()
+        m.d.comb += [
+            self.score.payload.eq(read_logit.biased),
+            self.score_last.eq(last_class),
+        ]
+        return m

@@ -1,0 +1,1 @@
+"""Bit-exact golden model, floating-point references and the simulated device."""

@@ -1,0 +1,6 @@
+"""Golden model: the integer arithmetic of docs/arithmetic.md in NumPy, bit for bit what the hardware computes."""
+
+from bnnedge.sim.golden.model import Golden, Result
+from bnnedge.sim.golden.random import Random
+
+__all__ = ["Golden", "Random", "Result"]

@@ -1,0 +1,117 @@
+"""Training of the reference networks on a data set."""
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import numpy as np
+
+from bnnedge.sim.reference.method import Method
+from bnnedge.sim.reference.network import Network
+from bnnedge.sim.reference.optimisers import OptimiserName
+from bnnedge.sim.reference.standard import Standard
+
+
+@dataclasses.dataclass
+class History:
+    """Course of a training, one entry an epoch.
+
+    loss: mean cross-entropy over the training images as they were seen, in nats
+    train_accuracy: the part, 0..1, of them that was classified rightly
+    test_accuracy: the part, 0..1, of the test images that is classified rightly after the epoch
+    """
+
+    loss: list[float] = dataclasses.field(default_factory=list)
+    train_accuracy: list[float] = dataclasses.field(default_factory=list)
+    test_accuracy: list[float] = dataclasses.field(default_factory=list)
+
+
+Progress = Callable[[int, History], None]
+
+
+def scale_pixels(images: np.ndarray, dtype: Any = np.float32) -> np.ndarray:
+    """Pixels 0..255 (uint8) of images (N, ...) as rows (N, K) of 2p/255 - 1, in [-1, 1]; K the pixels of an image."""
+    return images.reshape(len(images), -1).astype(dtype) * (2 / 255) - 1
+
+
+def cosine_rate(rate: float, step: int, steps: int) -> float:
+    """Learning rate of step 0..steps-1: half a cosine, from `rate` down towards 0."""
+    return rate * 0.5 * (1 + math.cos(math.pi * step / steps))
+
+
+def _accuracy(network: Network[Any], images: np.ndarray, labels: np.ndarray, batch: int = 1000) -> float:
+    hits = 0
+    for start in range(0, len(images), batch):
+        part = slice(start, start + batch)
+        hits += np.count_nonzero(network.classify(scale_pixels(images[part], network.dtype)) == labels[part])
+    return hits / len(images)
+
+
+def _check(name: str, images: np.ndarray, labels: np.ndarray, network: Network[Any]) -> None:
+    inputs, classes = network.layers[0].weight.shape[0], network.layers[-1].weight.shape[1]
+    if images.dtype != np.uint8:
+        raise ValueError(f"{name} images must be uint8, not {images.dtype}")
+    if not len(images) or len(images) != len(labels):
+        raise ValueError(f"{name} set must have one label for each image and not be empty: it has {len(images)} images "
+                         f"and {len(labels)} labels")
+    pixels = math.prod(images.shape[1:])
+    if pixels != inputs:
+        raise ValueError(f"{name} images have {pixels} pixels, but the network has {inputs} inputs")
+    if labels.min() < 0 or labels.max() >= classes:
+        raise ValueError(f"{name} labels must lie in 0..{classes - 1}, not {labels.min()}..{labels.max()}")
+
+
+def fit(network: Network[Any], x_train: np.ndarray, y_train: np.ndarray, x_test: np.ndarray, y_test: np.ndarray, *,
+        batch: int, epochs: int, rate: float, seed: int, progress: Progress | None = None) -> History:
+    """Train `network` with a learning rate that falls from `rate` to 0 on half a cosine over all steps.
+
+    Parameters
+    ----------
+    x_train, x_test: images (N, ...), uint8
+    y_train, y_test: labels (N,), integers 0..classes-1
+    batch: images a step, 2..N; an epoch leaves out the N mod batch images that its shuffle puts last
+    seed: of the shuffling
+    progress: called after each epoch with its number, from 1, and the history so far
+
+    Raises
+    ------
+    ValueError: the data do not fit the network, or a setting is out of range
+    """
+    _check("Training", x_train, y_train, network)
+    _check("Test", x_test, y_test, network)
+    if not 2 <= batch <= len(x_train):
+        raise ValueError(f"Batch must lie in 2..{len(x_train)}, the number of training images, not {batch}")
+    if epochs < 1:
+        raise ValueError(f"Epochs must be a positive integer, not {epochs}")
+    if not rate > 0:
+        raise ValueError(f"Learning rate must be positive, not {rate}")
+    history, rng, batches = History(), np.random.default_rng(seed), len(x_train) // batch
+    for epoch in range(epochs):
+        order, losses, hits = rng.permutation(len(x_train)), 0.0, 0
+        for index in range(batches):
+            chosen = order[index * batch:(index + 1) * batch]
+            loss, right = network.train_batch(scale_pixels(x_train[chosen], network.dtype), y_train[chosen],
+                                              cosine_rate(rate, epoch * batches + index, epochs * batches))
+            losses += loss
+            hits += right
+        history.loss.append(losses / batches)
+        history.train_accuracy.append(hits / (batches * batch))
+        history.test_accuracy.append(_accuracy(network, x_test, y_test))
+        if progress is not None:
+            progress(epoch + 1, history)
+    return history
+
+
+def train(kind: Literal["standard", "method"], sizes: Sequence[int], x_train: np.ndarray, y_train: np.ndarray,
+          x_test: np.ndarray, y_test: np.ndarray, *, batch: int = 100, epochs: int, rate: float = 1e-3, seed: int = 0,
+          optimiser: OptimiserName = "adam", progress: Progress | None = None) -> History:
+    """Build a network of `sizes` (inputs, hidden..., classes) and `fit` it; `seed` gives its weights and the shuffling.
+
+    Raises ValueError for an unknown kind, and as `fit` does.
+    """
+    if kind not in ("standard", "method"):
+        raise ValueError(f"Kind must be 'standard' or 'method', not {kind!r}")
+    network = (Standard if kind == "standard" else Method)(sizes, optimiser=optimiser, seed=seed)
+    # Weights and shuffling must not draw the same stream.
+    return fit(network, x_train, y_train, x_test, y_test, batch=batch, epochs=epochs, rate=rate, seed=seed + 2**32,
+               progress=progress)

@@ -1,0 +1,216 @@
+"""Checkpoints: complete, safe, atomic; each kind of damage has its message."""
+
+import dataclasses
+import json
+import os
+import zipfile
+
+import numpy as np
+import pytest
+from bnnedge import checkpoint, files
+from bnnedge.checkpoint import Checkpoint, CheckpointError
+from bnnedge.configuration import configuration
+from bnnedge.devices import StepResult
+from bnnedge.network import Dense, Network
+from bnnedge.schedule import Plan
+from bnnedge.settings import Settings
+from bnnedge.state import TrainingState
+
+NETWORK = Network((4, 4), [Dense(32), Dense(4)], "tiny")
+SMALL = configuration("sim-small")
+
+
+def make_plan():
+    plan = Plan(
+        samples=300, batch=64, digest=1, epochs=3, steps=12, start=0, seed=9, shuffle=True, rate=0.1, schedule="cosine"
+    )
+    return plan.after([StepResult(70000, 30)] * 4).with_entry({"loss": 0.1 + 0.2, "accuracy": 0.5, "rate": 0.1})
+
+
+def make(step=7):
+    state = TrainingState.initial(NETWORK, SMALL.latent, 8, 9)
+    state.step = step
+    state.layers[0].mu[:] = np.arange(32) - 5
+    return Checkpoint(NETWORK, Settings(seed=9), SMALL, state, 0.1, "cosine", make_plan())
+
+
+@pytest.fixture
+def path(tmp_path):
+    path = tmp_path / "run" / "checkpoint.npz"
+    checkpoint.save(path, make())
+    return path
+
+
+def rewrite(path, header=None, **arrays):
+    """Save again with changes; a value None takes an entry away."""
+    with np.load(path) as file:
+        content = {name: file[name] for name in file.files}
+    if header is not None:
+        fields = {**json.loads(content["header"].tobytes()), **header}
+        fields = {name: value for name, value in fields.items() if value is not ...}
+        content["header"] = np.frombuffer(json.dumps(fields).encode(), np.uint8)
+    content.update(arrays)
+    np.savez(path, **{name: value for name, value in content.items() if value is not None})
+
+
+def test_round_trip(path):
+    saved, loaded = make(), checkpoint.load(path)
+    assert loaded.state.differences(saved.state) == []
+    assert loaded.plan.to_dict() == saved.plan.to_dict()
+    assert loaded.plan.history["loss"] == (0.1 + 0.2,)
+    for field in ("network", "settings", "configuration", "rate", "schedule"):
+        assert getattr(loaded, field) == getattr(saved, field)
+
+
+def test_without_a_plan(path):
+    checkpoint.save(path, dataclasses.replace(make(), plan=None))
+    assert checkpoint.load(path).plan is None
+
+
+def test_equal_content_gives_equal_bytes(path, tmp_path):
+    checkpoint.save(tmp_path / "other.npz", make())
+    assert path.read_bytes() == (tmp_path / "other.npz").read_bytes()
+
+
+def test_failed_save_keeps_the_last(path, monkeypatch):
+    before = path.read_bytes()
+
+    def full(*arguments, **arrays):
+        arguments[0].write(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np, "savez", full)
+    with pytest.raises(OSError, match="No space left"):
+        checkpoint.save(path, make(step=8))
+    assert path.read_bytes() == before
+    assert os.listdir(path.parent) == [path.name]
+
+
+def test_interrupted_write_keeps_the_last(path):
+    before = path.read_bytes()
+    with pytest.raises(KeyboardInterrupt), files.atomic(path) as file:
+        file.write(b"half")
+        raise KeyboardInterrupt
+    assert path.read_bytes() == before
+    assert os.listdir(path.parent) == [path.name]
+
+
+def test_missing(tmp_path):
+    with pytest.raises(CheckpointError, match=r"checkpoint .*none\.npz: there is no such file"):
+        checkpoint.load(tmp_path / "none.npz")
+
+
+def test_folder(tmp_path):
+    with pytest.raises(CheckpointError, match="Is a directory"):
+        checkpoint.load(tmp_path)
+
+
+def test_truncated_anywhere(path):
+    whole = path.read_bytes()
+    for length in (*range(0, len(whole), 97), len(whole) - 1):
+        path.write_bytes(whole[:length])
+        with pytest.raises(CheckpointError) as caught:
+            checkpoint.load(path)
+        assert str(path) in str(caught.value)
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(CheckpointError, match="truncated, or no checkpoint at all"):
+        checkpoint.load(path)
+
+
+def test_damaged_anywhere(path):
+    """A flipped bit is found, or it changes nothing that counts."""
+    whole, expected = path.read_bytes(), make()
+    random = np.random.RandomState(1)
+    for place in random.randint(0, len(whole), 150):
+        damaged = bytearray(whole)
+        damaged[place] ^= 1 << random.randint(8)
+        path.write_bytes(damaged)
+        try:
+            loaded = checkpoint.load(path)
+        except CheckpointError as error:
+            assert str(path) in str(error)  # noqa: PT017
+        else:
+            assert loaded.state.differences(expected.state) == []
+
+
+def test_flipped_bit_in_weights(path):
+    whole = bytearray(path.read_bytes())
+    place = whole.index(np.ascontiguousarray(make().state.layers[0].weight).tobytes()[:64])
+    whole[place] ^= 1
+    path.write_bytes(whole)
+    with pytest.raises(CheckpointError, match=r"damaged: 1\.weight\.npy fails its checksum"):
+        checkpoint.load(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"text", b"\x93NUMPY" + bytes(200), bytes(1000)])
+def test_foreign_file(path, content):
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match="truncated, or no checkpoint at all"):
+        checkpoint.load(path)
+
+
+def test_foreign_archives(path):
+    np.savez(path, x_train=np.zeros(3))
+    with pytest.raises(CheckpointError, match="not a checkpoint of bnnedge: no header"):
+        checkpoint.load(path)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("header", "text")
+    with pytest.raises(CheckpointError):
+        checkpoint.load(path)
+
+
+def test_pickles_are_not_executed(path):
+    np.savez(path, header=np.array([{"a": 1}], object))
+    with pytest.raises(CheckpointError, match="allow_pickle"):
+        checkpoint.load(path)
+
+
+@pytest.mark.parametrize(
+    ("header", "message"),
+    [
+        ({"format": "other"}, "it is not a checkpoint of bnnedge"),
+        ({"version": 2}, "its format is version 2; this bnnedge reads version 1"),
+        ({"more": 1}, "its header has wrong fields: more"),
+        ({"step": ...}, "its header has wrong fields: step"),
+        ({"step": "7"}, "its step is not an integer"),
+        ({"step": -7}, "step must be in"),
+        ({"network": 5}, "its network: needs the keys"),
+        ({"network": {"input_shape": [4, 4], "layers": [{"dense": 32}]}}, "not those of 1 layers"),
+        ({"network": {"input_shape": [4, 5], "layers": [{"dense": 32}, {"dense": 4}]}}, r"of shape \(20, 32\), not"),
+        ({"settings": {"batch": 64}}, "its settings lacks fields"),
+        ({"settings": {**dataclasses.asdict(Settings()), "batch": 65}}, "batch must be a power of two"),
+        ({"configuration": None}, "its configuration lacks fields"),
+        ({"configuration": {**dataclasses.asdict(SMALL), "latent": 8}}, "does not fit latent weights of 8 bits"),
+        ({"exponents": [1]}, "its exponents must be 2 integers"),
+        ({"exponents": [1, 2.5]}, "its exponents must be 2 integers"),
+        ({"rate": "fast"}, "its rate or schedule is damaged"),
+        ({"plan": {}}, "the plan of the run lacks fields"),
+        ({"plan": {**make_plan().to_dict(), "step": 1.5}}, "step of the plan is 1.5"),
+        ({"plan": {**make_plan().to_dict(), "step": 13}}, "the plan contradicts itself"),
+        ({"plan": {**make_plan().to_dict(), "batch": 0}}, "the plan contradicts itself"),
+        ({"plan": {**make_plan().to_dict(), "schedule": "x"}}, "schedule of the plan is 'x'"),
+        ({"plan": {**make_plan().to_dict(), "history": {}}}, "history of the plan lacks names"),
+    ],
+)
+def test_wrong_header(path, header, message):
+    rewrite(path, header)
+    with pytest.raises(CheckpointError, match=message) as caught:
+        checkpoint.load(path)
+    assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"1.weight": np.zeros((16, 31), np.int16)}, r"layer 1: weight must be int16 of shape \(16, 32\)"),
+        ({"2.psi": np.zeros(4)}, "layer 2: psi must be int32"),
+        ({"2.psi": None}, r"its arrays are not those of 2 layers: 2\.psi"),
+        ({"3.beta": np.zeros(4, np.int16)}, r"its arrays are not those of 2 layers: 3\.beta"),
+        ({"header": np.zeros(5, np.uint8)}, "Expecting value"),
+        ({"header": np.frombuffer(b"[1]", np.uint8)}, "its header is not a table"),
+    ],
+)
+def test_wrong_arrays(path, arrays, message):
+    rewrite(path, **arrays)
+    with pytest.raises(CheckpointError, match=message):
+        checkpoint.load(path)

@@ -1,0 +1,250 @@
+"""The command line, on the golden device: results, resumption, and one line for each error."""
+
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from bnnedge import checkpoint
+from bnnedge.cli import main
+from bnnedge.commands import doctor
+from bnnedge.devices.golden import GoldenDevice
+from bnnedge.report import progress
+
+
+@pytest.fixture
+def small(tmp_path):
+    """A data file of small images."""
+    random = np.random.RandomState(2)
+    arrays = {}
+    for part, count in (("train", 200), ("test", 40)):
+        arrays[f"y_{part}"] = random.randint(0, 3, count)
+        arrays[f"x_{part}"] = (random.randint(0, 100, (count, 3, 3)) + 70 * arrays[f"y_{part}"][:, None, None]).astype("u1")
+    path = tmp_path / "small.npz"
+    np.savez(path, **arrays)
+    (tmp_path / "net.yaml").write_text("name: little\ninput_shape: [3, 3]\nlayers: [{dense: 16}, {dense: 3}]\n")
+    return path
+
+
+def train(folder, small, *options):
+    network = str(small.with_name("net.yaml"))
+    return main(["train", "--device", "golden", "--data", str(small), "--batch", "64", "--out", str(folder),
+                 *(() if "--resume" in options else ("--network", network)), *options])  # fmt: skip
+
+
+def failure(capsys, arguments, status=1):
+    assert main([str(argument) for argument in arguments]) == status
+    error = capsys.readouterr().err
+    assert error.startswith("bnnedge: error: ")
+    assert error.count("\n") == 1
+    return error
+
+
+def report_in(folder):
+    return json.loads((folder / "report.json").read_text())
+
+
+def test_digits_end_to_end(tmp_path, capsys):
+    out = tmp_path / "run"
+    status = main(["train", "--device", "golden", "--epochs", "2", "--check", "--reference", "--out", str(out)])
+    assert status == 0
+    assert sorted(os.listdir(out)) == ["checkpoint.npz", "curve.png", "report.json"]
+    report = report_in(out)
+    assert {
+        "network": "digits",
+        "data": "digits",
+        "device": "golden",
+        "config": "sim-small",
+        "seed": 1,
+        "epochs": 2,
+        "steps": 44,
+        "bit_exact": True,
+        "cycles_per_image": None,
+        "images_per_second": None,
+        "clock_hz": None,
+        "engine_utilisation": None,
+    }.items() <= report.items()
+    assert 0.8 < report["test_accuracy"] <= 1
+    assert 0.8 < report["reference_accuracy"] <= 1
+    assert report["reference"]["rate"] == 0.01
+    assert len(report["train_loss"]) == 2
+    assert {"on_chip", "ddr", "float32_standard", "ratio"} <= set(report["memory_bytes"])
+    assert report["memory_bytes"]["float32_standard"] > 500_000
+    assert report["settings"] == {
+        "batch": 64, "gradient_planes": 8, "input_planes": 8, "slope_planes": 2, "optimiser": "sign-momentum",
+        "seed": 1, "rate": 0.03, "schedule": "cosine",
+    }  # fmt: skip
+    assert {"python", "numpy"} <= set(report["versions"])
+    assert (out / "curve.png").read_bytes().startswith(b"\x89PNG")
+    printed = capsys.readouterr().out
+    assert "epoch   2/2: loss 0." in printed
+    assert "bit-exact" in printed
+    assert checkpoint.load(out / "checkpoint.npz").state.step == 44
+
+
+def test_own_data_network_and_settings(tmp_path, small):
+    options = "--grad-planes 4 --input-planes 1 --optimiser sign-sgd --seed 5 --rate 0.02 --steps 4 --config pynq-z2"
+    assert train(tmp_path / "run", small, *options.split()) == 0
+    report = report_in(tmp_path / "run")
+    assert (report["network"], report["data"], report["config"], report["steps"]) == ("little", "small", "pynq-z2", 4)
+    assert report["epochs"] == pytest.approx(4 / 3)
+    assert report["bit_exact"] is None
+    assert report["settings"]["input_planes"] == report["settings"]["slope_planes"] == 1
+
+
+def test_default_folder(tmp_path, small, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", "--device", "golden", "--data", str(small), "--batch", "64", "--steps", "1"]) == 0
+    assert (tmp_path / "runs" / "small-mlp-golden" / "report.json").exists()
+
+
+def test_resume_is_bit_exact(tmp_path, small):
+    assert train(tmp_path / "whole", small, "--epochs", "4") == 0
+
+    # Interrupted after the second epoch, when its checkpoint is written.
+    def interrupted(self, epoch, logs):
+        if epoch == 1:
+            raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(progress.Progress, "on_epoch_end", interrupted)
+        assert train(tmp_path / "part", small, "--epochs", "4") == 130
+    saved = tmp_path / "part" / "checkpoint.npz"
+    assert not (tmp_path / "part" / "report.json").exists()
+    assert checkpoint.load(saved).state.step == 6
+    assert train(tmp_path / "part", small, "--resume", str(saved)) == 0
+    assert saved.read_bytes() == (tmp_path / "whole" / "checkpoint.npz").read_bytes()
+    assert report_in(tmp_path / "part")["train_loss"] == report_in(tmp_path / "whole")["train_loss"]
+    assert train(tmp_path / "part", small, "--resume", str(saved), "--epochs", "5") == 0
+    assert report_in(tmp_path / "part")["steps"] == 15
+
+
+def test_interrupt_before_the_first_step_keeps_an_earlier_checkpoint(tmp_path, small, monkeypatch, capsys):
+    assert train(tmp_path, small, "--epochs", "1") == 0
+    before = (tmp_path / "checkpoint.npz").read_bytes()
+
+    def interrupted(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(GoldenDevice, "train", interrupted)
+    assert train(tmp_path, small, "--epochs", "1") == 130
+    assert (tmp_path / "checkpoint.npz").read_bytes() == before
+    assert "interrupted" in capsys.readouterr().err
+
+
+def test_mismatch_is_reported(tmp_path, small, monkeypatch, capsys):
+    calls = []
+    probe = GoldenDevice.probe
+
+    def faulty(self, *arguments):
+        result, held = probe(self, *arguments)
+        calls.append(1)
+        if len(calls) == 5:  # the device under test, in the third step
+            held["1.mask"] = ~held["1.mask"]
+        return result, held
+
+    monkeypatch.setattr(GoldenDevice, "probe", faulty)
+    assert train(tmp_path, small, "--check", "--epochs", "2") == 1
+    assert "step 3: device 'golden' and the golden model differ in 1.mask: 1024 of 1024" in capsys.readouterr().err
+    report = report_in(tmp_path)
+    assert report["bit_exact"] is False
+    assert report["steps"] == 2
+    assert checkpoint.load(tmp_path / "checkpoint.npz").state.step == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--batch", "100"], "batch must be a power of two"),
+        (["--batch", "256"], "x has 200 images, less than a batch of 256"),
+        (["--grad-planes", "9"], "gradient_planes must be a whole number in 1..8, not 9"),
+        (["--input-planes", "0"], "input_planes must be a whole number in 1..8, not 0"),
+        (["--slope-planes", "9"], "slope_planes must be a whole number in 1..8, not 9"),
+        (["--seed", "-1"], "seed must be a whole number"),
+        (["--rate", "nan"], "rate must be a number in"),
+        (["--config", "huge"], "there is no configuration 'huge'; there are sim-small"),
+        (["--network", "lenet"], "there is no network 'lenet': neither a built-in one (mlp, digits) nor a file"),
+        (["--data", "cifar"], "'cifar' is neither 'digits'"),
+        (["--data", "none.npz"], "none.npz: cannot be read"),
+        (["--resume", "none.npz"], "checkpoint none.npz: there is no such file"),
+        (["--resume", "none.npz", "--batch", "64"], "--batch cannot change with --resume"),
+        (["--out", "/dev/null/run"], "/dev/null/run: Not a directory"),
+    ],
+)
+def test_errors_are_one_line(small, capsys, monkeypatch, options, message):
+    monkeypatch.chdir(small.parent)
+    arguments = ["train", "--device", "golden", "--steps", "1", "--data", str(small)]
+    arguments += [] if "--resume" in options or "--batch" in options else ["--batch", "64"]
+    assert message in failure(capsys, [*arguments, *options])
+
+
+def test_network_and_data_that_do_not_match(small, capsys):
+    arguments = ["train", "--device", "golden", "--network", small.with_name("net.yaml")]
+    assert "x holds images of shape (8, 8), but network 'little' takes (3, 3)" in failure(capsys, arguments)
+
+
+def test_too_many_classes(tmp_path, small, capsys):
+    network = tmp_path / "two.yaml"
+    network.write_text("input_shape: [3, 3]\nlayers: [{dense: 2}]\n")
+    arguments = ["train", "--device", "golden", "--data", small, "--network", network, "--batch", "64", "--out", tmp_path]
+    assert "y holds the label 2; the 2 classes are 0..1" in failure(capsys, arguments)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [[], ["fly"], ["train", "--epochs", "0"], ["train", "--epochs", "2", "--steps", "3"], ["train", "--batch", "many"],
+     ["train", "--device", "gpu"], ["train", "--optimiser", "adam"]],
+)  # fmt: skip
+def test_usage_errors(arguments, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2
+    assert "usage: bnnedge" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["train", "estimate", "generate", "doctor"])
+def test_help(command, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main([command, "--help"])
+    assert caught.value.code == 0
+    assert f"usage: bnnedge {command}" in capsys.readouterr().out
+
+
+def test_status_of_the_process(tmp_path):
+    command = [sys.executable, "-m", "bnnedge.cli", "train", "--device", "golden", "--data", str(tmp_path / "no.npz")]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert result.returncode == 1
+    assert result.stderr.startswith("bnnedge: error: ")
+    assert "Traceback" not in result.stderr
+
+
+class TestDoctor:
+    def test_lists_everything(self, capsys, monkeypatch, tmp_path):
+        monkeypatch.setenv("BNNEDGE_CACHE", str(tmp_path / "cache"))
+        status = main(["doctor"])
+        printed = capsys.readouterr().out
+        for name in ("Python", "NumPy", "amaranth", "verilator", "g++", "make", "perl", "cache folder", "data mnist"):
+            assert name in printed
+        assert status == int("MISSING" in printed)
+
+    def test_missing_program(self, capsys, monkeypatch, tmp_path):
+        monkeypatch.setenv("PATH", str(tmp_path))
+        monkeypatch.delenv("CXX", raising=False)
+        assert main(["doctor"]) == 1
+        printed = capsys.readouterr().out
+        assert "MISSING g++" in printed
+        assert "sudo apt-get install make" in printed
+        assert "cannot run: missing" in printed
+
+    def test_unwritable_cache(self, monkeypatch, tmp_path):
+        (tmp_path / "file").write_text("")
+        monkeypatch.setenv("BNNEDGE_CACHE", str(tmp_path / "file" / "cache"))
+        (finding,) = [finding for finding in doctor.look() if finding.name == "cache folder"]
+        assert not finding.found
+        assert "set BNNEDGE_CACHE" in finding.remedy
+
+    def test_optional_things_do_not_fail(self, monkeypatch):
+        monkeypatch.setattr(doctor, "look", lambda: [doctor.Finding("tqdm", "", "pip install tqdm", needed=False)])
+        assert main(["doctor"]) == 0

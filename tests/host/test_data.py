@@ -1,0 +1,306 @@
+"""Data sets: what is accepted, what is refused with which words, and where files are looked for."""
+import contextlib
+import gzip
+import io
+import pathlib
+import struct
+import zipfile
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bnnedge.data import DataError, Dataset, idx, load, sources
+
+NAMES = {"x_train": "train-images-idx3-ubyte", "y_train": "train-labels-idx1-ubyte",
+         "x_test": "t10k-images-idx3-ubyte", "y_test": "t10k-labels-idx1-ubyte"}
+
+
+def encode_idx(array):
+    return struct.pack(f">2xBB{array.ndim}I", 8, array.ndim, *array.shape) + array.astype(np.uint8).tobytes()
+
+
+def small_arrays(fill=7):
+    return {"x_train": np.full((4, 3, 3), fill, np.uint8), "y_train": np.array([0, 1, 2, 1]),
+            "x_test": np.zeros((2, 3, 3), np.uint8), "y_test": np.array([2, 0])}
+
+
+def write_folder(folder, *, compress=True, fill=7, rename=lambda name: name):
+    folder.mkdir(parents=True, exist_ok=True)
+    for array, values in small_arrays(fill).items():
+        data, name = encode_idx(values), rename(NAMES[array])
+        if compress:
+            data, name = gzip.compress(data), name + ".gz"
+        (folder / name).write_bytes(data)
+
+
+@pytest.fixture
+def nowhere(tmp_path, monkeypatch):
+    """A home and a working folder that hold no data; the path of the home."""
+    monkeypatch.setattr(pathlib.Path, "home", lambda: tmp_path / "home")
+    monkeypatch.delenv("BNNEDGE_DATA", raising=False)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "home"
+
+
+class TestDataset:
+    def test_members(self):
+        data = Dataset("small", **small_arrays())
+        assert data.name == "small"
+        assert data.classes == 3
+        assert data.x_train.dtype == data.x_test.dtype == np.uint8
+        assert data.y_train.dtype == data.y_test.dtype == np.int64
+        assert (data.y_train == [0, 1, 2, 1]).all()
+
+    def test_wide_integers_are_kept(self):
+        data = Dataset("wide", **{**small_arrays(), "x_train": np.full((4, 3, 3), 200, np.int32)})
+        assert (data.x_train == 200).all()
+
+    def test_floats_up_to_one(self):
+        x = np.array([0, 0.5, 1, 1 / 255, 0.499 / 255, 0.501 / 255]).reshape(2, 3)
+        data = Dataset("unit", x, np.array([0, 1]), x, np.array([0, 1]))
+        assert data.x_train.ravel().tolist() == [0, 128, 255, 1, 0, 1]
+
+    def test_floats_up_to_255(self):
+        x = np.array([0, 0.5, 1.5, 254.6, 255, 3]).reshape(2, 3)
+        data = Dataset("byte", x, np.array([0, 1]), x, np.array([0, 1]))
+        assert data.x_train.ravel().tolist() == [0, 0, 2, 255, 255, 3]
+
+    def test_both_parts_share_a_scale(self):
+        data = Dataset("dim", np.full((2, 3), 9.0), np.array([0, 1]), np.ones((2, 3)), np.array([0, 1]))
+        assert (data.x_test == 1).all()
+
+    def test_classes_without_examples(self):
+        assert Dataset("sparse", **small_arrays(), classes=10).classes == 10
+
+    @pytest.mark.parametrize(("array", "value", "text"), [
+        ("x_train", np.zeros((0, 3, 3), np.uint8), "x_train is empty: its shape is (0, 3, 3)"),
+        ("x_train", np.zeros((4, 0), np.uint8), "x_train is empty: its shape is (4, 0)"),
+        ("x_test", np.zeros(2, np.uint8), "x_test must have shape (N, ...) with one or more axes per image, not (2,)"),
+        ("x_test", np.zeros((2, 3, 4), np.uint8), "x_train holds images of shape (3, 3), x_test of (3, 4)"),
+        ("x_train", np.zeros((4, 3, 3), bool), "x_train must be integers in 0..255 or floats"),
+        ("x_train", np.zeros((4, 3, 3), complex), "x_train must be integers in 0..255 or floats"),
+        ("x_train", np.full((4, 3, 3), "a"), "x_train must be integers in 0..255 or floats"),
+        ("x_train", np.full((4, 3, 3), 256), "x_train must lie in 0..255"),
+        ("x_train", np.full((4, 3, 3), -1), "x_train must lie in 0..255"),
+        ("x_train", np.full((4, 3, 3), -0.5), "x_train must lie in 0..255"),
+        ("x_train", np.full((4, 3, 3), np.nan), "x_train holds NaN or infinite values"),
+        ("x_test", np.full((2, 3, 3), np.inf), "x_test holds NaN or infinite values"),
+        ("x_test", np.zeros((2, 3, 3)), "x_train is uint8 and x_test is float64: their scales may differ"),
+        ("y_train", np.zeros(3, int), "y_train has 3 labels for 4 images"),
+        ("y_train", np.zeros((4, 1), int), "y_train must have shape (N,), one class number an image, not (4, 1)"),
+        ("y_train", np.zeros(4), "y_train must be integers, not float64"),
+        ("y_train", np.array([0, 1, -1, 2]), "y_train holds the negative label -1"),
+        ("y_train", np.zeros(4, int), "A data set needs at least 2 classes, not 1"),
+        ("y_test", np.array([3, 0]), "y_test holds the label 3; the 3 classes are 0..2"),
+    ])
+    def test_refused(self, array, value, text):
+        with pytest.raises(DataError) as caught:
+            Dataset("bad", **{**small_arrays(), array: value})
+        assert str(caught.value).startswith(text)
+
+    def test_labels_beyond_given_classes(self):
+        with pytest.raises(DataError, match=r"^y_train holds the label 2; the 2 classes are 0\.\.1$"):
+            Dataset("bad", **small_arrays(), classes=2)
+
+    def test_is_a_value_error(self):
+        assert issubclass(DataError, ValueError)
+
+
+class TestIdx:
+    @pytest.mark.parametrize("pack", [bytes, gzip.compress])
+    @pytest.mark.parametrize("shape", [(5,), (2, 3), (2, 3, 4), (0, 3)])
+    def test_round_trip(self, tmp_path, shape, pack):
+        array = np.arange(np.prod(shape), dtype=np.uint8).reshape(shape)
+        path = tmp_path / "file"
+        path.write_bytes(pack(encode_idx(array)))
+        result = idx.read(path)
+        assert result.dtype == np.uint8
+        assert result.shape == shape
+        assert (result == array).all()
+
+    GOOD = encode_idx(np.zeros((2, 3)))
+
+    @pytest.mark.parametrize(("data", "text"), [
+        (b"", "not an idx file: it starts with nothing"),
+        (b"PK\3\4", "not an idx file: it starts with 50 4b 03 04"),
+        (b"\0\0\x0d\1" + bytes(8), "elements are of type 0x0d; only unsigned bytes"),
+        (b"\0\0\x08\0" + bytes(1), "the header gives no dimensions"),
+        (GOOD[:7], "truncated within the header: 7 bytes, of which 12 should be header"),
+        (GOOD[:-1], r"truncated: 5 bytes of data, but shape \(2, 3\) needs 6"),
+        (GOOD + b"\0", r"too long: 7 bytes of data, but shape \(2, 3\) needs 6"),
+        (b"\0\0\x08\3" + b"\xff" * 12, "truncated: 0 bytes of data"),
+        (gzip.compress(GOOD)[:-9], "cannot be read: "),
+        (gzip.compress(GOOD)[:-4] + b"abcd", "cannot be read: "),
+        (b"\x1f\x8bnot gzip at all", "cannot be read: "),
+    ])
+    def test_refused(self, tmp_path, data, text):
+        path = tmp_path / "broken"
+        path.write_bytes(data)
+        with pytest.raises(DataError, match=f"broken: {text}"):
+            idx.read(path)
+
+    def test_missing(self, tmp_path):
+        with pytest.raises(DataError, match="absent: cannot be read: "):
+            idx.read(tmp_path / "absent")
+
+
+class TestDigits:
+    def test_content(self):
+        data = load("digits")
+        assert data.x_train.shape == (1437, 8, 8)
+        assert data.x_test.shape == (360, 8, 8)
+        assert data.classes == 10
+        assert set(data.y_test) == set(range(10))
+        values = set(np.unique(data.x_train))
+        assert values == {min(16 * v, 255) for v in range(17)}
+
+    def test_against_scikit_learn(self):
+        datasets = pytest.importorskip("sklearn.datasets")
+        images, labels = datasets.load_digits(return_X_y=True)
+        order = np.random.default_rng(7).permutation(len(images))
+        data = load("digits")
+        assert (np.concatenate([data.y_train, data.y_test]) == labels[order]).all()
+        pixels = np.concatenate([data.x_train, data.x_test]).reshape(-1, 64)
+        assert (pixels == np.minimum(images[order] * 16, 255)).all()
+
+
+class TestFolders:
+    @pytest.mark.parametrize("compress", [True, False])
+    def test_path(self, tmp_path, compress):
+        write_folder(tmp_path / "own", compress=compress)
+        data = load(tmp_path / "own")
+        assert data.name == "own"
+        assert data.classes == 3
+        assert (data.x_train == 7).all()
+
+    def test_dotted_names(self, tmp_path):
+        write_folder(tmp_path, rename=lambda name: name.replace("-idx", ".idx"))
+        assert len(load(tmp_path).x_train) == 4
+
+    @pytest.mark.parametrize(("name", "place"), [
+        ("mnist", ""), ("mnist", "mnist"), ("mnist", "MNIST/raw"),
+        ("fashion-mnist", "fashion-mnist"), ("fashion-mnist", "FashionMNIST/raw")])
+    def test_environment(self, nowhere, tmp_path, monkeypatch, name, place):
+        monkeypatch.setenv("BNNEDGE_DATA", str(tmp_path / "store"))
+        write_folder(tmp_path / "store" / place)
+        data = load(name)
+        assert data.name == name
+        assert data.classes == 10
+
+    def test_sets_of_the_same_file_names_are_told_apart(self, nowhere, tmp_path, monkeypatch):
+        for folder, fill in (("store", 1), ("Fashion", 2)):
+            write_folder(tmp_path / folder, fill=fill)
+        monkeypatch.setattr(sources, "_SYSTEM", tmp_path / "none")
+        monkeypatch.setenv("BNNEDGE_DATA", str(tmp_path / "store"))
+        assert load("mnist").x_train.max() == 1
+        with pytest.raises(DataError, match="fashion-mnist was not found"):
+            load("fashion-mnist")
+        monkeypatch.setenv("BNNEDGE_DATA", str(tmp_path / "Fashion"))
+        assert load("fashion-mnist").x_train.max() == 2
+        with pytest.raises(DataError, match="mnist was not found"):
+            load("mnist")
+
+    @pytest.mark.parametrize("place", [".bnnedge/data/fashion-mnist", ".keras/datasets/fashion-mnist"])
+    def test_home(self, nowhere, place):
+        write_folder(nowhere / place)
+        assert (load("fashion-mnist").x_train == 7).all()
+
+    def test_keras_archive(self, nowhere):
+        (nowhere / ".keras/datasets").mkdir(parents=True)
+        np.savez(nowhere / ".keras/datasets/mnist.npz", **small_arrays())
+        assert (load("mnist").x_train == 7).all()
+
+    def test_not_found(self, nowhere, tmp_path, monkeypatch):
+        monkeypatch.setenv("BNNEDGE_DATA", str(tmp_path / "store"))
+        with pytest.raises(DataError) as caught:
+            load("mnist")
+        text = str(caught.value)
+        assert all(str(place) in text for place in sources.places("mnist"))
+        assert str(tmp_path / "store") in text
+        assert "To get it: " in text
+        assert "BNNEDGE_DATA" in text
+
+    def test_missing_file(self, tmp_path):
+        write_folder(tmp_path)
+        (tmp_path / "t10k-labels-idx1-ubyte.gz").unlink()
+        with pytest.raises(DataError, match="no t10k-labels-idx1-ubyte"):
+            load(tmp_path)
+
+    def test_swapped_files(self, tmp_path):
+        write_folder(tmp_path, compress=False)
+        (tmp_path / NAMES["y_train"]).write_bytes((tmp_path / NAMES["x_train"]).read_bytes())
+        with pytest.raises(DataError, match=r"y_train must have shape \(N,\)"):
+            load(tmp_path)
+
+
+class TestArchives:
+    def test_path(self, tmp_path):
+        np.savez(tmp_path / "own.npz", **small_arrays())
+        data = load(str(tmp_path / "own.npz"))
+        assert data.name == "own"
+        assert (data.x_train == 7).all()
+
+    def test_missing_array(self, tmp_path):
+        arrays = small_arrays()
+        del arrays["y_test"]
+        np.savez(tmp_path / "own.npz", **arrays)
+        with pytest.raises(DataError, match=r"own.npz: no y_test; it holds x_train, y_train, x_test$"):
+            load(tmp_path / "own.npz")
+
+    def test_pickled_objects_are_not_loaded(self, tmp_path):
+        np.savez(tmp_path / "own.npz", **{**small_arrays(), "x_train": np.array([{}], object)})
+        with pytest.raises(DataError, match=r"own.npz: cannot be read: .*allow_pickle=False"):
+            load(tmp_path / "own.npz")
+
+    def test_invalid_content(self, tmp_path):
+        np.savez(tmp_path / "own.npz", **{**small_arrays(), "y_train": np.array([0, 1, 2, -1])})
+        with pytest.raises(DataError, match=r"own.npz: y_train holds the negative label -1$"):
+            load(tmp_path / "own.npz")
+
+    @pytest.mark.parametrize("data", [b"", b"no archive", encode_idx(np.zeros(3))])
+    def test_no_archive(self, tmp_path, data):
+        (tmp_path / "own.npz").write_bytes(data)
+        with pytest.raises(DataError, match=r"own.npz: cannot be read: "):
+            load(tmp_path / "own.npz")
+
+    def test_member_that_is_no_array(self, tmp_path):
+        with zipfile.ZipFile(tmp_path / "own.npz", "w") as archive:
+            for name in NAMES:
+                archive.writestr(f"{name}.npy", b"text")
+        with pytest.raises(DataError, match=r"own.npz: "):
+            load(tmp_path / "own.npz")
+
+    def test_missing(self, tmp_path):
+        with pytest.raises(DataError, match=r"absent.npz: cannot be read: "):
+            load(tmp_path / "absent.npz")
+
+    @pytest.mark.parametrize("name", ["cifar", "file.csv"])
+    def test_unknown(self, nowhere, name):
+        with pytest.raises(DataError, match="is neither 'digits'"):
+            load(name)
+
+
+class TestDamage:
+    """Whatever happens to a file, the error is a DataError."""
+
+    @staticmethod
+    def read_damaged(tmp_path_factory, read, name, data):
+        path = tmp_path_factory.mktemp("damaged") / name
+        path.write_bytes(data)
+        with contextlib.suppress(DataError):
+            read(path)
+
+    @given(st.data())
+    def test_archive(self, tmp_path_factory, data):
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, **small_arrays())
+        octets = bytearray(buffer.getvalue())
+        for _ in range(data.draw(st.integers(1, 3))):
+            octets[data.draw(st.integers(0, len(octets) - 1))] = data.draw(st.integers(0, 255))
+        self.read_damaged(tmp_path_factory, load, "own.npz", bytes(octets[:data.draw(st.integers(0, len(octets)))]))
+
+    @given(st.binary(max_size=64))
+    def test_idx(self, tmp_path_factory, octets):
+        self.read_damaged(tmp_path_factory, idx.read, "own.idx", octets)

@@ -1,0 +1,142 @@
+"""The golden device keeps the protocol, and adds nothing to the golden model."""
+
+import numpy as np
+import pytest
+from bnnedge.configuration import configuration
+from bnnedge.devices import Device, DeviceError, open_device
+from bnnedge.network import Dense, Network
+from bnnedge.settings import Settings
+from bnnedge.sim.golden import Golden
+from bnnedge.state import TrainingState
+
+NETWORK = Network((4, 4), [Dense(32), Dense(24), Dense(4)])
+SETTINGS = Settings(batch=64)
+SMALL = configuration("sim-small")
+RATE = 400
+
+
+@pytest.fixture
+def samples():
+    random = np.random.RandomState(5)
+    return random.randint(0, 256, (200, 4, 4)).astype(np.uint8), random.randint(0, 4, 200)
+
+
+@pytest.fixture
+def state():
+    return TrainingState.initial(NETWORK, SMALL.latent, 8, 1)
+
+
+@pytest.fixture
+def device(state):
+    device = open_device("golden", SMALL)
+    device.prepare(NETWORK, SETTINGS)
+    device.load_state(state)
+    return device
+
+
+def test_protocol(device):
+    assert isinstance(device, Device)
+    assert device.name == "golden"
+    assert device.configuration is SMALL
+    assert device.counters() == {}
+
+
+def test_unknown_device():
+    with pytest.raises(ValueError, match="there is no device 'gpu'; there are golden, rtl"):
+        open_device("gpu", SMALL)
+
+
+def test_missing_module_is_named(monkeypatch):
+    def needs(configuration):
+        raise ModuleNotFoundError("No module named 'amaranth'", name="amaranth")
+
+    monkeypatch.setitem(open_device.__globals__["DEVICES"], "rtl", needs)
+    with pytest.raises(DeviceError, match=r"device 'rtl' needs the Python module amaranth: .* 'bnnedge\[sim\]'"):
+        open_device("rtl", SMALL)
+
+
+def test_train_is_the_model(device, state, samples):
+    images, labels = samples
+    order = np.random.RandomState(1).permutation(192)
+    results = device.train(images, labels, order, RATE)
+    model = Golden(NETWORK, SETTINGS, SMALL, state.copy())
+    for i, result in enumerate(results):
+        chosen = order[64 * i : 64 * i + 64]
+        expected = model.train(images[chosen], labels[chosen], RATE)
+        assert (result.loss, result.hits, result.cycles) == (expected.loss, expected.hits, 0)
+    assert len(results) == 3
+    assert device.state().differences(model.state) == []
+
+
+def test_states_are_copies(device, state):
+    state.layers[0].weight[:] = 0
+    taken = device.state()
+    assert taken.layers[0].weight.any()
+    taken.layers[0].weight[:] = 0
+    assert device.state().layers[0].weight.any()
+
+
+def test_probe(device, state, samples):
+    images, labels = samples
+    result, held = device.probe(images, labels, np.arange(64), RATE)
+    assert set(held) == {"1.active", "1.mask", "2.active", "2.mask", "1.code", "2.code", "3.code"}
+    for name, value in held.items():
+        units = NETWORK.sizes[int(name[0])]
+        assert value.shape == (64, units), name
+        assert value.dtype == (np.int16 if name.endswith("code") else bool), name
+    other = open_device("golden", SMALL)
+    other.prepare(NETWORK, SETTINGS)
+    other.load_state(state)
+    assert other.train(images, labels, np.arange(64), RATE) == [result]
+    assert other.state().differences(device.state()) == []
+
+
+def test_infer_in_parts_is_infer_at_once(device, samples, monkeypatch):
+    images, labels = samples
+    device.train(images, labels, np.arange(64), RATE)
+    whole = device.infer(images)
+    assert whole.shape == (200, 4)
+    assert whole.dtype == np.int16
+    monkeypatch.setitem(type(device).infer.__globals__, "_INFERENCE", 7)
+    assert np.array_equal(device.infer(images), whole)
+
+
+@pytest.mark.parametrize(
+    ("order", "rate", "message"),
+    [
+        (np.arange(63), RATE, "63 indices: not one or more whole batches of 64"),
+        (np.arange(0), RATE, "0 indices"),
+        (np.arange(64) - 1, RATE, "outside the 200 images"),
+        (np.arange(64) + 137, RATE, "outside the 200 images"),
+        (np.arange(64), 1 << 16, r"rate must be in 0\.\.65535, not 65536"),
+        (np.arange(64), -1, "rate must be in"),
+    ],
+)
+def test_bad_calls(device, samples, order, rate, message):
+    before = device.state()
+    with pytest.raises(ValueError, match=message):
+        device.train(*samples, order, rate)
+    assert device.state().differences(before) == []
+
+
+def test_probe_takes_one_batch(device, samples):
+    with pytest.raises(ValueError, match="a probe takes one batch of 64 images, not 128"):
+        device.probe(*samples, np.arange(128), RATE)
+
+
+def test_state_of_another_network(device):
+    other = Network((4, 4), [Dense(16), Dense(24), Dense(4)])
+    with pytest.raises(ValueError, match=r"layer 1: weight must be int16 of shape \(16, 32\)"):
+        device.load_state(TrainingState.initial(other, 12, 8, 1))
+
+
+def test_calls_out_of_turn(device):
+    fresh = open_device("golden", SMALL)
+    with pytest.raises(DeviceError, match="call prepare first"):
+        fresh.state()
+    fresh.prepare(NETWORK, SETTINGS)
+    with pytest.raises(DeviceError, match="call load_state first"):
+        fresh.state()
+    device.close()
+    with pytest.raises(DeviceError, match="closed"):
+        device.state()

@@ -1,0 +1,41 @@
+"""Run-time settings: ranges and messages."""
+
+import pytest
+from bnnedge.settings import Settings
+
+
+def test_defaults_are_valid():
+    settings = Settings()
+    assert settings.batch == 1 << settings.batch_log2
+
+
+@pytest.mark.parametrize("batch", [64, 128, 256, 512])
+def test_batches(batch):
+    assert 1 << Settings(batch=batch).batch_log2 == batch
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("batch", 32, r"batch must be a whole number in 64\.\.512, not 32"),
+        ("batch", 1024, r"batch must be a whole number in 64\.\.512, not 1024"),
+        ("batch", 100, "batch must be a power of two .* 64, 128, 256 or 512, not 100"),
+        ("batch", 64.0, r"not 64\.0"),
+        ("gradient_planes", 0, r"gradient_planes must be a whole number in 1\.\.8, not 0"),
+        ("gradient_planes", 9, r"in 1\.\.8, not 9"),
+        ("gradient_planes", True, "not True"),
+        ("input_planes", 9, r"input_planes must be a whole number in 1\.\.8, not 9"),
+        ("slope_planes", 0, r"slope_planes must be a whole number in 1\.\.8, not 0"),
+        ("seed", -1, "seed must be a whole number in"),
+        ("seed", 1 << 64, "seed must be a whole number in"),
+        ("optimiser", "adam", "optimiser must be one of sign-momentum, sign-sgd, not 'adam'"),
+    ],
+)
+def test_out_of_range(field, value, message):
+    with pytest.raises(ValueError, match=message):
+        Settings(**{field: value})
+
+
+def test_slope_planes_are_some_of_the_input_planes():
+    with pytest.raises(ValueError, match=r"slope_planes must be a whole number in 1\.\.1, not 2"):
+        Settings(input_planes=1, slope_planes=2)

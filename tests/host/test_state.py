@@ -1,0 +1,83 @@
+"""Training state: how it begins, copies, differences, and what does not fit a network."""
+
+import numpy as np
+import pytest
+from bnnedge.network import Dense, Network
+from bnnedge.state import TrainingState
+
+NETWORK = Network((4, 4), [Dense(32), Dense(4)])
+PINNED = [411, -465, 613, 1333]  # NumPy 1.26.4
+
+
+def initial(seed=1, latent=12):
+    return TrainingState.initial(NETWORK, latent, 8, seed)
+
+
+def test_initial_weights_are_scaled_by_fan_in():
+    network = Network((400,), [Dense(300), Dense(2)])
+    weight = TrainingState.initial(network, 12, 8, 1).layers[0].weight
+    assert weight.shape == (400, 300)
+    assert weight.dtype == np.int16
+    assert np.std(weight >> 4) == pytest.approx(2048 / 20, rel=0.01)
+    assert not (weight & 15).any()
+
+
+def test_initial_weights_are_pinned():
+    """Every NumPy version draws the same."""
+    first = initial().layers[0]
+    assert (first.weight[0, :4] >> 4).tolist() == PINNED
+    assert first.sign[0, :4].tolist() == [value >= 0 for value in PINNED]
+
+
+def test_initial_state_fits_its_network():
+    for latent in (4, 12):
+        initial(latent=latent).check(NETWORK, latent)
+
+
+def test_copy_is_independent():
+    state = initial()
+    copy = state.copy()
+    assert state.differences(copy) == []
+    copy.layers[0].weight[0, 0] ^= 16
+    copy.layers[1].exponent += 1
+    copy.layers[1].psi[:3] += 1
+    copy.step = 5
+    assert state.differences(copy) == [
+        "step: 0 and 5",
+        "layer 1 weight: 1 of 512 values",
+        "layer 2 psi: 3 of 4 values",
+        "layer 2 exponent: 1 of 1 values",
+    ]
+
+
+def test_differences_of_other_shapes():
+    state = initial()
+    other = TrainingState.initial(Network((4, 4), [Dense(16), Dense(4)]), 12, 8, 1)
+    assert "layer 1 weight: shape (16, 32) and (16, 16)" in state.differences(other)
+    assert state.differences(TrainingState(state.layers[:1])) == ["layers: 2 and 1"]
+
+
+def damage(field, value):
+    def change(state):
+        setattr(state.layers[1], field, value)
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (damage("weight", np.zeros((4, 32), np.int16)), r"layer 2: weight must be int16 of shape \(32, 4\), not int16"),
+        (damage("beta", np.zeros(4, np.int64)), r"layer 2: beta must be int16 of shape \(4,\), not int64"),
+        (damage("mu", np.zeros(4, np.float32)), "layer 2: mu must be int32"),
+        (damage("beta", np.full(4, 1 << 12, np.int16)), "layer 2: beta does not fit latent weights of 8 bits"),
+        (damage("exponent", 1 << 20), "layer 2: exponent 1048576 does not fit 16 bits"),
+        (lambda state: state.layers.pop(), "state of 1 layers for a network of 2"),
+        (lambda state: setattr(state, "step", -1), "step must be in"),
+    ],
+)
+def test_check(change, message):
+    state = initial(latent=8)
+    change(state)
+    with pytest.raises(ValueError, match=message):
+        state.check(NETWORK, 8)

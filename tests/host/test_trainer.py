@@ -1,0 +1,459 @@
+"""The trainer: habits of Keras, bit-for-bit continuation, checks, interrupts, and bad input."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from bnnedge import Callback, DataError, Dense, DeviceError, MismatchError, Network, Settings, Trainer
+from bnnedge.configuration import configuration
+from bnnedge.devices import StepResult
+from bnnedge.devices.golden import GoldenDevice
+
+NETWORK = Network((4, 4), [Dense(32), Dense(4)], "tiny")
+SETTINGS = Settings(batch=64, seed=3)
+SMALL = configuration("sim-small")
+
+
+def make_data(count, seed=7):
+    """Images of four classes: a bright quadrant each, in noise."""
+    random = np.random.RandomState(seed)
+    labels = random.randint(0, 4, count)
+    images = random.randint(0, 160, (count, 2, 2, 2, 2))
+    images[np.arange(count), labels // 2, :, labels % 2, :] += 95
+    return images.reshape(count, 4, 4).astype(np.uint8), labels
+
+
+X, Y = make_data(300)
+TEST = make_data(90, 8)
+
+
+@pytest.fixture
+def trainer():
+    return Trainer(NETWORK, settings=SETTINGS)
+
+
+class Stop(Callback):
+    """Interrupts after a number of steps."""
+
+    def __init__(self, step):
+        self.step = step
+
+    def on_batch_end(self, step, logs):
+        if step >= self.step:
+            raise KeyboardInterrupt
+
+
+class Faulty(GoldenDevice):
+    """A device that computes something wrong."""
+
+    name = "faulty"
+
+    def __init__(self, fault, at=0):
+        super().__init__(SMALL)
+        self.fault, self.at = fault, at
+
+    def probe(self, images, labels, order, rate):
+        result, held = super().probe(images, labels, order, rate)
+        return (result, held) if self.state().step <= self.at else self.fault(self, result, held)
+
+
+class Clocked(GoldenDevice):
+    """A device with a clock: 1000 cycles to begin with, and 500 a step, in half of which the engine works."""
+
+    name = "clocked"
+
+    def __init__(self):
+        super().__init__(SMALL)
+        self.steps, self.calls = 0, 0
+
+    def train(self, images, labels, order, rate):
+        results = super().train(images, labels, order, rate)
+        self.steps, self.calls = self.steps + len(results), self.calls + 1
+        return [StepResult(r.loss, r.hits, 1000 + 500 * (i + 1)) for i, r in enumerate(results)]
+
+    def counters(self):
+        total = 1000 * self.calls + 500 * self.steps
+        return {"CYCLES": total, "ENGINE": total // 2}
+
+
+def assert_same(a, b):
+    assert a.state.differences(b.state) == []
+
+
+class TestFit:
+    def test_learns(self, trainer):
+        history = trainer.fit(X, Y, epochs=12, validation_data=TEST)
+        assert history.epoch == list(range(12))
+        assert {name: len(values) for name, values in history.history.items()} == dict.fromkeys(
+            ("loss", "accuracy", "val_loss", "val_accuracy", "rate"), 12
+        )
+        assert history.history["loss"][-1] < history.history["loss"][0] < 3
+        assert history.history["val_accuracy"][-1] > 0.9
+        assert trainer.evaluate(*TEST) == {
+            "loss": history.history["val_loss"][-1],
+            "accuracy": history.history["val_accuracy"][-1],
+        }
+        assert trainer.state.step == 12 * (300 // 64)
+        assert trainer.bit_exact is None
+
+    def test_cosine_rate(self, trainer):
+        rates = trainer.fit(X, Y, epochs=4).history["rate"]
+        assert rates == pytest.approx([0.012 * (0.5 + 0.5 * np.cos(np.pi * e / 4)) for e in range(4)])
+
+    def test_constant_rate(self):
+        trainer = Trainer(NETWORK, settings=SETTINGS, schedule="constant", rate=0.02)
+        assert trainer.fit(X, Y, epochs=3).history["rate"] == [0.02] * 3
+
+    def test_history_without_validation(self, trainer):
+        history = trainer.fit(X, Y).history
+        assert history["val_loss"] == history["val_accuracy"] == []
+        assert len(history["loss"]) == 1
+
+    def test_deterministic(self, trainer):
+        other = Trainer(NETWORK, settings=SETTINGS)
+        assert trainer.fit(X, Y, epochs=2) == other.fit(X, Y, epochs=2)
+        assert_same(trainer, other)
+
+    def test_seed_matters(self, trainer):
+        other = Trainer(NETWORK, settings=Settings(batch=64, seed=4))
+        assert trainer.state.differences(other.state)
+
+    def test_calls_change_nothing(self, trainer):
+        other = Trainer(NETWORK, settings=SETTINGS)
+        trainer.fit(X, Y, epochs=2)
+        other.fit(X, Y, epochs=2, steps_per_call=1)
+        assert_same(trainer, other)
+
+    def test_steps(self, trainer):
+        history = trainer.fit(X, Y, steps=6, validation_data=TEST)
+        assert trainer.state.step == 6
+        assert history.epoch == [0, 1]
+        assert len(history.history["val_loss"]) == 2
+        assert (trainer.plan.epochs, trainer.plan.steps, trainer.plan.epoch_steps) == (2, 6, 4)
+
+    def test_orders(self, trainer):
+        trainer.fit(X, Y, epochs=2)
+        plan = trainer.plan
+        orders = []
+        for step in (0, 4):
+            order = type(plan)(**{**plan.__dict__, "step": step}).order()
+            assert len(order) == len(set(order.tolist())) == 256
+            orders.append(order.tolist())
+        assert orders[0] != orders[1]
+
+    def test_order_is_pinned(self, trainer):
+        """Every NumPy version draws the same."""
+        trainer.fit(X, Y, steps=1)
+        first = type(trainer.plan)(**{**trainer.plan.__dict__, "step": 0}).order()
+        assert first[:6].tolist() == [98, 172, 246, 116, 71, 228]
+
+    def test_without_shuffle(self, trainer):
+        other = Trainer(NETWORK, settings=SETTINGS)
+        trainer.fit(X, Y, shuffle=False)
+        other.fit(X[:256], Y[:256], shuffle=False)
+        assert_same(trainer, other)
+
+    def test_second_run_goes_on(self, trainer):
+        trainer.fit(X, Y)
+        first = trainer.plan.__dict__
+        trainer.fit(X, Y)
+        assert trainer.state.step == 8
+        assert (first["start"], trainer.plan.start) == (0, 4)
+
+    def test_callbacks(self, trainer):
+        seen = []
+
+        class Recorder(Callback):
+            def on_batch_end(self, step, logs):
+                assert set(logs) == {"loss", "accuracy", "steps", "epochs", "epoch"}
+                seen.append((step, logs["epoch"], logs["steps"]))
+
+            def on_epoch_end(self, epoch, logs):
+                assert set(logs) == {"loss", "accuracy", "rate", "val_loss", "val_accuracy"}
+                seen.append(epoch)
+
+        trainer.fit(X, Y, epochs=2, callbacks=[Recorder()], steps_per_call=3, validation_data=TEST)
+        assert seen == [(3, 0, 8), (4, 0, 8), 0, (7, 1, 8), (8, 1, 8), 1]
+
+    def test_input_scales(self, trainer):
+        others = [Trainer(NETWORK, settings=SETTINGS) for _ in range(2)]
+        trainer.fit(X, Y)
+        others[0].fit(X.astype(np.int32), Y.astype(np.uint8))
+        others[1].fit((X / 255).astype(np.float32), Y)
+        for other in others:
+            assert_same(trainer, other)
+
+
+class TestPredict:
+    def test_probabilities(self, trainer):
+        trainer.fit(X, Y, epochs=5)
+        probabilities = trainer.predict(TEST[0])
+        assert probabilities.shape == (90, 4)
+        assert probabilities.dtype == np.float32
+        assert probabilities.sum(1) == pytest.approx(np.ones(90), abs=1e-6)
+        evaluated = trainer.evaluate(*TEST)
+        assert evaluated["accuracy"] == np.mean(probabilities.argmax(1) == TEST[1])
+        assert evaluated["loss"] == pytest.approx(-np.log(probabilities[np.arange(90), TEST[1]]).mean(), rel=1e-4)
+
+    def test_untrained(self, trainer):
+        assert np.isfinite(trainer.predict(X[:1])).all()
+
+
+class TestContinuation:
+    @pytest.mark.parametrize("step", range(1, 12))
+    def test_interrupt_save_load_resume(self, trainer, tmp_path, step):
+        whole = Trainer(NETWORK, settings=SETTINGS)
+        expected = whole.fit(X, Y, epochs=3, validation_data=TEST)
+        with pytest.raises(KeyboardInterrupt):
+            trainer.fit(X, Y, epochs=3, validation_data=TEST, callbacks=[Stop(step)], steps_per_call=1)
+        assert trainer.state.step == step
+        trainer.save(tmp_path / "c.npz")
+        loaded = Trainer.load(tmp_path / "c.npz")
+        assert_same(loaded, trainer)
+        assert loaded.fit(X, Y, resume=True, validation_data=TEST) == expected
+        assert_same(loaded, whole)
+        assert trainer.fit(X, Y, resume=True, validation_data=TEST) == expected
+        assert_same(trainer, whole)
+
+    def test_interrupt_within_the_device(self, trainer, monkeypatch):
+        whole = Trainer(NETWORK, settings=SETTINGS)
+        whole.fit(X, Y, epochs=2)
+        train, calls = GoldenDevice.train, []
+
+        def interrupted(self, images, labels, order, rate):
+            calls.append(order)
+            if len(calls) == 3:
+                train(self, images, labels, order[:64], rate)
+                raise KeyboardInterrupt
+            return train(self, images, labels, order, rate)
+
+        monkeypatch.setattr(GoldenDevice, "train", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            trainer.fit(X, Y, epochs=2, steps_per_call=2)
+        assert trainer.state.step == 4
+        trainer.fit(X, Y, resume=True)
+        assert_same(trainer, whole)
+
+    def test_device_error_keeps_the_last_state(self, trainer, monkeypatch):
+        trainer.fit(X, Y)
+        before = trainer.state
+
+        def broken(*arguments):
+            raise DeviceError("bus error")
+
+        monkeypatch.setattr(trainer.device, "train", broken)
+        with pytest.raises(DeviceError, match="bus error"):
+            trainer.fit(X, Y)
+        assert trainer.state.differences(before) == []
+
+    def test_longer_run(self, trainer):
+        trainer.fit(X, Y, epochs=1)
+        history = trainer.fit(X, Y, epochs=3, resume=True)
+        assert history.epoch == [0, 1, 2]
+        assert trainer.state.step == 12
+
+    def test_run_that_ended_within_an_epoch_goes_on(self):
+        whole, parts = (Trainer(NETWORK, settings=SETTINGS, schedule="constant") for _ in range(2))
+        expected = whole.fit(X, Y, epochs=3)
+        parts.fit(X, Y, steps=6)
+        assert parts.fit(X, Y, epochs=3, resume=True) == expected
+        assert_same(whole, parts)
+
+    def test_finished_run(self, trainer):
+        history = trainer.fit(X, Y, epochs=2)
+        assert trainer.fit(X, Y, resume=True) == history
+        with pytest.raises(ValueError, match=r"already taken 8 steps \(2 epochs\) of the 4 asked for"):
+            trainer.fit(X, Y, epochs=1, resume=True)
+
+    def test_nothing_to_resume(self, trainer):
+        with pytest.raises(ValueError, match="there is no run to resume"):
+            trainer.fit(X, Y, resume=True)
+
+    def test_other_data(self, trainer):
+        trainer.fit(X, Y)
+        with pytest.raises(ValueError, match="began with other data"):
+            trainer.fit(X, (Y + 1) % 4, resume=True, epochs=2)
+        with pytest.raises(ValueError, match=r"began with other data \(300 images; these are 299\)"):
+            trainer.fit(X[1:], Y[1:], resume=True, epochs=2)
+
+    def test_load_elsewhere(self, trainer, tmp_path):
+        trainer.save(tmp_path / "c.npz")
+        assert Trainer.load(tmp_path / "c.npz", configuration="pynq-z2").device.configuration.name == "pynq-z2"
+        narrow = type(SMALL)(name="narrow", latent=8)
+        with pytest.raises(ValueError, match="latent weights of 12 bits, configuration 'narrow' of 8"):
+            Trainer.load(tmp_path / "c.npz", configuration=narrow)
+
+
+class TestCheck:
+    def test_exact(self):
+        trainer = Trainer(NETWORK, settings=SETTINGS, check=True)
+        plain = Trainer(NETWORK, settings=SETTINGS)
+        assert trainer.bit_exact is None
+        assert trainer.fit(X, Y, epochs=2, validation_data=TEST) == plain.fit(X, Y, epochs=2, validation_data=TEST)
+        assert trainer.bit_exact is True
+        assert_same(trainer, plain)
+
+    def test_several_steps_a_call(self):
+        trainer = Trainer(NETWORK, settings=SETTINGS, check=True)
+        trainer.fit(X, Y, steps_per_call=4)
+        assert trainer.bit_exact is True
+
+    @staticmethod
+    def code(device, result, held):
+        held["2.code"] = held["2.code"].copy()
+        held["2.code"][0, :3] += 2
+        return result, held
+
+    @staticmethod
+    def missing(device, result, held):
+        del held["1.mask"]
+        return result, held
+
+    @staticmethod
+    def weight(device, result, held):
+        state = device.state()
+        state.layers[0].weight[5, 5] ^= 1
+        device.load_state(state)
+        return result, held
+
+    @staticmethod
+    def loss(device, result, held):
+        return StepResult(result.loss + 1, result.hits - 1), held
+
+    @staticmethod
+    def shape(device, result, held):
+        return result, {**held, "1.active": held["1.active"][:, :2]}
+
+    @pytest.mark.parametrize(
+        ("fault", "message"),
+        [
+            ("code", r"step 3: device 'faulty' and the golden model differ in 2\.code: 3 of 256 values"),
+            ("missing", r"1\.mask: missing"),
+            ("weight", "layer 1 weight: 1 of 512 values"),
+            ("loss", r"loss: \d+, not \d+; hits: \d+, not \d+"),
+            ("shape", r"1\.active: shape \(64, 2\), not \(64, 32\)"),
+        ],
+    )
+    def test_mismatch(self, fault, message):
+        trainer = Trainer(NETWORK, Faulty(getattr(self, fault), at=2), settings=SETTINGS, check=True)
+        with pytest.raises(MismatchError, match=message):
+            trainer.fit(X, Y)
+        assert trainer.bit_exact is False
+        assert trainer.state.step == 2
+
+    def test_inference_is_compared(self, monkeypatch):
+        device = GoldenDevice(SMALL)
+        monkeypatch.setattr(device, "infer", lambda images: np.zeros((len(images), 4), np.int16))
+        trainer = Trainer(NETWORK, device, settings=SETTINGS, check=True)
+        with pytest.raises(MismatchError, match=r"inference after step 4: .* differ in logits: \d+ of 360 values"):
+            trainer.fit(X, Y, validation_data=TEST)
+
+
+class TestMeasure:
+    def test_from_training(self):
+        trainer = Trainer(NETWORK, Clocked(), settings=SETTINGS)
+        trainer.fit(X, Y, epochs=2)
+        measured = trainer.measure(X, Y)
+        assert (measured.images, measured.cycles, measured.utilisation) == (2 * 3 * 64, 2 * 3 * 500, 0.5)
+
+    def test_extra_steps_after_a_checked_run(self):
+        trainer = Trainer(NETWORK, Clocked(), settings=SETTINGS, check=True)
+        trainer.fit(X, Y)
+        before = trainer.state
+        measured = trainer.measure(X, Y, steps=3)
+        assert (measured.images, measured.cycles) == (2 * 64, 2 * 500)
+        assert trainer.state.differences(before) == []
+        trainer.fit(X, Y)
+        plain = Trainer(NETWORK, settings=SETTINGS)
+        plain.fit(X, Y)
+        plain.fit(X, Y)
+        assert_same(trainer, plain)
+
+    def test_no_clock(self, trainer):
+        trainer.fit(X, Y)
+        assert trainer.measure(X, Y) is None
+
+
+class TestBadInput:
+    @pytest.mark.parametrize(
+        ("x", "y", "message"),
+        [
+            (X[:63], Y[:63], "x has 63 images, less than a batch of 64"),
+            (X[:0], Y[:0], "x is empty"),
+            (X.reshape(300, 16), Y, r"x holds images of shape \(16,\), but network 'tiny' takes \(4, 4\)"),
+            (X, Y[:-1], "y has 299 labels for 300 images"),
+            (X, Y + 1, "y holds the label 4; the 4 classes are 0..3"),
+            (X, Y - 1, "y holds the negative label -1"),
+            (X, Y.astype(float), "y must be integers, not float64"),
+            (X, np.eye(4)[Y], r"y must have shape \(N,\)"),
+            (X.astype(complex), Y, "x must be integers in 0..255 or floats"),
+            (np.where(X == 3, np.nan, X / 255), Y, "x holds NaN"),
+            (X.astype(int) * 2, Y, r"x must lie in 0\.\.255"),
+            (-X.astype(int), Y, r"x must lie in 0\.\.255"),
+            (X.astype(float), Y, r"x holds floats up to 25\d: scale to \[0, 1\], or give integers"),
+            (np.array(["a", "b"]), Y, "x must have shape"),
+        ],
+    )
+    def test_data(self, trainer, x, y, message):
+        before = trainer.state
+        with pytest.raises(ValueError, match=message):
+            trainer.fit(x, y)
+        assert trainer.plan is None
+        assert trainer.state.differences(before) == []
+
+    def test_validation_data_is_named(self, trainer):
+        with pytest.raises(DataError, match="validation y holds the label 9"):
+            trainer.fit(X, Y, validation_data=(X, np.full(300, 9)))
+
+    def test_evaluate_and_predict(self, trainer):
+        with pytest.raises(DataError, match="y has 1 labels for 2 images"):
+            trainer.evaluate(X[:2], Y[:1])
+        with pytest.raises(DataError, match="x is empty"):
+            trainer.predict(X[:0])
+
+    @pytest.mark.parametrize("name", ["epochs", "steps", "steps_per_call"])
+    @pytest.mark.parametrize("value", [0, -1, 1.5, True])
+    def test_counts(self, trainer, name, value):
+        with pytest.raises(ValueError, match=f"{name} must be a positive whole number, not {value}"):
+            trainer.fit(X, Y, **{name: value})
+
+    def test_epochs_or_steps(self, trainer):
+        with pytest.raises(ValueError, match="epochs or steps, not both"):
+            trainer.fit(X, Y, epochs=1, steps=1)
+
+    @pytest.mark.parametrize("rate", [0, -0.1, 2.0, float("nan"), float("inf"), "fast", True, 1e-6, None])
+    def test_rate(self, rate):
+        with pytest.raises(ValueError, match=r"rate must be a number in 3\.1e-05\.\.2, not"):
+            Trainer(NETWORK, rate=rate)
+
+    def test_arguments(self):
+        with pytest.raises(ValueError, match="schedule must be one of cosine, constant, not 'linear'"):
+            Trainer(NETWORK, schedule="linear")
+        with pytest.raises(ValueError, match="there is no configuration 'huge'"):
+            Trainer(NETWORK, configuration="huge")
+        with pytest.raises(ValueError, match="there is no device 'gpu'"):
+            Trainer(NETWORK, "gpu")
+        with pytest.raises(ValueError, match="the device has configuration 'sim-small', not the one given"):
+            Trainer(NETWORK, GoldenDevice(SMALL), configuration="pynq-z2")
+
+
+def test_owned_devices_are_closed():
+    with Trainer(NETWORK, settings=SETTINGS) as trainer:
+        device = trainer.device
+    with pytest.raises(DeviceError, match="closed"):
+        device.state()
+    given = GoldenDevice(SMALL)
+    with Trainer(NETWORK, given, settings=SETTINGS) as trainer:
+        trainer.fit(X, Y)
+    assert given.state().step == 4
+
+
+def test_import_is_light():
+    """A board has NumPy alone."""
+    code = (
+        "import sys, bnnedge; "
+        "print([m for m in ('amaranth', 'yaml', 'matplotlib', 'tqdm', 'bnnedge.sim', 'bnnedge.hw') if m in sys.modules])"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"

@@ -1,0 +1,330 @@
+"""The float references: derivatives against finite differences, bookkeeping, memory, and that they learn."""
+import numpy as np
+import pytest
+
+from bnnedge.sim.reference import History, Method, Standard, fit, footprint, scale_pixels, train
+from bnnedge.sim.reference.functions import (
+    VARIANCE_FLOOR,
+    batch_norm_backward,
+    l1_spread,
+    l2_spread,
+    sgn,
+    softmax_cross_entropy,
+)
+from bnnedge.sim.reference.method import BitPlane
+from bnnedge.sim.reference.optimisers import Adam, SignMomentum, make
+from bnnedge.sim.reference.training import cosine_rate
+
+
+def numerical_gradient(function, array, step=1e-6):
+    """Central differences of a scalar function in every element of a float64 array."""
+    gradient = np.empty_like(array)
+    for index in np.ndindex(array.shape):
+        value = array[index]
+        array[index] = value + step
+        above = function()
+        array[index] = value - step
+        below = function()
+        array[index] = value
+        gradient[index] = (above - below) / (2 * step)
+    return gradient
+
+
+def toy_images(rng, count, side=6, classes=3):
+    """Noisy images of one bright row per class, which a small network tells apart."""
+    labels = rng.integers(classes, size=count)
+    images = rng.integers(0, 100, (count, side, side))
+    images[np.arange(count), labels * 2] += 150
+    return images.astype(np.uint8), labels
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(1)
+
+
+class TestFunctions:
+    def test_sgn_of_either_zero_is_positive(self):
+        result = sgn(np.array([-2, -0.0, 0.0, 1e-30], np.float32))
+        assert result.tolist() == [-1, 1, 1, 1]
+        assert result.dtype == np.float32
+
+    def test_softmax_gradient(self, rng):
+        logits, labels = rng.normal(size=(5, 4)), np.array([0, 1, 2, 3, 1])
+        _, _, gradient = softmax_cross_entropy(logits, labels)
+        exact = numerical_gradient(lambda: softmax_cross_entropy(logits, labels)[0], logits)
+        assert gradient == pytest.approx(exact, abs=1e-8)
+
+    def test_softmax_of_large_logits(self):
+        loss, hits, gradient = softmax_cross_entropy(np.array([[1e4, 0], [1e4, 0]], np.float32), np.array([0, 1]))
+        assert loss == 5e3
+        assert hits == 1
+        assert gradient.tolist() == [[0, 0], [0.5, -0.5]]
+
+    def test_l2_batch_norm_gradient(self, rng):
+        y, weights = rng.normal(size=(7, 3)), rng.normal(size=(7, 3))
+
+        def output():
+            centred = y - y.mean(axis=0)
+            return centred / l2_spread(centred)
+
+        exact = numerical_gradient(lambda: np.sum(weights * output()), y)
+        spread = np.sqrt(y.var(axis=0) + VARIANCE_FLOOR)
+        assert batch_norm_backward(weights, output(), spread) == pytest.approx(exact, abs=1e-7)
+
+    def test_l1_batch_norm_has_unit_magnitude(self, rng):
+        centred = rng.normal(size=(50, 3)) * [1, 10, 100]
+        centred -= centred.mean(axis=0)
+        assert np.abs(centred / l1_spread(centred)).mean(axis=0) == pytest.approx(1)
+
+    def test_sign_backward_element_by_element(self, rng):
+        gradient, signs, spread = rng.normal(size=(6, 2)), sgn(rng.normal(size=(6, 2))), np.array([0.5, 3])
+        result = batch_norm_backward(gradient, signs, spread)
+        for channel in range(2):
+            v = [g / spread[channel] for g in gradient[:, channel]]
+            mean = sum(v) / 6
+            product_mean = sum(a * b for a, b in zip(v, signs[:, channel], strict=True)) / 6
+            for sample in range(6):
+                expected = v[sample] - mean - signs[sample, channel] * product_mean
+                assert result[sample, channel] == pytest.approx(expected)
+
+    def test_sign_backward_is_exact_where_magnitudes_are_equal(self, rng):
+        """With y = +-c in equal numbers X is X^, and the method's formula is the true derivative of the L1 form."""
+        y = 3.0 * np.array([1, -1, -1, 1, 1, -1])[:, None]
+        weights = rng.normal(size=y.shape)
+
+        def loss():
+            centred = y - y.mean(axis=0)
+            return np.sum(weights * centred / l1_spread(centred))
+
+        result = batch_norm_backward(weights, np.sign(y), np.array([3.0]))
+        assert result == pytest.approx(numerical_gradient(loss, y), abs=1e-8)
+
+    @pytest.mark.parametrize("spread", [l1_spread, l2_spread])
+    def test_constant_channel_stays_finite(self, spread):
+        centred = np.zeros((4, 1), np.float32)
+        assert spread(centred) > 0
+        assert spread(centred).dtype == np.float32
+
+
+class TestOptimisers:
+    def test_adam_against_its_definition(self, rng):
+        parameter, optimiser = np.array([0.3]), Adam(np.zeros(1))
+        value, first, second = 0.3, 0.0, 0.0
+        for step, gradient in enumerate(rng.normal(size=20), start=1):
+            optimiser.step(parameter, np.array([gradient]), 0.01)
+            first = 0.9 * first + 0.1 * gradient
+            second = 0.999 * second + 0.001 * gradient**2
+            value -= 0.01 * (first / (1 - 0.9**step)) / ((second / (1 - 0.999**step)) ** 0.5 + 1e-8)
+            assert parameter[0] == pytest.approx(value, rel=1e-12)
+
+    def test_adam_on_signs_is_sign_momentum(self, rng):
+        adam, momentum = np.zeros(50), np.zeros(50)
+        first, second = Adam(adam), SignMomentum(momentum)
+        for step in range(1, 30):
+            gradient = sgn(rng.normal(size=50))
+            first.step(adam, gradient, 0.01)
+            second.step(momentum, gradient, 0.01 / (1 - 0.9**step))
+        assert adam == pytest.approx(momentum, rel=1e-6)
+
+    def test_unknown_name(self):
+        with pytest.raises(ValueError, match=r"^Optimiser must be 'adam' or 'sign-momentum', not 'sgd'$"):
+            make("sgd", np.zeros(1))
+
+
+class TestStandard:
+    def test_gradients_against_finite_differences(self, rng):
+        network = Standard([5, 4, 6, 3], dtype=np.float64, seed=3, binarise=False)
+        for layer in network.layers:
+            layer.beta[:] = rng.normal(0, 0.3, layer.beta.shape)
+        x, labels = rng.uniform(-1, 1, (8, 5)), rng.integers(3, size=8)
+
+        def loss():
+            return softmax_cross_entropy(network.forward(x)[0], labels)[0]
+
+        logits, records = network.forward(x)
+        masks = [network.mask(record.kept) for record in records[:-1]]
+        assert all(0 < mask.mean() < 1 for mask in masks), "both sides of the mask must be tried"
+        gradients = network.backward(x, softmax_cross_entropy(logits, labels)[2], records)
+        for layer, gradient in zip(network.layers, gradients, strict=True):
+            assert gradient.weight == pytest.approx(numerical_gradient(loss, layer.weight), abs=1e-7)
+            assert gradient.beta == pytest.approx(numerical_gradient(loss, layer.beta), abs=1e-7)
+
+    def test_products_use_signs(self, rng):
+        network, x = Standard([5, 4, 3], seed=3), rng.uniform(-1, 1, (8, 5)).astype(np.float32)
+        before, _ = network.forward(x)
+        for layer in network.layers:
+            layer.weight *= rng.uniform(0.1, 1, layer.weight.shape).astype(np.float32)
+        after, records = network.forward(x)
+        assert (before == after).all()
+        assert set(np.unique(network.signal(records[0].kept))) == {-1, 1}
+
+    def test_keeps_activations_as_floats(self, rng):
+        sizes, batch = [20, 16, 24, 8], 32
+        _, records = Standard(sizes).forward(rng.uniform(-1, 1, (batch, 20)))
+        assert sum(record.kept.nbytes for record in records) == batch * (16 + 24 + 8) * 4
+
+
+class TestMethod:
+    def test_keeps_two_bits_per_activation(self, rng):
+        sizes, batch = [20, 16, 24, 8], 32
+        _, records = Method(sizes).forward(rng.uniform(-1, 1, (batch, 20)))
+        kept = [record.kept for record in records]
+        assert sum(k.positive.packed.nbytes + k.passing.packed.nbytes for k in kept) == batch * (16 + 24 + 8) * 2 // 8
+
+    @pytest.mark.parametrize("shape", [(1, 1), (3, 5), (8, 16)])
+    def test_bit_plane(self, rng, shape):
+        bits = rng.random(shape) < 0.5
+        assert (BitPlane.pack(bits).unpack() == bits).all()
+
+    def test_backward_of_two_layers_written_out(self, rng):
+        network = Method([5, 4, 3], dtype=np.float64, seed=2)
+        first, second = network.layers
+        first.beta[:], second.beta[:] = rng.normal(0, 0.3, 4), rng.normal(0, 0.3, 3)
+        x, gradient = rng.uniform(-1, 1, (8, 5)), rng.normal(size=(8, 3))
+
+        def normal(y, beta):
+            psi = np.abs(y - y.mean(0)).mean(0)
+            return (y - y.mean(0)) / psi + beta, psi
+
+        def normal_backward(g, signs, psi):
+            v = g / psi
+            return v - v.mean(0) - signs * (v * signs).mean(0)
+
+        hidden, psi1 = normal(x @ sgn(first.weight), first.beta)
+        output, psi2 = normal(sgn(hidden) @ sgn(second.weight), second.beta)
+        dy2 = normal_backward(gradient, sgn(output), psi2)
+        dx1 = dy2 @ sgn(second.weight).T * (np.abs(hidden) <= 1)
+        dy1 = normal_backward(dx1, sgn(hidden), psi1)
+
+        logits, records = network.forward(x)
+        gradients = network.backward(x, gradient, records)
+        assert logits == pytest.approx(output)
+        assert (gradients[1].weight == sgn(sgn(hidden).T @ dy2)).all()
+        assert (gradients[0].weight == sgn(x.T @ dy1)).all()
+        assert gradients[1].beta == pytest.approx(gradient.sum(0))
+        assert gradients[0].beta == pytest.approx(dx1.sum(0))
+
+
+@pytest.mark.parametrize("kind", [Standard, Method])
+class TestNetwork:
+    def test_moving_averages(self, rng, kind):
+        network, labels = kind([6, 5, 3], dtype=np.float64), rng.integers(3, size=16)
+        means = []
+        for _ in range(3):
+            x = rng.uniform(-1, 1, (16, 6))
+            means.append((x @ sgn(network.layers[0].weight)).mean(axis=0))
+            network.train_batch(x, labels, 0.01)
+        assert network.layers[0].mean == pytest.approx(0.9 * (0.9 * means[0] + 0.1 * means[1]) + 0.1 * means[2])
+
+    def test_inference_matches_training_after_one_batch(self, rng, kind):
+        """The first batch sets the averages: at a rate of 0, its images then get the logits they were trained on."""
+        network, x = kind([6, 5, 3], dtype=np.float64), rng.uniform(-1, 1, (16, 6))
+        labels = rng.integers(3, size=16)
+        _, hits = network.train_batch(x, labels, 0)
+        assert network.logits(x) == pytest.approx(network.forward(x)[0])
+        assert np.count_nonzero(network.classify(x) == labels) == hits
+
+    def test_latent_weights_stay_in_range(self, rng, kind):
+        network = kind([6, 5, 3])
+        for _ in range(10):
+            network.train_batch(rng.uniform(-1, 1, (16, 6)), rng.integers(3, size=16), 1.0)
+        assert all(np.abs(layer.weight).max() <= 1 for layer in network.layers)
+
+    def test_everything_is_float32(self, rng, kind):
+        network = kind([6, 5, 3])
+        network.train_batch(rng.uniform(-1, 1, (16, 6)), rng.integers(3, size=16), 0.01)
+        logits, records = network.forward(rng.uniform(-1, 1, (16, 6)))
+        gradients = network.backward(rng.uniform(-1, 1, (16, 6)), logits, records)
+        layer, record = network.layers[0], records[0]
+        for array in (logits, record.mean, record.spread, gradients[0].weight, gradients[0].beta,
+                      layer.weight, layer.beta, layer.mean, layer.spread):
+            assert array.dtype == np.float32
+
+    @pytest.mark.parametrize("sizes", [[], [4], [4, 0], [4, -1, 3]])
+    def test_wrong_sizes(self, kind, sizes):
+        with pytest.raises(ValueError, match=r"^Sizes must be two or more positive integers"):
+            kind(sizes)
+
+
+class TestTraining:
+    @pytest.mark.parametrize("optimiser", ["adam", "sign-momentum"])
+    @pytest.mark.parametrize("kind", ["standard", "method"])
+    def test_learns(self, rng, kind, optimiser):
+        seen = []
+        history = train(kind, [36, 32, 32, 3], *toy_images(rng, 330), *toy_images(rng, 100), batch=32, epochs=8,
+                        rate=0.01, optimiser=optimiser, progress=lambda epoch, _: seen.append(epoch))
+        assert history.test_accuracy[-1] > 0.95
+        assert history.loss[-1] < history.loss[0]
+        assert len(history.loss) == len(history.train_accuracy) == len(history.test_accuracy) == 8
+        assert seen == list(range(1, 9))
+
+    def test_seed_decides_everything(self, rng):
+        data = *toy_images(rng, 64), *toy_images(rng, 32)
+        runs = [train("method", [36, 8, 3], *data, batch=16, epochs=2, rate=0.01, seed=seed) for seed in (5, 5, 6)]
+        assert runs[0] == runs[1] != runs[2]
+        assert isinstance(runs[0], History)
+
+    def test_pixels(self):
+        scaled = scale_pixels(np.array([[[0, 255], [51, 204]]], np.uint8))
+        assert scaled.shape == (1, 4)
+        assert scaled.dtype == np.float32
+        assert scaled[0] == pytest.approx([-1, 1, -0.6, 0.6])
+
+    def test_cosine(self):
+        assert [cosine_rate(2, step, 4) for step in (0, 2, 4)] == pytest.approx([2, 1, 0])
+
+    @pytest.mark.parametrize(("change", "text"), [
+        ({"x_train": np.zeros((8, 36))}, "Training images must be uint8, not float64"),
+        ({"x_test": np.zeros((8, 35), np.uint8)}, "Test images have 35 pixels, but the network has 36 inputs"),
+        ({"y_test": np.zeros(7, int)}, "Test set must have one label for each image .* 8 images and 7 labels"),
+        ({"y_train": np.full(8, 3)}, r"Training labels must lie in 0..2, not 3..3"),
+        ({"y_train": np.full(8, -1)}, r"Training labels must lie in 0..2, not -1..-1"),
+        ({"batch": 9}, r"Batch must lie in 2..8, the number of training images, not 9"),
+        ({"batch": 1}, r"Batch must lie in 2..8, the number of training images, not 1"),
+        ({"epochs": 0}, "Epochs must be a positive integer, not 0"),
+        ({"rate": float("nan")}, "Learning rate must be positive, not nan"),
+    ])
+    def test_wrong_arguments(self, change, text):
+        images, labels = np.zeros((8, 36), np.uint8), np.zeros(8, int)
+        arguments = {"x_train": images, "y_train": labels, "x_test": images, "y_test": labels,
+                     "batch": 4, "epochs": 1, "rate": 0.01, "seed": 0}
+        with pytest.raises(ValueError, match=f"^{text}$"):
+            fit(Standard([36, 4, 3]), **{**arguments, **change})
+
+    def test_unknown_kind(self):
+        images, labels = np.zeros((8, 36), np.uint8), np.zeros(8, int)
+        with pytest.raises(ValueError, match=r"^Kind must be 'standard' or 'method', not 'other'$"):
+            train("other", [36, 3], images, labels, images, labels, batch=4, epochs=1)
+
+
+class TestFootprint:
+    MLP = (784, 256, 256, 256, 256, 10)
+
+    def test_published_mlp(self):
+        standard = sum(footprint(self.MLP, 100, "adam", "standard").values())
+        method = sum(footprint(self.MLP, 100, "adam", "method").values())
+        assert round(standard / 2**20, 2) == 7.41
+        assert round(method / 2**20, 2) == 2.66
+        assert round(standard / method, 2) == 2.78
+
+    def test_rows(self):
+        rows = footprint([20, 8, 4], 16, "adam", "method", masks=True)
+        assert rows == {"activations": 16 * 32 // 8, "products": 16 * 20 * 2, "product gradients": 16 * 20 * 2,
+                        "statistics": 4 * 12 * 2, "weights": 192 * 2, "weight gradients": 192 // 8,
+                        "moments": 2 * 192 * 2, "masks": 16 * 8 // 8}
+
+    def test_sign_momentum_needs_one_moment(self):
+        for scheme in ("standard", "method"):
+            adam, momentum = (footprint(self.MLP, 100, name, scheme) for name in ("adam", "sign-momentum"))
+            assert adam["moments"] == 2 * momentum["moments"]
+
+    def test_bits_round_up(self):
+        assert footprint([1, 1], 1, "adam", "method")["activations"] == 1
+
+    @pytest.mark.parametrize("arguments", [
+        ([4], 8, "adam", "method"), ([4, 0], 8, "adam", "method"), ([4, 2], 0, "adam", "method"),
+        ([4, 2], 8, "bop", "method"), ([4, 2], 8, "adam", "float")])
+    def test_wrong_arguments(self, arguments):
+        with pytest.raises(ValueError, match="must be"):
+            footprint(*arguments)

@@ -115,7 +115,13 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         if "header" not in file.files:
             raise ValueError("it is not a checkpoint of bnnedge: no header")
         arrays = {name: file[name] for name in file.files}
-    header = json.loads(arrays.pop("header").tobytes())
+    foreign = [name for name, array in arrays.items() if not isinstance(array, np.ndarray)]
+    if foreign:
+        raise ValueError(f"it holds {', '.join(foreign)}, which are no arrays")
+    try:
+        header = json.loads(arrays.pop("header").tobytes().decode())
+    except ValueError as error:
+        raise ValueError(f"its header is no JSON text: {error}") from error
     if not isinstance(header, dict):
         raise ValueError("its header is not a table")
     return header, arrays

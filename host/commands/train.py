@@ -132,7 +132,7 @@ def _fit(trainer: Trainer, data: Dataset, arguments: argparse.Namespace, out: Pa
             validation_data=(data.x_test, data.y_test),
             resume=bool(arguments.resume),
             callbacks=(_Saver(trainer, path), progress),
-            steps_per_call=max(4, _WORK_PER_CALL // (trainer.network.weights * trainer.settings.batch)),
+            steps_per_call=None if arguments.check else _steps_per_call(trainer),
         )
         trainer.save(path)
     except (KeyboardInterrupt, DeviceError, MismatchError) as error:
@@ -149,6 +149,10 @@ def _fit(trainer: Trainer, data: Dataset, arguments: argparse.Namespace, out: Pa
     finally:
         progress.close()
     return 0
+
+
+def _steps_per_call(trainer: Trainer) -> int:
+    return max(4, _WORK_PER_CALL // (trainer.network.weights * trainer.settings.batch))
 
 
 def _reference(trainer: Trainer, data: Dataset) -> Reference:

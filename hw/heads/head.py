@@ -176,10 +176,11 @@ class Head(wiring.Component):
         ahead = Signal(range(ROW_QUEUE + 1))
         read_ahead = Signal()
         updating = Signal()
+        unread = Signal(32)  # rows of this pass that have not been read; those behind them are the next pass's
         fed = Signal(range(lanes))
         feed_allowed = Signal()
         m.d.comb += [
-            read_ahead.eq(updating & (self.available != 0) & (ahead != ROW_QUEUE)),
+            read_ahead.eq(updating & (unread != 0) & (self.available != 0) & (ahead != ROW_QUEUE)),
             queue.w_data.eq(Cat(~self.row[j].value[-1] for j in range(lanes))),
             queue.w_en.eq(issued[-1] & updating),
             feed_allowed.eq((fed != 0) | register.room),
@@ -192,13 +193,17 @@ class Head(wiring.Component):
             self.stalled.eq(update.stalled),
         ]
         m.d.sync += ahead.eq(ahead + read_ahead - (update.rows.ready & updating))
+        with m.If(read_ahead):
+            m.d.sync += unread.eq(unread - 1)
         with m.If(update.rows.ready):
             m.d.sync += fed.eq(fed + 1)
         wiring.connect(m, wiring.flipped(self.old), update.old)
         wiring.connect(m, update.new, wiring.flipped(self.new))
+        pass_rows = Signal(32)
         m.d.comb += [
+            pass_rows.eq(order.groups * order.tiles * lanes),
             self.latents.payload.address.eq(order.address),
-            self.latents.payload.beats.eq(order.groups * order.tiles * (lanes * config.beats_per_row)),
+            self.latents.payload.beats.eq(pass_rows * config.beats_per_row),
         ]
 
         with m.If(updating):
@@ -303,6 +308,7 @@ class Head(wiring.Component):
 
             with m.State("LATENTS"):
                 m.d.comb += self.latents.valid.eq(1)
+                m.d.sync += unread.eq(pass_rows)
                 with m.If(self.latents.ready):
                     m.next = "UPDATE"
             with m.State("UPDATE"):

@@ -7,6 +7,7 @@ import zipfile
 
 import numpy as np
 import pytest
+
 from bnnedge import checkpoint, files
 from bnnedge.checkpoint import Checkpoint, CheckpointError
 from bnnedge.configuration import configuration
@@ -41,12 +42,12 @@ def path(tmp_path):
     return path
 
 
-def rewrite(path, header=None, **arrays):
+def rewrite(path, changes=None, **arrays):
     """Save again with changes; a value None takes an entry away."""
     with np.load(path) as file:
         content = {name: file[name] for name in file.files}
-    if header is not None:
-        fields = {**json.loads(content["header"].tobytes()), **header}
+    if changes is not None:
+        fields = {**json.loads(content["header"].tobytes()), **changes}
         fields = {name: value for name, value in fields.items() if value is not ...}
         content["header"] = np.frombuffer(json.dumps(fields).encode(), np.uint8)
     content.update(arrays)
@@ -155,7 +156,7 @@ def test_foreign_archives(path):
         checkpoint.load(path)
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("header", "text")
-    with pytest.raises(CheckpointError):
+    with pytest.raises(CheckpointError, match="it holds header, which are no arrays"):
         checkpoint.load(path)
 
 
@@ -206,7 +207,7 @@ def test_wrong_header(path, header, message):
         ({"2.psi": np.zeros(4)}, "layer 2: psi must be int32"),
         ({"2.psi": None}, r"its arrays are not those of 2 layers: 2\.psi"),
         ({"3.beta": np.zeros(4, np.int16)}, r"its arrays are not those of 2 layers: 3\.beta"),
-        ({"header": np.zeros(5, np.uint8)}, "Expecting value"),
+        ({"header": np.zeros(5, np.uint8)}, "its header is no JSON text"),
         ({"header": np.frombuffer(b"[1]", np.uint8)}, "its header is not a table"),
     ],
 )

@@ -1,15 +1,20 @@
 """The command line, on the golden device: results, resumption, and one line for each error."""
 
+import dataclasses
 import json
 import os
+import re
 import subprocess
 import sys
+import types
 
 import numpy as np
 import pytest
+
 from bnnedge import checkpoint
 from bnnedge.cli import main
 from bnnedge.commands import doctor
+from bnnedge.devices import Memory
 from bnnedge.devices.golden import GoldenDevice
 from bnnedge.report import progress
 
@@ -20,8 +25,9 @@ def small(tmp_path):
     random = np.random.RandomState(2)
     arrays = {}
     for part, count in (("train", 200), ("test", 40)):
-        arrays[f"y_{part}"] = random.randint(0, 3, count)
-        arrays[f"x_{part}"] = (random.randint(0, 100, (count, 3, 3)) + 70 * arrays[f"y_{part}"][:, None, None]).astype("u1")
+        labels = random.randint(0, 3, count)
+        arrays[f"y_{part}"] = labels
+        arrays[f"x_{part}"] = (random.randint(0, 100, (count, 3, 3)) + 70 * labels[:, None, None]).astype(np.uint8)
     path = tmp_path / "small.npz"
     np.savez(path, **arrays)
     (tmp_path / "net.yaml").write_text("name: little\ninput_shape: [3, 3]\nlayers: [{dense: 16}, {dense: 3}]\n")
@@ -29,9 +35,8 @@ def small(tmp_path):
 
 
 def train(folder, small, *options):
-    network = str(small.with_name("net.yaml"))
-    return main(["train", "--device", "golden", "--data", str(small), "--batch", "64", "--out", str(folder),
-                 *(() if "--resume" in options else ("--network", network)), *options])  # fmt: skip
+    own = () if "--resume" in options else ("--network", str(small.with_name("net.yaml")), "--batch", "64")
+    return main(["train", "--device", "golden", "--data", str(small), "--out", str(folder), *own, *options])
 
 
 def failure(capsys, arguments, status=1):
@@ -180,15 +185,17 @@ def test_errors_are_one_line(small, capsys, monkeypatch, options, message):
     assert message in failure(capsys, [*arguments, *options])
 
 
-def test_network_and_data_that_do_not_match(small, capsys):
+def test_network_and_data_that_do_not_match(small, capsys, monkeypatch):
+    monkeypatch.chdir(small.parent)
     arguments = ["train", "--device", "golden", "--network", small.with_name("net.yaml")]
     assert "x holds images of shape (8, 8), but network 'little' takes (3, 3)" in failure(capsys, arguments)
 
 
-def test_too_many_classes(tmp_path, small, capsys):
+def test_too_many_classes(tmp_path, small, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     network = tmp_path / "two.yaml"
     network.write_text("input_shape: [3, 3]\nlayers: [{dense: 2}]\n")
-    arguments = ["train", "--device", "golden", "--data", small, "--network", network, "--batch", "64", "--out", tmp_path]
+    arguments = ["train", "--device", "golden", "--data", small, "--network", network, "--batch", "64"]
     assert "y holds the label 2; the 2 classes are 0..1" in failure(capsys, arguments)
 
 
@@ -248,3 +255,64 @@ class TestDoctor:
     def test_optional_things_do_not_fail(self, monkeypatch):
         monkeypatch.setattr(doctor, "look", lambda: [doctor.Finding("tqdm", "", "pip install tqdm", needed=False)])
         assert main(["doctor"]) == 0
+
+
+@dataclasses.dataclass
+class Estimate:
+    """What the compiler returns, in short."""
+
+    cycles_per_image: float = 1234.5
+    images_per_second: float = 81004.0
+    layers: list = dataclasses.field(default_factory=lambda: [{"layer": "dense 1", "cycles": 98000, "share": 0.5}])
+    memory: Memory = Memory({"left": 4096}, {"weights": 800000})
+    fits: bool = True
+    reasons: list = dataclasses.field(default_factory=list)
+
+
+class TestEstimate:
+    @pytest.fixture
+    def asked(self, monkeypatch):
+        """Make the compiler return `answer`, and note what it is asked."""
+        asked = types.SimpleNamespace(answer=Estimate())
+
+        def estimate(network, settings, configuration):
+            asked.network, asked.settings, asked.configuration = network, settings, configuration
+            return asked.answer
+
+        monkeypatch.setitem(sys.modules, "bnnedge.compiler", types.SimpleNamespace(estimate=estimate))
+        return asked
+
+    def test_text(self, asked, capsys):
+        assert main(["estimate", "--config", "sim-small", "--batch", "64", "--grad-planes", "4"]) == 0
+        printed = capsys.readouterr().out
+        assert re.search(r"cycles per image +1,23[45]\n", printed)
+        assert "dense 1" in printed
+        assert asked.network.sizes == (784, 256, 256, 256, 256, 10)
+        assert (asked.settings.batch, asked.settings.gradient_planes) == (64, 4)
+        assert asked.configuration.name == "sim-small"
+
+    def test_json(self, asked, capsys):
+        assert main(["estimate", "--network", "digits", "--json"]) == 0
+        values = json.loads(capsys.readouterr().out)
+        assert values["cycles_per_image"] == 1234.5
+        assert values["memory"] == {"on_chip": {"left": 4096}, "ddr": {"weights": 800000}}
+        assert (values["network"], values["config"], values["fits"]) == ("digits", "pynq-z2", True)
+
+    def test_no_fit(self, asked, capsys):
+        asked.answer = Estimate(fits=False, reasons=["layer 1 needs 5000 words of the left buffer, which has 4096"])
+        error = failure(capsys, ["estimate"])
+        assert "network 'mlp' does not fit configuration 'pynq-z2': layer 1 needs 5000 words" in error
+
+
+class TestGenerate:
+    def test_prints_files(self, monkeypatch, capsys, tmp_path):
+        def generate(configuration, folder):
+            return [folder / f"{configuration.name}.v"]
+
+        monkeypatch.setitem(sys.modules, "bnnedge.hw.generate", types.SimpleNamespace(generate=generate))
+        assert main(["generate", "--config", "sim-small", "--out", str(tmp_path)]) == 0
+        assert capsys.readouterr().out == f"{tmp_path / 'sim-small.v'}\n"
+
+    def test_missing_package(self, monkeypatch, capsys):
+        monkeypatch.setitem(sys.modules, "bnnedge.hw.generate", None)
+        assert "pip install 'bnnedge[hw]'" in failure(capsys, ["generate"])

@@ -3,6 +3,7 @@
 import dataclasses
 
 import pytest
+
 from bnnedge.configuration import CONFIGURATIONS, Configuration, configuration
 
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from bnnedge.configuration import configuration
 from bnnedge.devices import Device, DeviceError, open_device
 from bnnedge.network import Dense, Network

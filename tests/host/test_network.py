@@ -1,6 +1,7 @@
 """Network descriptions: what they compute, and what is refused with which words."""
 
 import pytest
+
 from bnnedge.network import BUILT_IN, Dense, Network, digits, mlp
 
 

@@ -1,6 +1,7 @@
 """Run-time settings: ranges and messages."""
 
 import pytest
+
 from bnnedge.settings import Settings
 
 

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from bnnedge.network import Dense, Network
 from bnnedge.state import TrainingState
 

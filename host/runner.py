@@ -110,7 +110,7 @@ class Runner:
         results = self.device.train(images, labels, order, rate)
         after = self.device.counters()
         if results[-1].cycles:
-            total, engine = (after.get(name, 0) - before.get(name, 0) for name in ("CYCLES", "ENGINE"))
+            total, engine = (after.get(name, 0) - before.get(name, 0) for name in ("cycles", "engine"))
             # From the end of the first step: what a run begins with counts little in a long one.
             many = len(results) > 1
             cycles = results[-1].cycles - (results[0].cycles if many else 0)

@@ -245,7 +245,7 @@ class Trainer:
         first images of x, after which the training state is as before.
         """
         known = self._runner.measurement()
-        if known is not None or not self.device.counters():
+        if known is not None or self._runner.golden is None:
             return known
         images, labels = self._samples(x, y, "x", "y")
         batch = self.settings.batch

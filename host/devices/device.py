@@ -74,7 +74,7 @@ class Device(Protocol):
         """Logits with the moving statistics: (N, classes) int16, base 2, `formats.LOGIT` fraction bits."""
 
     def counters(self) -> dict[str, int]:
-        """Performance counters (names of `registers.Counter`) summed over all `train` calls since `prepare`; or {}."""
+        """Performance counters (`registers.Counter`, lower case), summed over `train` calls since `prepare`; or {}."""
 
     def memory(self) -> Memory:
         """Bytes that the prepared network takes."""

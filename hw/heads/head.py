@@ -252,7 +252,7 @@ class Head(wiring.Component):
                             m.d.sync += [group.eq(0), channel.eq(order.channel)]
                             m.next = "SOFTMAX"
             with m.State("SOFTMAX"):
-                m.d.sync += settle.eq(1)
+                m.d.sync += [settle.eq(1), unread.eq(pass_rows)]
                 m.d.comb += loss.begin.eq(settle != 1)
                 with m.If(loss.done):
                     m.d.sync += [settle.eq(0), coding.eq(1), above.eq(0)]
@@ -260,8 +260,11 @@ class Head(wiring.Component):
                     with m.If(order.inference):
                         m.next = "DISCARD"
             with m.State("DISCARD"):
-                m.d.comb += self.pop.eq(self.available != 0)
-                with m.If(self.available == 0):
+                # this pass's rows, and no more: the next pass may have begun to send its own
+                m.d.comb += self.pop.eq(unread != 0)
+                with m.If(self.pop):
+                    m.d.sync += unread.eq(unread - 1)
+                with m.Else():
                     m.next = "END"
 
             with m.State("ROWS"):

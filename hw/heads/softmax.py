@@ -292,7 +292,7 @@ class Softmax(wiring.Component):
             m.d.sync += row_full.eq(0)
         with m.If(row_full):
             m.d.sync += [row_lane.eq(flags_3[7]), row_base.eq(row_base + self.images)]
-        m.d.comb += [self.rewrite.eq(row_full), self.rewrite_offset.eq(row_base), self.rewrite_row.eq(row)]
+        m.d.comb += [self.rewrite.eq(row_full & ~self.inference), self.rewrite_offset.eq(row_base), self.rewrite_row.eq(row)]
         gradients_done = Signal()
         m.d.sync += gradients_done.eq(flags_3[7] & (places_3[7] == self.classes - 1))
 

@@ -140,7 +140,13 @@ class Runner:
 
 
 def _differences(values: Mapping[str, np.ndarray], wanted: Mapping[str, np.ndarray]) -> list[str]:
-    return [text for name in wanted for text in _difference(name, values.get(name), wanted[name])]
+    found = []
+    for name, expected in wanted.items():
+        # As rows, as columns, or both: see `Device.probe`.
+        copies = [copy for copy in (name, f"{name}_columns") if copy in values] or [name]
+        for copy in copies:
+            found += _difference(copy, values.get(copy), expected)
+    return found
 
 
 def _difference(name: str, value: Any, wanted: np.ndarray) -> list[str]:

@@ -1,6 +1,8 @@
-"""Compiler: from a network and its settings to memory maps and programs for one configuration."""
+"""Compiler: from a network and its settings to memory maps, programs and estimates for one configuration."""
 
+from bnnedge.compiler.cycles import Estimate, estimate
 from bnnedge.compiler.layout import Layout, layout
+from bnnedge.compiler.memory import memory_of
 from bnnedge.compiler.program import Addresses, Compiler, Program
 
-__all__ = ["Addresses", "Compiler", "Layout", "Program", "layout"]
+__all__ = ["Addresses", "Compiler", "Estimate", "Layout", "Program", "estimate", "layout", "memory_of"]

@@ -8,8 +8,9 @@ import dataclasses
 import numpy as np
 
 from bnnedge import isa, registers
-from bnnedge.compiler import pack
+from bnnedge.compiler import estimate, memory_of, pack
 from bnnedge.compiler.layout import Layout, Tensor, layout
+from bnnedge.compiler.memory import latent_bytes
 from bnnedge.compiler.program import REPORT_BYTES, Addresses, Compiler, Program, beats_of_scores
 from bnnedge.configuration import Configuration
 from bnnedge.devices.bus import Bus
@@ -75,10 +76,7 @@ class AcceleratorDevice:
         sizes = {
             "records": self.layout.entries * pack.RECORD_BYTES,
             "weights": self.layout.weight_words * lanes * word // 8,
-            **{
-                f"latents {i}": layer.weight_forward.slots * -(-layer.fan_in // lanes) * lanes * lanes * 2
-                for i, layer in enumerate(self.layout.layers)
-            },
+            **{f"latents {i}": latent_bytes(self.layout, i, self.configuration) for i in range(len(self.layout.layers))},
         }
         self._regions = {name: Region(self.bus, size) for name, size in sizes.items()}
         self._counters = dict.fromkeys(self._counters, 0)
@@ -186,8 +184,6 @@ class AcceleratorDevice:
 
     def memory(self) -> Memory:
         """Bytes that the prepared network takes."""
-        from bnnedge.compiler.estimate import memory_of
-
         return memory_of(self.network, self.settings, self.configuration)
 
     def close(self) -> None:
@@ -259,8 +255,6 @@ class AcceleratorDevice:
         raise DeviceError("the accelerator can't be reset: memory does not answer. Load the bitstream again")
 
     def _patience(self, iterations: int) -> int:
-        from bnnedge.compiler.estimate import estimate
-
         cycles = estimate(self.network, self.settings, self.configuration).cycles_per_image * self.settings.batch
         return int(PATIENCE * cycles * (iterations + 2)) + 1_000_000
 

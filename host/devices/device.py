@@ -67,14 +67,15 @@ class Device(Protocol):
     ) -> tuple[StepResult, dict[str, np.ndarray]]:
         """Take one step like `train`, and also return what the chip held, by name.
 
-        "1.active", "1.mask": (B, M) bool of layer 1 (hidden layers only); "1.code": (B, M) int16.
+        "1.active", "1.mask": (B, M) bool of layer 1 (hidden layers only); "1.code": (B, M) int16. A tensor that the
+        chip holds as columns, beside its rows or instead, is there as "1.code_columns", of the same shape.
         """
 
     def infer(self, images: np.ndarray) -> np.ndarray:
         """Logits with the moving statistics: (N, classes) int16, base 2, `formats.LOGIT` fraction bits."""
 
     def counters(self) -> dict[str, int]:
-        """Performance counters (`registers.Counter`, lower case), summed over `train` calls since `prepare`; or {}."""
+        """Performance counters (`registers.Counter`, lower case) summed over `train` calls since `prepare`, or {}."""
 
     def memory(self) -> Memory:
         """Bytes that the prepared network takes."""

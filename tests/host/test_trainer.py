@@ -323,6 +323,11 @@ class TestCheck:
         return StepResult(result.loss + 1, result.hits - 1), held
 
     @staticmethod
+    def columns(device, result, held):
+        held["1.code_columns"], held["2.code_columns"] = held.pop("1.code"), ~held["2.code"]
+        return result, held
+
+    @staticmethod
     def shape(device, result, held):
         return result, {**held, "1.active": held["1.active"][:, :2]}
 
@@ -331,6 +336,7 @@ class TestCheck:
         [
             ("code", r"step 3: device 'faulty' and the golden model differ in 2\.code: 3 of 256 values"),
             ("missing", r"1\.mask: missing"),
+            ("columns", r"differ in 2\.code_columns: 256 of 256 values$"),
             ("weight", "layer 1 weight: 1 of 512 values"),
             ("loss", r"loss: \d+, not \d+; hits: \d+, not \d+"),
             ("shape", r"1\.active: shape \(64, 2\), not \(64, 32\)"),

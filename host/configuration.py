@@ -19,11 +19,11 @@ class Configuration:
     lanes: rows P and columns Q of the engine (P = Q: the tile register writes the same square in both orientations);
         a power of two, 4..16.
     word: S, bits that each lane multiplies in a cycle, and width of the buffers' words; 16, 32 or 64, at least `lanes`.
-    left_depth, right_depth: words in each of the P (Q) banks of the left and the right buffer; a power of two.
+    left_depth, right_depth: words in each of the P (Q) banks of the left and the right buffer; a multiple of 64.
     tile_rows: rows (of Q sums) of the tile buffer; a power of two. A batch and a last layer must fit.
     channels: output channels of all layers that the parameter memory holds; a power of two.
     latent: bits of a latent weight, 4..12, in a 16-bit word with a 4-bit moment.
-    accumulator: bits of a signed sum, 16..24; the compiler proves that no sum of a network leaves that range.
+    accumulator: bits of a signed sum, 16..22 (statistics of the batch have room for no more); the compiler proves that no sum of a network leaves that range.
     clock_hz: clock on the board, in Hz: scales reported rates, changes nothing in the hardware.
     """
 
@@ -31,7 +31,7 @@ class Configuration:
     lanes: int = 16
     word: int = 32
     left_depth: int = 4096
-    right_depth: int = 2048
+    right_depth: int = 3072
     tile_rows: int = 512
     channels: int = 2048
     latent: int = 12
@@ -42,7 +42,8 @@ class Configuration:
         def check(field: str, kind: str, low: int, high: int) -> None:
             value = getattr(self, field)
             whole = isinstance(value, int) and not isinstance(value, bool)
-            if not whole or not low <= value <= high or (kind == "power of two" and value & (value - 1)):
+            odd = {"power of two": value & (value - 1), "multiple of 64": value % 64} if whole else {}
+            if not whole or not low <= value <= high or odd.get(kind):
                 raise ValueError(
                     f"{field} of configuration {self.name!r} must be a {kind} in {low}..{high}, not {value!r}"
                 )
@@ -52,12 +53,12 @@ class Configuration:
 
         power("lanes", 4, 16)
         power("word", 16, 64)
-        power("left_depth", 64, 1 << 16)
-        power("right_depth", 64, 1 << 16)
+        check("left_depth", "multiple of 64", 64, 1 << 16)
+        check("right_depth", "multiple of 64", 64, 1 << 16)
         power("tile_rows", 64, 1 << 12)
         power("channels", 64, 1 << 14)
         check("latent", "whole number", 4, 12)
-        check("accumulator", "whole number", 16, 24)
+        check("accumulator", "whole number", 16, 22)
         check("clock_hz", "whole number", 1, 10**10)
 
     @property
@@ -94,7 +95,7 @@ CONFIGURATIONS: dict[str, Configuration] = {
             name="sim-small", lanes=8, word=32, left_depth=1024, right_depth=2048, tile_rows=256, channels=1024
         ),
         Configuration(name="pynq-z2"),
-        Configuration(name="pynq-z2-x64", word=64, left_depth=2048, right_depth=1024),
+        Configuration(name="pynq-z2-x64", word=64, left_depth=2048, right_depth=1536),
     )
 }
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import os
-import tempfile
 from pathlib import Path
 
 from amaranth.back import verilog
 
 from bnnedge import isa
 from bnnedge.configuration import Configuration
+from bnnedge.files import atomic
 from bnnedge.hw.accelerator import Accelerator
 
 MODULE = "accelerator"
@@ -25,14 +24,6 @@ def to_verilog(config: Configuration) -> str:
     return verilog.convert(top, name=MODULE, ports=ports, emit_src=False)
 
 
-def write_whole(path: Path, text: str) -> Path:
-    """Write a file whole or not at all."""
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=path.name, delete=False) as file:
-        file.write(text)
-    os.replace(file.name, path)
-    return path
-
-
 def generate(config: Configuration, directory: Path) -> list[Path]:
     """Write accelerator.v and manifest.json to `directory`, which is made if need be; return the files."""
     text = to_verilog(config)
@@ -42,8 +33,8 @@ def generate(config: Configuration, directory: Path) -> list[Path]:
         "instruction_set": isa.VERSION,
         "verilog_sha256": hashlib.sha256(text.encode()).hexdigest(),
     }
-    directory.mkdir(parents=True, exist_ok=True)
-    return [
-        write_whole(directory / f"{MODULE}.v", text),
-        write_whole(directory / "manifest.json", json.dumps(manifest, indent=2) + "\n"),
-    ]
+    files = {f"{MODULE}.v": text, "manifest.json": json.dumps(manifest, indent=2) + "\n"}
+    for name, content in files.items():
+        with atomic(directory / name) as file:
+            file.write(content.encode())
+    return [directory / name for name in files]

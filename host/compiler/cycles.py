@@ -112,7 +112,7 @@ class _Schedule:
     def _gather(self, instruction: Instruction) -> None:
         f = instruction.fields
         beats = 1 + -(-f["sample_words"] * self.config.word // 64)
-        first = MEMORY_LATENCY + 11  # look-up of the index, request, first data
+        first = MEMORY_LATENCY + 5  # look-up of the index, request, first data
         # A word is written a cycle; memory brings at most a beat a cycle.
         each = first + max(f["sample_words"], beats) + 2
         time = f["count"] * each + f["count"] / 32 * (MEMORY_LATENCY + 24)
@@ -125,9 +125,9 @@ class _Schedule:
         head = Head(f["head"])
         multiply = f["words"] * f["left_planes"] * f["right_planes"] + 1 + (2 if head == Head.BACKWARD else 0)
         if f.get("wait", 0) & 1:
-            self.engine = max(self.engine, self.samples + 4)
+            self.engine = max(self.engine, self.samples + 3)
         if f.get("wait", 0) & 4:
-            self.engine = max(self.engine, self.done + 4)
+            self.engine = max(self.engine, self.done + 3)
         self.engine += 1
         writes = f.get("rows_planes", 0) + f.get("columns_planes", 0)
         # A tile register round: rows in, pipeline, writes; two tiles are on their way at a time.
@@ -139,7 +139,7 @@ class _Schedule:
         tiles_ready: list[float] = []
         pending: list[int] = []
         if head == Head.UPDATE:
-            self.head = max(self.head, self.engine) + MEMORY_LATENCY + 8
+            self.head = max(self.head, self.engine) + MEMORY_LATENCY
         for _ in range(f["groups"]):
             self.engine += 1
             for _ in range(f["tiles"]):
@@ -165,14 +165,14 @@ class _Schedule:
                 pending = []
         if head == Head.LOSS:
             classes = (f["groups"] - 1) * lanes + f["columns"]
-            softmax = classes * 37 + self.batch * (3 * classes + 24)
+            softmax = classes * 37 + self.batch * (3 * classes + 22)
             self.head = max(self.head, self.drain + 5) + f["groups"] * parameters + softmax
             for group in range(f["groups"]):
                 self.head += parameters
                 for n in pending[group * f["tiles"] : (group + 1) * f["tiles"]]:
                     self.head += tile_rows
                     self.consumed[n] = self.head
-        self.head += {Head.FORWARD: 14, Head.BACKWARD: 40, Head.LOSS: 40, Head.UPDATE: MEMORY_LATENCY + 14}[head] + writes
+        self.head += {Head.FORWARD: 8, Head.BACKWARD: 30, Head.LOSS: 30, Head.UPDATE: MEMORY_LATENCY + 6}[head] + writes
         if f.get("signal", 0) & 4:
             self.done = self.head
         if head == Head.UPDATE and 2 * beats * BEAT / MEMORY_BYTES > max(multiply, lanes):

@@ -21,7 +21,8 @@ from bnnedge.settings import Settings
 from bnnedge.state import LayerState, TrainingState
 
 RESET_CYCLES = 20_000  # in which all that is on the bus must end
-PATIENCE = 50  # times the cycles that a run should take
+PATIENCE = 1_000_000  # cycles without any progress after which a run counts as stuck
+PROGRESS = (Counter.ENGINE, Counter.READ_0, Counter.WRITE_0, Counter.READ_1, Counter.WRITE_1)
 INFERENCE_CHUNK = 64  # batches of one inference run
 
 
@@ -173,7 +174,7 @@ class AcceleratorDevice:
                 weights = [self._inference_weights(stack, plan)]
                 addresses = dataclasses.replace(addresses, weights=weights[0].address)
                 program = Compiler(self.network, settings, config, plan, addresses).inference(batches)
-                self._run(program, batches)
+                self._run(program)
                 values = scores.view("<i2").reshape(-1, per_image // 2)
                 logits[start : start + len(part)] = values[: len(part), : self.network.classes]
         return logits
@@ -206,12 +207,12 @@ class AcceleratorDevice:
                 self._addresses(), samples=samples.address, order=padded.address, reports=reports.address, probes=probes
             )
             compiler = Compiler(self.network, self.settings, self.configuration, self.layout, addresses)
-            self._run(compiler.training(steps, rate, probe=bool(probes)), steps)
+            self._run(compiler.training(steps, rate, probe=bool(probes)))
             found = reports.view("<u4").reshape(steps, 4)
         self._step += steps
         return [StepResult(int(loss), int(hits), int(low) | int(high) << 32) for loss, hits, low, high in found]
 
-    def _run(self, program: Program, iterations: int) -> None:
+    def _run(self, program: Program) -> None:
         """Run a program to its end; DeviceError says what stopped it."""
         with contextlib.ExitStack() as stack:
             code = self._region(stack, len(program.instructions) * isa.INSTRUCTION_BYTES)
@@ -225,11 +226,15 @@ class AcceleratorDevice:
                 ("CONTROL", 1),
             ):
                 self.bus.write(REGISTERS[register].offset, value)
-            halted = self.bus.run(self._patience(iterations))
+            try:
+                halted = self._wait()
+            except BaseException:
+                self.reset()  # nothing may go on writing memory that others will use
+                raise
             if not halted:
                 self.reset()
                 raise DeviceError(
-                    f"the accelerator did not finish {iterations} batches: memory does not answer, or is far slower than it should be"
+                    f"no progress for {PATIENCE} cycles: memory does not answer (the accelerator has been reset; reload the state)"
                 )
             status = self._read("STATUS")
             if status & 4:
@@ -242,7 +247,7 @@ class AcceleratorDevice:
         if cause == Cause.ILLEGAL_INSTRUCTION:
             raise DeviceError(f"illegal instruction at {address:#x}: the program is of another instruction set, or was overwritten")
         kind = "read" if cause == Cause.READ_ERROR else "write"
-        raise DeviceError(f"bus error: memory port {port} failed to {kind} at {address:#x}; the state since the last save is lost")
+        raise DeviceError(f"bus error: memory port {port} failed to {kind} at {address:#x}")
 
     def reset(self) -> None:
         """Soft reset: the accelerator ends what is on the bus and forgets the rest."""
@@ -254,9 +259,15 @@ class AcceleratorDevice:
             self.bus.run(100)
         raise DeviceError("the accelerator can't be reset: memory does not answer. Load the bitstream again")
 
-    def _patience(self, iterations: int) -> int:
-        cycles = estimate(self.network, self.settings, self.configuration).cycles_per_image * self.settings.batch
-        return int(PATIENCE * cycles * (iterations + 2)) + 1_000_000
+    def _wait(self) -> bool:
+        """Wait for the end of a run; False if nothing moves any more."""
+        before: tuple[int, ...] = ()
+        while not self.bus.run(PATIENCE):
+            now = tuple(self._read(f"{counter.name}_LOW") for counter in PROGRESS)
+            if now == before:
+                return False
+            before = now
+        return True
 
     # Memory
 

@@ -21,8 +21,8 @@ class TileBuffer(wiring.Component):
     push, row_in: in, write the next row (room was reserved before).
     available: out, rows written and not yet popped.
     offset: in, row counted from the front; row_out: out, that row READ_LATENCY cycles later.
-    pop: in, drop `popped` rows, 1 or (with `pop_many`) that many, from the front.
-    rewrite, rewrite_offset, rewrite_row: in, replace a row; only while nothing is pushed.
+    pop: in, drop the row at the front; only while `available` is not 0.
+    rewrite, rewrite_offset, rewrite_row: in, replace a row, counted from the front; only while nothing is pushed.
     """
 
     def __init__(self, config: Configuration) -> None:

@@ -20,13 +20,14 @@ def planes_layout(config: Configuration) -> data.ArrayLayout:
 class TileRegister(wiring.Component):
     """Collects a tile while the one before it is written to the buffers.
 
-    A plane leaves in one cycle as rows (bank i gets the Q bits of row i) and in one as columns (bank j gets the P bits of
-    column j): the same bits, wired the other way.
+    A plane leaves in one cycle as rows (bank i gets the Q bits of row i) and in another one as columns (bank j gets the P
+    bits of column j): the same bits, wired the other way.
 
     Members
     -------
     order: in, the PASS, stable from `begin` (one cycle) until `idle`.
-    room: out, another tile may be started. start: in, it is: its `lanes` rows will come, at any time, one behind the other.
+    room: out, another tile may be started. start: in, it is: its `lanes` rows will come, at any time, behind those of
+    the tiles started before.
     shift, planes: in, a row. idle: out, all that was started has been written.
     left, right: out, writes. left_blocked: in, the left buffer is being written by someone else.
     """
@@ -62,8 +63,8 @@ class TileRegister(wiring.Component):
         with m.If(self.shift):
             m.d.sync += [incoming[i].eq(incoming[i + 1]) for i in range(lanes - 1)]
             m.d.sync += [incoming[lanes - 1].eq(self.planes), rows.eq(rows + 1)]
-        # A tile may be started when the one before it is sure to move on before the first row comes: it is through, or it finds
-        # `outgoing` empty as soon as it is complete.
+        # A tile may be started when the one before it is sure to move on before the first row comes: it is through, or
+        # it finds `outgoing` empty as soon as it is complete.
         started = Signal(2)
         full = Signal()
         done = Signal()
@@ -113,7 +114,8 @@ class TileRegister(wiring.Component):
             done.eq(as_columns & full & ~stay & ((plane + 1 == count) | (plane == count))),
         ]
         with m.If(move):
-            m.d.sync += [outgoing.eq(incoming), full.eq(1), plane.eq(0), offset.eq(0), as_columns.eq(order.rows_planes == 0)]
+            m.d.sync += [outgoing.eq(incoming), full.eq(1)]
+            m.d.sync += [plane.eq(0), offset.eq(0), as_columns.eq(order.rows_planes == 0)]
         with m.Elif(full & ~stay):
             m.d.sync += [
                 plane.eq(plane + 1),

@@ -59,10 +59,12 @@ class Load(wiring.Component):
         per_beat = DATA_BITS // word
 
         # A word of S bits is written to one bank; `part` counts the words of a beat.
-        part = Signal(range(per_beat)) if per_beat > 1 else Signal(1)
+        part = Signal(range(max(2, per_beat)))
+        last_part, next_part = part == per_beat - 1, Signal.like(part)
         bank, address = Signal(range(lanes)), Signal(16)
         writing, accepted = Signal(), Signal()
-        value = self.beat.payload.word_select(part, word) if per_beat > 1 else self.beat.payload
+        value = self.beat.payload.word_select(part, word)
+        m.d.comb += next_part.eq(Mux(last_part, 0, part + 1))
         for port in (self.left, self.right):
             m.d.comb += [port.address.eq(address), *(port.data[i].eq(value) for i in range(lanes))]
         to_left, to_right = Signal(), Signal()
@@ -124,8 +126,8 @@ class Load(wiring.Component):
             with m.State("IMAGE"):
                 m.d.comb += writing.eq(self.beat.valid)
                 with m.If(accepted):
-                    m.d.sync += [bank.eq(bank + 1), part.eq(part + 1), words.eq(words - 1)]
-                    m.d.comb += self.beat.ready.eq(part == per_beat - 1)
+                    m.d.sync += [bank.eq(bank + 1), part.eq(next_part), words.eq(words - 1)]
+                    m.d.comb += self.beat.ready.eq(last_part)
                     with m.If(bank == lanes - 1):
                         m.d.sync += address.eq(address + 1)
                     with m.If(words == 1):
@@ -181,8 +183,8 @@ class Load(wiring.Component):
             with m.State("SAMPLE"):
                 m.d.comb += writing.eq(self.beat.valid)
                 with m.If(accepted):
-                    m.d.sync += [address.eq(address + 1), part.eq(part + 1), words.eq(words - 1)]
-                    m.d.comb += self.beat.ready.eq((part == per_beat - 1) | (words == 1))
+                    m.d.sync += [address.eq(address + 1), part.eq(next_part), words.eq(words - 1)]
+                    m.d.comb += self.beat.ready.eq(last_part | (words == 1))
                     with m.If(words == 1):
                         m.d.sync += [sample.eq(sample + 1), chunk.eq(chunk + 1), bank.eq(bank + 1)]
                         with m.If(bank == lanes - 1):

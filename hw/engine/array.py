@@ -14,7 +14,7 @@ from bnnedge.hw.layouts import tile_meta
 def tag_layout(config: Configuration) -> data.StructLayout:
     """What accompanies the operands of a cycle.
 
-    valid: the operands count. first: they start a tile. double: they start a less significant pair of planes.
+    valid: the operands count. first: they start a tile. double: they start a less significant diagonal, see `Walk`.
     tail: valid bits, 0 = all. last: they end a tile, `meta` tells which.
     """
     return data.StructLayout(
@@ -23,7 +23,7 @@ def tag_layout(config: Configuration) -> data.StructLayout:
 
 
 def finish_latency(config: Configuration) -> int:
-    """Cycles from the last operands of a tile at the array's inputs to its sums in `sums`."""
+    """Cycles from the last operands of a tile at the array's inputs to `done`."""
     return 3 + popcount.latency(config.word)
 
 
@@ -60,7 +60,7 @@ class LaneArray(wiring.Component):
         m = Module()
         lanes, word = self.config.lanes, self.config.word
 
-        # Cycle 1: operand registers. Invalid bits are cleared on the left and set on the right, so that they never agree.
+        # Cycle 1: operand registers. Invalid bits are cleared on the left and set on the right: they never agree.
         left = Signal(data.ArrayLayout(word, lanes))
         right = Signal(data.ArrayLayout(word, lanes))
         tag = self.tag

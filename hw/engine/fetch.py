@@ -16,8 +16,8 @@ from bnnedge.hw.layouts import PASS, PIVOTS
 class Walk(wiring.Component):
     """The order of pairs of planes within a tile: diagonals i + j from the most significant one down.
 
-    With L planes on the left and R on the right, diagonal d holds the pairs (i, d - i); i falls within a diagonal. Addresses
-    follow by adding strides, which point to the *less* significant plane.
+    With L planes on the left and R on the right, diagonal d holds the pairs (i, d - i); i falls within a diagonal.
+    Addresses follow by adding strides, which point to the *less* significant plane.
 
     Members
     -------
@@ -95,7 +95,8 @@ class Fetch(wiring.Component):
     head: out stream, the same PASS for the head that takes its sums.
     pivots: out stream, channel of each group's first column, for the statistics.
     left_address, right_address, reading: out, a read of both buffers. tag: out, same cycle, what the words are for.
-    side_active, side_mask: out, instead: the left words are the tile's signs or masks, `side_granule` is the group's place.
+    side_active, side_mask: out, instead: the left words are the tile's signs or masks, in them `side_granule` is the
+    group's place.
     transpose: out, instead: the left words are to be transposed, see `Transpose`.
     drained: in, one cycle: the sums' register will be free when the next tile arrives.
     busy: out, the engine multiplies. waiting: out, it waits for room behind it.
@@ -274,8 +275,7 @@ class Fetch(wiring.Component):
             with m.State("TRANSPOSE END"):
                 # Until the last word has come out of the buffer and its granules have been written.
                 m.d.sync += plane.eq(plane + 1)
-                with m.If(plane == READ_LATENCY + granules + 1):
+                with m.If(plane == READ_LATENCY + 1):
                     m.d.comb += [self.signal.eq(order.signal), self.instruction.ready.eq(1)]
                     m.next = "IDLE"
         return m
-

@@ -17,7 +17,8 @@ class Transpose(wiring.Component):
     Members
     -------
     order: in, the instruction. read: in, `word`, `plane`, `tile` are being read from the left buffer; at most once in
-    S/Q cycles. words: in, READ_LATENCY cycles later. write: out, to the left buffer; no one else writes in such a cycle.
+    S/Q cycles. words: in, READ_LATENCY cycles later.
+    active, write: out, a write to the left buffer in the S/Q cycles behind that; no one else writes in such a cycle.
     """
 
     def __init__(self, config: Configuration) -> None:
@@ -40,10 +41,10 @@ class Transpose(wiring.Component):
         config, order = self.config, self.order
         lanes, granules = config.lanes, config.granules
 
-        # The place in the columns: group = word * granules + granule, and tile / granules with a granule for tile % granules.
+        # The place in the columns: group = word * granules + granule, tile // granules, granule tile % granules.
         place = data.StructLayout({"read": 1, "word": 13, "plane": 4, "tile": 10})
         stage = Signal(place)
-        m.d.comb += [stage.read.eq(self.read), stage.word.eq(self.word), stage.plane.eq(self.plane), stage.tile.eq(self.tile)]
+        m.d.comb += [getattr(stage, name).eq(getattr(self, name)) for name in ("read", "word", "plane", "tile")]
         for i in range(READ_LATENCY):
             later = Signal(place, name=f"place_{i}")
             m.d.sync += later.eq(stage)

@@ -22,15 +22,15 @@ class Emit(wiring.Component):
     """Q lanes, one row a cycle.
 
     Forward, planes: sign y >= threshold, mask low <= y <= high.
-    Backward, planes: u = floor((dy - 2**e + r) / 2**(e + 1)) + 2**(g - 1), clipped to g bits, where dy = 4 d - (plus or minus)
-    and r is uniform in 0 .. 2**(e+1) - 1; the code is 2 u - (2**g - 1).
+    Backward, planes: u = floor((dy - 2**e + r) / 2**(e + 1)) + 2**(g - 1), clipped to g bits, where
+    dy = 4 d - (plus or minus) and r is uniform in 0 .. 2**(e+1) - 1; the code is 2 u - (2**g - 1).
 
     Members
     -------
     load, column, result: in, results of `Parameters`, kept for the columns of a group.
-    backward, planes_used, exponent: in, stable while rows are here.
-    valid, row, random: in. shift, planes: out, LATENCY cycles later.
-    magnitude: out, sum of |dy| of all rows since `clear`; up to date 2 cycles after the last `shift`.
+    backward, gradient_planes, exponent: in, stable from the cycle before the first row until the last one has left.
+    valid, row, random: in. shift, planes: out, LATENCY cycles later; planes beyond those in use are 0.
+    clear: in. magnitude: out, sum of |dy| of the rows since `clear`, up to date when their last `shift` comes.
     """
 
     def __init__(self, config: Configuration) -> None:
@@ -62,7 +62,7 @@ class Emit(wiring.Component):
         m.d.sync += [half_step.eq(1 << self.exponent), limit.eq(1 << (self.gradient_planes - 1)[:3])]
 
         valids: list[Value] = [self.valid]
-        for stage in range(1, LATENCY + 3):
+        for stage in range(1, LATENCY + 1):
             valids.append(Signal(name=f"valid_{stage}"))
             m.d.sync += valids[stage].eq(valids[stage - 1])
         m.d.comb += self.shift.eq(valids[LATENCY])
@@ -96,11 +96,13 @@ class Emit(wiring.Component):
                 bits_2[1].eq(mask),
             ]
             sizes.append(size)
-            # Cycle 3: divide by 2**(e + 1), keeping RANDOM_BITS of fraction; one bit beyond a code's range is enough to clip.
+            # Cycle 3: divide by 2**(e + 1), keeping RANDOM_BITS of fraction; one bit beyond a code's range is enough to
+            # clip.
             divided = Signal(signed(wide + 1 + formats.RANDOM_BITS), name=f"divided_{j}")
             m.d.comb += divided.eq(((centred << formats.RANDOM_BITS) >> 1) >> self.exponent)
             whole = divided[formats.RANDOM_BITS :].as_signed()
-            floor, fraction = Signal(signed(planes + 2), name=f"floor_{j}"), Signal(formats.RANDOM_BITS, name=f"fraction_{j}")
+            floor = Signal(signed(planes + 2), name=f"floor_{j}")
+            fraction = Signal(formats.RANDOM_BITS, name=f"fraction_{j}")
             reach = 1 << planes
             random_3, bits_3 = Signal(formats.RANDOM_BITS, name=f"random_3_{j}"), Signal(2, name=f"bits_3_{j}")
             m.d.sync += [

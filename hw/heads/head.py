@@ -102,7 +102,7 @@ class Head(wiring.Component):
         for source in (random, random_beta):
             m.d.comb += [source.seed.eq(self.seed), source.step.eq(order.step), source.layer.eq(order.layer)]
 
-        # Parameters take the batch sums of a column from the group, or, in the second half of a LOSS pass, from the softmax.
+        # Parameters take the batch sums of a column from the group; in the second half of a LOSS pass from the softmax.
         columns_1, columns_2 = Signal(sums_layout(config).elem_shape), Signal(sums_layout(config).elem_shape)
         columns_3 = Signal(sums_layout(config).elem_shape)
         m.d.sync += [

@@ -19,7 +19,7 @@ STAGES = 9  # from column number to its result
 
 
 def gradient_bits(config: Configuration) -> int:
-    """Bits of dy and of the means subtracted: |dy| <= 4 * |d| + |c1| + |c2|, each mean at most twice the largest |4 d|."""
+    """Bits of dy and of the means subtracted: |dy| <= |4 d| + |c1| + |c2|, a mean at most twice the largest |4 d|."""
     return config.accumulator + formats.GRADIENT_MEAN + 3
 
 
@@ -51,7 +51,8 @@ class Parameters(wiring.Component):
     Members
     -------
     begin: in, one cycle, with `backward`, `inference`, `channel` of column 0 and the settings stable until `done`.
-    column_needed: out, the column whose batch sums are to be in `sums` SUMS_LATENCY cycles later. random: in, 64 bits for beta, stable.
+    column_needed: out, the column whose batch sums are to be in `sums` SUMS_LATENCY cycles later.
+    random: in, 64 bits for beta, stable.
     address, record: read port of the parameter memory, latency 1. write, write_address, write_record: its write port.
     valid, column, result: out, one column's result. done: out, one cycle, after the last of them.
     """
@@ -153,7 +154,7 @@ class Parameters(wiring.Component):
             self.result.beta.eq(beta_8),
         ]
 
-        # Backward. Stage 4: sx = 2 * ones - B. 6: sx * s2. 7: s1 - sx * s2 / B. 8: means. 9: sum and difference of them.
+        # Backward. Stage 4: sx = 2 * ones - B. 6: sx * s2. 7: s1 - sx * s2 / B. 8: means. 9: their sum and difference.
         batch = Signal(10)
         m.d.comb += batch.eq(1 << self.batch_log2)
         sx = Signal(signed(12))

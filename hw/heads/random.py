@@ -42,8 +42,9 @@ class RandomRows(wiring.Component):
 
     Members
     -------
-    begin: in, one cycle: restart at group 0, tile 0 of (`step`, `layer`, `kind`); `groups`, `tiles`, `height` stay as they are.
-    height: in, rows of a tile minus 1. row: out stream.
+    begin: in, one cycle: restart at group 0, tile 0 of (`step`, `layer`, `kind`).
+    seed, step, layer, kind: in; tiles: in, of a group; height: in, rows of a tile minus 1. All stable from `begin` on.
+    row: out stream; `begin` takes back a row that has not been accepted.
     """
 
     def __init__(self, config: Configuration) -> None:

@@ -32,7 +32,9 @@ class Divider(wiring.Component):
     """
 
     def __init__(self) -> None:
-        super().__init__({"begin": In(1), "divisor": In(formats.MU_BITS), "done": Out(1), "quotient": Out(RECIPROCAL_BITS)})
+        super().__init__(
+            {"begin": In(1), "divisor": In(formats.MU_BITS), "done": Out(1), "quotient": Out(RECIPROCAL_BITS)}
+        )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -56,19 +58,21 @@ class Divider(wiring.Component):
 
 
 class Softmax(wiring.Component):
-    """Replaces the last layer's sums in the tile buffer by gradients, and keeps what its batch norm's backward pass needs.
+    """Replaces the last layer's sums in the tile buffer by gradients, and keeps what batch norm's backward pass needs.
 
-    `load` first gives the parameters of each class; `begin` then works out 1/psi for each of them, and goes through the batch. Every
-    image takes three passes over the classes: logits and their maximum; sum of powers; probabilities.
+    `load` first gives the parameters of each class; `begin` then works out 1/psi for each of them, and goes through
+    the batch. Every image takes three passes over the classes: logits and their maximum; sum of powers; probabilities.
     -log2 p = (max - z) + log2(sum of powers).
 
     Members
     -------
     load, load_class, parameters: in, one class a cycle.
-    begin: in, one cycle; classes, images, inference, sign stable until `done`, one cycle.
-    label: in stream. score: out stream, biased logits class by class (inference only); `score_last` ends an image.
+    begin: in, one cycle; classes, images, inference: in, stable from then on. done: out, one cycle.
+    label: in stream, one an image. score: out stream, biased logits class by class (inference only); `score_last` ends
+    an image.
     offset, row: the tile buffer's reading side; rewrite, rewrite_offset, rewrite_row: its writing side.
-    sums_class: in; sums: out, SUMS_LATENCY cycles later: sum d, sum d*z / log2(e), ones of that class.
+    sums_class: in; sums: out, SUMS_LATENCY cycles later: sum d, sum d*z / log2(e), ones of that class; 0 where there is
+    no such class.
     loss, hits: out, of the last batch, stable until `begin`.
     """
 
@@ -147,7 +151,7 @@ class Softmax(wiring.Component):
         first_image, last_image = Signal(), Signal()
         m.d.comb += [first_image.eq(image == 0), last_image.eq(image == self.images - 1)]
 
-        def walk_classes(step: Signal | Const = Const(1)) -> None:
+        def walk_classes(step: Signal | Const) -> None:
             """Advance index, base and lane to the next class."""
             with m.If(step):
                 m.d.sync += [index.eq(index + 1), lane.eq(lane + 1)]
@@ -157,7 +161,7 @@ class Softmax(wiring.Component):
         def restart_classes() -> None:
             m.d.sync += [index.eq(0), lane.eq(0), base.eq(image)]
 
-        def pipeline(start: Signal | Const, stages: int, name: str) -> list[Signal]:
+        def pipeline(start: Signal, stages: int, name: str) -> tuple[list[Signal], list[Signal]]:
             """`start`, and it 1, 2 ... cycles later; with the class number beside it."""
             flags, places = [Signal(name=f"{name}_0")], [Signal(range(CLASSES), name=f"{name}_class_0")]
             m.d.comb += [flags[0].eq(start), places[0].eq(index)]
@@ -169,7 +173,8 @@ class Softmax(wiring.Component):
 
         issue_logit, issue_power, issue_gradient = Signal(), Signal(), Signal()
 
-        # First pass. 0: addresses. 2: the row is here. 3: the sum less its mean. 5: times 1/psi. 6: rounded, clipped. 7: biased.
+        # First pass. 0: addresses. 2: the row is here. 3: the sum less its mean. 5: times 1/psi. 6: rounded, clipped.
+        # 7: biased.
         flags, places = pipeline(issue_logit, 7, "logit")
         delay_lane = [lane]
         for i in range(2):
@@ -217,10 +222,10 @@ class Softmax(wiring.Component):
             m.d.sync += [largest.eq(found.biased), winner.eq(places[7])]
         logits_done = flags[7] & (places[7] == self.classes - 1)
 
-        # Second and third pass. 0: address. 1: the logit is here. 2: distance below the maximum (third pass: -log2 p). 3: the power
-        # is here. 4: shifted into place.
+        # Second and third pass. 0: address. 1: the logit is here. 2: distance below the maximum (third pass: -log2 p).
+        # 3: the power is here. 4: shifted into place.
         flags_2, _ = pipeline(issue_power, 4, "power")
-        flags_3, places_3 = pipeline(issue_gradient, 8, "gradient")
+        flags_3, places_3 = pipeline(issue_gradient, 7, "gradient")
         log2_total = Signal(13)
         below = Signal(BIASED_BITS + 1)
         m.d.comb += logits_read.addr.eq(index)
@@ -243,7 +248,7 @@ class Softmax(wiring.Component):
                 m.d.comb += octave.eq(n)
         m.d.comb += log2_read.addr.eq(powers >> (octave + (formats.PROBABILITY - formats.LOGIT)))
 
-        # Third pass goes on. 5: d. 6: d * z. 7, 8: into the sums over the batch.
+        # Third pass goes on. 5: d. 6: d * z. 7: a sum over the batch is here, to be written back.
         label = Signal(LABEL_BITS)
         label_hit = Signal()
         below_3, below_4 = Signal.like(below), Signal.like(below)
@@ -253,7 +258,8 @@ class Softmax(wiring.Component):
         seen = [Signal(logit, name=f"seen_{i}") for i in range(2, 8)]  # the logit in cycles 2..7
         m.d.sync += seen[0].eq(logits_read.data)
         m.d.sync += [b.eq(a) for a, b in zip(seen, seen[1:], strict=False)]
-        product_6, product_7 = Signal(signed(formats.PROBABILITY + formats.LOGIT_BITS + 2)), Signal(signed(formats.PROBABILITY + formats.LOGIT_BITS + 2))
+        product_bits = formats.PROBABILITY + 2 + formats.LOGIT_BITS
+        product_6, product_7 = (Signal(signed(product_bits), name=f"product_{i}") for i in (6, 7))
         m.d.sync += [
             d_5.eq(power - Mux(label_hit, 1 << formats.PROBABILITY, 0)),
             d_6.eq(d_5),
@@ -264,8 +270,9 @@ class Softmax(wiring.Component):
         with m.If(label_hit):
             m.d.sync += [self.loss.eq(self.loss + below_4), self.hits.eq(self.hits + (winner == label))]
         before, after = Signal(total), Signal(total)
-        m.d.comb += [totals_read.addr.eq(Mux(flags_3[6], places_3[6], self.sums_class)), before.eq(Mux(first_image, 0, totals_read.data))]
         m.d.comb += [
+            totals_read.addr.eq(Mux(flags_3[6], places_3[6], self.sums_class)),
+            before.eq(Mux(first_image, 0, totals_read.data)),
             after.d.eq(before.d + d_7),
             after.dz.eq(before.dz + product_7),
             after.ones.eq(before.ones + seen[5].active),
@@ -292,14 +299,21 @@ class Softmax(wiring.Component):
             m.d.sync += row_full.eq(0)
         with m.If(row_full):
             m.d.sync += [row_lane.eq(flags_3[7]), row_base.eq(row_base + self.images)]
-        m.d.comb += [self.rewrite.eq(row_full & ~self.inference), self.rewrite_offset.eq(row_base), self.rewrite_row.eq(row)]
+        m.d.comb += [
+            self.rewrite.eq(row_full & ~self.inference),
+            self.rewrite_offset.eq(row_base),
+            self.rewrite_row.eq(row),
+        ]
         gradients_done = Signal()
         m.d.sync += gradients_done.eq(flags_3[7] & (places_3[7] == self.classes - 1))
 
-        # The batch sums, as the backward batch norm wants them.
+        # The batch sums, as the backward batch norm wants them. Lanes without a class have none: what another network
+        # left in the memory must not move their gradients from 0, for these count in the mean |dy|.
         batch_sums = Signal(total)
+        there = Signal()
         m.d.sync += [
-            batch_sums.eq(totals_read.data),
+            there.eq(self.sums_class < self.classes),
+            batch_sums.eq(Mux(there, totals_read.data, 0)),
             self.sums.first.eq(batch_sums.d),
             self.sums.second.eq((batch_sums.dz * formats.INVERSE_LOG2_E) >> (10 + formats.LOGIT)),
             self.sums.ones.eq(batch_sums.ones),
@@ -369,7 +383,7 @@ class Softmax(wiring.Component):
                     m.d.comb += self.score.valid.eq(1)
                     with m.If(self.score.ready):
                         m.d.sync += pause.eq(0)
-                        walk_classes()
+                        walk_classes(Const(1))
                         with m.If(last_class):
                             next_image()
         m.d.comb += [

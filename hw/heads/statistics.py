@@ -8,8 +8,8 @@ from amaranth.lib.wiring import In, Out
 
 from bnnedge import formats, isa
 from bnnedge.configuration import Configuration
-from bnnedge.hw.engine.array import finish_latency
 from bnnedge.hw.buffers.banked import READ_LATENCY
+from bnnedge.hw.engine.array import finish_latency
 from bnnedge.hw.layouts import PIVOTS, RECORD, tile_meta, tile_row
 
 
@@ -25,14 +25,15 @@ def sums_layout(config: Configuration) -> data.ArrayLayout:
 class Statistics(wiring.Component):
     """One row of Q sums a cycle: engine -> bias -> mask -> tile buffer, and into the batch sums.
 
-    A drain starts when the tile buffer has room for the whole tile (and, if the tile ends a group, the last group's batch sums
-    have been taken), so that it takes P cycles exactly.
+    A drain starts when the tile buffer has room for the whole tile (and, if the tile ends a group, the last group's
+    batch sums have been taken), so that it takes P cycles exactly.
 
     Members
     -------
     done, meta, bias, row, sums: the engine's, see `LaneArray`. drained: out, see `Fetch`.
-    signs, masks: in, the tile's side bits, P rows of Q; they change no earlier than `done`.
-    pivots: in stream, channel of the next group. reading, record_address: out, record: in, 1 cycle later: parameter memory.
+    signs, masks: in, the tile's side bits, P rows of Q; there before `done`, and until `drained` at least.
+    pivots: in stream, channel of the next group. reading, record_address: out, record: in, 1 cycle later: parameter
+    memory.
     room, reserve, push, row_out: the tile buffer's.
     group: out stream, batch sums of a finished group.
     """
@@ -127,12 +128,12 @@ class Statistics(wiring.Component):
             m.d.sync += self.row.eq(self.row + 1)
             with m.If(self.row == lanes - 1):
                 m.d.sync += draining.eq(0)
-        # The next tile's sums come READ_LATENCY + finish_latency after its last operands' addresses: time enough for the
-        # rows that are left.
+        # The next tile's sums come READ_LATENCY + finish_latency cycles behind its last addresses: time enough for
+        # the rows that are left.
         early = max(0, lanes - (READ_LATENCY + finish_latency(config)))
         m.d.comb += self.drained.eq(draining & (self.row == early))
 
-        # Cycle 1: the row comes out of the engine. A new tile's meta may come while the last row is here: keep them.
+        # Cycle 1: the row comes out of the engine. The next tile's signs and masks may come while the last rows drain.
         stage = data.StructLayout({"valid": 1, "clear": 1, "end": 1, "head": isa.Head, "columns": 5})
         s1, s2, s3 = (Signal(stage, name=f"stage_{i}") for i in (1, 2, 3))
         signs_1, masks_1 = Signal(lanes), Signal(lanes)
@@ -140,7 +141,8 @@ class Statistics(wiring.Component):
         held_bias = Signal(bits - 1)
         held_signs, held_masks = Signal.like(self.signs), Signal.like(self.masks)
         with m.If(begin):
-            m.d.sync += [held.eq(self.meta), held_bias.eq(self.bias), held_signs.eq(self.signs), held_masks.eq(self.masks)]
+            m.d.sync += [held.eq(self.meta), held_bias.eq(self.bias)]
+            m.d.sync += [held_signs.eq(self.signs), held_masks.eq(self.masks)]
         m.d.sync += [
             s1.valid.eq(draining),
             s1.clear.eq(held.first & (self.row == 0)),
@@ -153,7 +155,8 @@ class Statistics(wiring.Component):
         bias_1 = Signal(bits - 1)
         m.d.sync += bias_1.eq(held_bias)
 
-        # Cycle 2: sum = 2 * accumulator - bias; columns beyond the layer's count as 0. Cycle 3: masked, and off the pivot.
+        # Cycle 2: sum = 2 * accumulator - bias; columns beyond the layer's count as 0.
+        # Cycle 3: masked, and off the pivot.
         backward_2, backward_3 = Signal(), Signal()
         masks_2, signs_2, signs_3 = Signal(lanes), Signal(lanes), Signal(lanes)
         m.d.sync += [s2.eq(s1), s3.eq(s2), masks_2.eq(masks_1), signs_2.eq(signs_1), signs_3.eq(signs_2)]
@@ -190,5 +193,3 @@ class Statistics(wiring.Component):
         with m.Elif(self.group.valid & self.group.ready):
             m.d.sync += group_free.eq(1)
         return m
-
-

@@ -17,8 +17,8 @@ class WeightUpdate(wiring.Component):
 
     Members
     -------
-    advance: in, the pipeline moves. word: in, latent weight above a 4-bit moment. positive: in, gradient >= 0. rate, sign_sgd:
-    in, settings. random: in, RANDOM_BITS. updated: out, the new word, LATENCY advances later.
+    advance: in, the pipeline moves. word: in, latent weight above a 4-bit moment. positive: in, gradient >= 0.
+    random: in, RANDOM_BITS. rate, sign_sgd: in, stable. updated: out, the new word, LATENCY advances later.
     """
 
     def __init__(self, config: Configuration) -> None:

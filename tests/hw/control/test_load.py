@@ -1,0 +1,243 @@
+"""Load: images, records and samples land where the layout says, whatever memory, buffers and labels do."""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+from typing import Any
+
+import pytest
+from amaranth import ResetInserter, Signal
+from hardware import TINY, Bench, Stall, never, simulate, stalls, stream_get, stream_put
+
+from bnnedge import formats
+from bnnedge.configuration import Configuration
+from bnnedge.hw.control.load import CHUNK, Load
+from bnnedge.isa import Buffer, Opcode
+
+WORDS = pytest.mark.parametrize(
+    "config",
+    [
+        pytest.param(dataclasses.replace(TINY, lanes=lanes, word=word), id=f"{lanes}x{word}")
+        for lanes, word in ((4, 16), (4, 32), (4, 64), (16, 16))
+    ],
+)
+
+
+class Surroundings:
+    """Memory, buffers and the rest around a Load; attributes hold what has been written."""
+
+    def __init__(self, dut: Load, stall: Stall = never, seed: int = 1) -> None:
+        self.dut, self.stall, self.random = dut, stall, random.Random(seed)
+        self.memory: dict[int, int] = {}
+        self.transfers: list[tuple[int, int]] = []
+        self.buffers: dict[str, dict[tuple[int, int], int]] = {"left": {}, "right": {}}  # by (bank, address)
+        self.records: dict[int, tuple[int, int, int]] = {}
+        self.labels: list[int] = []
+        self.signals: list[int] = []
+
+    def word(self, address: int) -> int:
+        """64 bits of memory, drawn when first asked for."""
+        return self.memory.setdefault(address, self.random.getrandbits(64))
+
+    def bits(self, address: int, place: int, bits: int) -> int:
+        """Number `place` of `bits` bits in the memory from `address` on."""
+        per_beat = 64 // bits
+        return self.word(address + 8 * (place // per_beat)) >> place % per_beat * bits & (1 << bits) - 1
+
+    async def port(self, ctx: Any) -> None:
+        while True:
+            (request,) = await stream_get(ctx, self.dut.transfer, 1, self.stall)
+            self.transfers.append((request.address, request.beats))
+            beats = [self.word((request.address + 8 * i) % 2**32) for i in range(request.beats)]
+            await stream_put(ctx, self.dut.beat, beats, self.stall)
+
+    def buffer(self, name: str) -> Bench:
+        async def accept(ctx: Any) -> None:
+            write, ready = getattr(self.dut, name), getattr(self.dut, f"{name}_ready")
+            config = self.dut.config
+            while True:
+                accepts = not self.stall()
+                ctx.set(ready, accepts)
+                _, _, granules, address, values = await ctx.tick().sample(write.granules, write.address, write.data)
+                banks = [bank for bank in range(config.lanes) if granules[bank]]
+                assert len(banks) <= 1
+                if banks and accepts:
+                    assert granules[banks[0]] == (1 << config.granules) - 1
+                    assert (banks[0], address) not in self.buffers[name], "written twice"
+                    self.buffers[name][banks[0], address] = values[banks[0]]
+
+        return accept
+
+    async def parameters(self, ctx: Any) -> None:
+        dut = self.dut
+        while True:
+            accepts = not self.stall()
+            ctx.set(dut.record_ready, accepts)
+            _, _, write, address, record = await ctx.tick().sample(dut.record_write, dut.record_address, dut.record)
+            if write and accepts:
+                assert address not in self.records
+                self.records[address] = (record.mu, record.psi, record.beta)
+
+    async def label(self, ctx: Any) -> None:
+        while True:
+            labels = await stream_get(ctx, self.dut.label, 1, self.stall)
+            self.labels += labels
+
+    async def signal(self, ctx: Any) -> None:
+        async for _, _, signal, ready in ctx.tick().sample(self.dut.signal, self.dut.order.ready):
+            assert ready or not signal
+            if ready:
+                self.signals.append(signal)
+
+    def benches(self) -> list[Bench]:
+        return [self.port, self.buffer("left"), self.buffer("right"), self.parameters, self.label, self.signal]
+
+    def forget(self) -> None:
+        """Make room for another instruction at the same addresses."""
+        self.buffers = {"left": {}, "right": {}}
+        self.records, self.labels, self.transfers, self.signals = {}, [], [], []
+
+
+def run(config: Configuration, orders: list[dict[str, int]], chance: float, seed: int = 1) -> Surroundings:
+    dut = Load(config)
+    around = Surroundings(dut, stalls(seed, chance), seed)
+
+    async def bench(ctx: Any) -> None:
+        await stream_put(ctx, dut.order, orders)
+
+    simulate(dut, bench, background=around.benches())
+    assert around.signals == [order.get("signal", 0) for order in orders]
+    return around
+
+
+@WORDS
+@pytest.mark.parametrize("chance", [0, 0.5])
+def test_an_image_fills_the_banks_of_its_buffer(config: Configuration, chance: float) -> None:
+    orders = [
+        {"opcode": Opcode.LOAD, "buffer": Buffer.LEFT, "base": 0, "count": 64, "address": 0x1008, "signal": 1},
+        {"opcode": Opcode.LOAD, "buffer": Buffer.RIGHT, "base": 63, "count": 1, "address": 0x8000, "signal": 0x80},
+        {"opcode": Opcode.LOAD, "buffer": Buffer.RIGHT, "base": 5, "count": 3, "address": 0xFFFF_F000},
+    ]
+    around = run(config, orders, chance)
+    for name, images in (("left", orders[:1]), ("right", orders[1:])):
+        expected = {}
+        for order in images:
+            for i in range(order["count"] * config.lanes):
+                place = i % config.lanes, order["base"] + i // config.lanes
+                expected[place] = around.bits(order["address"], i, config.word)
+        assert around.buffers[name] == expected
+    beats = config.lanes * config.word // 64
+    assert around.transfers == [(order["address"], order["count"] * beats) for order in orders]
+    assert around.records == {}
+    assert around.labels == []
+
+
+@pytest.mark.parametrize("chance", [0, 0.5])
+def test_records_keep_their_signs_and_corners(chance: float) -> None:
+    dut = Load(TINY)
+    around = Surroundings(dut, stalls(3, chance))
+    top, address = 1 << formats.MU_BITS - 1, 0x3008
+    corners = [(0, 0, 0), (-1, 1, -1), (top - 1, 2 * top - 1, 0x7FFF), (-top, top, -0x8000)]
+    for i, (mu, psi, beta) in enumerate(corners):
+        around.memory[address + 16 * i] = mu % (2 * top) | psi << formats.MU_BITS | 0xAB << 56
+        around.memory[address + 16 * i + 8] = beta % 0x10000 | 0xDEAD << 16
+
+    async def bench(ctx: Any) -> None:
+        order = {"opcode": Opcode.LOAD, "buffer": Buffer.PARAMETERS, "address": address, "signal": 2}
+        await stream_put(ctx, dut.order, [order | {"base": 60, "count": 4}])
+        assert around.records == {60 + i: record for i, record in enumerate(corners)}
+        around.forget()
+        await stream_put(ctx, dut.order, [order | {"base": 7, "count": 1}])
+        assert around.records == {7: corners[0]}
+
+    simulate(dut, bench, background=around.benches())
+    assert around.buffers == {"left": {}, "right": {}}
+
+
+@WORDS
+@pytest.mark.parametrize("chance", [0, 0.5])
+@pytest.mark.parametrize(
+    ("count", "sample_words"), [(1, 1), (CHUNK, 1), (CHUNK + 1, 3), (2 * CHUNK, 2)], ids=lambda v: str(v)
+)
+def test_samples_are_gathered_by_index(config: Configuration, chance: float, count: int, sample_words: int) -> None:
+    sample_address, address = 0xF000_0000, 0x2000
+    sample_bytes = 8 * (1 + -(-sample_words * config.word // 64)) + 8
+    dut = Load(config)
+    around = Surroundings(dut, stalls(4, chance))
+    source = random.Random(count)
+    indices = [source.choice((0, 1, 59_999, source.randrange(1 << 20))) for _ in range(count)]
+    for i in range(0, count, 2):
+        pair = [*indices[i : i + 2], 0][:2]
+        around.memory[address + 4 * i] = pair[0] | pair[1] << 32
+    expected, labels = {}, []
+    for n, index in enumerate(indices):
+        start = sample_address + index * sample_bytes
+        labels.append(around.word(start) & 0xFF)
+        for i in range(sample_words):
+            place = n % config.lanes, 9 + n // config.lanes * sample_words + i
+            expected[place] = around.bits(start + 8, i, config.word)
+    order = {
+        "opcode": Opcode.GATHER,
+        "buffer": Buffer.LEFT,
+        "base": 9,
+        "count": count,
+        "address": address,
+        "sample_address": sample_address,
+        "sample_bytes": sample_bytes,
+        "sample_words": sample_words,
+        "signal": 0x41,
+    }
+
+    async def bench(ctx: Any) -> None:
+        for _ in range(2):
+            around.forget()
+            await stream_put(ctx, dut.order, [order])
+            assert around.buffers == {"left": expected, "right": {}}
+            assert around.labels == labels
+            assert around.signals == [0x41]
+
+    simulate(dut, bench, background=around.benches())
+
+
+def test_a_reset_in_the_middle_leaves_nothing_behind() -> None:
+    reset = Signal()
+    dut = Load(TINY)
+    around = Surroundings(dut)
+    order = {"opcode": Opcode.LOAD, "buffer": Buffer.LEFT, "base": 3, "count": 5, "address": 0x100, "signal": 1}
+    gather = {"opcode": Opcode.GATHER, "base": 0, "count": 40, "sample_words": 3, "sample_bytes": 16}
+
+    async def bench(ctx: Any) -> None:
+        for cut in (5, 9, 23):
+            for broken in (gather, order):
+                ctx.set(dut.order.payload, broken)
+                ctx.set(dut.order.valid, 1)
+                for stream in (dut.transfer, dut.label):
+                    ctx.set(stream.ready, 1)
+                ctx.set(dut.left_ready, 1)
+                ctx.set(dut.beat.valid, 1)
+                await ctx.tick().repeat(cut)
+                ctx.set(dut.beat.valid, 0)
+                ctx.set(dut.order.valid, 0)
+                ctx.set(reset, 1)
+                await ctx.tick()
+                ctx.set(reset, 0)
+                found = []
+                ctx.set(dut.order.payload, order)
+                ctx.set(dut.order.valid, 1)
+                (request,) = await stream_get(ctx, dut.transfer, 1)
+                assert (request.address, request.beats) == (0x100, 5)
+                for i in range(5):
+                    ctx.set(dut.beat.payload, around.word(8 * i))
+                    ctx.set(dut.beat.valid, 1)
+                    ready = False
+                    while not ready:
+                        _, _, ready, bank, address = await ctx.tick().sample(
+                            dut.beat.ready, dut.left.granules.as_value(), dut.left.address
+                        )
+                        found.append((bank, address))
+                ctx.set(dut.beat.valid, 0)
+                assert found == [(0xF << 4 * (n % 4), 3 + n // 4) for n in range(20)]
+                await stream_put(ctx, dut.order, [order])
+
+    simulate(ResetInserter(reset)(dut), bench)

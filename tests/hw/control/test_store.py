@@ -1,0 +1,219 @@
+"""Store: images, records, logits and reports reach memory as the layout says, while others read the buffers too."""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+from collections import deque
+from typing import Any
+
+import pytest
+from amaranth import ResetInserter, Signal
+from hardware import TINY, Bench, Stall, never, simulate, stalls, steady, stream_get, stream_put
+
+from bnnedge.configuration import Configuration
+from bnnedge.formats import MU_BITS
+from bnnedge.hw.buffers.banked import READ_LATENCY
+from bnnedge.hw.control.store import Store
+from bnnedge.isa import Buffer, Opcode
+
+WORDS = pytest.mark.parametrize(
+    "config",
+    [
+        pytest.param(dataclasses.replace(TINY, lanes=lanes, word=word), id=f"{lanes}x{word}")
+        for lanes, word in ((4, 16), (4, 32), (4, 64), (16, 16))
+    ],
+)
+TOP = 1 << MU_BITS - 1
+
+
+class Surroundings:
+    """Buffers, parameter memory and memory port around a Store; `beats` and `transfers` are what it has sent."""
+
+    def __init__(self, dut: Store, stall: Stall = never, seed: int = 1) -> None:
+        self.dut, self.stall = dut, stall
+        source, config = random.Random(seed), dut.config
+        self.left, self.right = (
+            [[source.getrandbits(config.word) for _ in range(config.lanes)] for _ in range(64)] for _ in range(2)
+        )
+        self.records = [
+            {
+                "mu": source.randrange(-TOP, TOP),
+                "psi": source.randrange(2 * TOP),
+                "beta": source.randrange(-(1 << 15), 1 << 15),
+            }
+            for _ in range(62)
+        ]
+        self.records += [{"mu": -TOP, "psi": 2 * TOP - 1, "beta": -1}, {"mu": -1, "psi": 0, "beta": 0x7FFF}]
+        self.transfers: list[tuple[int, int]] = []
+        self.beats: list[int] = []
+        self.signals: list[int] = []
+        self.written = False
+
+    async def buffers(self, ctx: Any) -> None:
+        """Both buffers: granted or not, they answer READ_LATENCY cycles later, with what someone else reads if not."""
+        dut, lanes = self.dut, self.dut.config.lanes
+        garbage = [0x5A5A] * lanes
+        pipe = deque([(garbage, garbage)] * READ_LATENCY)
+        while True:
+            grants = not self.stall()
+            wishes = ctx.get(dut.read_left) | ctx.get(dut.read_right)
+            ctx.set(dut.granted, grants and wishes)
+            address = ctx.get(dut.address) % 64
+            pipe.append((self.left[address], self.right[address]) if grants else (garbage, garbage))
+            await ctx.tick()
+            pipe.popleft()
+            for port, words in zip((dut.left, dut.right), pipe[0], strict=True):
+                ctx.set(port, words)
+
+    async def parameters(self, ctx: Any) -> None:
+        dut = self.dut
+        while True:
+            grants = not self.stall()
+            ctx.set(dut.record_granted, grants and ctx.get(dut.read_record))
+            record = self.records[ctx.get(dut.address) % 64] if grants else self.records[0]
+            await ctx.tick()
+            ctx.set(dut.record, record)
+
+    async def requests(self, ctx: Any) -> None:
+        while True:
+            (request,) = await stream_get(ctx, self.dut.transfer, 1, self.stall)
+            self.transfers.append((request.address, request.beats))
+
+    async def memory(self, ctx: Any) -> None:
+        """Take all data; acknowledge them some time after the last."""
+        while True:
+            beats = await stream_get(ctx, self.dut.beat, 1, self.stall)
+            self.beats += beats
+            if len(self.beats) == sum(beats for _, beats in self.transfers):
+                for _ in range(7):
+                    await ctx.tick()
+                self.written = True
+                ctx.set(self.dut.written, 1)
+                for _ in range(2):
+                    await ctx.tick()
+                ctx.set(self.dut.written, 0)
+                self.written = False
+
+    async def signal(self, ctx: Any) -> None:
+        async for _, _, signal, ready in ctx.tick().sample(self.dut.signal, self.dut.order.ready):
+            assert ready or not signal
+            if ready:
+                assert self.written, "ready before memory has acknowledged all"
+                self.signals.append(signal)
+
+    def benches(self) -> list[Bench]:
+        rules = [steady(self.dut.beat), steady(self.dut.transfer)]
+        return [*rules, self.signal, self.buffers, self.parameters, self.requests, self.memory]
+
+
+def run(dut: Store, around: Surroundings, orders: list[dict[str, int]], *others: Bench) -> None:
+    async def bench(ctx: Any) -> None:
+        await stream_put(ctx, dut.order, ({"opcode": Opcode.STORE} | order for order in orders))
+
+    simulate(dut, bench, *others, background=around.benches())
+    assert around.signals == [order.get("signal", 0) for order in orders]
+
+
+def beats_of(rows: list[list[int]], bits: int) -> list[int]:
+    """Words of so many bits, one row after another, in 64-bit beats."""
+    words, per_beat = [word for row in rows for word in row], 64 // bits
+    parts = [words[i : i + per_beat] for i in range(0, len(words), per_beat)]
+    return [sum(word << i * bits for i, word in enumerate(part)) for part in parts]
+
+
+@WORDS
+@pytest.mark.parametrize("chance", [0, 0.6])
+def test_a_buffer_image_is_address_major(config: Configuration, chance: float) -> None:
+    dut = Store(config)
+    around = Surroundings(dut, stalls(1, chance))
+    orders = [
+        {"buffer": Buffer.LEFT, "base": 0, "count": 17, "address": 0x1000, "signal": 4},
+        {"buffer": Buffer.RIGHT, "base": 63, "count": 1, "address": 0x8008},
+        {"buffer": Buffer.RIGHT, "base": 40, "count": 5, "address": 0xFFFF_F000, "signal": 0x80},
+    ]
+    run(dut, around, orders)
+    rows = [around.left[0:17], around.right[63:], around.right[40:45]]
+    assert around.beats == [beat for part in rows for beat in beats_of(part, config.word)]
+    beats = config.lanes * config.word // 64
+    assert around.transfers == [(order["address"], order["count"] * beats) for order in orders]
+
+
+@pytest.mark.parametrize("chance", [0, 0.6])
+def test_records_are_two_words(chance: float) -> None:
+    dut = Store(TINY)
+    around = Surroundings(dut, stalls(2, chance))
+    run(dut, around, [{"buffer": Buffer.PARAMETERS, "base": 50, "count": 14, "address": 0x40, "signal": 1}])
+    expected = []
+    for record in around.records[50:64]:
+        expected += [record["mu"] % (2 * TOP) | record["psi"] << MU_BITS, record["beta"] % 0x10000]
+    assert around.beats == expected
+    assert around.transfers == [(0x40, 28)]
+
+
+def test_a_report_tells_loss_hits_and_cycle() -> None:
+    dut = Store(TINY)
+    around = Surroundings(dut, stalls(3))
+
+    async def head(ctx: Any) -> None:
+        ctx.set(dut.loss, 0x8000_0001)
+        ctx.set(dut.hits, 0xFFFF_FFFF)
+        ctx.set(dut.cycles, 0x1234_5678_9ABC)
+
+    run(dut, around, [{"buffer": Buffer.REPORT, "count": 1, "address": 0x700, "signal": 8}], head)
+    assert around.beats == [0xFFFF_FFFF_8000_0001, 0x1234_5678_9ABC]
+    assert around.transfers == [(0x700, 2)]
+
+
+@pytest.mark.parametrize("chance", [0, 0.6])
+@pytest.mark.parametrize("classes", [1, 3, 4, 5, 10])
+def test_logits_of_an_image_start_a_new_beat(classes: int, chance: float) -> None:
+    dut, images, source = Store(TINY), 6, random.Random(classes)
+    around = Surroundings(dut, stalls(4, chance))
+    scores = [[source.choice((0, 0xFFFF, source.getrandbits(16))) for _ in range(classes)] for _ in range(2 * images)]
+    beats = -(-classes // 4)
+    pause = stalls(5, chance)
+
+    async def head(ctx: Any) -> None:
+        for row in scores:
+            for i, score in enumerate(row):
+                while pause():
+                    await ctx.tick()
+                ctx.set(dut.score_last, i == classes - 1)
+                await stream_put(ctx, dut.score, [score])
+
+    order = {"buffer": Buffer.SCORES, "count": images * beats, "address": 0x300, "signal": 2}
+    run(dut, around, [order, order | {"address": 0x900}], head)
+    assert around.beats == [beat for row in scores for beat in beats_of([row], 16)]
+    assert around.transfers == [(0x300, images * beats), (0x900, images * beats)]
+
+
+def test_a_reset_in_the_middle_leaves_nothing_behind() -> None:
+    reset = Signal()
+    dut = Store(TINY)
+    around = Surroundings(dut)
+    order = {"opcode": Opcode.STORE, "buffer": Buffer.LEFT, "base": 8, "count": 3, "address": 0x100, "signal": 1}
+    scores = {"opcode": Opcode.STORE, "buffer": Buffer.SCORES, "count": 2, "address": 0x100}
+
+    async def bench(ctx: Any) -> None:
+        ctx.set(dut.score.payload, 0xABCD)
+        for broken in (order, scores):
+            for cut in (2, 4, 6, 11):
+                ctx.set(dut.order.payload, broken)
+                ctx.set(dut.order.valid, 1)
+                ctx.set(dut.score.valid, 1)
+                await ctx.tick().repeat(cut)
+                ctx.set(dut.order.valid, 0)
+                ctx.set(dut.score.valid, 0)
+                ctx.set(reset, 1)
+                await ctx.tick()
+                ctx.set(reset, 0)
+                around.beats.clear()
+                around.transfers.clear()
+                around.signals.clear()
+                await stream_put(ctx, dut.order, [order])
+                assert around.beats == beats_of(around.left[8:11], 16)
+                assert around.transfers == [(0x100, 3)]
+                assert around.signals == [1]
+
+    simulate(ResetInserter(reset)(dut), bench, background=around.benches()[2:])

@@ -1,0 +1,259 @@
+"""Thresholds, moving averages and batch means of a group's columns against plain integers."""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import pytest
+from amaranth import ResetInserter, Signal
+from hardware import TINY, lanes_of, moved, signed, simulate
+
+from bnnedge.hw.heads.parameters import STAGES, SUMS_LATENCY, Parameters
+
+CONFIG = dataclasses.replace(TINY, latent=10)
+LANES, LATENT, TOP = CONFIG.lanes, CONFIG.latent, CONFIG.latent_top
+SUM = CONFIG.largest_sum
+ONE = 64  # mu, psi and tau have 6 fraction bits
+LOWEST, HIGHEST = -(1 << CONFIG.accumulator - 1), (1 << CONFIG.accumulator - 1) - 1
+
+
+class Sums(NamedTuple):
+    """Batch sums of a column."""
+
+    first: int
+    second: int
+    ones: int
+
+
+class Record(NamedTuple):
+    """An entry of the parameter memory; `beta` is a weight word."""
+
+    mu: int
+    psi: int
+    beta: int
+
+    @property
+    def latent(self) -> int:
+        """Beta itself."""
+        return self.beta >> 4
+
+
+class Group(NamedTuple):
+    """One run: settings, the sums of its columns, and what stands in the parameter memory."""
+
+    sums: list[Sums]
+    records: list[Record]
+    backward: bool = False
+    inference: bool = False
+    batch_log2: int = 6
+    decay: int = 3
+    rate: int = 0
+    sign_sgd: bool = False
+    random: int = 0
+    channel: int = 0
+
+
+def within(value: int) -> int:
+    return max(LOWEST, min(value, HIGHEST))
+
+
+def forward(group: Group, sums: Sums, record: Record) -> tuple[dict[str, int], Record]:
+    """A column's thresholds, and its new record."""
+    batch = 1 << group.batch_log2
+    mu, psi = sums.first * ONE // batch, sums.second * ONE // batch
+    weight, half = 1 << group.decay, (1 << group.decay) // 2
+    new = Record(
+        record.mu + (mu - record.mu + half) // weight, record.psi + (psi - record.psi + half) // weight, record.beta
+    )
+    if group.inference:
+        mu, psi, new = record.mu, record.psi, record
+    tau = mu - record.latent * psi // TOP
+    result = {
+        "threshold": within(-(-tau // ONE)),
+        "low": within(-((psi - tau) // ONE)),
+        "high": within((tau + psi) // ONE),
+        "mu": mu,
+        "psi": psi,
+        "beta": record.latent,
+    }
+    return result, new
+
+
+def backward(group: Group, sums: Sums, record: Record, noise: int) -> tuple[dict[str, int], Record]:
+    """What a column subtracts from its gradients, with two fraction bits, and its new record."""
+    batch = 1 << group.batch_log2
+    total = 2 * sums.ones - batch
+    c1 = (4 * (sums.first - total * sums.second // batch) + batch // 2) // batch
+    c2 = (4 * sums.second + batch // 2) // batch
+    beta = moved(record.beta, sums.first >= 0, noise, group.rate // 4, sign_sgd=group.sign_sgd, latent=LATENT)
+    return {"plus": c1 + c2, "minus": c1 - c2}, record._replace(beta=signed(beta, 16))
+
+
+def check(*groups: Group) -> None:
+    """Run the groups one after another; compare results, order, timing and memory."""
+    dut = Parameters(CONFIG)
+    memory: list[Record] = []
+    sums: list[Sums] = []
+
+    async def memories(ctx: Any) -> None:
+        """The group's sums, SUMS_LATENCY behind their number, and the parameter memory, 1 behind its address."""
+        numbers = [0] * SUMS_LATENCY
+        ports = (dut.column_needed, dut.address, dut.write, dut.write_address, dut.write_record)
+        async for _, _, number, address, write, to, record in ctx.tick().sample(*ports):
+            numbers = [number, *numbers[:-1]]
+            ctx.set(dut.sums, sums[numbers[-1]]._asdict())
+            ctx.set(dut.record, memory[address]._asdict())
+            if write:
+                memory[to] = Record(record.mu, record.psi, record.beta)
+
+    async def bench(ctx: Any) -> None:
+        for group in groups:
+            memory[:] = [Record(-1, 1, -1)] * CONFIG.channels
+            memory[group.channel : group.channel + LANES] = group.records
+            sums[:] = group.sums
+            for name in ("backward", "inference", "batch_log2", "decay", "rate", "sign_sgd", "random", "channel"):
+                ctx.set(getattr(dut, name), getattr(group, name))
+            ctx.set(dut.begin, 1)
+            await ctx.tick()
+            ctx.set(dut.begin, 0)
+            await ctx.tick().repeat(STAGES)
+            want_memory = [Record(-1, 1, -1)] * CONFIG.channels
+            noises = lanes_of(group.random, LANES)
+            for column in range(LANES):
+                given = group.sums[column], group.records[column]
+                want, record = backward(group, *given, noises[column]) if group.backward else forward(group, *given)
+                want_memory[group.channel + column] = record
+                assert ctx.get(dut.valid)
+                assert not ctx.get(dut.done)
+                assert ctx.get(dut.column) == column
+                result = ctx.get(dut.result)
+                assert {name: getattr(result, name) for name in want} == want, (group, column)
+                await ctx.tick()
+            assert ctx.get(dut.done)
+            assert not ctx.get(dut.valid)
+            assert memory == want_memory
+            await ctx.tick()
+            assert not ctx.get(dut.done)
+
+    memory[:], sums[:] = [Record(0, 0, 0)] * CONFIG.channels, [Sums(0, 0, 0)] * LANES
+    simulate(dut, bench, background=[memories])
+
+
+def drawn(seed: int, **settings: Any) -> Group:
+    """A group of random sums that some batch could have, small ones and large ones, and random records."""
+    source = random.Random(seed)
+    batch_log2 = settings.setdefault("batch_log2", source.randrange(6, 10))
+    batch = 1 << batch_log2
+
+    def sums() -> Sums:
+        largest = source.choice((3, 100, 10_000, SUM))
+        first = source.randint(-batch * largest, batch * largest)
+        ones = source.randint(0, batch)
+        if settings.get("backward"):
+            return Sums(first, source.randint(-batch * largest, batch * largest), ones)
+        return Sums(first, source.randint(0, 2 * batch * largest), ones)
+
+    def record() -> Record:
+        largest = source.choice((3, 1000, SUM * ONE))
+        beta = source.choice((-TOP, TOP - 1, 0, source.randrange(-TOP, TOP)))
+        return Record(
+            source.randint(-largest, largest), source.randint(0, 2 * largest), beta * 16 + source.randrange(16)
+        )
+
+    fields = {
+        "decay": source.randrange(4),
+        "rate": source.randrange(1 << 16),
+        "sign_sgd": source.randrange(2),
+        "random": source.randrange(1 << 64),
+        "channel": source.randrange(0, CONFIG.channels, LANES),
+    }
+    return Group([sums() for _ in range(LANES)], [record() for _ in range(LANES)], **{**fields, **settings})
+
+
+@pytest.mark.parametrize("batch_log2", [6, 7, 8, 9])
+@pytest.mark.parametrize("decay", [0, 1, 2, 3])
+def test_forward_gives_thresholds_of_the_batch_and_moves_the_averages(batch_log2: int, decay: int) -> None:
+    check(*(drawn(seed, batch_log2=batch_log2, decay=decay) for seed in range(20)))
+
+
+def test_inference_uses_the_moving_averages_and_leaves_them() -> None:
+    check(*(drawn(seed, inference=True) for seed in range(30)))
+
+
+@pytest.mark.parametrize("batch_log2", [6, 7, 8, 9])
+@pytest.mark.parametrize("sign_sgd", [False, True])
+def test_backward_gives_the_means_to_subtract_and_moves_beta(batch_log2: int, sign_sgd: bool) -> None:
+    check(*(drawn(seed, backward=True, batch_log2=batch_log2, sign_sgd=sign_sgd) for seed in range(20)))
+
+
+def test_forward_and_backward_groups_follow_each_other() -> None:
+    check(*(drawn(seed, backward=seed % 3 == 1, inference=seed % 3 == 2) for seed in range(30)))
+
+
+Corner = Callable[[int], Group]
+
+
+def forward_corner(first: int, psi_per_image: int, beta: int, **settings: int) -> Corner:
+    """All columns with the same mean and deviation, for a batch of any size."""
+
+    def group(batch: int) -> Group:
+        sums = [Sums(first * batch, psi_per_image * batch, batch)] * LANES
+        return Group(sums, [Record(-SUM * ONE, 0, beta)] * LANES, batch_log2=batch.bit_length() - 1, **settings)
+
+    return group
+
+
+@pytest.mark.parametrize("batch", [64, 512])
+@pytest.mark.parametrize(
+    "corner",
+    [
+        pytest.param(forward_corner(SUM, 2 * SUM, -TOP * 16), id="threshold and high beyond the largest sum"),
+        pytest.param(forward_corner(-SUM, 2 * SUM, (TOP - 1) * 16), id="threshold and low beyond the smallest sum"),
+        pytest.param(forward_corner(SUM, 0, 0), id="threshold at the largest sum"),
+        pytest.param(forward_corner(-SUM, 0, 0), id="threshold at the smallest sum"),
+        pytest.param(forward_corner(0, 0, -1), id="no deviation"),
+        pytest.param(forward_corner(SUM, SUM, -16, decay=0), id="averages jump across their whole range"),
+        pytest.param(forward_corner(SUM, 2 * SUM, 0x7FF, decay=1), id="averages halve the way"),
+    ],
+)
+def test_forward_corners(corner: Corner, batch: int) -> None:
+    check(corner(batch))
+
+
+@pytest.mark.parametrize("batch", [64, 512])
+@pytest.mark.parametrize("s1", [-1, 1])
+@pytest.mark.parametrize("s2", [-1, 1])
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_the_largest_gradients_have_exact_means(batch: int, s1: int, s2: int, share: float) -> None:
+    sums = Sums(s1 * batch * SUM, s2 * batch * SUM, int(batch * share))
+    record = Record(SUM * ONE, 2 * SUM * ONE, -TOP * 16 if s1 > 0 else TOP * 16 - 1)
+    group = Group([sums] * LANES, [record] * LANES, backward=True, batch_log2=batch.bit_length() - 1, rate=65535)
+    check(group, group._replace(rate=0))
+
+
+def test_the_last_channels_of_the_memory_are_reached() -> None:
+    check(drawn(1, channel=CONFIG.channels - LANES), drawn(2, channel=CONFIG.channels - LANES, backward=True))
+
+
+def test_a_reset_ends_the_run() -> None:
+    reset = Signal()
+    unit = Parameters(CONFIG)
+
+    async def bench(ctx: Any) -> None:
+        ctx.set(unit.begin, 1)
+        await ctx.tick()
+        ctx.set(unit.begin, 0)
+        await ctx.tick().repeat(STAGES - 2)
+        ctx.set(reset, 1)
+        await ctx.tick()
+        ctx.set(reset, 0)
+        for _ in range(STAGES + LANES + 2):
+            assert not ctx.get(unit.valid)
+            assert not ctx.get(unit.write)
+            assert not ctx.get(unit.done)
+            await ctx.tick()
+
+    simulate(ResetInserter(reset)(unit), bench)

@@ -1,0 +1,307 @@
+"""The last layer against the golden model's logits and softmax."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+import pytest
+from amaranth import ResetInserter, Signal
+from hardware import TINY, Stall, never, signed, simulate, stalls, steady
+
+from bnnedge import formats
+from bnnedge.hw.heads.softmax import CLASSES, SCORE_BITS, SUMS_LATENCY, Divider, Softmax
+from bnnedge.sim.golden.softmax import logits, softmax
+
+LANES, LATENT, TOP = TINY.lanes, TINY.latent, TINY.latent_top
+SUM = TINY.largest_sum
+VALUE_BITS = TINY.accumulator
+CELL_BITS = VALUE_BITS + 1
+OTHER = (1 << CELL_BITS * LANES) - 1  # rows that belong to someone else
+
+
+class TestDivider:
+    """floor(log2(e) * 2**30 / divisor)."""
+
+    @staticmethod
+    async def divide(ctx: Any, dut: Divider, divisor: int) -> int:
+        ctx.set(dut.divisor, divisor)
+        ctx.set(dut.begin, 1)
+        await ctx.tick()
+        ctx.set(dut.begin, 0)
+        await ctx.tick().until(dut.done)
+        return int(ctx.get(dut.quotient))
+
+    def test_quotients_are_exact_for_the_smallest_the_largest_and_other_divisors(self) -> None:
+        dut = Divider()
+        dividend = formats.LOG2_E << formats.RECIPROCAL
+        random = np.random.default_rng(1)
+        divisors = [64, 65, 2**28 - 1, 2**27, 1477, dividend // 7, *(random.integers(64, 2**28, 10).tolist())]
+        divisors += [int(2**exponent) for exponent in random.uniform(6, 28, 20)]
+
+        async def bench(ctx: Any) -> None:
+            for divisor in divisors:
+                assert await self.divide(ctx, dut, divisor) == dividend // divisor, divisor
+
+        simulate(dut, bench)
+
+    def test_done_comes_once_and_the_quotient_stays(self) -> None:
+        dut = Divider()
+
+        async def bench(ctx: Any) -> None:
+            quotient = await self.divide(ctx, dut, 100)
+            for _ in range(40):
+                assert not ctx.get(dut.done)
+                assert ctx.get(dut.quotient) == quotient
+                await ctx.tick()
+
+        simulate(dut, bench)
+
+    def test_begin_drops_an_unfinished_division(self) -> None:
+        dut = Divider()
+
+        async def bench(ctx: Any) -> None:
+            ctx.set(dut.begin, 1)
+            ctx.set(dut.divisor, 77)
+            await ctx.tick()
+            ctx.set(dut.begin, 0)
+            await ctx.tick().repeat(13)
+            assert await self.divide(ctx, dut, 300) == (formats.LOG2_E << formats.RECIPROCAL) // 300
+
+        simulate(dut, bench)
+
+
+@dataclasses.dataclass(frozen=True)
+class Batch:
+    """Sums y (images, classes), labels (images,), and the classes' parameters (classes,)."""
+
+    y: np.ndarray
+    labels: np.ndarray
+    mu: np.ndarray
+    psi: np.ndarray
+    beta: np.ndarray
+    threshold: np.ndarray
+    inference: bool = False
+
+    @property
+    def images(self) -> int:
+        """Number of images."""
+        return self.y.shape[0]
+
+    @property
+    def classes(self) -> int:
+        """Number of classes."""
+        return self.y.shape[1]
+
+    def rows(self) -> list[int]:
+        """The sums in the tile buffer."""
+        return pack(self.y, np.zeros(self.y.shape))
+
+
+def pack(values: np.ndarray, active: np.ndarray) -> list[int]:
+    """Rows of the tile buffer: of all images the first LANES classes, then of all images the next ones."""
+    cells = (values & (1 << VALUE_BITS) - 1) | active.astype(int) << VALUE_BITS
+    cells = np.pad(cells, ((0, 0), (0, -cells.shape[1] % LANES)))
+    groups = cells.reshape(len(cells), -1, LANES).transpose(1, 0, 2).reshape(-1, LANES)
+    return [sum(cell << j * CELL_BITS for j, cell in enumerate(row)) for row in groups.tolist()]
+
+
+def drawn(seed: int, images: int, classes: int, *, spread: int = 40, inference: bool = False) -> Batch:
+    """A batch of plausible sums, in which most images have more than one likely class."""
+    random = np.random.default_rng(seed)
+    return Batch(
+        y=random.integers(-spread, spread + 1, (images, classes)),
+        labels=random.integers(0, classes, images),
+        mu=random.integers(-10 * 64, 10 * 64, classes),
+        psi=random.integers(10 * 64, 30 * 64, classes),
+        beta=random.integers(-TOP, TOP, classes),
+        threshold=random.integers(-spread, spread, classes),
+        inference=inference,
+    )
+
+
+def expected(batch: Batch) -> dict[str, Any]:
+    """What must come of a batch: biased logits, rows of gradients and signs, batch sums by class, loss and hits."""
+    z, biased = logits(batch.y, batch.mu, batch.psi, batch.beta, LATENT)
+    d, loss, hits = softmax(biased, batch.labels)
+    d[np.arange(batch.images), batch.labels] -= 1 << formats.PROBABILITY
+    active = batch.y >= batch.threshold
+    second = (d * z).sum(0) * formats.INVERSE_LOG2_E >> 10 + formats.LOGIT
+    last = np.arange(batch.classes) == batch.classes - 1
+    return {
+        "scores": [(value, end) for row in biased.tolist() for value, end in zip(row, last.tolist(), strict=True)],
+        "rows": pack(d, active),
+        "sums": list(zip(d.sum(0).tolist(), second.tolist(), active.sum(0).tolist(), strict=True)),
+        "loss": loss,
+        "hits": hits,
+    }
+
+
+async def load(ctx: Any, dut: Softmax, batch: Batch) -> None:
+    """Give the parameters of all classes, and something for the lanes without a class, as `Parameters` does."""
+    for number in range(-(-batch.classes // LANES) * LANES):
+        ctx.set(dut.load_class, number)
+        parameters = {"mu": -1, "psi": 1, "beta": -1, "threshold": -1}
+        if number < batch.classes:
+            parameters = {name: int(getattr(batch, name)[number]) for name in parameters}
+        ctx.set(dut.parameters, parameters)
+        ctx.set(dut.load, 1)
+        await ctx.tick()
+    ctx.set(dut.load, 0)
+
+
+async def sums_of(ctx: Any, dut: Softmax, number: int) -> tuple[int, int, int]:
+    ctx.set(dut.sums_class, number)
+    await ctx.tick().repeat(SUMS_LATENCY)
+    sums = ctx.get(dut.sums)
+    return sums.first, sums.second, sums.ones
+
+
+async def compare(ctx: Any, dut: Softmax, batch: Batch, buffer: list[int], scores: list[tuple[int, bool]]) -> None:
+    """Compare all that a finished batch leaves behind."""
+    want = expected(batch)
+    before = batch.rows()
+    assert scores == (want["scores"] if batch.inference else [])
+    assert buffer[: len(before)] == (before if batch.inference else want["rows"])
+    assert buffer[len(before) :] == [OTHER] * (TINY.tile_rows - len(before))
+    assert ctx.get(dut.loss) == want["loss"]
+    assert ctx.get(dut.hits) == want["hits"]
+    lanes_without_class = -batch.classes % LANES
+    sums = [await sums_of(ctx, dut, number) for number in range(batch.classes + lanes_without_class)]
+    assert sums == want["sums"] + [(0, 0, 0)] * lanes_without_class
+
+
+def check(*batches: Batch, label_stall: Stall = never, score_stall: Stall = never, reset_after: int = 0) -> None:
+    """Run batch after batch; with `reset_after`, first break the first one off after that many cycles."""
+    unit, reset = Softmax(TINY), Signal()
+    buffer = [0] * TINY.tile_rows
+    labels: list[int] = []
+    scores: list[tuple[int, bool]] = []
+
+    async def tile_buffer(ctx: Any) -> None:
+        """Rows come two cycles behind their offset."""
+        read = 0
+        ports = (unit.offset, unit.rewrite, unit.rewrite_offset, unit.rewrite_row.as_value())
+        async for _, _, offset, rewrite, to, row in ctx.tick().sample(*ports):
+            ctx.set(unit.row.as_value(), read)
+            read = buffer[offset]
+            if rewrite:
+                buffer[to] = row
+
+    async def give_labels(ctx: Any) -> None:
+        there = False
+        while True:
+            there = bool(labels) and (there or not label_stall())
+            ctx.set(unit.label.valid, there)
+            ctx.set(unit.label.payload, labels[0] if there else 0)
+            _, _, ready = await ctx.tick().sample(unit.label.ready)
+            if there and ready:
+                del labels[0]
+                there = False
+
+    async def take_scores(ctx: Any) -> None:
+        while True:
+            ctx.set(unit.score.ready, not score_stall())
+            ports = (unit.score.valid & unit.score.ready, unit.score.payload, unit.score_last)
+            _, _, taken, score, last = await ctx.tick().sample(*ports)
+            if taken:
+                scores.append((signed(score, SCORE_BITS), bool(last)))
+
+    async def start(ctx: Any, *batches: Batch) -> None:
+        """Start the first batch; the labels of the others wait already."""
+        rows = batches[0].rows()
+        buffer[:] = rows + [OTHER] * (TINY.tile_rows - len(rows))
+        labels[:] = np.concatenate([batch.labels for batch in batches]).tolist()
+        scores.clear()
+        for name in ("classes", "images", "inference"):
+            ctx.set(getattr(unit, name), getattr(batches[0], name))
+        await load(ctx, unit, batches[0])
+        ctx.set(unit.begin, 1)
+        await ctx.tick()
+        ctx.set(unit.begin, 0)
+
+    async def bench(ctx: Any) -> None:
+        if reset_after:
+            await start(ctx, *batches)
+            await ctx.tick().repeat(reset_after)
+            ctx.set(reset, 1)
+            await ctx.tick()
+            ctx.set(reset, 0)
+        for number, batch in enumerate(batches):
+            await start(ctx, *batches[number:])
+            await ctx.tick().until(unit.done)
+            await compare(ctx, unit, batch, buffer, scores)
+            assert len(labels) == sum(later.images for later in batches[number + 1 :])
+
+    background = [tile_buffer, give_labels, take_scores, steady(unit.score)]
+    simulate(ResetInserter(reset)(unit), bench, background=background)
+
+
+@pytest.mark.parametrize("classes", range(2, 13))
+def test_batches_of_classes_in_one_to_three_groups(classes: int) -> None:
+    check(drawn(classes, 5, classes), label_stall=stalls(classes, 0.9))
+
+
+@pytest.mark.parametrize("classes", [2, 4, 5, 12])
+def test_inference_gives_scores_and_leaves_the_sums_under_back_pressure(classes: int) -> None:
+    batch = drawn(classes, 4, classes, inference=True)
+    check(batch, label_stall=stalls(1, 0.9), score_stall=stalls(2, 0.7))
+
+
+def test_the_most_classes_there_are() -> None:
+    check(drawn(1, TINY.tile_rows * LANES // CLASSES, CLASSES))
+
+
+def test_a_batch_that_fills_the_tile_buffer() -> None:
+    check(drawn(2, TINY.tile_rows, 3))
+
+
+def test_batches_of_other_sizes_and_kinds_follow_each_other() -> None:
+    check(
+        drawn(3, 3, 8),
+        drawn(4, 4, 5),
+        drawn(5, 2, 12, inference=True),
+        drawn(6, 3, 6, inference=True),
+        drawn(7, 4, 3),
+        label_stall=stalls(3),
+        score_stall=stalls(4),
+    )
+
+
+@pytest.mark.parametrize("inference", [False, True])
+def test_logits_saturate(inference: bool) -> None:
+    """psi counts as 1 where it is less; y, mu and beta as large as can be."""
+    signs = np.array([[1, -1, 1, 1, -1], [-1, 1, 1, -1, -1], [-1, -1, -1, -1, -1]])
+    batch = Batch(
+        y=signs * SUM,
+        labels=np.array([0, 3, 4]),
+        mu=np.array([-SUM, SUM, SUM, -SUM, 0]) * 64,
+        psi=np.array([0, 63, 64, 2 * SUM * 64, 1]),
+        beta=np.array([TOP - 1, -TOP, TOP - 1, -TOP, 0]),
+        threshold=np.array([SUM + 1, -SUM - 2, SUM, -SUM, 0]),
+        inference=inference,
+    )
+    check(batch)
+
+
+@pytest.mark.parametrize("winner", range(5))
+def test_of_equal_logits_the_first_wins(winner: int) -> None:
+    """In the second image all are equal."""
+    y = np.zeros((2, 5), int)
+    y[0, winner:] = 3
+    level = np.full(5, 64)
+    check(Batch(y=y, labels=np.array([winner, 0]), mu=0 * level, psi=level, beta=0 * level, threshold=level))
+
+
+def test_a_certain_and_wrong_image_costs_the_largest_loss() -> None:
+    """Probabilities of 0 and 1: the gradients are as large as can be, the powers underflow."""
+    y = np.array([[1000, -1000, -1000], [-1000, 1000, -1000], [-1000, -1000, 1000]])
+    level = np.full(3, 64)
+    batch = Batch(y=y, labels=np.array([1, 2, 2]), mu=0 * level, psi=level, beta=0 * level, threshold=0 * level)
+    check(batch)
+
+
+@pytest.mark.parametrize("reset_after", [3, 60, 190, 240, 270])
+def test_a_reset_in_the_middle_leaves_nothing_behind(reset_after: int) -> None:
+    check(drawn(8, 3, 5), drawn(9, 2, 4, inference=True), reset_after=reset_after)

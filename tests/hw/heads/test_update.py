@@ -1,0 +1,176 @@
+"""The stream of latent weights through the update against plain integers."""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+from typing import Any, NamedTuple
+
+import pytest
+from amaranth import ResetInserter, Signal
+from hardware import TINY, Stall, lanes_of, moved, never, simulate, stalls, steady, stream_get, stream_put
+
+from bnnedge.configuration import Configuration
+from bnnedge.hw.heads.update import Update
+
+CONFIGS = {lanes: dataclasses.replace(TINY, lanes=lanes) for lanes in (4, 8, 16)}
+
+
+class Row(NamedTuple):
+    """Q weight words, the signs of their gradients, and the row's random bits."""
+
+    words: list[int]
+    positive: int
+    random: int
+
+    def beats(self) -> list[int]:
+        """Four words a beat, the first of them lowest."""
+        return [
+            sum(word << 16 * i for i, word in enumerate(self.words[j : j + 4])) for j in range(0, len(self.words), 4)
+        ]
+
+    def moved(self, rate: int, sign_sgd: bool) -> Row:
+        """The row with its new words."""
+        lanes = len(self.words)
+        noises = lanes_of(self.random, lanes)
+        words = [
+            moved(self.words[j], bool(self.positive >> j & 1), noises[j], rate, sign_sgd=sign_sgd) for j in range(lanes)
+        ]
+        return self._replace(words=words)
+
+    @property
+    def signs(self) -> int:
+        """The binary weights: 1 where the weight is not negative."""
+        return sum((word >> 15 ^ 1) << j for j, word in enumerate(self.words))
+
+
+def drawn(count: int, lanes: int, source: random.Random) -> list[Row]:
+    """Random rows; every third weight is about to change its sign."""
+
+    def word(j: int) -> int:
+        return source.choice((0x0007, 0xFFF8, 0x0010)) if j % 3 == 0 else source.randrange(1 << 16)
+
+    def row() -> Row:
+        return Row([word(j) for j in range(lanes)], source.randrange(1 << lanes), source.randrange(1 << 64))
+
+    return [row() for _ in range(count)]
+
+
+def collector(dut: Update, found: list[int]) -> Any:
+    """A background bench that keeps the signs of finished rows."""
+
+    async def collect(ctx: Any) -> None:
+        async for _, _, shift, signs in ctx.tick().sample(dut.shift, dut.signs):
+            if shift:
+                found.append(signs)
+
+    return collect
+
+
+def check(
+    config: Configuration,
+    rows: list[Row],
+    rate: int,
+    *,
+    sign_sgd: bool = False,
+    stall: tuple[Stall, Stall, Stall] = (never, never, never),
+) -> int:
+    """Send rows and beats, compare words and signs; return the cycles from the first beat sent to the last received."""
+    dut = Update(config)
+    found: list[int] = []
+    cycles = 0
+
+    async def send_rows(ctx: Any) -> None:
+        payloads = ({"positive": row.positive, "random": row.random} for row in rows)
+        await stream_put(ctx, dut.rows, payloads, stall[0])
+
+    async def send_beats(ctx: Any) -> None:
+        await stream_put(ctx, dut.old, (beat for row in rows for beat in row.beats()), stall[1])
+
+    async def receive(ctx: Any) -> None:
+        ctx.set(dut.rate, rate)
+        ctx.set(dut.sign_sgd, sign_sgd)
+        want = [row.moved(rate, sign_sgd) for row in rows]
+        beats = await stream_get(ctx, dut.new, len(rows) * config.beats_per_row, stall[2])
+        assert beats == [beat for row in want for beat in row.beats()]
+        assert found == [row.signs for row in want]
+
+    async def count(ctx: Any) -> None:
+        nonlocal cycles
+        async for _ in ctx.tick():
+            cycles += 1
+
+    simulate(dut, send_rows, send_beats, receive, background=[collector(dut, found), steady(dut.new), count])
+    return cycles
+
+
+@pytest.mark.parametrize("lanes", CONFIGS)
+@pytest.mark.parametrize("sign_sgd", [False, True])
+@pytest.mark.parametrize("rate", [0, 200, 65535])
+def test_rows_of_one_two_and_four_beats_move(lanes: int, sign_sgd: bool, rate: int) -> None:
+    rows = drawn(20, lanes, random.Random(rate))
+    check(CONFIGS[lanes], rows, rate, sign_sgd=sign_sgd)
+
+
+@pytest.mark.parametrize("lanes", CONFIGS)
+@pytest.mark.parametrize("slowest", [0, 1, 2])
+def test_nothing_is_lost_under_stalls_of_rows_memory_and_writer(lanes: int, slowest: int) -> None:
+    chances = [0.8 if i == slowest else 0.3 for i in range(3)]
+    first, second, third = (stalls(10 * slowest + i, chance) for i, chance in enumerate(chances))
+    check(CONFIGS[lanes], drawn(25, lanes, random.Random(slowest)), 3000, stall=(first, second, third))
+
+
+@pytest.mark.parametrize("lanes", CONFIGS)
+def test_a_beat_moves_every_cycle(lanes: int) -> None:
+    rows = drawn(30, lanes, random.Random(1))
+    assert check(CONFIGS[lanes], rows, 500) <= 30 * CONFIGS[lanes].beats_per_row + 5
+
+
+def test_a_row_that_waits_for_memory_counts_as_stalled() -> None:
+    dut = Update(CONFIGS[8])
+    row = drawn(1, 8, random.Random(2))[0]
+
+    async def bench(ctx: Any) -> None:
+        assert not ctx.get(dut.stalled)
+        ctx.set(dut.rows.payload, {"positive": row.positive, "random": row.random})
+        ctx.set(dut.rows.valid, 1)
+        assert ctx.get(dut.stalled)
+        assert not ctx.get(dut.rows.ready)
+        ctx.set(dut.old.valid, 1)
+        assert not ctx.get(dut.stalled)
+        await ctx.tick().repeat(3)
+        ctx.set(dut.rows.valid, 0)
+        assert ctx.get(dut.new.valid)
+        assert not ctx.get(dut.stalled)
+        ctx.set(dut.rows.valid, 1)
+        assert ctx.get(dut.stalled), "there is no room for another beat"
+
+    simulate(dut, bench)
+
+
+def test_a_reset_forgets_the_beats_of_an_unfinished_row() -> None:
+    reset = Signal()
+    dut = Update(CONFIGS[16])
+    found: list[int] = []
+    broken, whole = drawn(2, 16, random.Random(3))
+
+    async def bench(ctx: Any) -> None:
+        ctx.set(dut.rate, 100)
+        ctx.set(dut.rows.payload, {"positive": broken.positive, "random": broken.random})
+        ctx.set(dut.rows.valid, 1)
+        ctx.set(dut.old.valid, 1)
+        await ctx.tick().repeat(3)
+        ctx.set(reset, 1)
+        await ctx.tick()
+        ctx.set(reset, 0)
+        assert not ctx.get(dut.new.valid)
+        ctx.set(dut.rows.payload, {"positive": whole.positive, "random": whole.random})
+        ctx.set(dut.new.ready, 1)
+        for beat in whole.beats():
+            ctx.set(dut.old.payload, beat)
+            await ctx.tick()
+        ctx.set(dut.rows.valid, 0)
+        await ctx.tick().repeat(5)
+        assert found == [whole.moved(100, False).signs]
+
+    simulate(ResetInserter(reset)(dut), bench, background=[collector(dut, found)])

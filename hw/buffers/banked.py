@@ -12,7 +12,7 @@ READ_LATENCY = 2
 
 
 class WritePort(wiring.Signature):
-    """One write: `data[i]` goes to bank i at `address`, but for the granules of `lanes` bits with a 0 in `granules[i]`."""
+    """One write: `data[i]` goes to bank i at `address`; `granules[i]` has a 1 for each granule (`lanes` bits) of it."""
 
     def __init__(self, config: Configuration, depth: int) -> None:
         super().__init__(

@@ -20,8 +20,8 @@ def planes_layout(config: Configuration) -> data.ArrayLayout:
 class TileRegister(wiring.Component):
     """Collects a tile while the one before it is written to the buffers.
 
-    A plane leaves in one cycle as rows (bank i gets the Q bits of row i) and in another one as columns (bank j gets the P
-    bits of column j): the same bits, wired the other way.
+    A plane leaves in one cycle as rows (bank i gets the Q bits of row i) and in another as columns (bank j gets the
+    P bits of column j): the same bits, wired the other way.
 
     Members
     -------

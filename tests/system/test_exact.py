@@ -1,0 +1,128 @@
+"""The verilated RTL against the golden model, bit for bit."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from exact import Pair
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from bnnedge import Settings
+from bnnedge.devices.accelerator import AcceleratorDevice
+from bnnedge.sim.verilated import MemoryModel, VerilatedBus
+
+
+def test_every_tensor_of_every_step_is_the_same(small: AcceleratorDevice) -> None:
+    pair = Pair.of(small, [20, 24, 12, 10], Settings(batch=64, seed=5))
+    for _ in range(3):
+        pair.probe()
+
+
+def test_the_device_trains_on_its_own_and_infers(small: AcceleratorDevice) -> None:
+    pair = Pair.of(small, [64, 128, 128, 10], Settings(batch=64, seed=0xFEDC_BA98_7654_3210))
+    pair.train(6)
+    pair.infer()
+
+
+@pytest.mark.parametrize("batch", [64, 128, 256])
+def test_every_batch_size(small: AcceleratorDevice, batch: int) -> None:
+    planes = 8 if batch < 256 else 2
+    pair = Pair.of(small, [24, 16, 3], Settings(batch=batch, input_planes=planes, gradient_planes=4), images=300)
+    pair.probe()
+    pair.train(2)
+
+
+def test_a_single_layer_is_a_network(small: AcceleratorDevice) -> None:
+    pair = Pair.of(small, [30, 10], Settings(batch=64))
+    pair.probe()
+    pair.train(3)
+    pair.infer()
+
+
+def test_extreme_pixels_and_one_class_only(small: AcceleratorDevice) -> None:
+    pair = Pair.of(small, [33, 9, 2], Settings(batch=64))
+    pair.images[:] = 255
+    pair.labels[:] = 1
+    pair.train(4)
+    pair.images[:] = 0
+    small.prepare(pair.golden.network, pair.golden.settings)
+    small.load_state(pair.golden.state)
+    pair.train(2)
+    pair.infer()
+
+
+def test_two_runs_in_a_row_are_two_fresh_ones(small: AcceleratorDevice) -> None:
+    first = Pair.of(small, [20, 24, 10], Settings(batch=64))
+    order = first.order(3)
+    first.train(3, order)
+    state = small.state()
+    small.bus.write(0xC, 2)  # whatever a soft reset changes must not matter either
+    again = Pair.of(small, [20, 24, 10], Settings(batch=64))
+    again.train(3, order)
+    assert small.state().differences(state) == []
+
+
+def test_a_run_cut_in_pieces_is_the_same(small: AcceleratorDevice) -> None:
+    pair = Pair.of(small, [20, 24, 10], Settings(batch=64))
+    for steps in (1, 2, 3):
+        pair.train(steps)
+
+
+@st.composite
+def runs(draw: st.DrawFn) -> tuple[list[int], Settings, MemoryModel, int]:
+    """A network that fits `sim-small`, settings, and a memory."""
+    sizes = draw(st.lists(st.integers(1, 70), min_size=1, max_size=4))
+    input_planes = draw(st.integers(1, 8))
+    settings = Settings(
+        batch=draw(st.sampled_from([64, 128])),
+        gradient_planes=draw(st.integers(1, 8)),
+        input_planes=input_planes,
+        slope_planes=draw(st.integers(1, min(3, input_planes))),
+        optimiser=draw(st.sampled_from(["sign-momentum", "sign-sgd"])),
+        seed=draw(st.integers(0, 2**64 - 1)),
+    )
+    memory = MemoryModel(
+        bytes_per_cycle=draw(st.sampled_from([1.5, 5.0, 14.0, 32.0])),
+        latency=draw(st.integers(1, 150)),
+        stall=draw(st.sampled_from([0.0, 0.1, 0.5])),
+        outstanding=draw(st.integers(1, 8)),
+        seed=draw(st.integers(1, 1000)),
+    )
+    return [*sizes, draw(st.integers(2, 16))], settings, memory, draw(st.integers(0, 1000))
+
+
+@given(runs())
+@hypothesis_settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+def test_any_network_with_any_memory(
+    small_session: AcceleratorDevice, run: tuple[list[int], Settings, MemoryModel, int]
+) -> None:
+    sizes, settings, memory, seed = run
+    bus = small_session.bus
+    assert isinstance(bus, VerilatedBus)
+    bus.set_memory(memory)
+    try:
+        pair = Pair.of(small_session, sizes, settings, seed=seed)
+        pair.probe()
+        pair.train(2)
+        pair.infer()
+    finally:
+        bus.set_memory(MemoryModel())
+
+
+def test_the_papers_mlp_on_the_board_s_configuration(board_size: AcceleratorDevice) -> None:
+    # Pixels of real digits, enlarged: most of them black or white, as in the data set that the network is meant for.
+    from bnnedge import data
+
+    digits = data.load("digits")
+    pair = Pair.of(board_size, [784, 256, 256, 256, 256, 10], Settings(batch=128, gradient_planes=4))
+    large = np.kron(digits.x_train[:400].reshape(-1, 8, 8), np.ones((1, 4, 4), np.uint8))[:, 2:-2, 2:-2]
+    pair.images, pair.labels = np.ascontiguousarray(large.reshape(400, 784)), digits.y_train[:400].astype(np.int64)
+    pair.probe()
+    steady = pair.train(4)[-1] / 128
+    print(f"pynq-z2, MLP, batch 128, 4 gradient planes: {steady:.1f} cycles per image")
+    assert steady <= 1400
+    eight = Pair.of(board_size, [784, 256, 256, 256, 256, 10], Settings(batch=128))
+    eight.images, eight.labels = pair.images, pair.labels
+    eight.train(3)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import random
 from collections import deque
 from collections.abc import Sequence
@@ -105,14 +106,14 @@ class Bench:
     """Statistics with models of its neighbours: engine and side registers, parameter memory, tile buffer.
 
     Without a fetch, the bench itself issues tiles, each as early as `drained` allows or up to `late` cycles later.
-    `stall`: how often nothing is given, taken or popped in a cycle.
+    `stall`: how often nothing is given, taken or popped in a cycle. `space`: rows of the tile buffer.
     """
 
     def __init__(
         self, config: Configuration, seed: int, *, fetch: bool = False, late: int = 0, stall: float = 0.5
     ) -> None:
         self.config, self.source, self.late, self.stall = config, random.Random(seed), late, stall
-        self.seed = seed
+        self.seed, self.space = seed, 2 * config.lanes
         self.reset = Signal()
         self.dut = Statistics(config)
         self.fetch = Fetch(config) if fetch else None
@@ -132,7 +133,7 @@ class Bench:
         events: dict[int, list[tuple[str, Tile]]] = {}
         issued: deque[Tile] = deque()  # whose side words are yet to be read
         store: np.ndarray | None = None
-        time, free, pushed = 0, config.tile_rows, 0
+        time, free, kept = 0, self.space, 0  # rows of the tile buffer that are free, and that wait to be popped
         credit, may_issue_at = True, 0
         push_times: list[int] = []
 
@@ -162,9 +163,9 @@ class Bench:
             *outputs
         ):
             if reset:
-                events, store, free, pushed, credit, may_issue_at = {}, None, config.tile_rows, 0, True, time + 1
-                push_times = []
+                events, store, free, kept, credit, push_times = {}, None, self.space, 0, True, []
                 time += 1
+                may_issue_at = time
                 continue
             if fetch:
                 tag, active, mask = issues
@@ -182,17 +183,16 @@ class Bench:
                 assert not credit
                 credit, may_issue_at = True, time + 1 + source.randint(0, self.late)
 
-            free += (-lanes if reserve else 0) + (pushed > 0 and source.random() < 1 - self.stall / 2)
-            assert free >= 0, "no room was left"
+            assert not reserve or free >= lanes, "no room"
+            pop = kept > 0 and source.random() < max(0.1, 1 - self.stall)
+            free += pop - lanes * reserve
+            kept += push - pop
             if push:
-                pushed += 1
                 push_times.append(time)
                 if len(push_times) % lanes == 0:
                     assert push_times[-1] - push_times[-lanes] == lanes - 1, "a drain takes a cycle for each row"
                 self.rows.append([item.value for item in row_out])
                 self.actives.append([item.active for item in row_out])
-            pushed = pushed if free <= config.tile_rows else pushed - 1
-            free = min(free, config.tile_rows)
 
             # what the neighbours show in the next cycle
             ctx.set(dut.sums, store[row].tolist() if store is not None else [0] * lanes)
@@ -335,6 +335,15 @@ def test_pivots_are_rounded_moving_means() -> None:
 def test_a_group_is_kept_until_it_is_taken() -> None:
     bench = Bench(TINY, seed=11, stall=0.99)
     bench.go([Pass(TINY, head, 3, 1, seed=12) for head in (Head.BACKWARD, Head.UPDATE, Head.LOSS)])
+
+
+@pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
+def test_short_tiles_come_in_the_time_of_their_rows_or_of_the_way_to_the_drain(config: Configuration) -> None:
+    bench = Bench(config, seed=15, fetch=True, stall=0)
+    bench.go([Pass(config, Head.FORWARD, 1, 8, seed=16)])
+    way = READ_LATENCY + finish_latency(config)
+    periods = [later - first for first, later in itertools.pairwise(bench.done_times)]
+    assert max(periods) <= max(config.lanes, way) + 3
 
 
 @pytest.mark.parametrize("after", [4, 19, 33, 50])

@@ -1,0 +1,52 @@
+"""Estimated cycles against simulated ones, and how fast the simulation is."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from exact import Pair
+
+from bnnedge import Settings
+from bnnedge.compiler import estimate
+from bnnedge.devices.accelerator import AcceleratorDevice
+
+# Sizes, batch, gradient planes, input planes: bound by gathering, by the engine, by the heads, by the softmax, by memory.
+CASES = [
+    ([16, 16, 2], 64, 8, 1),
+    ([100, 10], 64, 6, 8),
+    ([20, 24, 12, 10], 64, 8, 8),
+    ([33, 17, 10], 128, 4, 8),
+    ([64, 128, 128, 10], 64, 8, 8),
+    ([64, 128, 128, 10], 64, 4, 4),
+    ([64, 64, 64, 64, 10], 64, 2, 2),
+    ([200, 200, 10], 64, 3, 2),
+    ([32, 32, 32, 32, 32, 32, 32, 4], 64, 8, 1),
+]
+
+
+@pytest.mark.parametrize(("sizes", "batch", "gradient_planes", "input_planes"), CASES)
+def test_estimate_is_within_5_percent_of_the_simulation(
+    small: AcceleratorDevice, sizes: list[int], batch: int, gradient_planes: int, input_planes: int
+) -> None:
+    settings = Settings(
+        batch=batch,
+        gradient_planes=gradient_planes,
+        input_planes=input_planes,
+        slope_planes=min(2, input_planes),
+    )
+    pair = Pair.of(small, sizes, settings)
+    measured = pair.train(4)[-1] / batch
+    expected = estimate(pair.golden.network, settings, small.configuration).cycles_per_image
+    print(f"{sizes}, batch {batch}: {measured:.1f} cycles per image, estimated {expected:.1f}")
+    assert expected == pytest.approx(measured, rel=0.05)
+
+
+def test_simulation_is_fast_enough_to_train_in_a_notebook(small: AcceleratorDevice) -> None:
+    pair = Pair.of(small, [64, 128, 128, 10], Settings(batch=64))
+    order = pair.order(20)
+    begin, cycles = time.process_time(), small.bus.cycles
+    small.train(pair.images, pair.labels, order, 400)
+    speed = (small.bus.cycles - cycles) / (time.process_time() - begin)
+    print(f"sim-small: {speed:,.0f} cycles per CPU second")
+    assert speed > 50_000

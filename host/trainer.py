@@ -12,6 +12,7 @@ import numpy as np
 
 from bnnedge import checkpoint, formats
 from bnnedge.callbacks import Callback, History
+from bnnedge.compiler import fitting
 from bnnedge.configuration import Configuration
 from bnnedge.configuration import configuration as configuration_called
 from bnnedge.data import DataError
@@ -33,7 +34,8 @@ class Trainer:
     ----------
     network: what to train.
     device: "golden", "rtl", or a device that is open already; the trainer closes what it opened.
-    configuration: of the accelerator, or its name; by default that of the device, or "sim-small".
+    configuration: of the accelerator, or its name; by default that of the device, or the
+        smallest one that holds the network.
     settings: batch, planes, optimiser, seed; see `Settings`.
     rate: learning rate at the start; weights lie in [-1, 1], and a step moves them by at most this.
     schedule: "cosine" (from `rate` towards 0 over the epochs of a run) or "constant".
@@ -65,7 +67,9 @@ class Trainer:
         self.network, self.settings, self.schedule = network, settings or Settings(), schedule
         self._opened: list[Device] = []
         try:
-            self.device = self._open(device, configuration or configuration_called("sim-small"))
+            if isinstance(device, str):
+                device = self._open(device, configuration or fitting(network, self.settings))
+            self.device = device
             latent = self.device.configuration.latent
             self.rate = check_rate(rate, latent)
             self.device.prepare(network, self.settings)
@@ -81,10 +85,8 @@ class Trainer:
         # One tuple, so that an interrupt never parts a state from its place in the run.
         self._now: tuple[TrainingState, Plan | None] = (state, None)
 
-    def _open(self, device: str | Device, configuration: Configuration) -> Device:
-        if not isinstance(device, str):
-            return device
-        opened = open_device(device, configuration)
+    def _open(self, name: str, configuration: Configuration) -> Device:
+        opened = open_device(name, configuration)
         self._opened.append(opened)
         return opened
 

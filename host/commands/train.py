@@ -40,7 +40,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         help="a data set, or a file with x_train, y_train, x_test, y_test (default: digits)",
     )
     parser.add_argument("--device", choices=sorted(DEVICES), default="rtl", help="(default: rtl)")
-    options.add_configuration(parser, "sim-small, or that of --resume")
+    options.add_configuration(parser, "the smallest that holds the network, or that of --resume")
     options.add_settings(parser, "64 for digits, else 128")
     length = parser.add_mutually_exclusive_group()
     length.add_argument(
@@ -94,7 +94,7 @@ def _trainer(arguments: argparse.Namespace, data: Dataset) -> Trainer:
     return Trainer(
         network,
         arguments.device,
-        configuration=arguments.config or "sim-small",
+        configuration=arguments.config,
         settings=options.settings(arguments, _default(_BATCH, data)),
         rate=_default(_RATE, data) if arguments.rate is None else arguments.rate,
         check=arguments.check,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from bnnedge.compiler.layout import Layout, layout
+from bnnedge.compiler.placement import Layout, layout
 from bnnedge.compiler.memory import memory_of
 from bnnedge.compiler.program import Addresses, Compiler
 from bnnedge.configuration import Configuration

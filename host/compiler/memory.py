@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bnnedge import isa
-from bnnedge.compiler.layout import Layout, layout
+from bnnedge.compiler.placement import Layout, layout
 from bnnedge.compiler.pack import RECORD_BYTES
 from bnnedge.compiler.program import REPORT_BYTES, Addresses, Compiler
 from bnnedge.configuration import Configuration

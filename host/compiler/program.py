@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 
 from bnnedge import formats, isa
-from bnnedge.compiler.layout import LayerLayout, Layout, Tensor
+from bnnedge.compiler.placement import LayerLayout, Layout, Tensor
 from bnnedge.compiler.pack import sample_bytes, sample_words
 from bnnedge.configuration import Configuration
 from bnnedge.isa import Buffer, Head, Instruction, Opcode

@@ -9,7 +9,7 @@ import numpy as np
 
 from bnnedge import isa, registers
 from bnnedge.compiler import estimate, memory_of, pack
-from bnnedge.compiler.layout import Layout, Tensor, layout
+from bnnedge.compiler.placement import Layout, Tensor, layout
 from bnnedge.compiler.memory import latent_bytes
 from bnnedge.compiler.program import REPORT_BYTES, Addresses, Compiler, Program, beats_of_scores
 from bnnedge.configuration import Configuration

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from bnnedge import formats
+from bnnedge.compiler import layout
 from bnnedge.configuration import Configuration
 from bnnedge.devices.device import DeviceError, Memory, StepResult, check_order
 from bnnedge.network import Network
@@ -21,8 +22,7 @@ class GoldenDevice:
 
     Parameters
     ----------
-    configuration: the accelerator to imitate. Its lanes and latent bits enter the results; its depths do not: a network
-        that is too large for the accelerator trains here all the same.
+    configuration: the accelerator to imitate, its limits included. Its lanes and latent bits enter the results.
     """
 
     name = "golden"
@@ -33,6 +33,7 @@ class GoldenDevice:
         self._golden: Golden | None = None
 
     def prepare(self, network: Network, settings: Settings) -> None:
+        layout(network, settings, self.configuration)  # refuses what the accelerator can't hold
         self._prepared, self._golden = (network, settings), None
 
     def load_state(self, state: TrainingState) -> None:

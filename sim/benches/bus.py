@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from cocotb import resume
 from cocotb.clock import Clock
+from cocotb.task import resume
 from cocotb.triggers import ClockCycles, First, RisingEdge, Timer
+from cocotb.utils import get_sim_time
 from cocotbext.axi import AxiBus, AxiLiteBus, AxiLiteMaster, AxiRam
 
 BASE = 0x1000_0000
@@ -130,15 +131,9 @@ class CocotbBus:
 
     @resume
     async def _run(self, max_cycles: int) -> bool:
-        start = _now()
+        start = get_sim_time("ns")
         if not int(self.dut.irq.value):
             await First(RisingEdge(self.dut.irq), Timer(max_cycles * PERIOD, "ns"))
             await RisingEdge(self.dut.clk)
-        self.cycles += round((_now() - start) / PERIOD)
+        self.cycles += round((get_sim_time("ns") - start) / PERIOD)
         return bool(int(self.dut.irq.value))
-
-
-def _now() -> float:
-    from cocotb.utils import get_sim_time
-
-    return get_sim_time("ns")

@@ -8,6 +8,7 @@ from typing import Any
 
 import cocotb
 import numpy as np
+from cocotb.task import bridge
 
 from bnnedge import Dense, Network, Settings
 from bnnedge.devices.accelerator import AcceleratorDevice
@@ -90,7 +91,7 @@ async def _play(
     def whole() -> None:
         play(Bench(bus, sizes, settings))
 
-    await cocotb.bridge(whole)()
+    await bridge(whole)()
     seconds = time.perf_counter() - begin
     print(f"{bus.cycles} cycles in {seconds:.1f} s: {bus.cycles / seconds:.0f} cycles/s", flush=True)
 

@@ -100,7 +100,7 @@ class Golden:
             if i:
                 d = product(code, signs(layer.sign).T, 2**g - 1) * kept[i - 1].mask
                 weighing = inputs[i]
-            draw = self.random.draw(self.state.step, i, Kind.WEIGHT, slope.shape)
+            draw = self.random.draw(self.state.step, i, Kind.WEIGHT, layer.weight.shape)
             self._note(i, slope=slope)
             layer.weight = self._updated(layer.weight, slope >= 0, draw, rate)
         self.state.step += 1

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import itertools
 
-from bnnedge import formats
-from bnnedge.configuration import Configuration
+from bnnedge.configuration import CONFIGURATIONS, Configuration
 from bnnedge.network import Network
 from bnnedge.settings import Settings
 
@@ -145,7 +146,7 @@ def layout(network: Network, settings: Settings, config: Configuration, *, train
 
     always = Allocator.ALWAYS
     kinds: dict[int, dict[str, Tensor]] = {i: {} for i in range(depth)}
-    for i, (fan_in, fan_out) in enumerate(zip(sizes, sizes[1:])):  # noqa: B905, RUF007
+    for i, (fan_in, fan_out) in enumerate(itertools.pairwise(sizes)):
         name = f"layer {i + 1} "
         kinds[i]["weight_forward"] = tensor(name + "weights", "right", fan_out, 1, fan_in, always)
         if i and training:
@@ -175,7 +176,7 @@ def layout(network: Network, settings: Settings, config: Configuration, *, train
 
     channel, layers = 0, []
     exponent_base = sum(-(-n // lanes) * lanes for n in sizes[1:])
-    for i, (fan_in, fan_out) in enumerate(zip(sizes, sizes[1:])):  # noqa: B905, RUF007
+    for i, (fan_in, fan_out) in enumerate(itertools.pairwise(sizes)):
         groups = -(-fan_out // lanes)
         fields = {f.name: kinds[i].get(f.name) for f in dataclasses.fields(LayerLayout) if f.name not in _OWN}
         layers.append(LayerLayout(fan_in, fan_out, groups, channel, exponent_base + i, **fields))  # type: ignore[arg-type]
@@ -185,6 +186,17 @@ def layout(network: Network, settings: Settings, config: Configuration, *, train
     )
     _check(network, settings, config, result)
     return result
+
+
+def fitting(network: Network, settings: Settings) -> Configuration:
+    """Return the first of the configurations there are that holds this network; ValueError as from `layout` for the last."""
+    *others, last = CONFIGURATIONS.values()
+    for config in others:
+        with contextlib.suppress(ValueError):
+            layout(network, settings, config)
+            return config
+    layout(network, settings, last)
+    return last
 
 
 _OWN = ("fan_in", "fan_out", "groups", "channel", "exponent")
@@ -207,10 +219,10 @@ def _check(network: Network, settings: Settings, config: Configuration, result: 
                     f"layer {i + 1} ({layer.fan_in} -> {layer.fan_out}): its {what} reach {value}, beyond the accumulator's "
                     f"{config.largest_sum}; use fewer planes ({where})"
                 )
-        for what, groups in (("inputs", -(-layer.fan_in // config.lanes)), ("outputs", layer.groups)):
+        for side, groups in (("inputs", -(-layer.fan_in // config.lanes)), ("outputs", layer.groups)):
             if groups > MAX_GROUPS:
                 raise ValueError(
-                    f"layer {i + 1} has more than the {MAX_GROUPS * config.lanes} {what} that a pass holds ({where})"
+                    f"layer {i + 1} has more than the {MAX_GROUPS * config.lanes} {side} that a pass holds ({where})"
                 )
     last = result.layers[-1]
     rows = last.groups * settings.batch
@@ -222,21 +234,13 @@ def _check(network: Network, settings: Settings, config: Configuration, result: 
         ("right buffer (weights, gradient codes)", result.right_words, config.right_depth),
         ("parameter memory (output channels)", result.entries, config.channels),
     )
-    for what, used, there in needs:
+    for memory, used, there in needs:
         if used > there:
-            largest_tensor = max(
-                (t for t in result.tensors() if what.startswith(t.buffer)), key=lambda t: t.words, default=None
-            )
-            most = f"; the largest part is {largest_tensor.name} ({largest_tensor.words})" if largest_tensor else ""
+            inside = [tensor for tensor in result.tensors() if memory.startswith(tensor.buffer)]
+            part = max(inside, key=lambda tensor: tensor.words, default=None)
+            most = f"; the largest part is {part.name} ({part.words})" if part else ""
             raise ValueError(
-                f"network {network.name!r} needs {used} words of the {what}, there are {there} {where}{most}. Use a smaller "
-                "batch, fewer planes, narrower layers or a larger configuration"
+                f"network {network.name!r} needs {used} words of the {memory}, there are {there} {where}{most}. "
+                "Use a smaller batch, fewer planes, narrower layers or a larger configuration"
             )
 
-
-def ranges(settings: Settings) -> str:
-    """One line on the run-time precision, for listings."""
-    return (
-        f"{settings.input_planes} input planes ({settings.slope_planes} in the weight gradient), "
-        f"{settings.gradient_planes} gradient planes, headroom {formats.headroom(settings.gradient_planes)}"
-    )

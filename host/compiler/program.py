@@ -68,6 +68,29 @@ class Program:
         return "\n".join(lines) + "\n"
 
 
+def checked(code: list[Instruction]) -> Program:
+    """Return the program; ValueError unless program order, one instruction after the other, is a legal execution.
+
+    Then it runs to its end whatever the depths of the queues: the first instruction that is not done can always go on.
+    """
+    tokens = [0] * isa.SEMAPHORES
+
+    def run(part: list[Instruction], first: int) -> None:
+        for place, instruction in enumerate(part, first):
+            for bit in range(isa.SEMAPHORES):
+                tokens[bit] -= instruction.fields.get("wait", 0) >> bit & 1
+                if tokens[bit] < 0:
+                    raise ValueError(f"instruction {place} ({instruction.comment}) waits for semaphore {bit} for ever")
+                tokens[bit] += instruction.fields.get("signal", 0) >> bit & 1
+
+    run(code, 0)
+    for place, instruction in enumerate(code):
+        if instruction.opcode == Opcode.LOOP and instruction.fields["count"] > 1:
+            body = instruction.fields["target"] // isa.INSTRUCTION_BYTES
+            run(code[body:place], body)
+    return Program(tuple(code))
+
+
 def beats_of_scores(network: Network) -> int:
     """64-bit words that the logits of an image take."""
     return -(-network.classes // SCORES_PER_BEAT)
@@ -121,7 +144,7 @@ class Compiler:
         self._store(Buffer.RIGHT, "binary weights", 0, self.layout.weight_words, self.addresses.weights)
         self._store(Buffer.PARAMETERS, "parameters", 0, self.layout.entries, self.addresses.records)
         self.emit(Opcode.HALT, "")
-        return Program(tuple(self.code))
+        return checked(self.code)
 
     def inference(self, batches: int) -> Program:
         """The program that stores the logits of `batches` batches."""
@@ -139,7 +162,7 @@ class Compiler:
         self._store(Buffer.SCORES, "logits", 0, beats, self.addresses.scores, 8 * beats)
         self.emit(Opcode.LOOP, f"{batches} batches", count=batches, target=body * isa.INSTRUCTION_BYTES)
         self.emit(Opcode.HALT, "")
-        return Program(tuple(self.code))
+        return checked(self.code)
 
     def _load(self, signal: int) -> None:
         weights, entries = self.layout.weight_words, self.layout.entries

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import fcntl
+import functools
 import hashlib
 import importlib.metadata
 import importlib.util
@@ -57,6 +58,7 @@ class _Verilator(Verilator):
         return [[part for part in command if part != "--public-flat-rw"] for command in super()._build_command()]
 
 
+@functools.cache
 def compiled(simulator: str, config: Configuration) -> tuple[Runner, Path]:
     """The runner of `simulator` ("verilator" or "icarus") and the folder with the compiled accelerator.
 
@@ -87,6 +89,7 @@ def compiled(simulator: str, config: Configuration) -> tuple[Runner, Path]:
                 hdl_toplevel=MODULE,
                 build_args=list(flags),
                 build_dir=folder,
+                timescale=("1ns", "1ps"),
                 log_file=folder / "build.log",
             )
         except subprocess.CalledProcessError as error:

@@ -20,11 +20,11 @@ PERIOD = 10  # ns
 
 
 class Ddr:
-    """Memory that both ports share: `bytes` from BASE on. The rest of 4 GiB, and writes from `read_only` on, fail."""
+    """Memory that both ports share: `bytes` from BASE on. The rest of 4 GiB fails, and so do writes to `protected`."""
 
     def __init__(self, size: int) -> None:
         self.bytes = np.zeros(size, np.uint8)
-        self.read_only = BASE + size
+        self.protected = range(0)
 
     def __len__(self) -> int:
         return 1 << 32
@@ -35,7 +35,7 @@ class Ddr:
         return self.bytes[place.start - BASE : place.stop - BASE].tobytes()
 
     def __setitem__(self, place: slice, content: bytes) -> None:
-        if not BASE <= place.start < place.stop <= self.read_only:
+        if not BASE <= place.start < place.stop <= BASE + self.bytes.size or place.start in self.protected:
             raise IndexError(f"there is no memory to write at {place.start:#x}")
         self.bytes[place.start - BASE : place.stop - BASE] = np.frombuffer(bytes(content), np.uint8)
 

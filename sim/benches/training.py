@@ -15,7 +15,7 @@ from bnnedge.devices.accelerator import AcceleratorDevice
 from bnnedge.devices.device import DeviceError
 from bnnedge.registers import REGISTERS, Cause
 from bnnedge.sim.benches.build import configuration_of_bench
-from bnnedge.sim.benches.bus import BASE, CocotbBus
+from bnnedge.sim.benches.bus import CocotbBus
 from bnnedge.sim.golden import Golden
 from bnnedge.state import TrainingState
 
@@ -148,8 +148,7 @@ async def recovers_from_errors(dut: Any) -> None:
 
     def play(bench: Bench) -> None:
         device, ddr, order = bench.device, bench.bus.ddr, bench.order(2)
-        latents = device._regions["latents 1"]
-        records = device._regions["records"]
+        latents, records = device._regions["latents 1"], device._regions["records"]
 
         def train() -> None:
             device.train(bench.images, bench.labels, order, RATE)
@@ -163,17 +162,11 @@ async def recovers_from_errors(dut: Any) -> None:
             bench.fails(train, f"bus error: memory port {port} failed to read at {UNMAPPED:#x}")
             region.address = place
             recovers()
-
-        bench.bus.stall(0.4, 1)
-        bench.restart()
-        ddr.read_only = latents.address
-        bench.fails(train, f"bus error: memory port 1 failed to write at {latents.address:#x}")
-        # what is reserved from here on cannot be written: the first report
-        ddr.read_only = BASE + bench.bus.used
-        bench.restart()
-        bench.fails(train, "bus error: memory port 0 failed to write at 0x1")
-        ddr.read_only = BASE + ddr.bytes.size
-        recovers()
+            ddr.protected = range(place, place + region.nbytes)
+            bench.fails(train, f"bus error: memory port {port} failed to write at {place:#x}")
+            ddr.protected = range(0)
+            bench.bus.stall(0.4, 1)
+            recovers()
 
         place, code = bench.bus.allocate(64)
         code[:] = 0xFF

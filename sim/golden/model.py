@@ -89,17 +89,15 @@ class Golden:
         d = p
         d[np.arange(len(labels)), labels] -= 1 << f.PROBABILITY
         self._note(top, logits=biased, gradient=d)
-        weighing = z
         above = 0
         for i in range(top, -1, -1):
             layer = layers[i]
-            code, e = self._gradient_code(i, layer, d, kept[i].active, weighing, rate, above)
+            code, e = self._gradient_code(i, layer, d, kept[i].active, z if i == top else None, rate, above)
             above += e
             largest = (2**g - 1) * (1 if i else 2**self.settings.slope_planes - 1)
             slope = product(inputs[i].T, code, largest)
             if i:
                 d = product(code, signs(layer.sign).T, 2**g - 1) * kept[i - 1].mask
-                weighing = inputs[i]
             draw = self.random.draw(self.state.step, i, Kind.WEIGHT, layer.weight.shape)
             self._note(i, slope=slope)
             layer.weight = self._updated(layer.weight, slope >= 0, draw, rate)
@@ -128,14 +126,14 @@ class Golden:
         return kept
 
     def _gradient_code(
-        self, i: int, layer: LayerState, d: np.ndarray, active: np.ndarray, weighing: np.ndarray, rate: int, above: int
+        self, i: int, layer: LayerState, d: np.ndarray, active: np.ndarray, z: np.ndarray | None, rate: int, above: int
     ) -> tuple[np.ndarray, int]:
         """Batch norm backward and stochastic rounding of d (B, M) to codes; learns beta, moves the exponent."""
         g, shift, step = self.settings.gradient_planes, self.settings.batch_log2, self.state.step
         batch, half = 1 << shift, 1 << shift - 1
         s1 = d.sum(0, dtype=np.int64)
-        if i == len(self.state.layers) - 1:  # here X itself is at hand, not its sign alone
-            s2 = (d.astype(np.int64) * weighing).sum(0) * f.INVERSE_LOG2_E >> 10 + f.LOGIT
+        if z is not None:  # the last layer: X itself is at hand, not its sign alone
+            s2 = (d.astype(np.int64) * z).sum(0) * f.INVERSE_LOG2_E >> 10 + f.LOGIT
         else:
             s2 = np.where(active, d, -d).sum(0, dtype=np.int64)
         ones = 2 * active.sum(0) - batch

@@ -39,7 +39,7 @@ class Random:
             y = (y << left | y >> np.uint32(32 - left)) ^ x
         return y.astype(np.uint64) << np.uint64(32) | x
 
-    def draw(self, step: int, layer: int, kind: Kind, shape: tuple[int, int]) -> np.ndarray:
+    def draw(self, step: int, layer: int, kind: Kind, shape: tuple[int, ...]) -> np.ndarray:
         """Return 16 random bits for each element of a matrix of this shape: (rows, columns) uint16."""
         rows, columns = shape
         tiles, groups = -(-rows // self.lanes), -(-columns // self.lanes)

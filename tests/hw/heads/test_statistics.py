@@ -334,6 +334,7 @@ def test_pivots_are_rounded_moving_means() -> None:
 
 def test_a_group_is_kept_until_it_is_taken() -> None:
     bench = Bench(TINY, seed=11, stall=0.99)
+    bench.space = TINY.tile_rows
     bench.go([Pass(TINY, head, 3, 1, seed=12) for head in (Head.BACKWARD, Head.UPDATE, Head.LOSS)])
 
 

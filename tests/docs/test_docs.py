@@ -1,0 +1,40 @@
+"""Documents say what the code says."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from pathlib import Path
+
+import pytest
+
+from bnnedge import formats
+
+ROOT = Path(__file__).parents[2]
+_SPEC = importlib.util.spec_from_file_location("docs_generate", ROOT / "docs" / "generate.py")
+assert _SPEC is not None and _SPEC.loader is not None
+generate = importlib.util.module_from_spec(_SPEC)
+_SPEC.loader.exec_module(generate)
+
+PAGES = [*sorted((ROOT / "docs").glob("*.md")), *sorted(ROOT.glob("*.md"))]
+
+
+@pytest.mark.parametrize("page", generate.PAGES)
+def test_generated_page_is_up_to_date(page: str) -> None:
+    assert (ROOT / "docs" / page).read_text() == generate.PAGES[page](), "run python docs/generate.py"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_to_files(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
+        assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_arithmetic_states_the_constants_of_the_code() -> None:
+    text = (ROOT / "docs" / "arithmetic.md").read_text()
+    named = re.findall(r"\b([A-Z][A-Z0-9_]+) = (\d+)\b", text)
+    constants = {name: int(value) for name, value in named if hasattr(formats, name)}
+    assert {"STATISTICS", "DECAY", "MU_BITS", "EXPONENT_BITS", "LOGIT", "PROBABILITY"} <= set(constants)
+    for name, value in constants.items():
+        # LOG2_E is a fraction in the text: 1477 / 2^10
+        assert getattr(formats, name) == value, name

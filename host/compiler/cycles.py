@@ -100,7 +100,7 @@ class _Schedule:
                     self._gather(instruction)
                 elif instruction.opcode == Opcode.TRANSPOSE:
                     f = instruction.fields
-                    self.engine += f["tiles"] * (f["left_planes"] * f["words"] * self.config.granules + 1) + 8
+                    self.engine += f["tiles"] * (f["left_planes"] * f["words"] * self.config.granules + 1) + 3
                     self.input_free = self.engine
                 elif instruction.opcode == Opcode.PASS:
                     before, bound = self.head, self._pass(instruction)
@@ -148,7 +148,7 @@ class _Schedule:
                 n = len(self.consumed)
                 room = self.consumed[n - capacity] if n >= capacity else 0.0
                 start = max(self.engine + self.engine_latency, self.drain, room)
-                self.credit = start + max(0, lanes - self.engine_latency) + 3
+                self.credit = start + max(0, lanes - 1 - self.engine_latency) + 2
                 self.drain = start + lanes
                 tiles_ready.append(self.drain + 4)
                 pending.append(n)

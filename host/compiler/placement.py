@@ -12,6 +12,7 @@ from bnnedge.settings import Settings
 
 MAX_CLASSES = 128  # that the softmax unit holds
 MAX_GROUPS = 1023  # fields of a PASS
+MAX_WORDS = 8191
 MAX_LAYERS = 63
 
 
@@ -219,6 +220,12 @@ def _check(network: Network, settings: Settings, config: Configuration, result: 
                     f"layer {i + 1} ({layer.fan_in} -> {layer.fan_out}): its {what} reach {value}, beyond the accumulator's "
                     f"{config.largest_sum}; use fewer planes ({where})"
                 )
+        words = -(-max(layer.fan_in, layer.fan_out, settings.batch) // config.word)
+        if words > MAX_WORDS:
+            raise ValueError(
+                f"layer {i + 1} ({layer.fan_in} -> {layer.fan_out}) needs contractions of {words} words, a pass holds "
+                f"{MAX_WORDS} ({where})"
+            )
         for side, groups in (("inputs", -(-layer.fan_in // config.lanes)), ("outputs", layer.groups)):
             if groups > MAX_GROUPS:
                 raise ValueError(

@@ -109,7 +109,7 @@ class Statistics(wiring.Component):
         m.d.comb += [
             has_statistics.eq(self.meta.head != isa.Head.UPDATE),
             begin.eq(
-                waiting
+                (waiting | self.done)
                 & (~draining | (self.row == lanes - 1))
                 & self.room
                 & (~has_statistics | ~self.meta.first | pivots_ready)
@@ -121,7 +121,7 @@ class Statistics(wiring.Component):
         take_1, take_2 = Signal(), Signal()
         m.d.sync += [take_1.eq(begin & has_statistics & self.meta.first), take_2.eq(take_1)]
         m.d.comb += take_pivots.eq(take_2)
-        m.d.sync += waiting.eq((waiting & ~begin) | self.done)
+        m.d.sync += waiting.eq((waiting | self.done) & ~begin)
         with m.If(begin):
             m.d.sync += [draining.eq(1), self.row.eq(0)]
         with m.Elif(draining):
@@ -130,7 +130,7 @@ class Statistics(wiring.Component):
                 m.d.sync += draining.eq(0)
         # The next tile's sums come READ_LATENCY + finish_latency cycles behind its last addresses: time enough for
         # the rows that are left.
-        early = max(0, lanes - (READ_LATENCY + finish_latency(config)))
+        early = max(0, lanes - 1 - (READ_LATENCY + finish_latency(config)))
         m.d.comb += self.drained.eq(draining & (self.row == early))
 
         # Cycle 1: the row comes out of the engine. The next tile's signs and masks may come while the last rows drain.

@@ -72,7 +72,8 @@ def compiled(simulator: str, config: Configuration) -> tuple[Runner, Path]:
         runner, flags, control = _Icarus(), (), []
     verilog = to_verilog(config)
     versions = [f"{name} {importlib.metadata.version(name)}" for name in ("cocotb", "amaranth")]
-    parts = [verilog, _PORTS.read_text(), getattr(runner, "executable", ""), str(cocotb_config.libs_dir), *versions, *flags]
+    sources = [_PORTS.read_text(), Path(__file__).read_text()]
+    parts = [verilog, *sources, getattr(runner, "executable", ""), str(cocotb_config.libs_dir), *versions]
     key = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:24]
     folder = cache_folder() / f"cocotb-{simulator}-{key}"
     folder.mkdir(parents=True, exist_ok=True)

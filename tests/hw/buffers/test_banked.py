@@ -18,7 +18,7 @@ CONFIGS = {
     "granules-1": dataclasses.replace(TINY, lanes=16),
     "granules-8": dataclasses.replace(TINY, lanes=8, word=64),
 }
-DEPTH = 16
+DEPTH = 24  # no power of two
 
 
 def merged(old: int, new: int, mask: int, config: Configuration) -> int:

@@ -237,10 +237,10 @@ order_names = list(random_order(random.Random(0), TINY))
 
 
 @pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 def test_random_passes_are_the_nested_loops(config: Configuration, seed: int) -> None:
     source = random.Random(seed)
-    heads = [Head.BACKWARD, Head.UPDATE, Head.FORWARD, Head.LOSS]
+    heads = source.sample(list(Head), 4)
     orders = [random_order(source, config, head=int(head)) for head in heads]
     run = Run(config, seed)
     run.go(orders)

@@ -12,8 +12,8 @@ from amaranth import Module
 from hardware import Stall, never, signed, simulate, stalls, steady, wait_for
 
 from bnnedge import formats, isa
-from bnnedge.compiler.placement import Layout, Tensor, layout
 from bnnedge.compiler.pack import codes_of, pack_weights, unpack_banked, unpack_weights
+from bnnedge.compiler.placement import Layout, Tensor, layout
 from bnnedge.compiler.program import DONE, Addresses, Compiler
 from bnnedge.configuration import Configuration
 from bnnedge.hw.buffers.tile_buffer import TileBuffer
@@ -139,12 +139,15 @@ def run(
     async def orders(ctx: Any) -> None:
         nonlocal tokens
         ctx.set(head.seed, seed)
+        ctx.set(head.written, 1)
         for instruction, _ in passes:
             fields = {**instruction.fields, "opcode": instruction.opcode}
             ctx.set(head.order.payload, {name: fields.get(name, 0) for name in PASS.members})
             ctx.set(head.order.valid, 1)
-            (signal,) = await wait_for(ctx, head.order.ready, head.signal)
+            signal, idle, written = await wait_for(ctx, head.order.ready, head.signal, register.idle, head.written)
             assert signal == fields.get("signal", 0)
+            assert idle
+            assert written
             tokens += bool(signal & DONE)
         ctx.set(head.order.valid, 0)
         assert not ctx.get(head.busy)
@@ -196,8 +199,9 @@ def run(
                     buffer[address, bank] = int(buffer[address, bank]) & ~mask | data[bank] & mask
 
     async def block_left(ctx: Any) -> None:
+        blocked = stalls(9, 0.8)
         while True:
-            ctx.set(register.left_blocked, stall())
+            ctx.set(register.left_blocked, blocked())
             await ctx.tick()
 
     async def labels_there(ctx: Any) -> None:
@@ -219,7 +223,6 @@ def run(
 
     async def latent_memory(ctx: Any) -> None:
         """A read stream and a write stream of the same transfer, each with stalls of its own."""
-        ctx.set(head.written, 1)
         while True:
             ctx.set(head.latents.ready, not stall())
             _, _, valid, ready, order = await ctx.tick().sample(
@@ -294,16 +297,18 @@ class Step:
         half = 1 << formats.STATISTICS - 1
         return Rows(trace["y"], pivots=self.before.layers[layer].mu + half >> formats.STATISTICS)
 
-    def run(self, *heads: isa.Head, stall: Stall = never, above: int = 0) -> Memories:
-        """Carry out the passes of some kinds; `above` is what passes left out would have added to the exponents."""
+    def select(self, head: isa.Head) -> list[tuple[Instruction, Rows]]:
+        """The passes of one kind."""
+        return [(order, rows) for order, rows in self.passes if order.fields["head"] == head]
+
+    def run(self, passes: Sequence[tuple[Instruction, Rows]], *, stall: Stall = never, above: int = 0) -> Memories:
+        """Carry out some of the passes; `above` is what a LOSS pass left out would have added to the exponents."""
         state = self.before.copy()
-        for layer in state.layers:
-            layer.exponent -= above
+        state.layers[0].exponent -= above
         latents = {
             address: pack_weights(layer.weight, CONFIG).view("<u8").tolist()
             for address, layer in zip(LATENTS, state.layers, strict=True)
         }
-        passes = [(order, rows) for order, rows in self.passes if order.fields["head"] in heads]
         return run(passes, records_of(state, self.places), latents, self.labels, self.settings.seed, stall)
 
     def check_signs(self, found: Memories) -> None:
@@ -320,14 +325,14 @@ class Step:
         if place.code is not None:
             assert np.array_equal(codes_of(found.bits(place.code)), code)
 
-    def check_weights(self, found: Memories) -> None:
-        """Latent weights, and binary weights in both orientations."""
-        for place, layer, address in zip(self.places.layers, self.after.layers, LATENTS, strict=True):
-            words = np.array(found.latents[address], "<u8").view("<i2")
-            assert np.array_equal(unpack_weights(words, layer.weight.shape, CONFIG), layer.weight)
-            assert np.array_equal(found.bits(place.weight_forward)[:, 0], layer.sign.T)
-            if place.weight_backward is not None:
-                assert np.array_equal(found.bits(place.weight_backward)[:, 0], layer.sign)
+    def check_weights(self, found: Memories, layer: int) -> None:
+        """Latent weights of a layer, and its binary weights in both orientations."""
+        place, state = self.places.layers[layer], self.after.layers[layer]
+        words = np.array(found.latents[LATENTS[layer]], "<u8").view("<i2")
+        assert np.array_equal(unpack_weights(words, state.weight.shape, CONFIG), state.weight)
+        assert np.array_equal(found.bits(place.weight_forward)[:, 0], state.sign.T)
+        if place.weight_backward is not None:
+            assert np.array_equal(found.bits(place.weight_backward)[:, 0], state.sign)
 
     def check_records(self, found: Memories, layer: int, *, forward: bool, backward: bool, above: int = 0) -> None:
         """Moving averages are the new ones after a forward pass, beta and exponent after a backward one."""
@@ -344,12 +349,12 @@ def test_a_whole_step_leaves_what_the_golden_model_does() -> None:
         batch=64, gradient_planes=3, input_planes=1, slope_planes=1, seed=2**64 - 1, optimiser="sign-sgd"
     )
     step = Step(settings, 4)
-    found = step.run(*isa.Head, stall=stalls(1, 0.3))
+    found = step.run(step.passes, stall=stalls(1, 0.3))
     step.check_signs(found)
     assert (found.loss, found.hits) == (step.result.loss, step.result.hits)
     step.check_codes(found, 0)
-    step.check_weights(found)
     for layer in (0, 1):
+        step.check_weights(found, layer)
         step.check_records(found, layer, forward=True, backward=True)
 
 
@@ -360,36 +365,52 @@ def step() -> Step:
 
 
 def test_forward_alone_gives_signs_and_masks(step: Step) -> None:
-    found = step.run(isa.Head.FORWARD)
+    found = step.run(step.select(isa.Head.FORWARD))
     step.check_signs(found)
     step.check_records(found, 0, forward=True, backward=False)
     step.check_records(found, 1, forward=False, backward=False)
     assert not found.right.any()
 
 
-def test_loss_alone_gives_codes_loss_and_hits(step: Step) -> None:
-    found = step.run(isa.Head.LOSS)
+def test_loss_and_backward_give_codes_and_a_loss_starts_the_exponents_anew(step: Step) -> None:
+    """Backward first, as if behind that LOSS pass, then LOSS: its exponent must not count from what is above."""
+    above = step.trace["2.e"]
+    found = step.run(step.select(isa.Head.BACKWARD) + step.select(isa.Head.LOSS), above=above)
+    step.check_codes(found, 0)
     step.check_codes(found, 1)
     assert (found.loss, found.hits) == (step.result.loss, step.result.hits)
-    step.check_records(found, 1, forward=True, backward=True)
-    step.check_records(found, 0, forward=False, backward=False)
-
-
-def test_backward_alone_gives_codes(step: Step) -> None:
-    above = step.trace["2.e"]
-    found = step.run(isa.Head.BACKWARD, above=above)
-    step.check_codes(found, 0)
     step.check_records(found, 0, forward=False, backward=True, above=above)
-    step.check_records(found, 1, forward=False, backward=False, above=above)
-    assert not found.left.any()
+    step.check_records(found, 1, forward=True, backward=True)
 
 
 def test_updates_alone_move_the_weights(step: Step) -> None:
-    found = step.run(isa.Head.UPDATE)
-    step.check_weights(found)
+    found = step.run(step.select(isa.Head.UPDATE))
     assert not found.left.any()
     for layer in (0, 1):
+        step.check_weights(found, layer)
         step.check_records(found, layer, forward=False, backward=False)
+
+
+def test_rows_of_a_backward_pass_wait_behind_those_of_an_update(step: Step) -> None:
+    above = step.trace["2.e"]
+    update = step.select(isa.Head.UPDATE)[0]
+    found = step.run([update, *step.select(isa.Head.BACKWARD)], stall=stalls(3, 0.3), above=above)
+    step.check_weights(found, update[0].fields["layer"])
+    step.check_codes(found, 0)
+    step.check_records(found, 0, forward=False, backward=True, above=above)
+
+
+@pytest.mark.parametrize(("last", "mean_log2"), [(7, 0), (0, -1)])
+def test_the_next_exponent_counts_the_last_row_too(step: Step, last: int, mean_log2: int) -> None:
+    """448 gradients, whose sizes add up to 368, and to 452 with a last row of 7 in three columns."""
+    ((order, _),) = step.select(isa.Head.BACKWARD)
+    d = np.zeros((64, 7), int)
+    d[:, 0], d[:28, 1] = np.tile([1, -1], 32), np.tile([1, -1], 14)
+    d[63, 4:] = last
+    found = step.run([(order, Rows(d, active=np.ones((64, 7), bool)))])
+    planes = step.settings.gradient_planes
+    want = mean_log2 + formats.headroom(planes) + 1 - planes
+    assert signed(found.records[step.places.layers[0].exponent], formats.MU_BITS) == want
 
 
 def test_inference_gives_scores_while_rows_of_the_next_batch_wait(step: Step) -> None:

@@ -234,6 +234,12 @@ def test_the_largest_gradients_have_exact_means(batch: int, s1: int, s2: int, sh
     check(group, group._replace(rate=0))
 
 
+def test_beta_of_a_channel_without_gradients_moves_as_if_they_were_positive() -> None:
+    """A channel whose images are all masked, or a lane without a channel."""
+    group = drawn(3, backward=True, rate=5000)
+    check(group._replace(sums=[Sums(0, 0, ones) for ones in (0, 1, 63, 64)], batch_log2=6))
+
+
 def test_the_last_channels_of_the_memory_are_reached() -> None:
     check(drawn(1, channel=CONFIG.channels - LANES), drawn(2, channel=CONFIG.channels - LANES, backward=True))
 

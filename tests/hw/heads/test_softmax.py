@@ -121,6 +121,12 @@ def drawn(seed: int, images: int, classes: int, *, spread: int = 40, inference: 
     )
 
 
+def plain(y: np.ndarray, labels: np.ndarray, psi: int = 64) -> Batch:
+    """A batch whose logits are the sums in units of psi."""
+    nothing = np.zeros(y.shape[1], int)
+    return Batch(y=y, labels=labels, mu=nothing, psi=nothing + psi, beta=nothing, threshold=nothing)
+
+
 def expected(batch: Batch) -> dict[str, Any]:
     """What must come of a batch: biased logits, rows of gradients and signs, batch sums by class, loss and hits."""
     z, biased = logits(batch.y, batch.mu, batch.psi, batch.beta, LATENT)
@@ -253,10 +259,6 @@ def test_the_most_classes_there_are() -> None:
     check(drawn(1, TINY.tile_rows * LANES // CLASSES, CLASSES))
 
 
-def test_a_batch_that_fills_the_tile_buffer() -> None:
-    check(drawn(2, TINY.tile_rows, 3))
-
-
 def test_batches_of_other_sizes_and_kinds_follow_each_other() -> None:
     check(
         drawn(3, 3, 8),
@@ -290,16 +292,24 @@ def test_of_equal_logits_the_first_wins(winner: int) -> None:
     """In the second image all are equal."""
     y = np.zeros((2, 5), int)
     y[0, winner:] = 3
-    level = np.full(5, 64)
-    check(Batch(y=y, labels=np.array([winner, 0]), mu=0 * level, psi=level, beta=0 * level, threshold=level))
+    check(plain(y, np.array([winner, 0])))
 
 
-def test_a_certain_and_wrong_image_costs_the_largest_loss() -> None:
-    """Probabilities of 0 and 1: the gradients are as large as can be, the powers underflow."""
-    y = np.array([[1000, -1000, -1000], [-1000, 1000, -1000], [-1000, -1000, 1000]])
-    level = np.full(3, 64)
-    batch = Batch(y=y, labels=np.array([1, 2, 2]), mu=0 * level, psi=level, beta=0 * level, threshold=0 * level)
-    check(batch)
+def test_a_full_tile_buffer_of_wrong_images_has_the_largest_loss_and_sums() -> None:
+    """Probabilities of 0 and 1, so that every gradient times its logit is as large as can be."""
+    images = TINY.tile_rows
+    check(plain(np.tile([1000, -1000, -1000], (images, 1)), np.ones(images, int)))
+
+
+def test_powers_underflow_when_a_logit_lies_far_below_the_largest() -> None:
+    """Sums of 1 are 1.44 octaves."""
+    y = np.array([[0, -5, -10, -11, -12, -15, -22, -23], [-8, -3, 3, -7, -9, -20, 2, 1]])
+    check(plain(y, np.array([3, 0])))
+
+
+@pytest.mark.parametrize("psi", [0, 1, 63, 64, 65])
+def test_a_deviation_below_one_counts_as_one(psi: int) -> None:
+    check(plain(np.array([[1, 0, -2, 3]]), np.array([0]), psi))
 
 
 @pytest.mark.parametrize("reset_after", [3, 60, 190, 240, 270])

@@ -305,7 +305,7 @@ def random_passes(config: Configuration, seed: int, count: int) -> list[Pass]:
     return passes
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(5))
 def test_random_passes_with_random_stalls(seed: int) -> None:
     stall, late = random.Random(seed).choice(((0.1, 0), (0.5, 20), (0.9, 3)))
     Bench(TINY, seed, late=late, stall=stall).go(random_passes(TINY, seed, 8))
@@ -318,11 +318,12 @@ def test_behind_the_fetch_no_tile_is_overwritten_before_it_has_drained(config: C
 
 
 def test_sums_and_differences_reach_their_ends_over_the_largest_batch() -> None:
-    top = TINY.largest_sum
-    for sums, sign in ((top, -1), (-top, 1)):
-        bench = Bench(TINY, seed=8, stall=0)
-        bench.records = [sign * (top << formats.STATISTICS)] * TINY.channels
-        bench.go([Pass(TINY, head, 1, 512 // TINY.lanes, sums=sums) for head in (Head.FORWARD, Head.BACKWARD)])
+    top, lanes = TINY.largest_sum, TINY.lanes
+    bench = Bench(TINY, seed=8, stall=0)
+    far = [-top] * lanes + [top] * lanes
+    bench.records[: 2 * lanes] = [pivot << formats.STATISTICS for pivot in far]
+    tiles = 512 // lanes
+    bench.go([Pass(TINY, Head.FORWARD, 1, tiles, channel=i * lanes, sums=-far[i * lanes]) for i in range(2)])
 
 
 def test_pivots_are_rounded_moving_means() -> None:
@@ -333,7 +334,7 @@ def test_pivots_are_rounded_moving_means() -> None:
 
 
 def test_a_group_is_kept_until_it_is_taken() -> None:
-    bench = Bench(TINY, seed=11, stall=0.99)
+    bench = Bench(TINY, seed=11, fetch=True, stall=0.99)
     bench.space = TINY.tile_rows
     bench.go([Pass(TINY, head, 3, 1, seed=12) for head in (Head.BACKWARD, Head.UPDATE, Head.LOSS)])
 
@@ -344,7 +345,7 @@ def test_short_tiles_come_in_the_time_of_their_rows_or_of_the_way_to_the_drain(c
     bench.go([Pass(config, Head.FORWARD, 1, 8, seed=16)])
     way = READ_LATENCY + finish_latency(config)
     periods = [later - first for first, later in itertools.pairwise(bench.done_times)]
-    assert max(periods[1:]) <= max(config.lanes, way) + 3  # the first tile waits for its pivots
+    assert max(periods[1:]) <= max(config.lanes, way) + 2  # the first tile waits for its pivots
 
 
 @pytest.mark.parametrize("after", [4, 19, 33, 50])

@@ -270,7 +270,7 @@ class Core(wiring.Component):
                 m.d.sync += [self.error.eq(1), self.cause.eq(registers.Cause.ILLEGAL_INSTRUCTION)]
                 m.d.sync += self.error_address.eq(sequencer.address)
 
-        # Performance counters run from start to halt.
+        # Performance counters; the reset that comes with every start clears them.
         events = {
             registers.Counter.CYCLES: (self.busy, 1),
             registers.Counter.ENGINE: (fetch.busy, 1),
@@ -283,9 +283,7 @@ class Core(wiring.Component):
             events[registers.Counter[f"WRITE_{port}"]] = (axi.wvalid & axi.wready, 8)
         for counter, (event, amount) in events.items():
             value = getattr(self, counter.name.lower())
-            with m.If(self.start):
-                m.d.sync += value.eq(0)
-            with m.Elif(event):
+            with m.If(event):
                 m.d.sync += value.eq(value + amount)
         return m
 

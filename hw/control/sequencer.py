@@ -23,7 +23,8 @@ class Sequencer(wiring.Component):
     -------
     start: in, one cycle, with `program` and `step`. transfer, beat: streams to and from the memory port.
     execute, load, store: out streams to the queues. units_idle: in, all that was handed on is done.
-    abort: in, a bus error. busy, done, illegal, address: out; done and illegal hold until the next start.
+    abort: in, a bus error: fetch no more. busy, done: out; done holds until the next start. illegal, address: out, the
+    instruction at `address` has no known opcode; holds until a reset.
     """
 
     def __init__(self) -> None:
@@ -77,7 +78,7 @@ class Sequencer(wiring.Component):
                 m.d.comb += self.busy.eq(0)
                 with m.If(self.start):
                     m.d.sync += [self.address.eq(self.program), step.eq(self.step), iteration.eq(0)]
-                    m.d.sync += [self.done.eq(0), self.illegal.eq(0)]
+                    m.d.sync += self.done.eq(0)
                     m.next = "REQUEST"
             with m.State("REQUEST"):
                 m.d.comb += self.transfer.valid.eq(~self.abort)

@@ -63,23 +63,21 @@ class Store(wiring.Component):
         image_beats = config.lanes * config.word // DATA_BITS
         per_beat = DATA_BITS // SCORE_BITS
 
-        beats = Signal(32)  # of one buffer address
+        beats = Signal(range(image_beats + RECORD_BEATS + 1))  # of one buffer address
         left = Signal(16)  # addresses to go
         held = Signal(max(config.lanes * config.word, RECORD_BEATS * DATA_BITS))
-        held_beats = Signal(range(image_beats + RECORD_BEATS + 1))
+        held_beats = Signal.like(beats)
         wait = Signal(range(READ_LATENCY + 1))
         scores, scores_held = Signal(DATA_BITS), Signal(range(per_beat))
+        total = self.transfer.payload.beats  # counts times powers of two: shifts, no multiplier
         with m.Switch(order.buffer):
             with m.Case(isa.Buffer.PARAMETERS, isa.Buffer.REPORT):
-                m.d.comb += beats.eq(RECORD_BEATS)
+                m.d.comb += [beats.eq(RECORD_BEATS), total.eq(order.count * RECORD_BEATS)]
             with m.Case(isa.Buffer.SCORES):
-                m.d.comb += beats.eq(1)
+                m.d.comb += [beats.eq(1), total.eq(order.count)]
             with m.Default():
-                m.d.comb += beats.eq(image_beats)
-        m.d.comb += [
-            self.transfer.payload.address.eq(order.address),
-            self.transfer.payload.beats.eq(order.count * beats),
-        ]
+                m.d.comb += [beats.eq(image_beats), total.eq(order.count * image_beats)]
+        m.d.comb += self.transfer.payload.address.eq(order.address)
 
         with m.FSM():
             with m.State("IDLE"):

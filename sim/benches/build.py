@@ -28,6 +28,10 @@ CONFIGURATION = "BNNEDGE_CONFIGURATION"  # environment variable that tells the b
 _PORTS = Path(__file__).with_name("ports.vlt")
 _VERILATOR_FLAGS = ("-O3", "--x-assign", "fast", "--x-initial", "fast", "--no-timing", "-Wno-fatal", "-Wno-lint")
 
+# From SystemVerilog on, initial values come before processes start, and an `always @*` that waits for nothing but a
+# register's initial value stays undefined. The code that Yosys adds against that relies on the older order.
+_ICARUS_FLAGS = ("-g2005",)
+
 
 class _Icarus(Icarus):
     def _simulator_in_path(self) -> None:
@@ -69,7 +73,7 @@ def compiled(simulator: str, config: Configuration) -> tuple[Runner, Path]:
     if simulator == "verilator":
         runner, flags, control = _Verilator(), _VERILATOR_FLAGS, [_PORTS]
     else:
-        runner, flags, control = _Icarus(), (), []
+        runner, flags, control = _Icarus(), _ICARUS_FLAGS, []
     verilog = to_verilog(config)
     versions = [f"{name} {importlib.metadata.version(name)}" for name in ("cocotb", "amaranth")]
     sources = [_PORTS.read_text(), Path(__file__).read_text()]

@@ -96,7 +96,7 @@ async def _play(
     print(f"{bus.cycles} cycles in {seconds:.1f} s: {bus.cycles / seconds:.0f} cycles/s", flush=True)
 
 
-@cocotb.test()
+@cocotb.test(timeout_time=5, timeout_unit="ms")
 async def trains_without_stalls(dut: Any) -> None:
     """Two steps, and inference."""
 
@@ -107,7 +107,7 @@ async def trains_without_stalls(dut: Any) -> None:
     await _play(dut, play)
 
 
-@cocotb.test()
+@cocotb.test(timeout_time=5, timeout_unit="ms")
 async def trains_with_stalls(dut: Any) -> None:
     """Stalls on all channels change nothing but the time."""
 
@@ -124,7 +124,7 @@ async def trains_with_stalls(dut: Any) -> None:
     await _play(dut, play)
 
 
-@cocotb.test()
+@cocotb.test(timeout_time=5, timeout_unit="ms")
 async def trains_again(dut: Any) -> None:
     """A run depends on nothing that the run before it left behind: bits, counters and time are the same."""
 
@@ -142,7 +142,7 @@ async def trains_again(dut: Any) -> None:
     await _play(dut, play)
 
 
-@cocotb.test()
+@cocotb.test(timeout_time=5, timeout_unit="ms")
 async def recovers_from_errors(dut: Any) -> None:
     """Bus errors on either port, in either direction, and an illegal instruction: told, and gone after a soft reset."""
 
@@ -182,7 +182,7 @@ async def recovers_from_errors(dut: Any) -> None:
     await _play(dut, play)
 
 
-@cocotb.test()
+@cocotb.test(timeout_time=5, timeout_unit="ms")
 async def recovers_from_an_interruption(dut: Any) -> None:
     """The driver gives up in the middle of a run: a soft reset, and the next run is a fresh one."""
 
@@ -203,7 +203,7 @@ async def recovers_from_an_interruption(dut: Any) -> None:
     await _play(dut, play)
 
 
-@cocotb.test()
+@cocotb.test(timeout_time=5, timeout_unit="ms")
 async def trains_a_step(dut: Any) -> None:
     """One step of the smallest network, for slow simulators."""
 

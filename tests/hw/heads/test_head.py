@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from amaranth import Module
+from amaranth import Module, ResetInserter, Signal
 from hardware import Stall, never, signed, simulate, stalls, steady, wait_for
 
 from bnnedge import formats, isa
@@ -249,7 +249,8 @@ def run(
             ctx.set(head.old.valid, 0)
             ctx.set(head.new.ready, 0)
             found.latents[order.address] = new
-            await ctx.tick().repeat(7)  # until memory has answered
+            for _ in range(150):  # a slow memory: meanwhile the next pass's rows arrive
+                await ctx.tick()
             ctx.set(head.written, 1)
 
     background = [parameter_memory, bit_buffers, labels_there]
@@ -434,3 +435,30 @@ def test_inference_gives_scores_while_rows_of_the_next_batch_wait(step: Step) ->
     assert found.scores == scores
     assert found.records == records
     assert np.array_equal(found.bits(places.layers[0].active)[:, 0], active)
+
+
+@pytest.mark.parametrize("cycles", [2, 20])
+def test_a_reset_ends_a_pass(step: Step, cycles: int) -> None:
+    """In the middle of the first tile of an update, or while it waits for its rows."""
+    reset, head = Signal(), Head(CONFIG)
+    order = step.select(isa.Head.UPDATE)[0][0]
+
+    async def bench(ctx: Any) -> None:
+        ctx.set(head.order.payload, {name: order.fields.get(name, 0) for name in PASS.members})
+        ctx.set(head.order.valid, 1)
+        for port in (head.latents.ready, head.old.valid, head.new.ready):
+            ctx.set(port, 1)
+        ctx.set(head.available, 2)
+        await ctx.tick().repeat(cycles)
+        assert ctx.get(head.busy)
+        ctx.set(head.order.valid, 0)
+        ctx.set(reset, 1)
+        await ctx.tick()
+        ctx.set(reset, 0)
+        for _ in range(20):
+            for port in (head.busy, head.latents.valid, head.new.valid, head.pop, head.record_write, head.signal):
+                assert not ctx.get(port)
+            assert ctx.get(head.tile_register.idle)
+            await ctx.tick()
+
+    simulate(ResetInserter(reset)(head), bench)

@@ -1,0 +1,73 @@
+"""Programs: order, tokens, encoding."""
+
+from __future__ import annotations
+
+import pytest
+
+from bnnedge import Dense, Network, Settings, configuration, mlp
+from bnnedge.compiler import Addresses, Compiler, layout
+from bnnedge.compiler.program import Program, checked
+from bnnedge.isa import INSTRUCTION_BYTES, Head, Instruction, Opcode, decode
+
+
+def compiler(network: Network, **settings: int) -> Compiler:
+    """A compiler for the board's configuration."""
+    chosen, config = Settings(**settings), configuration("pynq-z2")  # type: ignore[arg-type]
+    plan = layout(network, chosen, config)
+    return Compiler(network, chosen, config, plan, Addresses(latents=tuple(range(0, 4096 * len(plan.layers), 4096))))
+
+
+def heads(program: Program) -> list[str]:
+    """The passes of a program by their heads."""
+    return [Head(i.fields["head"]).name for i in program.instructions if i.opcode == Opcode.PASS]
+
+
+def test_a_step_is_forward_loss_then_data_and_weight_gradients_by_turns() -> None:
+    program = compiler(mlp()).training(5, 100)
+    assert heads(program) == ["FORWARD"] * 4 + ["LOSS"] + ["BACKWARD", "UPDATE"] * 4 + ["UPDATE"]
+    assert sum(i.opcode == Opcode.TRANSPOSE for i in program.instructions) == 1
+
+
+def test_inference_only_goes_forward() -> None:
+    program = compiler(mlp()).inference(3)
+    assert heads(program) == ["FORWARD"] * 4 + ["LOSS"]
+    assert all(i.fields["inference"] == 1 for i in program.instructions if i.opcode == Opcode.PASS)
+
+
+def test_the_number_of_steps_does_not_change_the_length() -> None:
+    network = Network((30,), [Dense(4)])
+    assert len(compiler(network).training(1, 1).instructions) == len(compiler(network).training(10_000, 1).instructions)
+
+
+def test_encoding_is_undone_by_decoding() -> None:
+    program = compiler(mlp()).training(7, 321)
+    code = program.encode()
+    assert len(code) == INSTRUCTION_BYTES * len(program.instructions)
+    for n, instruction in enumerate(program.instructions):
+        again = decode(code[n * INSTRUCTION_BYTES : (n + 1) * INSTRUCTION_BYTES])
+        assert again.opcode == instruction.opcode
+        assert {k: v for k, v in again.fields.items() if v} == {k: v for k, v in instruction.fields.items() if v}
+
+
+def test_listing_has_a_line_for_each_instruction_and_its_fields() -> None:
+    program = compiler(mlp()).training(7, 321)
+    lines = program.listing().splitlines()
+    assert len(lines) == 2 * len(program.instructions)
+    assert any("data gradient, layer 1" in line for line in lines)
+    assert "count=7" in program.listing()
+
+
+def test_a_wait_that_program_order_does_not_satisfy_is_refused() -> None:
+    with pytest.raises(ValueError, match="waits for semaphore 3 for ever"):
+        checked([Instruction(Opcode.SYNC, {"signal": 4}), Instruction(Opcode.SYNC, {"wait": 12}, "x")])
+    # the second round of a loop lacks what only the part before the loop gives
+    body = Instruction(Opcode.SYNC, {"wait": 1}, "x")
+    loop = Instruction(Opcode.LOOP, {"count": 2, "target": INSTRUCTION_BYTES})
+    with pytest.raises(ValueError, match="instruction 1 .x. waits for semaphore 0"):
+        checked([Instruction(Opcode.SYNC, {"signal": 1}), body, loop])
+
+
+@pytest.mark.parametrize("rate", [-1, 1 << 16])
+def test_a_rate_that_does_not_fit_is_refused(rate: int) -> None:
+    with pytest.raises(ValueError, match="does not fit 16 bits"):
+        compiler(mlp()).training(1, rate)

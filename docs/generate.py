@@ -1,6 +1,6 @@
 """Writes the pages that follow from the code: instruction-set.md and registers.md. A test keeps them up to date.
 
-    python docs/generate.py
+python docs/generate.py
 """
 
 from __future__ import annotations
@@ -77,7 +77,12 @@ def instruction_set() -> str:
     for opcodes in formats.values():
         lines += [f"## {', '.join(o.name for o in opcodes)}", "", *_fields(isa.FORMATS[opcodes[0]], header), ""]
     for enumeration in _ENUMERATIONS:
-        lines += [f"## `{enumeration.__name__}`", "", *_table(("value", "name"), [(e.value, e.name) for e in enumeration]), ""]
+        lines += [
+            f"## `{enumeration.__name__}`",
+            "",
+            *_table(("value", "name"), [(e.value, e.name) for e in enumeration]),
+            "",
+        ]
     lines += [
         "## Data in DDR",
         "",
@@ -95,9 +100,17 @@ def register_map() -> str:
     rows: list[tuple[object, ...]] = []
     for name, register in registers.REGISTERS.items():
         fields = ", ".join(
-            f"{field}: bit {low}" if bits == 1 else f"{field}: bits {low + bits - 1}..{low}" for field, low, bits in register.fields
+            f"{field}: bit {low}" if bits == 1 else f"{field}: bits {low + bits - 1}..{low}"
+            for field, low, bits in register.fields
         )
-        rows.append((f"{register.offset:#05x}", f"`{name}`", register.access.value, register.text + (f" ({fields})" if fields else "")))
+        rows.append(
+            (
+                f"{register.offset:#05x}",
+                f"`{name}`",
+                register.access.value,
+                register.text + (f" ({fields})" if fields else ""),
+            )
+        )
     lines = [
         "# Registers",
         "",

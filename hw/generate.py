@@ -18,7 +18,7 @@ MODULE = "accelerator"
 
 
 def to_verilog(config: Configuration) -> str:
-    """Return the Verilog of the whole accelerator; its top module is MODULE, with ports clk, rst, s_axi_*, m0_axi_*, ..., irq."""
+    """Verilog of the whole accelerator: module MODULE with ports clk, rst, s_axi_*, m0_axi_*, m1_axi_*, irq."""
     top = Accelerator(config)
     ports = {"_".join(map(str, path)): (value, None) for path, _, value in top.signature.flatten(top)}
     return verilog.convert(top, name=MODULE, ports=ports, emit_src=False)

@@ -25,7 +25,9 @@ class Pair:
     random: np.random.RandomState
 
     @classmethod
-    def of(cls, device: AcceleratorDevice, sizes: list[int], settings: Settings, *, images: int = 200, seed: int = 0) -> Pair:
+    def of(
+        cls, device: AcceleratorDevice, sizes: list[int], settings: Settings, *, images: int = 200, seed: int = 0
+    ) -> Pair:
         """Prepare both for a network of these sizes."""
         network = Network((sizes[0],), [Dense(n) for n in sizes[1:]])
         config = device.configuration

@@ -9,8 +9,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from bnnedge.compiler.placement import Layout, layout
 from bnnedge.compiler.memory import memory_of
+from bnnedge.compiler.placement import Layout, layout
 from bnnedge.compiler.program import Addresses, Compiler
 from bnnedge.configuration import Configuration
 from bnnedge.devices.device import Memory

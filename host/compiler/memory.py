@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from bnnedge import isa
-from bnnedge.compiler.placement import Layout, layout
 from bnnedge.compiler.pack import RECORD_BYTES
+from bnnedge.compiler.placement import Layout, layout
 from bnnedge.compiler.program import REPORT_BYTES, Addresses, Compiler
 from bnnedge.configuration import Configuration
 from bnnedge.devices.device import Memory

@@ -183,7 +183,14 @@ def layout(network: Network, settings: Settings, config: Configuration, *, train
         layers.append(LayerLayout(fan_in, fan_out, groups, channel, exponent_base + i, **fields))  # type: ignore[arg-type]
         channel += groups * lanes
     result = Layout(
-        tuple(layers), entry, columns, buffers["left"].used, buffers["right"].used, weight_words, channel + depth, channel
+        tuple(layers),
+        entry,
+        columns,
+        buffers["left"].used,
+        buffers["right"].used,
+        weight_words,
+        channel + depth,
+        channel,
     )
     _check(network, settings, config, result)
     return result
@@ -250,4 +257,3 @@ def _check(network: Network, settings: Settings, config: Configuration, result: 
                 f"network {network.name!r} needs {used} words of the {memory}, there are {there} {where}{most}. "
                 "Use a smaller batch, fewer planes, narrower layers or a larger configuration"
             )
-

@@ -6,8 +6,8 @@ import dataclasses
 from collections.abc import Mapping
 
 from bnnedge import formats, isa
-from bnnedge.compiler.placement import LayerLayout, Layout, Tensor
 from bnnedge.compiler.pack import sample_bytes, sample_words
+from bnnedge.compiler.placement import LayerLayout, Layout, Tensor
 from bnnedge.configuration import Configuration
 from bnnedge.isa import Buffer, Head, Instruction, Opcode
 from bnnedge.network import Network
@@ -64,7 +64,9 @@ class Program:
                     fields += [f"{name}={names}"] if value else []
                 elif value:
                     fields.append(f"{name}={value:#x}" if "address" in name else f"{name}={value}")
-            lines.append(f"{number:4d}  {instruction.opcode.name:9s} ; {instruction.comment}\n" + " " * 16 + " ".join(fields))
+            lines.append(
+                f"{number:4d}  {instruction.opcode.name:9s} ; {instruction.comment}\n" + " " * 16 + " ".join(fields)
+            )
         return "\n".join(lines) + "\n"
 
 
@@ -174,7 +176,15 @@ class Compiler:
         )
 
     def _store(
-        self, buffer: Buffer, what: str, base: int, count: int, address: int, stride: int = 0, wait: int = 0, signal: int = 0
+        self,
+        buffer: Buffer,
+        what: str,
+        base: int,
+        count: int,
+        address: int,
+        stride: int = 0,
+        wait: int = 0,
+        signal: int = 0,
     ) -> None:
         fields = {"buffer": buffer, "base": base, "count": count, "address": address, "stride": stride}
         self.emit(Opcode.STORE, what, wait=wait, signal=signal, **fields)
@@ -247,7 +257,9 @@ class Compiler:
         layer, above = self.layout.layers[i], self.layout.layers[i + 1]
         assert above.code is not None and above.weight_backward is not None
         assert layer.active is not None and layer.mask is not None
-        fields = self._operands(above.code, above.weight_backward, above.fan_out, self.tiles, layer.groups, layer.fan_out)
+        fields = self._operands(
+            above.code, above.weight_backward, above.fan_out, self.tiles, layer.groups, layer.fan_out
+        )
         self.emit(
             Opcode.PASS,
             f"data gradient, layer {i + 1}",

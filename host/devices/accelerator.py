@@ -8,9 +8,9 @@ import dataclasses
 import numpy as np
 
 from bnnedge import isa, registers
-from bnnedge.compiler import estimate, memory_of, pack
-from bnnedge.compiler.placement import Layout, Tensor, layout
+from bnnedge.compiler import memory_of, pack
 from bnnedge.compiler.memory import latent_bytes
+from bnnedge.compiler.placement import Layout, Tensor, layout
 from bnnedge.compiler.program import REPORT_BYTES, Addresses, Compiler, Program, beats_of_scores
 from bnnedge.configuration import Configuration
 from bnnedge.devices.bus import Bus
@@ -39,7 +39,11 @@ class Region:
 
     def fill(self, data: np.ndarray | bytes) -> None:
         """Copy `data` to the front of the region."""
-        flat = np.frombuffer(data, np.uint8) if isinstance(data, bytes) else np.ascontiguousarray(data).view(np.uint8).ravel()
+        flat = (
+            np.frombuffer(data, np.uint8)
+            if isinstance(data, bytes)
+            else np.ascontiguousarray(data).view(np.uint8).ravel()
+        )
         self.bytes[: len(flat)] = flat
 
     def release(self) -> None:
@@ -77,7 +81,9 @@ class AcceleratorDevice:
         sizes = {
             "records": self.layout.entries * pack.RECORD_BYTES,
             "weights": self.layout.weight_words * lanes * word // 8,
-            **{f"latents {i}": latent_bytes(self.layout, i, self.configuration) for i in range(len(self.layout.layers))},
+            **{
+                f"latents {i}": latent_bytes(self.layout, i, self.configuration) for i in range(len(self.layout.layers))
+            },
         }
         self._regions = {name: Region(self.bus, size) for name, size in sizes.items()}
         self._counters = dict.fromkeys(self._counters, 0)
@@ -163,7 +169,9 @@ class AcceleratorDevice:
             part = images[start : start + chunk]
             batches = -(-len(part) // batch)
             with contextlib.ExitStack() as stack:
-                samples = self._region(stack, len(part) * pack.sample_bytes(part[0].size, settings.input_planes, config))
+                samples = self._region(
+                    stack, len(part) * pack.sample_bytes(part[0].size, settings.input_planes, config)
+                )
                 samples.fill(pack.pack_samples(part, np.zeros(len(part), np.int64), settings.input_planes, config))
                 order = self._region(stack, 4 * batches * batch)
                 order.fill(np.arange(batches * batch, dtype="<u4") % len(part))
@@ -245,7 +253,9 @@ class AcceleratorDevice:
         cause, port = Cause(error & 15), error >> 4 & 1
         self.reset()
         if cause == Cause.ILLEGAL_INSTRUCTION:
-            raise DeviceError(f"illegal instruction at {address:#x}: the program is of another instruction set, or was overwritten")
+            raise DeviceError(
+                f"illegal instruction at {address:#x}: the program is of another instruction set, or was overwritten"
+            )
         kind = "read" if cause == Cause.READ_ERROR else "write"
         raise DeviceError(f"bus error: memory port {port} failed to {kind} at {address:#x}")
 

@@ -18,7 +18,8 @@ class Bursts(wiring.Component):
 
     Members
     -------
-    transfer: in stream; ready while the one before has been cut to its end. burst: out stream. busy: out, not yet cut to its end.
+    transfer: in stream; ready when the one before has been cut to its end. burst: out stream. busy: out, a transfer has
+    not been cut to its end.
     """
 
     def __init__(self) -> None:

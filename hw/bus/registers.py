@@ -86,7 +86,12 @@ class Registers(wiring.Component):
             with m.Switch(axi.awaddr[2:]):
                 with m.Case(registers.REGISTERS["CONTROL"].offset // 4):
                     m.d.sync += [self.start.eq(axi.wdata[0]), self.reset.eq(axi.wdata[1])]
-                targets = {"PROGRAM": self.program, "STEP": self.step, "SEED_LOW": self.seed[:32], "SEED_HIGH": self.seed[32:]}
+                targets = {
+                    "PROGRAM": self.program,
+                    "STEP": self.step,
+                    "SEED_LOW": self.seed[:32],
+                    "SEED_HIGH": self.seed[32:],
+                }
                 for name, target in targets.items():
                     with m.Case(registers.REGISTERS[name].offset // 4):
                         m.d.sync += target.eq(axi.wdata)

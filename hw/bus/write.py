@@ -14,7 +14,7 @@ OUTSTANDING = 8
 
 
 class WriteMaster(wiring.Component):
-    """Writes transfers; an address goes out only when all data of its burst is here, so the port is never kept waiting.
+    """Writes transfers; an address goes out only when its burst's data are all here: the port never waits for them.
 
     Members
     -------
@@ -42,8 +42,9 @@ class WriteMaster(wiring.Component):
         axi = self.axi
         m.submodules.bursts = bursts = Bursts()
         m.submodules.queue = queue = fifo.SyncFIFOBuffered(width=DATA_BITS, depth=QUEUE_BEATS)
-        m.submodules.lengths = lengths = fifo.SyncFIFOBuffered(width=5, depth=OUTSTANDING)  # beats of bursts still to send
-        m.submodules.addresses = addresses = fifo.SyncFIFOBuffered(width=ADDRESS_BITS, depth=OUTSTANDING)  # unanswered
+        # Beats of the bursts whose data are still to be sent, and addresses of those not yet answered.
+        m.submodules.lengths = lengths = fifo.SyncFIFOBuffered(width=5, depth=OUTSTANDING)
+        m.submodules.addresses = addresses = fifo.SyncFIFOBuffered(width=ADDRESS_BITS, depth=OUTSTANDING)
         wiring.connect(m, wiring.flipped(self.transfer), bursts.transfer)
 
         burst, beats = bursts.burst, bursts.burst.payload.beats

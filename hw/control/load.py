@@ -7,13 +7,14 @@ from amaranth.lib import memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from bnnedge import isa
-from bnnedge.formats import MU_BITS
 from bnnedge.configuration import Configuration
+from bnnedge.formats import MU_BITS
 from bnnedge.hw.buffers.banked import WritePort
-from bnnedge.hw.bus.axi import BURST_BEATS, DATA_BITS, DATA_BYTES
+from bnnedge.hw.bus.axi import BURST_BEATS, DATA_BITS
 from bnnedge.hw.bus.burst import TRANSFER
 from bnnedge.hw.heads.softmax import LABEL_BITS
-from bnnedge.hw.layouts import RECORD, RECORD_BEATS, TRANSFER as TRANSFER_FORMAT
+from bnnedge.hw.layouts import RECORD, RECORD_BEATS
+from bnnedge.hw.layouts import TRANSFER as TRANSFER_FORMAT
 
 CHUNK = 2 * BURST_BEATS  # indices read at a time
 
@@ -68,7 +69,10 @@ class Load(wiring.Component):
         for port in (self.left, self.right):
             m.d.comb += [port.address.eq(address), *(port.data[i].eq(value) for i in range(lanes))]
         to_left, to_right = Signal(), Signal()
-        m.d.comb += [to_left.eq(writing & (order.buffer == isa.Buffer.LEFT)), to_right.eq(writing & (order.buffer == isa.Buffer.RIGHT))]
+        m.d.comb += [
+            to_left.eq(writing & (order.buffer == isa.Buffer.LEFT)),
+            to_right.eq(writing & (order.buffer == isa.Buffer.RIGHT)),
+        ]
         for i in range(lanes):
             m.d.comb += [
                 self.left.granules[i].eq(Mux(to_left & (bank == i), -1, 0)),
@@ -102,7 +106,14 @@ class Load(wiring.Component):
 
         with m.FSM():
             with m.State("IDLE"):
-                m.d.sync += [bank.eq(0), part.eq(0), address.eq(order.base), sample.eq(0), slot.eq(order.base), half.eq(0)]
+                m.d.sync += [
+                    bank.eq(0),
+                    part.eq(0),
+                    address.eq(order.base),
+                    sample.eq(0),
+                    slot.eq(order.base),
+                    half.eq(0),
+                ]
                 m.d.sync += index_address.eq(order.address)
                 with m.If(self.order.valid):
                     m.next = "REQUEST"

@@ -17,8 +17,10 @@ class Semaphores(wiring.Component):
 
     Members
     -------
-    take_i: in, tokens that queue i takes in this cycle (only such as `there` shows; a semaphore is taken by one queue only).
+    take_i: in, tokens that queue i takes in this cycle: such as `there` shows, and a semaphore's by one queue only.
     give_i: in, tokens that unit i gives in this cycle. there: out, semaphores that have a token.
+
+    A semaphore holds 2**COUNT_BITS - 1 tokens; the program must not give more.
     """
 
     def __init__(self, takers: int, givers: int) -> None:

@@ -9,7 +9,8 @@ from amaranth.lib.wiring import In, Out
 from bnnedge import isa
 from bnnedge.hw.bus.axi import DATA_BITS, DATA_BYTES
 from bnnedge.hw.bus.burst import TRANSFER
-from bnnedge.hw.layouts import INSTRUCTION_BITS, LOOP, PASS, TRANSFER as TRANSFER_FORMAT
+from bnnedge.hw.layouts import INSTRUCTION_BITS, LOOP, PASS
+from bnnedge.hw.layouts import TRANSFER as TRANSFER_FORMAT
 
 BEATS = isa.INSTRUCTION_BYTES // DATA_BYTES
 
@@ -17,7 +18,8 @@ BEATS = isa.INSTRUCTION_BYTES // DATA_BYTES
 class Sequencer(wiring.Component):
     """One instruction after another: fetch, decode, hand on. LOOP, SYNC and HALT are carried out here.
 
-    An instruction leaves with what changes from iteration to iteration filled in: the step of a PASS, the address of a transfer.
+    An instruction leaves with what changes from iteration to iteration filled in: the step of a PASS, the address of a
+    transfer. Iterations are counted from the start of the program: it may hold one LOOP.
 
     Members
     -------
@@ -124,5 +126,3 @@ class Sequencer(wiring.Component):
                 m.d.comb += self.busy.eq(0)
                 m.d.sync += self.illegal.eq(1)
         return m
-
-

@@ -13,7 +13,8 @@ from bnnedge.hw.buffers.banked import READ_LATENCY
 from bnnedge.hw.bus.axi import DATA_BITS
 from bnnedge.hw.bus.burst import TRANSFER
 from bnnedge.hw.heads.softmax import SCORE_BITS
-from bnnedge.hw.layouts import RECORD, RECORD_BEATS, TRANSFER as TRANSFER_FORMAT
+from bnnedge.hw.layouts import RECORD, RECORD_BEATS
+from bnnedge.hw.layouts import TRANSFER as TRANSFER_FORMAT
 
 REPORT_BEATS = 2
 
@@ -23,10 +24,10 @@ class Store(wiring.Component):
 
     Members
     -------
-    order: in stream, ready when memory has acknowledged all of it. transfer, beat: streams to the memory port; written: in, its
-    `done`.
-    address: out, of all memories. read_left, read_right: out, wish to read; granted: in, this cycle. left, right: in, words
-    READ_LATENCY cycles later. read_record: out, wish; record_granted: in; record: in, 1 cycle later.
+    order: in stream, ready when memory has acknowledged all of it. transfer, beat: streams to the memory port; written:
+    in, its `done`.
+    address: out, of all memories. read_left, read_right: out, wish to read; granted: in, this cycle. left, right: in,
+    words READ_LATENCY cycles later. read_record: out, wish; record_granted: in; record: in, 1 cycle later.
     score, score_last: in stream. loss, hits, cycles: in, what a REPORT tells. signal: out, semaphores to raise.
     """
 
@@ -109,7 +110,9 @@ class Store(wiring.Component):
                             m.d.sync += held.eq(self.right)
                         with m.Case(isa.Buffer.PARAMETERS):
                             statistics = record.as_value()[: 2 * MU_BITS]
-                            m.d.sync += held.eq(Cat(statistics, Cat(0).replicate(DATA_BITS - 2 * MU_BITS), record.beta.as_unsigned()))
+                            m.d.sync += held.eq(
+                                Cat(statistics, Cat(0).replicate(DATA_BITS - 2 * MU_BITS), record.beta.as_unsigned())
+                            )
                         with m.Default():
                             m.d.sync += held.eq(Cat(self.loss, self.hits, self.cycles))
                     m.next = "SEND"

@@ -1,4 +1,4 @@
-"""cocotb tests: the driver trains a small network through the accelerator's ports; the golden model checks every bit."""
+"""cocotb tests: the driver trains a small network through the accelerator's ports; all bits are the golden model's."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from bnnedge.state import TrainingState
 
 RATE = 400
 UNMAPPED = 0x8000_0000
+_SETTINGS = Settings(batch=64)
 
 
 class Bench:
@@ -69,19 +70,19 @@ class Bench:
 
     def fails(self, action: Callable[[], object], text: str) -> None:
         """The action must raise a DeviceError with this text, and leave the accelerator at rest."""
+        message = "nothing was raised"
         try:
             action()
         except DeviceError as error:
-            assert text in str(error), str(error)
-        else:
-            raise AssertionError(f"no DeviceError: {text}")
+            message = str(error)
+        assert text in message, message
         for name in ("CONTROL", "STATUS", "ERROR", "ERROR_ADDRESS"):
             assert self.register(name) == 0, name
         assert not int(self.bus.dut.irq.value)
 
 
 async def _play(
-    dut: Any, play: Callable[[Bench], None], sizes: tuple[int, ...] = (20, 24, 10), settings: Settings = Settings(batch=64)
+    dut: Any, play: Callable[[Bench], None], sizes: tuple[int, ...] = (20, 24, 10), settings: Settings = _SETTINGS
 ) -> None:
     """Reset, then let `play` drive; report the speed of the simulation."""
     bus = CocotbBus(dut)

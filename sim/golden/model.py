@@ -62,7 +62,13 @@ class Golden:
     """
 
     def __init__(
-        self, network: Network, settings: Settings, configuration: Configuration, state: TrainingState, *, keep: bool = False
+        self,
+        network: Network,
+        settings: Settings,
+        configuration: Configuration,
+        state: TrainingState,
+        *,
+        keep: bool = False,
     ) -> None:
         self.network, self.settings, self.configuration, self.state = network, settings, configuration, state
         self.random = Random(settings.seed, configuration.lanes)

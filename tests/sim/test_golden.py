@@ -109,7 +109,8 @@ class Plain:
                 upper = old[i + 1]
                 d = [
                     [
-                        masks[i][b][m] * sum(codes[b][n] * (1 if int(upper[m][n]) >= 0 else -1) for n in range(upper.shape[1]))
+                        masks[i][b][m]
+                        * sum(codes[b][n] * (1 if int(upper[m][n]) >= 0 else -1) for n in range(upper.shape[1]))
                         for m in range(fan_out)
                     ]
                     for b in range(batch)

@@ -17,11 +17,13 @@ _INSTRUCTIONS = {
     isa.Opcode.LOOP: "Takes the iteration and the step one further; jumps back unless `count` iterations are done.",
     isa.Opcode.PASS: "One product for all tiles of a layer, and what becomes of its sums.",
     isa.Opcode.TRANSPOSE: (
-        "Reads a row tensor (left) and writes the same bits as columns. Uses the PASS format: `groups` (column groups to write), "
-        "`tiles`, `words`, `left_*` (source; `left_planes` planes) and `columns_*` (target)."
+        "Reads a row tensor (left) and writes the same bits as columns. Uses the PASS format: `groups` (column groups "
+        "to write), `tiles`, `words`, `left_*` (source; `left_planes` planes) and `columns_*` (target)."
     ),
     isa.Opcode.LOAD: "Copies a buffer image (address-major, bank-minor) or parameter records from DDR to the chip.",
-    isa.Opcode.GATHER: "Looks samples up by an index list: their words go to the left buffer, their labels to the label queue.",
+    isa.Opcode.GATHER: (
+        "Looks samples up by an index list: their words go to the left buffer, their labels to the label queue."
+    ),
     isa.Opcode.STORE: "Copies from the chip to DDR.",
     isa.Opcode.SYNC: "Waits until all units are idle.",
 }
@@ -50,13 +52,17 @@ def instruction_set() -> str:
         "",
         "Generated from `host/isa.py` by `docs/generate.py`; do not edit.",
         "",
-        f"Version {isa.VERSION}. A program is a row of instructions of {isa.INSTRUCTION_BYTES} bytes in DDR, little-endian, each a",
-        "header and the fields of its format, from bit 0 up. The sequencer reads them one by one and puts them into the queue of the",
-        "unit that carries them out; a unit works in order, the units side by side. Between them stand",
-        f"{isa.SEMAPHORES} counting semaphores: an instruction starts when each semaphore of its `wait` mask has a token, takes one",
-        "of each, and gives one to each of its `signal` mask when its last effect has taken place. Only one unit waits for a given",
-        "semaphore. Program order is a legal serial order, so no depth of the queues can cause a deadlock. All semaphores are 0 at the",
-        "start of a program.",
+        f"Version {isa.VERSION}. A program is a row of instructions of {isa.INSTRUCTION_BYTES} bytes in DDR, little-endian,",
+        "each a header and the fields of its format, from bit 0 up. The sequencer reads them one by one and puts them into",
+        "the queue of the unit that carries them out; a unit works in order, the units side by side. Between them stand",
+        f"{isa.SEMAPHORES} counting semaphores: an instruction starts when each semaphore of its `wait` mask has a token,",
+        "takes one of each, and gives one to each of its `signal` mask when its last effect has taken place. Only one unit",
+        "waits for a given semaphore. Program order is a legal serial order, so no depth of the queues can cause a deadlock.",
+        "All semaphores are 0 at the start of a program.",
+        "",
+        "Rules that the compiler keeps and the hardware does not check: fields that count something are at least 1; the pass",
+        "behind a LOSS that trains waits for it, since the softmax rewrites sums in place; labels are below the number of",
+        "classes.",
         "",
         "## Header",
         "",
@@ -86,10 +92,10 @@ def instruction_set() -> str:
     lines += [
         "## Data in DDR",
         "",
-        "* Sample: 8 bytes of label, then the planes of its pixels from the least significant one, each in words of S bits.",
+        "* Sample: 8 bytes of label, then the planes of its pixels, the least significant first, in words of S bits.",
         f"* Report: {program.REPORT_BYTES} bytes: loss (sum of -log2 p, 8 fraction bits), hits (32 bits each), cycle (64 bits).",
-        "* Parameter record: 16 bytes: mu in bits 27..0, psi in bits 55..28, beta in bits 79..64; an exponent record has E in mu.",
-        "* Latent weights: 16-bit words in the order of the update: for each group of outputs each tile of inputs, row by row.",
+        "* Parameter record: 16 bytes: mu in bits 27..0, psi in 55..28, beta in 79..64; an exponent record has E in mu.",
+        "* Latent weights: 16-bit words in the order of the update: for each group of outputs each tile of inputs, by rows.",
         f"* Logits: 16 bits each, padded to {program.SCORES_PER_BEAT} an image, base 2, 8 fraction bits.",
     ]
     return "\n".join(lines) + "\n"
@@ -116,8 +122,8 @@ def register_map() -> str:
         "",
         "Generated from `host/registers.py` by `docs/generate.py`; do not edit.",
         "",
-        "32-bit registers behind the AXI-Lite port, written whole. The interrupt is high while `done` or `error` is. A start clears",
-        "everything but these registers and the contents of the memories; after an error a reset must come first.",
+        "32-bit registers behind the AXI-Lite port, written whole. The interrupt is high while `done` or `error` is. A start",
+        "clears everything but these registers and the contents of the memories; after an error a reset must come first.",
         "",
         *_table(("offset", "name", "access", "meaning"), rows),
         "",

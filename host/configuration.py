@@ -23,7 +23,8 @@ class Configuration:
     tile_rows: rows (of Q sums) of the tile buffer; a power of two. A batch and a last layer must fit.
     channels: output channels of all layers that the parameter memory holds; a power of two.
     latent: bits of a latent weight, 4..12, in a 16-bit word with a 4-bit moment.
-    accumulator: bits of a signed sum, 16..22 (statistics of the batch have room for no more); the compiler proves that no sum of a network leaves that range.
+    accumulator: bits of a signed sum, 16..22 (statistics of the batch have room for no more); the compiler proves that
+        no sum of a network leaves that range.
     clock_hz: clock on the board, in Hz: scales reported rates, changes nothing in the hardware.
     """
 

@@ -90,8 +90,8 @@ class Core(wiring.Component):
         ):
             wiring.connect(m, stream, queue.instruction)
             m.d.comb += [queue.there.eq(semaphores.there), getattr(semaphores, f"take_{i}").eq(queue.take)]
-        for i, unit in enumerate((fetch, head, load, store)):
-            m.d.comb += getattr(semaphores, f"give_{i}").eq(unit.signal)
+        for i, given in enumerate((fetch.signal, head.signal, load.signal, store.signal)):
+            m.d.comb += getattr(semaphores, f"give_{i}").eq(given)
         wiring.connect(m, execute_queue.order, fetch.instruction)
         wiring.connect(m, load_queue.order, load.order)
         wiring.connect(m, store_queue.order, store.order)
@@ -249,7 +249,7 @@ class Core(wiring.Component):
             head.written.eq(write_1.done),
             store.written.eq(write_0.done),
         ]
-        masters = (read_0, write_0, read_1, write_1)
+        masters: tuple[ReadMaster | WriteMaster, ...] = (read_0, write_0, read_1, write_1)
         for axi, reader, writer in ((self.m0_axi, read_0, write_0), (self.m1_axi, read_1, write_1)):
             for name, member in Axi4().members.items():
                 mine = writer.axi if name[0] in "wb" or name.startswith("aw") else reader.axi

@@ -1,7 +1,7 @@
 """How many cycles a training step takes: the accelerator's schedule, tile by tile, without its data.
 
-The model follows a program's instructions in their order through four resources that work side by side: engine, drain, head and
-memory. Its constants are latencies of the hardware's pipelines; tests hold it within 5 % of the simulated RTL.
+The model follows a program's instructions in their order through four resources that work side by side: engine, drain,
+head and memory. Its constants are latencies of the hardware's pipelines; tests hold it within 5 % of the simulated RTL.
 """
 
 from __future__ import annotations

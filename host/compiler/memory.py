@@ -16,9 +16,9 @@ from bnnedge.settings import Settings
 def memory_of(network: Network, settings: Settings, config: Configuration) -> Memory:
     """Bytes for training, without the data set.
 
-    on_chip: tensors by kind where they live (tensors that share a place by turns are each counted in full: `shared` takes the
-    difference off again), sums in the tile buffer, parameters. ddr: latent weights, the images of weights and parameters that a
-    run starts from, the program, and a report for one step.
+    on_chip: tensors by kind where they live (tensors that share a place by turns are each counted in full: `shared` takes
+    the difference off again), sums in the tile buffer, parameters. ddr: latent weights, the images of weights and
+    parameters that a run starts from, the program, and a report for one step.
     """
     plan = layout(network, settings, config)
     bank = config.lanes * config.word // 8

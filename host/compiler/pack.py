@@ -47,7 +47,7 @@ def sample_bytes(inputs: int, planes: int, config: Configuration) -> int:
 
 
 def pack_samples(images: np.ndarray, labels: np.ndarray, planes: int, config: Configuration) -> np.ndarray:
-    """Data set in DDR, (N, bytes) uint8: each sample's label, then the uppermost planes of its pixels, lowest of them first."""
+    """Data set in DDR, (N, bytes) uint8: each sample's label, then the uppermost planes of its pixels, lowest first."""
     count = len(images)
     pixels = images.reshape(count, -1)
     inputs = pixels.shape[1]

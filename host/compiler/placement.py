@@ -197,7 +197,7 @@ def layout(network: Network, settings: Settings, config: Configuration, *, train
 
 
 def fitting(network: Network, settings: Settings) -> Configuration:
-    """Return the first of the configurations there are that holds this network; ValueError as from `layout` for the last."""
+    """Return the first configuration there is that holds this network; ValueError as from `layout` for the last."""
     *others, last = CONFIGURATIONS.values()
     for config in others:
         with contextlib.suppress(ValueError):
@@ -224,13 +224,13 @@ def _check(network: Network, settings: Settings, config: Configuration, result: 
         for what, value in largest.items():
             if value > config.largest_sum:
                 raise ValueError(
-                    f"layer {i + 1} ({layer.fan_in} -> {layer.fan_out}): its {what} reach {value}, beyond the accumulator's "
-                    f"{config.largest_sum}; use fewer planes ({where})"
+                    f"layer {i + 1} ({layer.fan_in} -> {layer.fan_out}): its {what} reach {value}, beyond the "
+                    f"accumulator's {config.largest_sum}; use fewer planes ({where})"
                 )
-        words = -(-max(layer.fan_in, layer.fan_out, settings.batch) // config.word)
-        if words > MAX_WORDS:
+        longest = -(-max(layer.fan_in, layer.fan_out, settings.batch) // config.word)
+        if longest > MAX_WORDS:
             raise ValueError(
-                f"layer {i + 1} ({layer.fan_in} -> {layer.fan_out}) needs contractions of {words} words, a pass holds "
+                f"layer {i + 1} ({layer.fan_in} -> {layer.fan_out}) needs contractions of {longest} words, a pass holds "
                 f"{MAX_WORDS} ({where})"
             )
         for side, groups in (("inputs", -(-layer.fan_in // config.lanes)), ("outputs", layer.groups)):
@@ -238,8 +238,7 @@ def _check(network: Network, settings: Settings, config: Configuration, result: 
                 raise ValueError(
                     f"layer {i + 1} has more than the {MAX_GROUPS * config.lanes} {side} that a pass holds ({where})"
                 )
-    last = result.layers[-1]
-    rows = last.groups * settings.batch
+    rows = result.layers[-1].groups * settings.batch
     if network.classes > MAX_CLASSES or rows > config.tile_rows:
         most = min(MAX_CLASSES, config.tile_rows // settings.batch * config.lanes)
         raise ValueError(f"{network.classes} classes: the last layer can have {most} at most {where}")
@@ -251,9 +250,9 @@ def _check(network: Network, settings: Settings, config: Configuration, result: 
     for memory, used, there in needs:
         if used > there:
             inside = [tensor for tensor in result.tensors() if memory.startswith(tensor.buffer)]
-            part = max(inside, key=lambda tensor: tensor.words, default=None)
-            most = f"; the largest part is {part.name} ({part.words})" if part else ""
+            part: Tensor | None = max(inside, key=lambda tensor: tensor.words, default=None)
+            hint = f"; the largest part is {part.name} ({part.words})" if part else ""
             raise ValueError(
-                f"network {network.name!r} needs {used} words of the {memory}, there are {there} {where}{most}. "
+                f"network {network.name!r} needs {used} words of the {memory}, there are {there} {where}{hint}. "
                 "Use a smaller batch, fewer planes, narrower layers or a larger configuration"
             )

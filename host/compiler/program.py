@@ -28,9 +28,9 @@ REPORTED = 1 << 4  # store -> execute: they have been stored
 class Addresses:
     """DDR addresses of what a program touches (0: not used).
 
-    latents: of each layer's weight words. records: parameter memory image. weights: image of the right buffer's weights.
-    samples: data set. order: index list, padded by one batch. reports: REPORT_BYTES for each step. scores: logits.
-    probes: by name of tensor.
+    latents: of each layer's weight words. records: parameter memory image. weights: image of the weights in the right
+    buffer. samples: data set. order: index list, padded by one batch. reports: REPORT_BYTES for each step. scores:
+    logits. probes: by name of tensor.
     """
 
     latents: tuple[int, ...] = ()
@@ -255,8 +255,10 @@ class Compiler:
     def _backward(self, i: int) -> None:
         """Gradient of layer i's output, from the codes of the layer above."""
         layer, above = self.layout.layers[i], self.layout.layers[i + 1]
-        assert above.code is not None and above.weight_backward is not None
-        assert layer.active is not None and layer.mask is not None
+        assert above.code is not None
+        assert above.weight_backward is not None
+        assert layer.active is not None
+        assert layer.mask is not None
         fields = self._operands(
             above.code, above.weight_backward, above.fan_out, self.tiles, layer.groups, layer.fan_out
         )
@@ -278,7 +280,8 @@ class Compiler:
         """Weight gradient of layer i, and its update."""
         layer = self.layout.layers[i]
         source = self.layout.layers[i - 1].active_columns if i else self.layout.input_columns
-        assert source is not None and layer.code_columns is not None
+        assert source is not None
+        assert layer.code_columns is not None
         fields = self._operands(
             source, layer.code_columns, self.settings.batch, source.slots, layer.groups, layer.fan_out
         )

@@ -242,7 +242,8 @@ class AcceleratorDevice:
             if not halted:
                 self.reset()
                 raise DeviceError(
-                    f"no progress for {PATIENCE} cycles: memory does not answer (the accelerator has been reset; reload the state)"
+                    f"no progress for {PATIENCE} cycles: memory does not answer (the accelerator has been reset; "
+                    "load the state again)"
                 )
             status = self._read("STATUS")
             if status & 4:

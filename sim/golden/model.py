@@ -1,7 +1,7 @@
 """One training step and inference of a dense network, in integers.
 
-Notation of docs/arithmetic.md: B images a batch, K inputs and M outputs of a layer; every array is (images, channels) or
-(inputs, outputs). Matrix products run on float32 BLAS for speed: `product` proves that each of them is exact.
+Notation of docs/arithmetic.md: B images a batch, K inputs and M outputs of a layer; every array is (images, channels)
+or (inputs, outputs). Matrix products run on float32 BLAS for speed: `product` proves that each of them is exact.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from bnnedge.state import LayerState, TrainingState
 
 @dataclasses.dataclass
 class Result:
-    """What one batch gave: `loss` is the sum over the batch of -log2 p, with LOGIT fraction bits; `hits` of B images."""
+    """A batch's `loss`, the sum of -log2 p over its images, with LOGIT fraction bits, and `hits`, of B images."""
 
     loss: int
     hits: int
@@ -57,8 +57,8 @@ def pixel_codes(pixels: np.ndarray, planes: int) -> np.ndarray:
 class Golden:
     """Bit-exact model of the accelerator, training one network.
 
-    `state` is the training state, changed in place. With `keep` set, `trace` holds every intermediate of the last batch by
-    name: ``trace["2.code"]`` is what layer 2 (counted from 1) called `code` below.
+    `state` is the training state, changed in place. With `keep` set, `trace` holds every intermediate of the last batch
+    by name: ``trace["2.code"]`` is what layer 2 (counted from 1) called `code` below.
     """
 
     def __init__(
@@ -175,7 +175,7 @@ class Golden:
         return (w << f.MOMENT | k & 15).astype(np.int16)
 
     def infer(self, pixels: np.ndarray) -> np.ndarray:
-        """Logits of (N, ...) uint8 pixels with the moving statistics: (N, classes) int64, LOGIT fraction bits, base 2."""
+        """Logits of (N, ...) uint8 pixels with the moving statistics: (N, classes) int64, base 2, LOGIT fraction bits."""
         x, bound = pixel_codes(pixels, self.settings.input_planes), 2**self.settings.input_planes - 1
         for layer in self.state.layers:
             y = product(x, signs(layer.sign), bound)

@@ -1,4 +1,4 @@
-"""Test accuracy of the integer form (golden model) beside the float32 standard: same network, split and epochs, several seeds.
+"""Test accuracy of the integer form (golden model) beside the float32 standard, equal in all else, for several seeds.
 
     python tests/benchmarks/accuracy.py fashion-mnist --epochs 10 --seeds 1 2 3
 

@@ -100,7 +100,7 @@ class Plain:
             loss += logs[labels[b]]
             hits += v.index(max(v)) == labels[b]
 
-        above, d = 0, d_out
+        above, d, codes = 0, d_out, [[0]]
         old = [layer.weight.copy() for layer in self.state.layers]
         for i in range(len(self.state.layers) - 1, -1, -1):
             layer = self.state.layers[i]

@@ -11,7 +11,7 @@ from bnnedge import Settings
 from bnnedge.compiler import estimate
 from bnnedge.devices.accelerator import AcceleratorDevice
 
-# Sizes, batch, gradient planes, input planes: bound by gathering, by the engine, by the heads, by the softmax, by memory.
+# Sizes, batch, gradient planes, input planes: bound by gathering, the engine, the heads, the softmax, memory.
 CASES = [
     ([16, 16, 2], 64, 8, 1),
     ([100, 10], 64, 6, 8),

@@ -100,7 +100,7 @@ def test_what_does_not_fit_is_named_with_the_limit(
 
 def test_too_many_channels_are_named_with_the_limit() -> None:
     config = dataclasses.replace(LARGE, channels=64)
-    with pytest.raises(ValueError, match="66 words of the parameter memory .output channels., there are 64"):
+    with pytest.raises(ValueError, match=r"66 words of the parameter memory .output channels., there are 64"):
         layout(network(16, 40, 10), Settings(batch=64), config)
 
 

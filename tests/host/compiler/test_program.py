@@ -63,7 +63,7 @@ def test_a_wait_that_program_order_does_not_satisfy_is_refused() -> None:
     # the second round of a loop lacks what only the part before the loop gives
     body = Instruction(Opcode.SYNC, {"wait": 1}, "x")
     loop = Instruction(Opcode.LOOP, {"count": 2, "target": INSTRUCTION_BYTES})
-    with pytest.raises(ValueError, match="instruction 1 .x. waits for semaphore 0"):
+    with pytest.raises(ValueError, match=r"instruction 1 .x. waits for semaphore 0"):
         checked([Instruction(Opcode.SYNC, {"signal": 1}), body, loop])
 
 

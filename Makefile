@@ -6,7 +6,7 @@ JOBS ?= 2
 # A simulator's own make must not inherit this one's flags.
 IN_VENV := env -u MAKEFLAGS -u MFLAGS PATH="$(CURDIR)/.venv/bin:$$PATH"
 
-.PHONY: help setup train test test-long lint clean
+.PHONY: help setup train test test-long benchmark lint clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -24,6 +24,12 @@ test: $(READY) ## run the tests, but for the long ones
 
 test-long: $(READY) ## run the long tests
 	$(IN_VENV) pytest -n $(JOBS) --dist worksteal -m long tests
+
+benchmark: $(READY) ## print accuracy against float32 (MNIST, Fashion-MNIST: BNNEDGE_DATA) and device cycles of the paper's MLP
+	$(IN_VENV) PYTHONPATH=tests python tests/benchmarks/cycles.py --config pynq-z2
+	$(IN_VENV) PYTHONPATH=tests python tests/benchmarks/cycles.py --config pynq-z2-x64
+	$(IN_VENV) python tests/benchmarks/accuracy.py fashion-mnist --grad-planes 8 4
+	$(IN_VENV) python tests/benchmarks/accuracy.py mnist --grad-planes 8 4
 
 lint: $(READY) ## check style and types
 	@$(IN_VENV) sh -c 'status=0; ruff check . || status=1; python .ci/typecheck || status=1; exit $$status'

@@ -18,7 +18,7 @@ class WriteMaster(wiring.Component):
 
     Members
     -------
-    transfer, beat: in streams. axi: the port's write channels. flush: in, issue no more. idle: out, no burst outstanding.
+    transfer, beat: in streams. axi: the port's write channels. flush: in, issue no more. idle: out, nothing outstanding.
     done: out, all transfers accepted so far have been acknowledged by memory.
     error, error_address: out, one cycle: a burst got an error response.
     """
@@ -87,7 +87,7 @@ class WriteMaster(wiring.Component):
         m.d.comb += [
             axi.bready.eq(1),
             addresses.r_en.eq(axi.bvalid),
-            self.idle.eq(~axi.awvalid & (addresses.level == 0)),
+            self.idle.eq(addresses.level == 0),  # a burst is there from its claim to its response
             self.done.eq(self.idle & ~bursts.busy),
         ]
         m.d.sync += [self.error.eq(axi.bvalid & (axi.bresp != 0)), self.error_address.eq(addresses.r_data)]

@@ -83,7 +83,7 @@ class Store(wiring.Component):
         with m.FSM():
             with m.State("IDLE"):
                 m.d.comb += self.transfer.valid.eq(self.order.valid)
-                m.d.sync += [self.address.eq(order.base), left.eq(order.count), scores_held.eq(0)]
+                m.d.sync += [self.address.eq(order.base), left.eq(order.count)]
                 with m.If(self.transfer.valid & self.transfer.ready):
                     m.next = "READ"
                     with m.If(order.buffer == isa.Buffer.SCORES):

@@ -9,8 +9,10 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from bnnedge import Settings
+from bnnedge import Settings, configuration
+from bnnedge.compiler import estimate
 from bnnedge.devices.accelerator import AcceleratorDevice
+from bnnedge.devices.rtl import open_rtl
 from bnnedge.sim.verilated import MemoryModel, VerilatedBus
 
 
@@ -123,6 +125,20 @@ def test_the_papers_mlp_on_the_board_s_configuration(board_size: AcceleratorDevi
     steady = pair.train(4)[-1] / 128
     print(f"pynq-z2, MLP, batch 128, 4 gradient planes: {steady:.1f} cycles per image")
     assert steady <= 1400
+    assert estimate(pair.golden.network, pair.golden.settings, board_size.configuration).cycles_per_image == pytest.approx(
+        steady, rel=0.05
+    )
     eight = Pair.of(board_size, [784, 256, 256, 256, 256, 10], Settings(batch=128))
     eight.images, eight.labels = pair.images, pair.labels
     eight.train(3)
+
+
+@pytest.mark.long
+def test_the_papers_mlp_with_words_of_64_bits() -> None:
+    device = open_rtl(configuration("pynq-z2-x64"))
+    pair = Pair.of(device, [784, 256, 256, 256, 256, 10], Settings(batch=128, gradient_planes=4))
+    pair.probe()
+    steady = pair.train(3)[-1] / 128
+    print(f"pynq-z2-x64, MLP, batch 128, 4 gradient planes: {steady:.1f} cycles per image")
+    assert steady <= 1250
+    device.close()

@@ -116,6 +116,7 @@ def test_writes_to_other_addresses_change_nothing() -> None:
         for offset in read_only + unused:
             await write_register(ctx, dut.axi, offset, 0xFFFF_FFFF)
         for offset in unused:
+            assert await read_register(ctx, dut.axi, OFFSETS["MAGIC"]) == registers.MAGIC
             assert await read_register(ctx, dut.axi, offset) == 0
         assert {name: await read_register(ctx, dut.axi, offset) for name, offset in OFFSETS.items()} == before
 
@@ -138,3 +139,32 @@ def test_reads_and_writes_go_on_side_by_side() -> None:
             last = value
 
     simulate(dut, writer, reader, background=rules(dut))
+
+
+def test_a_request_waits_until_the_response_before_it_is_taken() -> None:
+    dut = Registers(TINY)
+
+    async def bench(ctx: Any) -> None:
+        axi = dut.axi
+        for name in ("arvalid", "awvalid", "wvalid"):
+            ctx.set(getattr(axi, name), 1)
+        ctx.set(axi.araddr, OFFSETS["MAGIC"])
+        ctx.set(axi.awaddr, OFFSETS["STEP"])
+        ctx.set(axi.wdata, 1)
+        await ctx.tick()
+        ctx.set(axi.araddr, OFFSETS["VERSION"])
+        ctx.set(axi.wdata, 2)
+        for _ in range(3):
+            assert ctx.get(axi.rdata) == registers.MAGIC
+            assert not ctx.get(axi.arready)
+            assert not ctx.get(axi.awready)
+            assert not ctx.get(axi.wready)
+            await ctx.tick()
+        assert ctx.get(dut.step) == 1
+        ctx.set(axi.rready, 1)
+        ctx.set(axi.bready, 1)
+        await ctx.tick().repeat(2)
+        assert ctx.get(axi.rdata) == isa.VERSION
+        assert ctx.get(dut.step) == 2
+
+    simulate(dut, bench)

@@ -189,6 +189,16 @@ class Fetch(wiring.Component):
                 m.d.sync += [tile.eq(tile + 1), left_tile.eq(left_tile + order.left_tile_stride)]
                 m.d.sync += side_tile.eq(side_tile + order.side_stride)
 
+        def end_tile() -> None:
+            """Go on with the next tile, the next group, or the next instruction."""
+            next_tile()
+            m.next = "TILE"
+            with m.If(last_tile):
+                m.next = "GROUP"
+            with m.If(last_tile & last_group):
+                m.d.comb += self.instruction.ready.eq(1)
+                m.next = "IDLE"
+
         with m.FSM():
             with m.State("IDLE"):
                 m.d.sync += [group.eq(0), tile.eq(0), word.eq(0), side_tile.eq(0), side_word.eq(0), side_granule.eq(0)]
@@ -226,13 +236,7 @@ class Fetch(wiring.Component):
                         with m.If(is_backward):
                             m.next = "SIGNS"
                         with m.Else():
-                            next_tile()
-                            m.next = "TILE"
-                            with m.If(last_tile):
-                                m.next = "GROUP"
-                            with m.If(last_tile & last_group):
-                                m.d.comb += self.instruction.ready.eq(1)
-                                m.next = "IDLE"
+                            end_tile()
             # A backward tile is followed by the signs and masks of its activations; they arrive before its sums do.
             with m.State("SIGNS"):
                 m.d.comb += [self.left_address.eq(order.side_active + side_tile + side_word), self.reading.eq(1)]
@@ -241,13 +245,7 @@ class Fetch(wiring.Component):
             with m.State("MASKS"):
                 m.d.comb += [self.left_address.eq(order.side_mask + side_tile + side_word), self.reading.eq(1)]
                 m.d.comb += self.side_mask.eq(1)
-                next_tile()
-                m.next = "TILE"
-                with m.If(last_tile):
-                    m.next = "GROUP"
-                with m.If(last_tile & last_group):
-                    m.d.comb += self.instruction.ready.eq(1)
-                    m.next = "IDLE"
+                end_tile()
 
             # Word by word, so slowly that the granules of a word are written before the next word comes.
             pause = Signal(range(max(2, granules)))

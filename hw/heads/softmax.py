@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from amaranth import Array, Cat, Const, Module, Mux, Signal, signed
+from amaranth import Array, Const, Module, Mux, Signal, signed
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from bnnedge import formats
 from bnnedge.configuration import Configuration
 from bnnedge.hw.buffers import tile_buffer
+from bnnedge.hw.heads.divider import RECIPROCAL_BITS, Divider
 from bnnedge.hw.heads.parameters import column_layout
 from bnnedge.hw.heads.statistics import sums_layout
 from bnnedge.hw.layouts import tile_row
@@ -16,45 +17,10 @@ from bnnedge.hw.layouts import tile_row
 CLASSES = 128  # at most; and a multiple of the lanes
 SUMS_LATENCY = 3
 LOGIT_SHIFT = formats.RECIPROCAL + 10 - formats.LOGIT
-RECIPROCAL_BITS = 25
 SCORE_BITS = 16
 LABEL_BITS = 8
 BIASED_BITS = formats.LOGIT_BITS + 2
 TOTAL_BITS = 36
-
-
-class Divider(wiring.Component):
-    """quotient = (LOG2_E << RECIPROCAL) // divisor, one bit a cycle.
-
-    Members
-    -------
-    begin: in, one cycle, with divisor >= 2**STATISTICS. done: out, one cycle; quotient stands from then on.
-    """
-
-    def __init__(self) -> None:
-        super().__init__(
-            {"begin": In(1), "divisor": In(formats.MU_BITS), "done": Out(1), "quotient": Out(RECIPROCAL_BITS)}
-        )
-
-    def elaborate(self, platform: object) -> Module:
-        m = Module()
-        dividend = formats.LOG2_E << formats.RECIPROCAL
-        steps = dividend.bit_length()
-        rest, bits = Signal(formats.MU_BITS + 1), Signal(steps)
-        left = Signal(range(steps + 1))
-        trial = Cat(bits[-1], rest)
-        fits = trial >= self.divisor
-        m.d.sync += self.done.eq(left == 1)
-        with m.If(self.begin):
-            m.d.sync += [rest.eq(0), bits.eq(dividend), left.eq(steps)]
-        with m.Elif(left != 0):
-            m.d.sync += [
-                rest.eq(Mux(fits, trial - self.divisor, trial)),
-                bits.eq(bits << 1),
-                self.quotient.eq(Cat(fits, self.quotient)),
-                left.eq(left - 1),
-            ]
-        return m
 
 
 class Softmax(wiring.Component):

@@ -82,9 +82,7 @@ class Board:
             pass
 
     async def counters(self, ctx: Any) -> dict[Counter, int]:
-        return {
-            c: await self.read(ctx, f"{c.name}_LOW") | await self.read(ctx, f"{c.name}_HIGH") << 32 for c in Counter
-        }
+        return {c: await self.read(ctx, f"{c.name}_LOW") | await self.read(ctx, f"{c.name}_HIGH") << 32 for c in Counter}
 
 
 def test_each_run_starts_from_the_same_state_and_counts_anew() -> None:
@@ -160,16 +158,17 @@ def test_an_error_stops_the_run_until_a_soft_reset() -> None:
     board.simulate(bench)
 
 
-def test_the_first_error_stays() -> None:
+def test_the_first_error_stays_and_nothing_is_issued_behind_it() -> None:
     board = Board()
 
     async def bench(ctx: Any) -> None:
-        failing = {"buffer": Buffer.LEFT, "count": 3, "address": UNMAPPED}
-        board.put([instruction(Opcode.STORE, **failing), instruction(Opcode.LOAD, **failing)])
+        store = {"buffer": Buffer.LEFT, "count": 64, "address": UNMAPPED}  # four bursts, some time apart
+        board.put([instruction(Opcode.STORE, **store), instruction(Opcode.SYNC)])
         board.ports[0].fill(PROGRAM + 2 * INSTRUCTION_BYTES, b"\xff" * INSTRUCTION_BYTES)
         assert await board.run(ctx) == ERROR
-        await ctx.tick().repeat(200)
+        await ctx.tick().repeat(500)
         assert await board.read(ctx, "ERROR") == Cause.WRITE_ERROR
+        assert board.ports[0].writes == [(UNMAPPED, 16)]
 
     board.simulate(bench)
 

@@ -1,0 +1,45 @@
+"""The one division of a class and batch: log2(e) / psi, bit by bit."""
+
+from __future__ import annotations
+
+from amaranth import Cat, Module, Mux, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from bnnedge import formats
+
+RECIPROCAL_BITS = 25  # psi is 1.0 or more, so the quotient is at most LOG2_E << (RECIPROCAL - STATISTICS)
+
+
+class Divider(wiring.Component):
+    """quotient = (LOG2_E << RECIPROCAL) // divisor, one bit a cycle.
+
+    Members
+    -------
+    begin: in, one cycle, with divisor >= 2**STATISTICS. done: out, one cycle; quotient stands from then on.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(
+            {"begin": In(1), "divisor": In(formats.MU_BITS), "done": Out(1), "quotient": Out(RECIPROCAL_BITS)}
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        dividend = formats.LOG2_E << formats.RECIPROCAL
+        steps = dividend.bit_length()
+        rest, bits = Signal(formats.MU_BITS + 1), Signal(steps)
+        left = Signal(range(steps + 1))
+        trial = Cat(bits[-1], rest)
+        fits = trial >= self.divisor
+        m.d.sync += self.done.eq(left == 1)
+        with m.If(self.begin):
+            m.d.sync += [rest.eq(0), bits.eq(dividend), left.eq(steps)]
+        with m.Elif(left != 0):
+            m.d.sync += [
+                rest.eq(Mux(fits, trial - self.divisor, trial)),
+                bits.eq(bits << 1),
+                self.quotient.eq(Cat(fits, self.quotient)),
+                left.eq(left - 1),
+            ]
+        return m

@@ -17,7 +17,8 @@ import sys
 from pathlib import Path
 
 from cocotb_tools import config as cocotb_config
-from cocotb_tools.runner import Icarus, Runner, Verilator, get_results
+from cocotb_tools.check_results import get_results
+from cocotb_tools.runner import Icarus, Runner, Verilator
 
 from bnnedge.configuration import Configuration
 from bnnedge.hw.generate import MODULE, to_verilog
@@ -70,6 +71,7 @@ def compiled(simulator: str, config: Configuration) -> tuple[Runner, Path]:
     has failed.
     """
     runner: Runner
+    flags: tuple[str, ...]
     if simulator == "verilator":
         runner, flags, control = _Verilator(), _VERILATOR_FLAGS, [_PORTS]
     else:
@@ -84,11 +86,12 @@ def compiled(simulator: str, config: Configuration) -> tuple[Runner, Path]:
     source, finished = folder / f"{MODULE}.v", folder / "finished"
     with open(folder / "lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        source.write_text(verilog)
         try:
             # A finished build is left alone, but the runner must hear of it to run it.
             if finished.exists():
                 runner._build_command = list  # type: ignore[method-assign]
+            else:
+                source.write_text(verilog)
             runner.build(
                 sources=[*control, source],
                 hdl_toplevel=MODULE,
@@ -100,6 +103,9 @@ def compiled(simulator: str, config: Configuration) -> tuple[Runner, Path]:
         except subprocess.CalledProcessError as error:
             text = (folder / "build.log").read_text(errors="replace")
             raise BuildError(f"{simulator} failed:\n{text[-2000:]}") from error
+        for path in folder.iterdir():  # object files are ten times the rest
+            if path.suffix in (".a", ".cpp", ".d", ".fast", ".gch", ".h", ".o", ".slow"):
+                path.unlink()
         finished.touch()
     return runner, folder
 

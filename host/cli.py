@@ -46,6 +46,8 @@ def _line(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     text = str(error) or type(error).__name__
+    if isinstance(error, MemoryError):
+        text = f"not enough memory: {error}" if str(error) else "not enough memory"
     # The output of a failed tool stays as it is.
     return text if isinstance(error, RuntimeError) else " ".join(text.split())
 

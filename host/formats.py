@@ -22,8 +22,9 @@ GRADIENT_MEAN = 2  # fraction bits kept when the batch means are subtracted from
 MAX_EXPONENT = 23  # e, the gradient code stands for code * 2**e
 EXPONENT_BITS = 16  # absolute exponents E and their running sum
 
-LOG2_E = 1477  # log2(e), Q1.10
-INVERSE_LOG2_E = 710  # 1 / log2(e), Q0.10
+LOG2_E = 1477  # log2(e), LOG2_E_FRACTION fraction bits
+INVERSE_LOG2_E = 710  # 1 / log2(e), as many
+LOG2_E_FRACTION = 10
 LOGIT = 8  # fraction bits of z, in units of log2: softmax(v) = 2**(v * log2 e) / sum
 LOGIT_BITS = 14  # z saturates at +-(2**13 - 1)
 RECIPROCAL = 20  # (LOG2_E << RECIPROCAL) // psi, psi clamped to 1.0 or more: at most 25 bits

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 VERSION = 1
 INSTRUCTION_BYTES = 64
 SEMAPHORES = 8
+TOKEN_BITS = 4  # of the count of a semaphore
 
 
 class Opcode(enum.IntEnum):
@@ -66,7 +67,7 @@ class Buffer(enum.IntEnum):
     RIGHT = 1
     PARAMETERS = 2
     SCORES = 3  # STORE only: logits of an inference LOSS pass
-    REPORT = 4  # STORE only: loss, hits, step and cycle of the batch
+    REPORT = 4  # STORE only: loss, hits and cycle of the batch
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from bnnedge.settings import whole
+
 
 @dataclasses.dataclass(frozen=True)
 class Dense:
@@ -17,8 +19,10 @@ class Dense:
     units: int
 
     def __post_init__(self) -> None:
-        if not isinstance(self.units, int) or isinstance(self.units, bool) or self.units < 1:
+        units = whole(self.units)
+        if units is None or units < 1:
             raise ValueError(f"Dense needs a positive whole number of units, not {self.units!r}")
+        object.__setattr__(self, "units", units)
 
 
 @dataclasses.dataclass(frozen=True, init=False)
@@ -37,8 +41,9 @@ class Network:
     name: str
 
     def __init__(self, input_shape: Sequence[int], layers: Sequence[Dense], name: str = "network") -> None:
-        shape = tuple(input_shape)
-        if not shape or not all(isinstance(n, int) and not isinstance(n, bool) and n > 0 for n in shape):
+        given = tuple(input_shape)
+        shape = tuple(n for n in map(whole, given) if n is not None and n > 0)
+        if not shape or len(shape) < len(given):
             raise ValueError(f"input_shape must be one or more positive whole numbers, not {input_shape!r}")
         if not layers:
             raise ValueError("a network needs at least one layer")

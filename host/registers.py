@@ -7,6 +7,9 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import functools
+import operator
+from typing import Any
 
 MAGIC = 0x424E4E45  # "BNNE"
 
@@ -27,6 +30,19 @@ class Register:
     text: str
     fields: tuple[tuple[str, int, int], ...] = ()
 
+    def place(self, field: str) -> tuple[int, int]:
+        """Lowest bit and number of bits of a field."""
+        return next((low, bits) for name, low, bits in self.fields if name == field)
+
+    def get(self, value: int, field: str) -> int:
+        """The field's part of the register's value."""
+        low, bits = self.place(field)
+        return value >> low & (1 << bits) - 1
+
+    def put(self, **fields: Any) -> Any:
+        """The register's value with these fields (numbers, or hardware values), the others 0."""
+        return functools.reduce(operator.or_, (value << self.place(field)[0] for field, value in fields.items()))
+
 
 class Cause(enum.IntEnum):
     """Why the accelerator stopped with an error (register ERROR)."""
@@ -38,7 +54,7 @@ class Cause(enum.IntEnum):
 
 
 class Counter(enum.Enum):
-    """Performance counters, 48 bits wide: they stand at `COUNTERS` + 8 * index, low word first, in this order."""
+    """Performance counters, COUNTER_BITS wide: they stand at `COUNTERS` + 8 * index, low word first, in this order."""
 
     CYCLES = "cycles from start to halt"
     ENGINE = "cycles in which the engine multiplied"
@@ -52,6 +68,7 @@ class Counter(enum.Enum):
 
 
 COUNTERS = 0x80
+COUNTER_BITS = 48
 REGISTERS: dict[str, Register] = {
     "MAGIC": Register(0x00, Access.READ, f"{MAGIC:#x}"),
     "VERSION": Register(0x04, Access.READ, "version of the instruction set"),

@@ -3,10 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+import operator
+from typing import Any
+
+import numpy as np
 
 from bnnedge import formats
 
 OPTIMISERS = ("sign-momentum", "sign-sgd")
+
+
+def whole(value: Any) -> int | None:
+    """A Python or NumPy integer as int; None for anything else, bool too."""
+    try:
+        return None if isinstance(value, (bool, np.bool_)) else operator.index(value)
+    except TypeError:
+        return None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,9 +44,10 @@ class Settings:
 
     def __post_init__(self) -> None:
         def within(field: str, low: int, high: int) -> None:
-            value = getattr(self, field)
-            if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-                raise ValueError(f"{field} must be a whole number in {low}..{high}, not {value!r}")
+            value = whole(getattr(self, field))
+            if value is None or not low <= value <= high:
+                raise ValueError(f"{field} must be a whole number in {low}..{high}, not {getattr(self, field)!r}")
+            object.__setattr__(self, field, value)
 
         within("batch", 64, 512)
         if self.batch & (self.batch - 1):

@@ -17,6 +17,7 @@ _ARRAYS: dict[str, tuple[type, int]] = {
     "mu": (np.int32, 1),
     "psi": (np.int32, 1),
 }
+_MU_LIMIT = 1 << formats.MU_BITS - 1
 _EXPONENT_LIMIT = 1 << formats.EXPONENT_BITS - 1
 
 
@@ -100,6 +101,10 @@ class TrainingState:
                 array = getattr(layer, field)
                 if array.min() < -limit or array.max() >= limit:
                     raise ValueError(f"layer {i + 1}: {field} does not fit latent weights of {latent} bits")
+            if layer.mu.min() < -_MU_LIMIT or layer.mu.max() >= _MU_LIMIT:
+                raise ValueError(f"layer {i + 1}: mu does not fit {formats.MU_BITS} bits, signed")
+            if layer.psi.min() < 0 or layer.psi.max() >= 2 * _MU_LIMIT:
+                raise ValueError(f"layer {i + 1}: psi does not fit {formats.MU_BITS} bits, unsigned")
             if not -_EXPONENT_LIMIT <= layer.exponent < _EXPONENT_LIMIT:
                 raise ValueError(f"layer {i + 1}: exponent {layer.exponent} does not fit {formats.EXPONENT_BITS} bits")
         if not 0 <= self.step < 1 << 32:

@@ -16,12 +16,12 @@ from bnnedge.compiler import fitting
 from bnnedge.configuration import Configuration
 from bnnedge.configuration import configuration as configuration_called
 from bnnedge.data import DataError
-from bnnedge.data.dataset import check_classes, check_images, check_labels, quantise
+from bnnedge.data.dataset import check_classes, check_images, check_labels, check_training_images, quantise
 from bnnedge.devices import Device, open_device
 from bnnedge.network import Network
 from bnnedge.runner import Measurement, Runner
 from bnnedge.schedule import SCHEDULES, Plan, check_rate, rate_unit, round_rate
-from bnnedge.settings import Settings
+from bnnedge.settings import Settings, whole
 from bnnedge.state import TrainingState
 
 
@@ -39,7 +39,7 @@ class Trainer:
     settings: batch, planes, optimiser, seed; see `Settings`.
     rate: learning rate at the start; weights lie in [-1, 1], and a step moves them by at most this.
     schedule: "cosine" (from `rate` towards 0 over the epochs of a run) or "constant".
-    check: train the golden model alongside, and compare everything after each step.
+    check: train the golden model alongside, and compare everything after each step; not for the golden model itself.
 
     Raises
     ------
@@ -70,6 +70,8 @@ class Trainer:
             if isinstance(device, str):
                 device = self._open(device, configuration or fitting(network, self.settings))
             self.device = device
+            if check and device.name == "golden":
+                raise ValueError("check: the golden model is what other devices are checked against")
             latent = self.device.configuration.latent
             self.rate = check_rate(rate, latent)
             self.device.prepare(network, self.settings)
@@ -138,7 +140,7 @@ class Trainer:
 
         Parameters
         ----------
-        x: (N, *input_shape) images, N at least a batch; integers 0..255 or floats in [0, 1].
+        x: (N, *input_shape) images, N at least a batch; integers 0..255 (that reach 128) or floats in [0, 1].
         y: (N,) integer labels 0..classes-1.
         epochs: passes over the data, 1 unless told otherwise.
         steps: instead of epochs: batches to train in all.
@@ -157,10 +159,10 @@ class Trainer:
         MismatchError: with `check`, the device computed something else than the golden model
         """
         images, labels = self._samples(x, y, "x", "y")
+        check_training_images("x", np.asarray(x), 255)
         validation = validation_data and self._samples(*validation_data, "validation x", "validation y")
-        for name, value in (("epochs", epochs), ("steps", steps), ("steps_per_call", steps_per_call)):
-            if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
-                raise ValueError(f"{name} must be a positive whole number, not {value!r}")
+        epochs, steps = _count("epochs", epochs), _count("steps", steps)
+        steps_per_call = _count("steps_per_call", steps_per_call)
         if epochs is not None and steps is not None:
             raise ValueError("give epochs or steps, not both")
         if resume:
@@ -329,6 +331,16 @@ class Trainer:
         labels = check_labels(name_y, y, len(images))
         check_classes(name_y, labels, self.network.classes)
         return images, labels
+
+
+def _count(name: str, value: int | None) -> int | None:
+    """A positive Python or NumPy integer as int, or None if it is not given; ValueError otherwise."""
+    if value is None:
+        return None
+    count = whole(value)
+    if count is None or count < 1:
+        raise ValueError(f"{name} must be a positive whole number, not {value!r}")
+    return count
 
 
 def _digest(images: np.ndarray, labels: np.ndarray) -> int:

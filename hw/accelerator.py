@@ -12,7 +12,7 @@ from bnnedge.hw.buffers.banked import READ_LATENCY, BankedBuffer
 from bnnedge.hw.buffers.tile_buffer import TileBuffer
 from bnnedge.hw.bus.axi import Axi4, AxiLite
 from bnnedge.hw.bus.read import ReadMaster
-from bnnedge.hw.bus.registers import COUNTER_BITS, Registers
+from bnnedge.hw.bus.registers import Registers
 from bnnedge.hw.bus.write import WriteMaster
 from bnnedge.hw.control.load import Load
 from bnnedge.hw.control.queue import Queue, Semaphores
@@ -60,7 +60,7 @@ class Core(wiring.Component):
                 "error_address": Out(32),
                 "flush": In(1),
                 "quiet": Out(1),
-                **{counter.name.lower(): Out(COUNTER_BITS) for counter in registers.Counter},
+                **{counter.name.lower(): Out(registers.COUNTER_BITS) for counter in registers.Counter},
             }
         )
 

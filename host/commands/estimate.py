@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import math
 import sys
 from typing import Any
 
@@ -31,7 +32,7 @@ def run(arguments: argparse.Namespace) -> int:
         memory = {"on_chip": dict(result.memory.on_chip), "ddr": dict(result.memory.ddr)}
         values = {field.name: getattr(result, field.name) for field in dataclasses.fields(result)}
         head = {"network": network.name, "config": chosen.name, "batch": settings.batch}
-        print(json.dumps({**head, **values, "memory": memory}, indent=2))
+        print(json.dumps(_finite({**head, **values, "memory": memory}), indent=2, allow_nan=False))
     else:
         print(_text(result))
     if not result.fits:
@@ -42,6 +43,15 @@ def run(arguments: argparse.Namespace) -> int:
         )
         return 1
     return 0
+
+
+def _finite(value: Any) -> Any:
+    """The value with None for NaN and infinity, which JSON lacks, at any depth."""
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _text(result: Any) -> str:

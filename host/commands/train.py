@@ -13,7 +13,7 @@ from typing import Any
 from bnnedge.callbacks import Callback
 from bnnedge.commands import options
 from bnnedge.data import Dataset, load
-from bnnedge.devices import DEVICES, DeviceError
+from bnnedge.devices import DEVICES
 from bnnedge.report import Reference, save_curve, summary, write_json
 from bnnedge.report.progress import Progress
 from bnnedge.runner import MismatchError
@@ -72,10 +72,17 @@ def run(arguments: argparse.Namespace) -> int:
             return status
         seconds = time.monotonic() - started
         measurement = trainer.measure(data.x_train, data.y_train)
-        reference = _reference(trainer, data) if arguments.reference else None
+        # Before the reference, which takes its time and may be interrupted.
+        reference = None
         report = summary(trainer, data.name, measurement, reference, seconds)
         write_json(out / "report.json", report)
-        _draw(out / "curve.png", report, reference)
+        try:
+            if arguments.reference:
+                reference = _reference(trainer, data)
+                report = summary(trainer, data.name, measurement, reference, seconds)
+                write_json(out / "report.json", report)
+        finally:
+            _draw(out / "curve.png", report, reference)
         print(_result(report, out))
     return 0
 
@@ -135,7 +142,7 @@ def _fit(trainer: Trainer, data: Dataset, arguments: argparse.Namespace, out: Pa
             steps_per_call=None if arguments.check else _steps_per_call(trainer),
         )
         trainer.save(path)
-    except (KeyboardInterrupt, DeviceError, MismatchError) as error:
+    except BaseException as error:  # whatever went wrong, the last finished step is kept
         progress.close()
         kept = trainer.plan is not None and trainer.plan.step > before
         if kept:

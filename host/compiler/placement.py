@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import itertools
 
+from bnnedge import isa
 from bnnedge.configuration import CONFIGURATIONS, Configuration
 from bnnedge.network import Network
 from bnnedge.settings import Settings
 
 MAX_CLASSES = 128  # that the softmax unit holds
-MAX_GROUPS = 1023  # fields of a PASS
-MAX_WORDS = 8191
-MAX_LAYERS = 63
+_FIELDS = isa.layout(isa.Opcode.PASS)
+MAX_GROUPS = (1 << _FIELDS["groups"].bits) - 1
+MAX_WORDS = (1 << _FIELDS["words"].bits) - 1
+MAX_LAYERS = 1 << _FIELDS["layer"].bits
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,7 +83,6 @@ class Layout:
     right_words: int
     weight_words: int
     entries: int
-    exponent_base: int
 
     def tensors(self) -> list[Tensor]:
         """All tensors that have a place in a buffer."""
@@ -190,21 +190,21 @@ def layout(network: Network, settings: Settings, config: Configuration, *, train
         buffers["right"].used,
         weight_words,
         channel + depth,
-        channel,
     )
     _check(network, settings, config, result)
     return result
 
 
 def fitting(network: Network, settings: Settings) -> Configuration:
-    """Return the first configuration there is that holds this network; ValueError as from `layout` for the last."""
-    *others, last = CONFIGURATIONS.values()
-    for config in others:
-        with contextlib.suppress(ValueError):
+    """Return the first configuration there is that holds this network; ValueError says why each of them does not."""
+    reasons = []
+    for config in CONFIGURATIONS.values():
+        try:
             layout(network, settings, config)
             return config
-    layout(network, settings, last)
-    return last
+        except ValueError as error:
+            reasons.append(str(error))
+    raise ValueError(f"no configuration holds network {network.name!r}: " + "; ".join(dict.fromkeys(reasons)))
 
 
 _OWN = ("fan_in", "fan_out", "groups", "channel", "exponent")
@@ -214,18 +214,17 @@ def _check(network: Network, settings: Settings, config: Configuration, result: 
     """Raise ValueError for the first limit that the network exceeds."""
     where = f"with configuration {config.name!r}, batch {settings.batch}"
     for i, layer in enumerate(result.layers):
-        largest = {
-            "forward sums": layer.fan_in * (2**settings.input_planes - 1 if i == 0 else 1),
-            "data gradient": layer.fan_out * (2**settings.gradient_planes - 1) if i else 0,
-            "weight gradient": settings.batch
-            * (2**settings.gradient_planes - 1)
-            * (2**settings.slope_planes - 1 if i == 0 else 1),
-        }
-        for what, value in largest.items():
+        code = 2**settings.gradient_planes - 1
+        pixel, slope = (2**n - 1 if i == 0 else 1 for n in (settings.input_planes, settings.slope_planes))
+        for what, value, remedy in (
+            ("forward sums", layer.fan_in * pixel, "fewer input planes or inputs"),
+            ("data gradients", layer.fan_out * code if i else 0, "fewer gradient planes or units"),
+            ("weight gradients", settings.batch * code * slope, "fewer slope planes or gradient planes, or a smaller batch"),
+        ):
             if value > config.largest_sum:
                 raise ValueError(
                     f"layer {i + 1} ({layer.fan_in} -> {layer.fan_out}): its {what} reach {value}, beyond the "
-                    f"accumulator's {config.largest_sum}; use fewer planes ({where})"
+                    f"accumulator's {config.largest_sum}; use {remedy} ({where})"
                 )
         longest = -(-max(layer.fan_in, layer.fan_out, settings.batch) // config.word)
         if longest > MAX_WORDS:
@@ -239,6 +238,8 @@ def _check(network: Network, settings: Settings, config: Configuration, result: 
                     f"layer {i + 1} has more than the {MAX_GROUPS * config.lanes} {side} that a pass holds ({where})"
                 )
     rows = result.layers[-1].groups * settings.batch
+    if settings.batch > config.tile_rows:
+        raise ValueError(f"a batch of {settings.batch} does not fit the tile buffer: {config.tile_rows} at most ({where})")
     if network.classes > MAX_CLASSES or rows > config.tile_rows:
         most = min(MAX_CLASSES, config.tile_rows // settings.batch * config.lanes)
         raise ValueError(f"{network.classes} classes: the last layer can have {most} at most {where}")

@@ -76,20 +76,29 @@ def checked(code: list[Instruction]) -> Program:
     Then it runs to its end whatever the depths of the queues: the first instruction that is not done can always go on.
     """
     tokens = [0] * isa.SEMAPHORES
+    takers: dict[int, isa.Unit] = {}  # the one unit that waits for a semaphore
 
     def run(part: list[Instruction], first: int) -> None:
         for place, instruction in enumerate(part, first):
+            where, unit = f"instruction {place} ({instruction.comment})", isa.UNITS[instruction.opcode]
             for bit in range(isa.SEMAPHORES):
-                tokens[bit] -= instruction.fields.get("wait", 0) >> bit & 1
+                if instruction.fields.get("wait", 0) >> bit & 1:
+                    tokens[bit] -= 1
+                    if takers.setdefault(bit, unit) != unit:
+                        raise ValueError(f"{where} waits for semaphore {bit}, as unit {takers[bit].name.lower()} does")
                 if tokens[bit] < 0:
-                    raise ValueError(f"instruction {place} ({instruction.comment}) waits for semaphore {bit} for ever")
+                    raise ValueError(f"{where} waits for semaphore {bit} for ever")
                 tokens[bit] += instruction.fields.get("signal", 0) >> bit & 1
+                if tokens[bit] >= 1 << isa.TOKEN_BITS:
+                    raise ValueError(f"{where} gives semaphore {bit} more tokens than it can count")
 
     run(code, 0)
     for place, instruction in enumerate(code):
         if instruction.opcode == Opcode.LOOP and instruction.fields["count"] > 1:
-            body = instruction.fields["target"] // isa.INSTRUCTION_BYTES
+            body, before = instruction.fields["target"] // isa.INSTRUCTION_BYTES, list(tokens)
             run(code[body:place], body)
+            if any(now > then for now, then in zip(tokens, before)):  # noqa: B905
+                raise ValueError(f"the loop that ends at instruction {place} leaves tokens behind in each iteration")
     return Program(tuple(code))
 
 

@@ -3,6 +3,8 @@ import dataclasses
 
 import numpy as np
 
+_LABEL_LIMIT = 1 << 31
+
 
 class DataError(ValueError):
     """Data that cannot be used; the text says which and why."""
@@ -31,6 +33,19 @@ def quantise(images: np.ndarray, scale: int) -> np.ndarray:
     return np.rint(images * scale).astype(np.uint8)
 
 
+def check_training_images(what: str, images: np.ndarray, scale: int) -> None:
+    """DataError if checked images are too dim to train on: `quantise` with `scale` would leave the top bit unused."""
+    if np.issubdtype(images.dtype, np.integer):
+        kind, scale = "integers", 1
+    else:
+        kind = "floats"
+    if scale == 1 and images.max() < 128:
+        raise DataError(
+            f"{what} holds {kind} up to {images.max():g} only, and the first layer learns from the upper bits of a "
+            "pixel in 0..255: scale them to 0..255, or give floats in [0, 1]"
+        )
+
+
 def check_labels(what: str, labels: np.ndarray, count: int) -> np.ndarray:
     """Check labels of `count` images; return them as int64. DataError otherwise."""
     labels = np.asarray(labels)
@@ -42,6 +57,9 @@ def check_labels(what: str, labels: np.ndarray, count: int) -> np.ndarray:
         raise DataError(f"{what} must be integers, not {labels.dtype}")
     if labels.min() < 0:
         raise DataError(f"{what} holds the negative label {labels.min()}")
+    # Before the conversion, in which uint64 could wrap around.
+    if int(labels.max()) >= _LABEL_LIMIT:
+        raise DataError(f"{what} holds the label {labels.max()}; class numbers must be less than 2**31")
     return labels.astype(np.int64)
 
 
@@ -60,7 +78,7 @@ class Dataset:
     name: what to call it in reports
     x_train, x_test: images (N, ...), all of one shape. Integers in 0..255 are taken as they are. Floats must be in
         [0, 1], or in [0, 255] if any value of either array exceeds 1; they are brought to 0..255 and rounded to the
-        nearest integer, halves to the even one.
+        nearest integer, halves to the even one. x_train must reach 128 then: dimmer images train badly.
     y_train, y_test: labels (N,), integers 0..classes-1
     classes: their number, at least 2; one more than the largest training label if left out
 
@@ -88,6 +106,7 @@ class Dataset:
             raise DataError(f"x_train is {x_train.dtype} and x_test is {x_test.dtype}: their scales may differ")
         # One scale for both: a dim test set must not be taken for one in [0, 1].
         scale = 255 if max(x_train.max(), x_test.max()) <= 1 else 1
+        check_training_images("x_train", x_train, scale)
         y_train = check_labels("y_train", self.y_train, len(x_train))
         y_test = check_labels("y_test", self.y_test, len(x_test))
         classes = self.classes or int(y_train.max()) + 1

@@ -29,13 +29,14 @@ DEVICES: dict[str, Callable[[Configuration], Device]] = {"golden": _golden, "rtl
 def open_device(name: str, configuration: Configuration) -> Device:
     """Open a device by name: "golden" (NumPy) or "rtl" (the verilated accelerator).
 
-    Raises ValueError for another name, DeviceError if a package that the device needs is not installed.
+    Raises ValueError for another name, DeviceError if a module that the device needs is not installed.
     """
     if name not in DEVICES:
         raise ValueError(f"there is no device {name!r}; there are {', '.join(DEVICES)}")
     try:
         return DEVICES[name](configuration)
     except ModuleNotFoundError as error:
-        raise DeviceError(
-            f"device {name!r} needs the Python module {error.name}: install it with pip install 'bnnedge[sim]'"
-        ) from error
+        # The extra brings what simulation needs, and no module of this package's own, which a board may lack.
+        extra = name == "rtl" and not (error.name or "").startswith("bnnedge")
+        advice = ": install it with pip install 'bnnedge[sim]'" if extra else ", which is not installed"
+        raise DeviceError(f"device {name!r} needs the Python module {error.name}{advice}") from error

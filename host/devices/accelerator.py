@@ -10,7 +10,7 @@ import numpy as np
 from bnnedge import isa, registers
 from bnnedge.compiler import memory_of, pack
 from bnnedge.compiler.memory import latent_bytes
-from bnnedge.compiler.placement import Layout, Tensor, layout
+from bnnedge.compiler.placement import Tensor, layout
 from bnnedge.compiler.program import REPORT_BYTES, Addresses, Compiler, Program, beats_of_scores
 from bnnedge.configuration import Configuration
 from bnnedge.devices.bus import Bus
@@ -21,6 +21,7 @@ from bnnedge.settings import Settings
 from bnnedge.state import LayerState, TrainingState
 
 RESET_CYCLES = 20_000  # in which all that is on the bus must end
+CONTROL = REGISTERS["CONTROL"]
 PATIENCE = 1_000_000  # cycles without any progress after which a run counts as stuck
 PROGRESS = (Counter.ENGINE, Counter.READ_0, Counter.WRITE_0, Counter.READ_1, Counter.WRITE_1)
 INFERENCE_CHUNK = 64  # batches of one inference run
@@ -75,8 +76,8 @@ class AcceleratorDevice:
         self.layout = layout(network, settings, self.configuration)
         self.network, self.settings = network, settings
         self._forget_samples()
-        for region in self._regions.values():
-            region.release()
+        while self._regions:
+            self._regions.popitem()[1].release()
         lanes, word = self.configuration.lanes, self.configuration.word
         sizes = {
             "records": self.layout.entries * pack.RECORD_BYTES,
@@ -85,7 +86,10 @@ class AcceleratorDevice:
                 f"latents {i}": latent_bytes(self.layout, i, self.configuration) for i in range(len(self.layout.layers))
             },
         }
-        self._regions = {name: Region(self.bus, size) for name, size in sizes.items()}
+        with contextlib.ExitStack() as stack:
+            regions = {name: self._region(stack, size) for name, size in sizes.items()}
+            stack.pop_all()
+        self._regions = regions
         self._counters = dict.fromkeys(self._counters, 0)
         self._step = 0
 
@@ -108,6 +112,8 @@ class AcceleratorDevice:
 
     def state(self) -> TrainingState:
         """Unpack the training state from device memory."""
+        if not self._regions:
+            raise DeviceError("nothing is prepared: call prepare and load_state first")
         layers = []
         mu, psi, beta = pack.unpack_records(self._regions["records"].view("<u8").reshape(-1, 2))
         for i, place in enumerate(self.layout.layers):
@@ -160,11 +166,14 @@ class AcceleratorDevice:
 
     def infer(self, images: np.ndarray) -> np.ndarray:
         """Logits of any number of images; the last batch is filled up with the first images."""
+        if not len(images):
+            raise ValueError("there are no images")
         config, settings = self.configuration, self.settings
         plan = layout(self.network, settings, config, training=False)
         batch, per_image = settings.batch, 8 * beats_of_scores(self.network)
         logits = np.empty((len(images), self.network.classes), np.int16)
         chunk = INFERENCE_CHUNK * batch
+        weights = self._inference_weights()
         for start in range(0, len(images), chunk):
             part = images[start : start + chunk]
             batches = -(-len(part) // batch)
@@ -179,8 +188,9 @@ class AcceleratorDevice:
                 addresses = dataclasses.replace(
                     self._addresses(), samples=samples.address, order=order.address, scores=scores.address
                 )
-                weights = [self._inference_weights(stack, plan)]
-                addresses = dataclasses.replace(addresses, weights=weights[0].address)
+                image = self._region(stack, weights.size)
+                image.fill(weights)
+                addresses = dataclasses.replace(addresses, weights=image.address)
                 program = Compiler(self.network, settings, config, plan, addresses).inference(batches)
                 self._run(program)
                 values = scores.view("<i2").reshape(-1, per_image // 2)
@@ -226,15 +236,15 @@ class AcceleratorDevice:
             code = self._region(stack, len(program.instructions) * isa.INSTRUCTION_BYTES)
             code.fill(program.encode())
             seed = self.settings.seed
-            for register, value in (
-                ("PROGRAM", code.address),
-                ("STEP", self._step),
-                ("SEED_LOW", seed & 0xFFFFFFFF),
-                ("SEED_HIGH", seed >> 32),
-                ("CONTROL", 1),
-            ):
-                self.bus.write(REGISTERS[register].offset, value)
             try:
+                for register, value in (
+                    ("PROGRAM", code.address),
+                    ("STEP", self._step),
+                    ("SEED_LOW", seed & 0xFFFFFFFF),
+                    ("SEED_HIGH", seed >> 32),
+                    ("CONTROL", CONTROL.put(start=1)),
+                ):
+                    self.bus.write(REGISTERS[register].offset, value)
                 halted = self._wait()
             except BaseException:
                 self.reset()  # nothing may go on writing memory that others will use
@@ -245,13 +255,12 @@ class AcceleratorDevice:
                     f"no progress for {PATIENCE} cycles: memory does not answer (the accelerator has been reset; "
                     "load the state again)"
                 )
-            status = self._read("STATUS")
-            if status & 4:
+            if REGISTERS["STATUS"].get(self._read("STATUS"), "error"):
                 self._fail()
 
     def _fail(self) -> None:
         error, address = self._read("ERROR"), self._read("ERROR_ADDRESS")
-        cause, port = Cause(error & 15), error >> 4 & 1
+        cause, port = Cause(REGISTERS["ERROR"].get(error, "cause")), REGISTERS["ERROR"].get(error, "port")
         self.reset()
         if cause == Cause.ILLEGAL_INSTRUCTION:
             raise DeviceError(
@@ -262,13 +271,15 @@ class AcceleratorDevice:
 
     def reset(self) -> None:
         """Soft reset: the accelerator ends what is on the bus and forgets the rest."""
-        control = REGISTERS["CONTROL"].offset
-        self.bus.write(control, 2)
+        self.bus.write(CONTROL.offset, CONTROL.put(reset=1))
         for _ in range(RESET_CYCLES // 100):
-            if not self.bus.read(control) & 2:
+            if not CONTROL.get(self.bus.read(CONTROL.offset), "reset"):
                 return
             self.bus.run(100)
-        raise DeviceError("the accelerator can't be reset: memory does not answer. Load the bitstream again")
+        raise DeviceError(
+            "memory does not answer: the accelerator can't end what it began, and so can't be reset. Open the device again "
+            "(on a board: load the bitstream again)"
+        )
 
     def _wait(self) -> bool:
         """Wait for the end of a run; False if nothing moves any more."""
@@ -283,7 +294,11 @@ class AcceleratorDevice:
     # Memory
 
     def _region(self, stack: contextlib.ExitStack, nbytes: int) -> Region:
-        region = Region(self.bus, nbytes)
+        try:
+            region = Region(self.bus, nbytes)
+        except MemoryError as error:
+            hint = "use fewer images, fewer input planes, or a device with more memory"
+            raise DeviceError(f"{error}: {hint}") from None
         stack.callback(region.release)
         return region
 
@@ -294,21 +309,19 @@ class AcceleratorDevice:
             weights=self._regions["weights"].address,
         )
 
-    def _inference_weights(self, stack: contextlib.ExitStack, plan: Layout) -> Region:
-        """Image of the forward weights alone, as the inference layout has them."""
-        config = self.configuration
-        state = self.state()
-        image = [pack.pack_banked(layer.sign.T[:, None, :], config) for layer in state.layers]
-        region = self._region(stack, plan.weight_words * config.lanes * config.word // 8)
-        region.fill(np.concatenate(image))
-        return region
+    def _inference_weights(self) -> np.ndarray:
+        """Image of the forward weights alone, which is what the inference layout begins with."""
+        layers = self.state().layers
+        return np.concatenate([pack.pack_banked(layer.sign.T[:, None, :], self.configuration) for layer in layers])
 
     def _data_set(self, images: np.ndarray, labels: np.ndarray) -> Region:
         """The packed data set in device memory; packed anew only if the arrays are others."""
         if self._samples is None or self._samples[0] is not images or self._samples[1] is not labels:
             self._forget_samples()
             packed = pack.pack_samples(images, labels, self.settings.input_planes, self.configuration)
-            region = Region(self.bus, packed.size)
+            with contextlib.ExitStack() as stack:
+                region = self._region(stack, packed.size)
+                stack.pop_all()
             region.fill(packed)
             self._samples = (images, labels, region)
         return self._samples[2]

@@ -6,6 +6,7 @@ from bnnedge.configuration import Configuration
 from bnnedge.devices.accelerator import AcceleratorDevice
 
 PORTS = 2
+DDR_BYTES = 512 << 20  # as on a PYNQ-Z2; the operating system commits what is written
 
 
 def open_rtl(configuration: Configuration) -> AcceleratorDevice:
@@ -13,5 +14,5 @@ def open_rtl(configuration: Configuration) -> AcceleratorDevice:
     from bnnedge.hw.generate import to_verilog  # not on a board
     from bnnedge.sim.verilated import VerilatedBus
 
-    bus = VerilatedBus.from_verilog(to_verilog(configuration), PORTS)
+    bus = VerilatedBus.from_verilog(to_verilog(configuration), PORTS, size=DDR_BYTES)
     return AcceleratorDevice(bus, configuration, "rtl")

@@ -10,8 +10,6 @@ from bnnedge import isa, registers
 from bnnedge.configuration import Configuration
 from bnnedge.hw.bus.axi import AxiLite
 
-COUNTER_BITS = 48
-
 
 class Registers(wiring.Component):
     """One transaction at a time; byte strobes are ignored, registers are written whole.
@@ -40,20 +38,21 @@ class Registers(wiring.Component):
                 "cause": In(4),
                 "port": In(1),
                 "error_address": In(32),
-                **{counter.name.lower(): In(COUNTER_BITS) for counter in registers.Counter},
+                **{counter.name.lower(): In(registers.COUNTER_BITS) for counter in registers.Counter},
             }
         )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         axi = self.axi
+        control = registers.REGISTERS["CONTROL"]
         values = {
             "MAGIC": registers.MAGIC,
             "VERSION": isa.VERSION,
             "CONFIGURATION": self.config.digest,
-            "CONTROL": self.resetting << 1,
-            "STATUS": self.busy | self.done << 1 | self.error << 2,
-            "ERROR": self.cause | self.port << 4,
+            "CONTROL": control.put(reset=self.resetting),
+            "STATUS": registers.REGISTERS["STATUS"].put(busy=self.busy, done=self.done, error=self.error),
+            "ERROR": registers.REGISTERS["ERROR"].put(cause=self.cause, port=self.port),
             "ERROR_ADDRESS": self.error_address,
             "PROGRAM": self.program,
             "STEP": self.step,
@@ -84,8 +83,8 @@ class Registers(wiring.Component):
         with m.If(write):
             m.d.sync += axi.bvalid.eq(1)
             with m.Switch(axi.awaddr[2:]):
-                with m.Case(registers.REGISTERS["CONTROL"].offset // 4):
-                    m.d.sync += [self.start.eq(axi.wdata[0]), self.reset.eq(axi.wdata[1])]
+                with m.Case(control.offset // 4):
+                    m.d.sync += [getattr(self, name).eq(axi.wdata[control.place(name)[0]]) for name in ("start", "reset")]
                 targets = {
                     "PROGRAM": self.program,
                     "STEP": self.step,

@@ -9,7 +9,6 @@ from amaranth.lib.wiring import In, Out
 from bnnedge import isa
 
 DEPTH = 2
-COUNT_BITS = 4
 
 
 class Semaphores(wiring.Component):
@@ -36,7 +35,7 @@ class Semaphores(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         for bit in range(isa.SEMAPHORES):
-            count = Signal(COUNT_BITS, name=f"count_{bit}")
+            count = Signal(isa.TOKEN_BITS, name=f"count_{bit}")
             given = sum((getattr(self, f"give_{i}")[bit] for i in range(1, self.givers)), start=self.give_0[bit])
             taken = sum((getattr(self, f"take_{i}")[bit] for i in range(1, self.takers)), start=self.take_0[bit])
             m.d.sync += count.eq(count + given - taken)

@@ -16,7 +16,7 @@ from bnnedge.hw.layouts import tile_row
 
 CLASSES = 128  # at most; and a multiple of the lanes
 SUMS_LATENCY = 3
-LOGIT_SHIFT = formats.RECIPROCAL + 10 - formats.LOGIT
+LOGIT_SHIFT = formats.RECIPROCAL + formats.LOG2_E_FRACTION - formats.LOGIT
 SCORE_BITS = 16
 LABEL_BITS = 8
 BIASED_BITS = formats.LOGIT_BITS + 2
@@ -87,12 +87,13 @@ class Softmax(wiring.Component):
         m.submodules.per_class = per_class = memory.Memory(shape=kept.as_shape(), depth=CLASSES, init=[])
         per_class_read, per_class_write = per_class.read_port(), per_class.write_port()
         incoming, into = Signal(kept), Signal(range(CLASSES))
+        beta_shift = config.latent - 1 + formats.LOG2_E_FRACTION - formats.LOGIT
         m.d.sync += [
             per_class_write.en.eq(self.load),
             into.eq(self.load_class),
             incoming.mu.eq(self.parameters.mu),
             incoming.psi.eq(self.parameters.psi),
-            incoming.bias.eq((self.parameters.beta * formats.LOG2_E) >> (config.latent - 1 + 10 - formats.LOGIT)),
+            incoming.bias.eq((self.parameters.beta * formats.LOG2_E) >> beta_shift),
             incoming.threshold.eq(self.parameters.threshold),
         ]
         m.d.comb += [per_class_write.addr.eq(into), per_class_write.data.eq(incoming)]
@@ -281,7 +282,7 @@ class Softmax(wiring.Component):
             there.eq(self.sums_class < self.classes),
             batch_sums.eq(Mux(there, totals_read.data, 0)),
             self.sums.first.eq(batch_sums.d),
-            self.sums.second.eq((batch_sums.dz * formats.INVERSE_LOG2_E) >> (10 + formats.LOGIT)),
+            self.sums.second.eq((batch_sums.dz * formats.INVERSE_LOG2_E) >> (formats.LOG2_E_FRACTION + formats.LOGIT)),
             self.sums.ones.eq(batch_sums.ones),
         ]
 

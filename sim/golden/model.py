@@ -139,7 +139,7 @@ class Golden:
         batch, half = 1 << shift, 1 << shift - 1
         s1 = d.sum(0, dtype=np.int64)
         if z is not None:  # the last layer: X itself is at hand, not its sign alone
-            s2 = (d.astype(np.int64) * z).sum(0) * f.INVERSE_LOG2_E >> 10 + f.LOGIT
+            s2 = (d.astype(np.int64) * z).sum(0) * f.INVERSE_LOG2_E >> f.LOG2_E_FRACTION + f.LOGIT
         else:
             s2 = np.where(active, d, -d).sum(0, dtype=np.int64)
         ones = 2 * active.sum(0) - batch

@@ -18,11 +18,11 @@ def logits(
     y: (N, M) sums; mu, psi: (M,) with STATISTICS fraction bits; beta: (M,) with latent - 1 fraction bits.
     """
     reciprocal = (f.LOG2_E << f.RECIPROCAL) // np.maximum(psi, 1 << f.STATISTICS).astype(np.int64)
-    shift = f.RECIPROCAL + 10 - f.LOGIT  # LOG2_E has 10 fraction bits; those of y - mu and psi cancel
+    shift = f.RECIPROCAL + f.LOG2_E_FRACTION - f.LOGIT  # the fraction bits of y - mu and psi cancel
     limit = (1 << f.LOGIT_BITS - 1) - 1
     centred = (y.astype(np.int64) << f.STATISTICS) - mu
     z = np.clip(centred * reciprocal + (1 << shift - 1) >> shift, -limit, limit)
-    return z, z + (beta.astype(np.int64) * f.LOG2_E >> latent - 1 + 10 - f.LOGIT)
+    return z, z + (beta.astype(np.int64) * f.LOG2_E >> latent - 1 + f.LOG2_E_FRACTION - f.LOGIT)
 
 
 def exp2(below: np.ndarray) -> np.ndarray:

@@ -14,9 +14,10 @@ import pytest
 from bnnedge import checkpoint
 from bnnedge.cli import main
 from bnnedge.commands import doctor
-from bnnedge.devices import Memory
+from bnnedge.devices import DEVICES, DeviceError, Memory
 from bnnedge.devices.golden import GoldenDevice
 from bnnedge.report import progress
+from bnnedge.trainer import Trainer
 
 
 @pytest.fixture
@@ -32,6 +33,27 @@ def small(tmp_path):
     np.savez(path, **arrays)
     (tmp_path / "net.yaml").write_text("name: little\ninput_shape: [3, 3]\nlayers: [{dense: 16}, {dense: 3}]\n")
     return path
+
+
+class Other(GoldenDevice):
+    """A device that can be checked: the golden model itself cannot."""
+
+    name = "other"
+
+
+@pytest.fixture
+def other(monkeypatch):
+    """Make --device rtl open a device that needs no simulation."""
+    monkeypatch.setitem(DEVICES, "rtl", Other)
+
+
+def raises(error):
+    """A function that raises `error`, whatever it is called with."""
+
+    def function(*arguments, **keywords):
+        raise error
+
+    return function
 
 
 def train(folder, small, *options):
@@ -51,16 +73,16 @@ def report_in(folder):
     return json.loads((folder / "report.json").read_text())
 
 
-def test_digits_end_to_end(tmp_path, capsys):
+def test_digits_end_to_end(tmp_path, capsys, other):
     out = tmp_path / "run"
-    status = main(["train", "--device", "golden", "--epochs", "2", "--check", "--reference", "--out", str(out)])
+    status = main(["train", "--device", "rtl", "--epochs", "2", "--check", "--reference", "--out", str(out)])
     assert status == 0
     assert sorted(os.listdir(out)) == ["checkpoint.npz", "curve.png", "report.json"]
     report = report_in(out)
     assert {
         "network": "digits",
         "data": "digits",
-        "device": "golden",
+        "device": "other",
         "config": "sim-small",
         "seed": 1,
         "epochs": 2,
@@ -139,7 +161,42 @@ def test_interrupt_before_the_first_step_keeps_an_earlier_checkpoint(tmp_path, s
     assert "interrupted" in capsys.readouterr().err
 
 
-def test_mismatch_is_reported(tmp_path, small, monkeypatch, capsys):
+@pytest.mark.parametrize("error", [RuntimeError("odd"), MemoryError(), DeviceError("bus error"), KeyboardInterrupt()])
+def test_failed_validation_keeps_the_epoch(tmp_path, small, monkeypatch, error):
+    monkeypatch.setattr(Trainer, "_evaluate", raises(error))
+    assert train(tmp_path, small, "--epochs", "2") == (130 if isinstance(error, KeyboardInterrupt) else 1)
+    assert checkpoint.load(tmp_path / "checkpoint.npz").state.step == 3
+
+
+def test_unforeseen_error_keeps_the_last_step(tmp_path, small, monkeypatch):
+    monkeypatch.setattr(progress.Progress, "on_epoch_end", raises(SystemExit(3)))
+    with pytest.raises(SystemExit):
+        train(tmp_path, small, "--epochs", "2")
+    assert checkpoint.load(tmp_path / "checkpoint.npz").state.step == 3
+
+
+def test_interrupted_reference_keeps_the_report(tmp_path, small, monkeypatch):
+    monkeypatch.setattr("bnnedge.sim.reference.train", raises(KeyboardInterrupt()))
+    assert train(tmp_path, small, "--epochs", "2", "--reference") == 130
+    assert report_in(tmp_path)["steps"] == 6
+    assert report_in(tmp_path)["reference"] is None
+    assert (tmp_path / "curve.png").exists()
+
+
+def test_golden_is_not_compared_with_itself(tmp_path, small, capsys):
+    assert train(tmp_path, small, "--check") == 1
+    assert "the golden model is what other devices are checked against" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "text"), [(MemoryError(), ""), (MemoryError("Unable to allocate 9 GiB"), ": Unable to allocate 9 GiB")]
+)
+def test_too_little_memory(small, capsys, monkeypatch, error, text):
+    monkeypatch.setattr("bnnedge.commands.train.load", raises(error))
+    assert failure(capsys, ["train", "--data", small]) == f"bnnedge: error: not enough memory{text}\n"
+
+
+def test_mismatch_is_reported(tmp_path, small, monkeypatch, capsys, other):
     calls = []
     probe = GoldenDevice.probe
 
@@ -151,8 +208,8 @@ def test_mismatch_is_reported(tmp_path, small, monkeypatch, capsys):
         return result, held
 
     monkeypatch.setattr(GoldenDevice, "probe", faulty)
-    assert train(tmp_path, small, "--check", "--epochs", "2") == 1
-    assert "step 3: device 'golden' and the golden model differ in 1.mask: 1024 of 1024" in capsys.readouterr().err
+    assert train(tmp_path, small, "--device", "rtl", "--check", "--epochs", "2") == 1
+    assert "step 3: device 'other' and the golden model differ in 1.mask: 1024 of 1024" in capsys.readouterr().err
     report = report_in(tmp_path)
     assert report["bit_exact"] is False
     assert report["steps"] == 2
@@ -297,6 +354,13 @@ class TestEstimate:
         assert values["cycles_per_image"] == 1234.5
         assert values["memory"] == {"on_chip": {"left": 4096}, "ddr": {"weights": 800000}}
         assert (values["network"], values["config"], values["fits"]) == ("digits", "pynq-z2", True)
+
+    def test_json_without_a_number(self, asked, capsys):
+        nan = float("nan")
+        asked.answer = Estimate(nan, float("inf"), [{"layer": "dense 1", "share": nan}], fits=False, reasons=["big"])
+        assert main(["estimate", "--json"]) == 1
+        values = json.loads(capsys.readouterr().out, parse_constant=raises(AssertionError("no JSON")))
+        assert values["cycles_per_image"] is values["images_per_second"] is values["layers"][0]["share"] is None
 
     def test_no_fit(self, asked, capsys):
         asked.answer = Estimate(fits=False, reasons=["layer 1 needs 5000 words of the left buffer, which has 4096"])

@@ -21,12 +21,12 @@ def encode_idx(array):
     return struct.pack(f">2xBB{array.ndim}I", 8, array.ndim, *array.shape) + array.astype(np.uint8).tobytes()
 
 
-def small_arrays(fill=7):
+def small_arrays(fill=207):
     return {"x_train": np.full((4, 3, 3), fill, np.uint8), "y_train": np.array([0, 1, 2, 1]),
             "x_test": np.zeros((2, 3, 3), np.uint8), "y_test": np.array([2, 0])}
 
 
-def write_folder(folder, *, compress=True, fill=7, rename=lambda name: name):
+def write_folder(folder, *, compress=True, fill=207, rename=lambda name: name):
     folder.mkdir(parents=True, exist_ok=True)
     for array, values in small_arrays(fill).items():
         data, name = encode_idx(values), rename(NAMES[array])
@@ -68,8 +68,13 @@ class TestDataset:
         assert data.x_train.ravel().tolist() == [0, 0, 2, 255, 255, 3]
 
     def test_both_parts_share_a_scale(self):
-        data = Dataset("dim", np.full((2, 3), 9.0), np.array([0, 1]), np.ones((2, 3)), np.array([0, 1]))
+        data = Dataset("dim", np.full((2, 3), 190.0), np.array([0, 1]), np.ones((2, 3)), np.array([0, 1]))
         assert (data.x_test == 1).all()
+
+    def test_dim_floats_are_refused(self):
+        arrays = {"y_train": np.array([0, 1]), "x_test": np.ones((2, 3)), "y_test": np.array([0, 1])}
+        with pytest.raises(DataError, match=r"x_train holds floats up to 16 only.* or give floats in \[0, 1\]$"):
+            Dataset("dim", np.full((2, 3), 16.0), **arrays)
 
     def test_classes_without_examples(self):
         assert Dataset("sparse", **small_arrays(), classes=10).classes == 10
@@ -88,6 +93,9 @@ class TestDataset:
         ("x_train", np.full((4, 3, 3), np.nan), "x_train holds NaN or infinite values"),
         ("x_test", np.full((2, 3, 3), np.inf), "x_test holds NaN or infinite values"),
         ("x_test", np.zeros((2, 3, 3)), "x_train is uint8 and x_test is float64: their scales may differ"),
+        ("x_train", np.full((4, 3, 3), 127), "x_train holds integers up to 127 only, and the first layer learns"),
+        ("y_train", np.array([0, 1, 2**63, 2], np.uint64), "y_train holds the label 9223372036854775808; class numbers"),
+        ("y_test", np.array([0, 2**31]), "y_test holds the label 2147483648; class numbers must be less than 2**31"),
         ("y_train", np.zeros(3, int), "y_train has 3 labels for 4 images"),
         ("y_train", np.zeros((4, 1), int), "y_train must have shape (N,), one class number an image, not (4, 1)"),
         ("y_train", np.zeros(4), "y_train must be integers, not float64"),
@@ -173,7 +181,7 @@ class TestFolders:
         data = load(tmp_path / "own")
         assert data.name == "own"
         assert data.classes == 3
-        assert (data.x_train == 7).all()
+        assert (data.x_train == 207).all()
 
     def test_dotted_names(self, tmp_path):
         write_folder(tmp_path, rename=lambda name: name.replace("-idx", ".idx"))
@@ -190,27 +198,27 @@ class TestFolders:
         assert data.classes == 10
 
     def test_sets_of_the_same_file_names_are_told_apart(self, nowhere, tmp_path, monkeypatch):
-        for folder, fill in (("store", 1), ("Fashion", 2)):
+        for folder, fill in (("store", 201), ("Fashion", 202)):
             write_folder(tmp_path / folder, fill=fill)
         monkeypatch.setattr(sources, "_SYSTEM", tmp_path / "none")
         monkeypatch.setenv("BNNEDGE_DATA", str(tmp_path / "store"))
-        assert load("mnist").x_train.max() == 1
+        assert load("mnist").x_train.max() == 201
         with pytest.raises(DataError, match="fashion-mnist was not found"):
             load("fashion-mnist")
         monkeypatch.setenv("BNNEDGE_DATA", str(tmp_path / "Fashion"))
-        assert load("fashion-mnist").x_train.max() == 2
+        assert load("fashion-mnist").x_train.max() == 202
         with pytest.raises(DataError, match="mnist was not found"):
             load("mnist")
 
     @pytest.mark.parametrize("place", [".bnnedge/data/fashion-mnist", ".keras/datasets/fashion-mnist"])
     def test_home(self, nowhere, place):
         write_folder(nowhere / place)
-        assert (load("fashion-mnist").x_train == 7).all()
+        assert (load("fashion-mnist").x_train == 207).all()
 
     def test_keras_archive(self, nowhere):
         (nowhere / ".keras/datasets").mkdir(parents=True)
         np.savez(nowhere / ".keras/datasets/mnist.npz", **small_arrays())
-        assert (load("mnist").x_train == 7).all()
+        assert (load("mnist").x_train == 207).all()
 
     def test_not_found(self, nowhere, tmp_path, monkeypatch):
         monkeypatch.setenv("BNNEDGE_DATA", str(tmp_path / "store"))
@@ -240,7 +248,7 @@ class TestArchives:
         np.savez(tmp_path / "own.npz", **small_arrays())
         data = load(str(tmp_path / "own.npz"))
         assert data.name == "own"
-        assert (data.x_train == 7).all()
+        assert (data.x_train == 207).all()
 
     def test_missing_array(self, tmp_path):
         arrays = small_arrays()

@@ -56,6 +56,16 @@ def test_missing_module_is_named(monkeypatch):
         open_device("rtl", SMALL)
 
 
+@pytest.mark.parametrize(("device", "module"), [("golden", "scipy"), ("golden", "bnnedge.sim"), ("rtl", "bnnedge.hw")])
+def test_missing_module_that_no_extra_brings(monkeypatch, device, module):
+    def needs(configuration):
+        raise ModuleNotFoundError(f"No module named {module!r}", name=module)
+
+    monkeypatch.setitem(open_device.__globals__["DEVICES"], device, needs)
+    with pytest.raises(DeviceError, match=f"device {device!r} needs the Python module {module}, which is not installed$"):
+        open_device(device, SMALL)
+
+
 def test_train_is_the_model(device, state, samples):
     images, labels = samples
     order = np.random.RandomState(1).permutation(192)

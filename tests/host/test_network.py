@@ -1,5 +1,6 @@
 """Network descriptions: what they compute, and what is refused with which words."""
 
+import numpy as np
 import pytest
 
 from bnnedge.network import BUILT_IN, Dense, Network, digits, mlp
@@ -45,6 +46,13 @@ def test_dense_needs_units(units, text):
 def test_input_shape_is_positive(shape):
     with pytest.raises(ValueError, match="input_shape must be one or more positive whole numbers"):
         Network(shape, [Dense(2)])
+
+
+def test_numpy_integers():
+    network = Network(np.array([4, 4]), [Dense(np.int64(8)), Dense(np.uint8(2))])
+    assert network == Network((4, 4), [Dense(8), Dense(2)])
+    assert {type(size) for size in network.sizes} == {int}
+    assert {type(n) for n in network.input_shape} == {int}
 
 
 def test_layers_are_needed_and_known():

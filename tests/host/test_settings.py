@@ -1,5 +1,6 @@
 """Run-time settings: ranges and messages."""
 
+import numpy as np
 import pytest
 
 from bnnedge.settings import Settings
@@ -15,6 +16,12 @@ def test_batches(batch):
     assert 1 << Settings(batch=batch).batch_log2 == batch
 
 
+def test_numpy_integers():
+    settings = Settings(batch=np.int64(64), gradient_planes=np.uint8(4), seed=np.uint64(2**64 - 1))
+    assert settings == Settings(batch=64, gradient_planes=4, seed=2**64 - 1)
+    assert {type(settings.batch), type(settings.gradient_planes), type(settings.seed)} == {int}
+
+
 @pytest.mark.parametrize(
     ("field", "value", "message"),
     [
@@ -25,6 +32,8 @@ def test_batches(batch):
         ("gradient_planes", 0, r"gradient_planes must be a whole number in 1\.\.8, not 0"),
         ("gradient_planes", 9, r"in 1\.\.8, not 9"),
         ("gradient_planes", True, "not True"),
+        ("gradient_planes", np.bool_(True), r"not (np\.)?True"),
+        ("gradient_planes", np.float64(4), "gradient_planes must be a whole number"),
         ("input_planes", 9, r"input_planes must be a whole number in 1\.\.8, not 9"),
         ("slope_planes", 0, r"slope_planes must be a whole number in 1\.\.8, not 0"),
         ("seed", -1, "seed must be a whole number in"),

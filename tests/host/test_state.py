@@ -72,6 +72,11 @@ def damage(field, value):
         (damage("beta", np.zeros(4, np.int64)), r"layer 2: beta must be int16 of shape \(4,\), not int64"),
         (damage("mu", np.zeros(4, np.float32)), "layer 2: mu must be int32"),
         (damage("beta", np.full(4, 1 << 12, np.int16)), "layer 2: beta does not fit latent weights of 8 bits"),
+        (damage("mu", np.full(4, 1 << 27, np.int32)), "layer 2: mu does not fit 28 bits, signed"),
+        (damage("mu", np.full(4, -(1 << 27) - 1, np.int32)), "layer 2: mu does not fit 28 bits, signed"),
+        (damage("psi", np.full(4, -1, np.int32)), "layer 2: psi does not fit 28 bits, unsigned"),
+        (damage("psi", np.full(4, 1 << 28, np.int32)), "layer 2: psi does not fit 28 bits, unsigned"),
+        (damage("exponent", -(1 << 15) - 1), "layer 2: exponent -32769 does not fit 16 bits"),
         (damage("exponent", 1 << 20), "layer 2: exponent 1048576 does not fit 16 bits"),
         (lambda state: state.layers.pop(), "state of 1 layers for a network of 2"),
         (lambda state: setattr(state, "step", -1), "step must be in"),
@@ -82,3 +87,10 @@ def test_check(change, message):
     change(state)
     with pytest.raises(ValueError, match=message):
         state.check(NETWORK, 8)
+
+
+def test_extremes_fit():
+    state = initial(latent=8)
+    layer = state.layers[1]
+    layer.mu[:2], layer.psi[:2], layer.exponent = (-(1 << 27), (1 << 27) - 1), (0, (1 << 28) - 1), -(1 << 15)
+    state.check(NETWORK, 8)

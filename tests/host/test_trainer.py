@@ -59,6 +59,15 @@ class Faulty(GoldenDevice):
         return (result, held) if self.state().step <= self.at else self.fault(self, result, held)
 
 
+class Other(GoldenDevice):
+    """A device that can be checked: the golden model itself cannot."""
+
+    name = "other"
+
+    def __init__(self):
+        super().__init__(SMALL)
+
+
 class Clocked(GoldenDevice):
     """A device with a clock: 1000 cycles to begin with, and 500 a step, in half of which the engine works."""
 
@@ -288,7 +297,7 @@ class TestContinuation:
 
 class TestCheck:
     def test_exact(self):
-        trainer = Trainer(NETWORK, settings=SETTINGS, check=True)
+        trainer = Trainer(NETWORK, Other(), settings=SETTINGS, check=True)
         plain = Trainer(NETWORK, settings=SETTINGS)
         assert trainer.bit_exact is None
         assert trainer.fit(X, Y, epochs=2, validation_data=TEST) == plain.fit(X, Y, epochs=2, validation_data=TEST)
@@ -296,9 +305,14 @@ class TestCheck:
         assert_same(trainer, plain)
 
     def test_several_steps_a_call(self):
-        trainer = Trainer(NETWORK, settings=SETTINGS, check=True)
+        trainer = Trainer(NETWORK, Other(), settings=SETTINGS, check=True)
         trainer.fit(X, Y, steps_per_call=4)
         assert trainer.bit_exact is True
+
+    @pytest.mark.parametrize("device", ["golden", GoldenDevice(SMALL)])
+    def test_golden_is_not_compared_with_itself(self, device):
+        with pytest.raises(ValueError, match="the golden model is what other devices are checked against"):
+            Trainer(NETWORK, device, settings=SETTINGS, check=True)
 
     @staticmethod
     def code(device, result, held):
@@ -350,7 +364,7 @@ class TestCheck:
         assert trainer.state.step == 2
 
     def test_inference_is_compared(self, monkeypatch):
-        device = GoldenDevice(SMALL)
+        device = Other()
         monkeypatch.setattr(device, "infer", lambda images: np.zeros((len(images), 4), np.int16))
         trainer = Trainer(NETWORK, device, settings=SETTINGS, check=True)
         with pytest.raises(MismatchError, match=r"inference after step 4: .* differ in logits: \d+ of 360 values"):
@@ -396,6 +410,7 @@ class TestBadInput:
             (X, np.eye(4)[Y], r"y must have shape \(N,\)"),
             (X.astype(complex), Y, "x must be integers in 0..255 or floats"),
             (np.where(X == 3, np.nan, X / 255), Y, "x holds NaN"),
+            (X // 16, Y, r"x holds integers up to 15 only, .*: scale them to 0\.\.255, or give floats in \[0, 1\]"),
             (X.astype(int) * 2, Y, r"x must lie in 0\.\.255"),
             (-X.astype(int), Y, r"x must lie in 0\.\.255"),
             (X.astype(float), Y, r"x holds floats up to 25\d: scale to \[0, 1\], or give integers"),
@@ -424,6 +439,17 @@ class TestBadInput:
     def test_counts(self, trainer, name, value):
         with pytest.raises(ValueError, match=f"{name} must be a positive whole number, not {value}"):
             trainer.fit(X, Y, **{name: value})
+
+    def test_numpy_counts(self, trainer):
+        trainer.fit(X, Y, epochs=np.int64(2), steps_per_call=np.uint8(3))
+        assert (type(trainer.plan.steps), trainer.plan.steps) == (int, 8)
+        trainer.fit(X, Y, steps=np.int32(3))
+        assert (type(trainer.plan.steps), trainer.plan.steps) == (int, 3)
+
+    def test_dim_images_can_be_evaluated(self, trainer):
+        trainer.fit(X, Y, validation_data=(X // 16, Y))
+        assert trainer.evaluate(X // 16, Y)["accuracy"] >= 0
+        assert trainer.predict(X // 16).shape == (300, 4)
 
     def test_epochs_or_steps(self, trainer):
         with pytest.raises(ValueError, match="epochs or steps, not both"):

@@ -15,7 +15,10 @@ from bnnedge.sim.verilated import MemoryModel, VerilatedBus
 def opened(name: str) -> Iterator[AcceleratorDevice]:
     """A device for the tests of a session, closed at its end."""
     device = open_rtl(configuration(name))
+    bus = device.bus
+    assert isinstance(bus, VerilatedBus)
     yield device
+    assert bus.races == 0, "a burst was in flight while another one wrote the same bytes"
     device.close()
 
 
@@ -30,10 +33,8 @@ def small(small_session: AcceleratorDevice) -> Iterator[AcceleratorDevice]:
     """The `sim-small` accelerator with the pinned memory model."""
     bus = small_session.bus
     assert isinstance(bus, VerilatedBus)
-    races = bus.races
     yield small_session
     bus.set_memory(MemoryModel())
-    assert bus.races == races, "a burst was in flight while another one wrote the same bytes"
 
 
 @pytest.fixture(scope="session")

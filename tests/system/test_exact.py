@@ -113,6 +113,14 @@ def test_any_network_with_any_memory(
         bus.set_memory(MemoryModel())
 
 
+@pytest.mark.parametrize(("sizes", "batch"), [([65, 33, 17, 10], 64), ([19, 50, 11], 512), ([7, 3], 256)])
+def test_odd_sizes_on_the_board_s_configuration(board_size: AcceleratorDevice, sizes: list[int], batch: int) -> None:
+    pair = Pair.of(board_size, sizes, Settings(batch=batch, gradient_planes=5), images=700)
+    pair.probe()
+    pair.train(2)
+    pair.infer()
+
+
 def test_the_papers_mlp_on_the_board_s_configuration(board_size: AcceleratorDevice) -> None:
     # Pixels of real digits, enlarged: most of them black or white, as in the data set that the network is meant for.
     from bnnedge import data

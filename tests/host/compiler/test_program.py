@@ -71,3 +71,13 @@ def test_a_wait_that_program_order_does_not_satisfy_is_refused() -> None:
 def test_a_rate_that_does_not_fit_is_refused(rate: int) -> None:
     with pytest.raises(ValueError, match="does not fit 16 bits"):
         compiler(mlp()).training(1, rate)
+
+
+def test_semaphores_that_fill_up_or_have_two_takers_are_refused() -> None:
+    give = Instruction(Opcode.SYNC, {"signal": 1}, "x")
+    with pytest.raises(ValueError, match="more tokens than it can count"):
+        checked([give] * 16)
+    with pytest.raises(ValueError, match="leaves tokens behind"):
+        checked([give, Instruction(Opcode.LOOP, {"count": 2, "target": 0})])
+    with pytest.raises(ValueError, match="waits for semaphore 0, as unit load does"):
+        checked([give, give, Instruction(Opcode.LOAD, {"wait": 1}), Instruction(Opcode.STORE, {"wait": 1}, "x")])

@@ -10,13 +10,13 @@ from amaranth import Module
 from hardware import simulate, stalls, steady, stream_get, stream_put
 
 from bnnedge import isa
-from bnnedge.hw.control.queue import COUNT_BITS, DEPTH, Queue, Semaphores
+from bnnedge.hw.control.queue import DEPTH, Queue, Semaphores
 from bnnedge.hw.layouts import TRANSFER
 
 
 def test_semaphores_count_what_all_units_give_and_queues_take() -> None:
     dut, source = Semaphores(takers=3, givers=4), random.Random(1)
-    most = (1 << COUNT_BITS) - 1
+    most = (1 << isa.TOKEN_BITS) - 1
     counts = [0] * isa.SEMAPHORES
 
     async def bench(ctx: Any) -> None:

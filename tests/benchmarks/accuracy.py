@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import statistics
+import time
 
 from bnnedge import Settings, Trainer, data
 from bnnedge.network import digits, mlp
@@ -41,7 +42,9 @@ def main() -> None:
         for planes in a.grad_planes:
             settings = Settings(batch=a.batch, gradient_planes=planes, slope_planes=a.slope_planes, seed=seed)
             with Trainer(network, configuration=a.config, settings=settings, rate=a.rate) as trainer:
+                started = time.monotonic()
                 trainer.fit(found.x_train, found.y_train, epochs=a.epochs)
+                print(f"{(time.monotonic() - started) / a.epochs:.1f} s an epoch")
                 accuracy = trainer.evaluate(found.x_test, found.y_test)["accuracy"]
             note(f"integer, {planes} gradient planes", seed, accuracy)
         for rate in a.reference_rate:

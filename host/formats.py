@@ -5,6 +5,8 @@
 s_i = +-1, stored as the g bits of the unsigned number u, code = 2*u - (2**g - 1).
 """
 
+import enum
+
 import numpy as np
 
 MAX_PLANES = 8  # planes of a pixel or of a gradient code, at most
@@ -28,6 +30,7 @@ LOG2_E_FRACTION = 10
 LOGIT = 8  # fraction bits of z, in units of log2: softmax(v) = 2**(v * log2 e) / sum
 LOGIT_BITS = 14  # z saturates at +-(2**13 - 1)
 RECIPROCAL = 20  # (LOG2_E << RECIPROCAL) // psi, psi clamped to 1.0 or more: at most 25 bits
+MAX_CLASSES = 128  # that the softmax holds
 PROBABILITY = 12  # fraction bits of softmax and of dz
 
 MU_BITS = 28  # a signed 22-bit sum and STATISTICS fraction bits; psi is unsigned of the same width
@@ -44,6 +47,14 @@ HASH_ROTATIONS = (8, 3)
 XORSHIFT = (13, 7, 17)
 RANDOM_LANE_STEP = 4  # lane i reads the 16 bits that start at bit 4*i, cyclic
 RANDOM_BITS = 16
+
+
+class Kind(enum.IntEnum):
+    """What a layer draws random numbers for."""
+
+    CODE = 0
+    WEIGHT = 1
+    BETA = 2
 
 
 def headroom(planes: int) -> int:

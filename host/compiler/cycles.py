@@ -11,11 +11,11 @@ from typing import Any
 
 from bnnedge.compiler.memory import memory_of
 from bnnedge.compiler.placement import Layout, layout
-from bnnedge.compiler.program import Addresses, Compiler
+from bnnedge.compiler.program import DONE, SAMPLES, Addresses, Compiler
 from bnnedge.configuration import Configuration
 from bnnedge.devices.device import Memory
 from bnnedge.formats import HASH_ROUNDS
-from bnnedge.isa import Head, Instruction, Opcode
+from bnnedge.isa import INSTRUCTION_BYTES, Head, Instruction, Opcode
 from bnnedge.network import Network
 from bnnedge.settings import Settings
 
@@ -87,7 +87,7 @@ class _Schedule:
     def run(self, program: tuple[Instruction, ...]) -> list[dict[str, Any]]:
         """Go through the loop's body STEPS times; set `period`; return the passes of the last step."""
         loop = next(n for n, instruction in enumerate(program) if instruction.opcode == Opcode.LOOP)
-        body = program[loop].fields["target"] // 64
+        body = program[loop].fields["target"] // INSTRUCTION_BYTES
         for instruction in program[:body]:
             if instruction.opcode == Opcode.GATHER:
                 self._gather(instruction)
@@ -124,9 +124,9 @@ class _Schedule:
         f, lanes = instruction.fields, self.lanes
         head = Head(f["head"])
         multiply = f["words"] * f["left_planes"] * f["right_planes"] + 1 + (2 if head == Head.BACKWARD else 0)
-        if f.get("wait", 0) & 1:
+        if f.get("wait", 0) & SAMPLES:
             self.engine = max(self.engine, self.samples + 3)
-        if f.get("wait", 0) & 4:
+        if f.get("wait", 0) & DONE:
             self.engine = max(self.engine, self.done + 3)
         self.engine += 1
         writes = f.get("rows_planes", 0) + f.get("columns_planes", 0)
@@ -173,7 +173,7 @@ class _Schedule:
                     self.head += tile_rows
                     self.consumed[n] = self.head
         self.head += {Head.FORWARD: 8, Head.BACKWARD: 30, Head.LOSS: 30, Head.UPDATE: MEMORY_LATENCY + 6}[head] + writes
-        if f.get("signal", 0) & 4:
+        if f.get("signal", 0) & DONE:
             self.done = self.head
         if head == Head.UPDATE and 2 * beats * BEAT / MEMORY_BYTES > max(multiply, lanes):
             return "memory"

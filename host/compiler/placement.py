@@ -7,10 +7,10 @@ import itertools
 
 from bnnedge import isa
 from bnnedge.configuration import CONFIGURATIONS, Configuration
+from bnnedge.formats import MAX_CLASSES
 from bnnedge.network import Network
 from bnnedge.settings import Settings
 
-MAX_CLASSES = 128  # that the softmax unit holds
 _FIELDS = isa.layout(isa.Opcode.PASS)
 MAX_GROUPS = (1 << _FIELDS["groups"].bits) - 1
 MAX_WORDS = (1 << _FIELDS["words"].bits) - 1

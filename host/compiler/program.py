@@ -97,7 +97,7 @@ def checked(code: list[Instruction]) -> Program:
         if instruction.opcode == Opcode.LOOP and instruction.fields["count"] > 1:
             body, before = instruction.fields["target"] // isa.INSTRUCTION_BYTES, list(tokens)
             run(code[body:place], body)
-            if any(now > then for now, then in zip(tokens, before)):  # noqa: B905
+            if any(now > then for now, then in zip(tokens, before, strict=True)):
                 raise ValueError(f"the loop that ends at instruction {place} leaves tokens behind in each iteration")
     return Program(tuple(code))
 

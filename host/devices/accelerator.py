@@ -97,7 +97,7 @@ class AcceleratorDevice:
         """Pack a training state into device memory."""
         config, images = self.configuration, []
         records = np.zeros((self.layout.entries, 2), np.uint64)
-        for i, (layer, place) in enumerate(zip(state.layers, self.layout.layers)):  # noqa: B905
+        for i, (layer, place) in enumerate(zip(state.layers, self.layout.layers, strict=True)):
             self._regions[f"latents {i}"].fill(pack.pack_weights(layer.weight, config))
             images.append((place.weight_forward.base, pack.pack_banked(layer.sign.T[:, None, :], config)))
             if place.weight_backward is not None:

@@ -9,7 +9,6 @@ ADDRESS_BITS = 32
 DATA_BITS = 64
 DATA_BYTES = DATA_BITS // 8
 BURST_BEATS = 16  # AXI3 (Zynq-7000) allows no more
-BURST_BYTES = BURST_BEATS * DATA_BYTES
 
 
 class Axi4(wiring.Signature):

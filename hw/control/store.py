@@ -16,8 +16,6 @@ from bnnedge.hw.heads.softmax import SCORE_BITS
 from bnnedge.hw.layouts import RECORD, RECORD_BEATS
 from bnnedge.hw.layouts import TRANSFER as TRANSFER_FORMAT
 
-REPORT_BEATS = 2
-
 
 class Store(wiring.Component):
     """Carries out STORE instructions, one after another.

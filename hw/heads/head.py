@@ -8,10 +8,11 @@ from amaranth.lib.wiring import In, Out
 
 from bnnedge import formats, isa
 from bnnedge.configuration import Configuration
+from bnnedge.formats import Kind
 from bnnedge.hw.buffers import tile_buffer
 from bnnedge.hw.buffers.tile_register import TileRegister
 from bnnedge.hw.heads import emit, parameters, softmax
-from bnnedge.hw.heads.random import Kind, RandomRows
+from bnnedge.hw.heads.random import RandomRows
 from bnnedge.hw.heads.statistics import sums_layout
 from bnnedge.hw.heads.update import BEAT, Update
 from bnnedge.hw.layouts import PASS, RECORD, tile_row

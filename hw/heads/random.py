@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import enum
-
 from amaranth import Cat, Const, Module, Mux, Signal
 from amaranth.hdl import Value
 from amaranth.lib import stream, wiring
@@ -11,14 +9,6 @@ from amaranth.lib.wiring import In, Out
 
 from bnnedge import formats
 from bnnedge.configuration import Configuration
-
-
-class Kind(enum.IntEnum):
-    """What a layer draws random numbers for."""
-
-    CODE = 0
-    WEIGHT = 1
-    BETA = 2
 
 
 def xorshift(state: Value) -> Value:

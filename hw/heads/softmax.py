@@ -14,7 +14,7 @@ from bnnedge.hw.heads.parameters import column_layout
 from bnnedge.hw.heads.statistics import sums_layout
 from bnnedge.hw.layouts import tile_row
 
-CLASSES = 128  # at most; and a multiple of the lanes
+CLASSES = formats.MAX_CLASSES  # a multiple of the lanes
 SUMS_LATENCY = 3
 LOGIT_SHIFT = formats.RECIPROCAL + formats.LOG2_E_FRACTION - formats.LOGIT
 SCORE_BITS = 16

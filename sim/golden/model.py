@@ -13,9 +13,10 @@ import numpy as np
 
 from bnnedge import formats as f
 from bnnedge.configuration import Configuration
+from bnnedge.formats import Kind
 from bnnedge.network import Network
 from bnnedge.settings import Settings
-from bnnedge.sim.golden.random import Kind, Random
+from bnnedge.sim.golden.random import Random
 from bnnedge.sim.golden.softmax import logits, softmax
 from bnnedge.state import LayerState, TrainingState
 

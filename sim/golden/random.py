@@ -6,19 +6,10 @@ drawn with a few vector operations. docs/arithmetic.md, "Random numbers".
 
 from __future__ import annotations
 
-import enum
-
 import numpy as np
 
 from bnnedge import formats
-
-
-class Kind(enum.IntEnum):
-    """What a layer draws random numbers for."""
-
-    CODE = 0
-    WEIGHT = 1
-    BETA = 2
+from bnnedge.formats import Kind
 
 
 class Random:

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from bnnedge import Configuration, Dense, Network, Settings
+from bnnedge.formats import Kind
 from bnnedge.sim.golden import Golden, Random
-from bnnedge.sim.golden.random import Kind
 from bnnedge.state import TrainingState
 
 EXP2 = [round(4096 * 2 ** (-i / 256)) for i in range(256)]

@@ -10,16 +10,16 @@ import pytest
 from amaranth import Module, ResetInserter, Signal
 from hardware import TINY, lanes_of, simulate, stalls, steady, stream_get
 
-from bnnedge.hw.heads.random import Kind, RandomRows, lane_bits
+from bnnedge.formats import Kind
+from bnnedge.hw.heads.random import RandomRows, lane_bits
 from bnnedge.sim.golden import Random
-from bnnedge.sim.golden.random import Kind as GoldenKind
 
 SEED = 0xFEDC_BA98_7654_3210
 ONES = (1 << 32) - 1
 
 
 def expected(
-    seed: int, step: int, layer: int, kind: GoldenKind, tiles: int, groups: int, height: int
+    seed: int, step: int, layer: int, kind: Kind, tiles: int, groups: int, height: int
 ) -> list[list[int]]:
     """16 bits of each lane, row by row in the order of a pass: the tiles of a group, then the next group."""
     lanes = TINY.lanes
@@ -44,7 +44,7 @@ def test_rows_of_all_tiles_are_those_of_the_golden_matrix(kind: Kind, seed: int,
     async def bench(ctx: Any) -> None:
         await begin(ctx, dut, seed=seed, step=step, layer=layer, kind=kind, tiles=tiles)
         rows = await stream_get(ctx, dut.row, tiles * groups * TINY.lanes, stalls(1, 0.3))
-        want = expected(seed, step, layer, GoldenKind(kind), tiles, groups, TINY.lanes)
+        want = expected(seed, step, layer, kind, tiles, groups, TINY.lanes)
         assert [lanes_of(row, TINY.lanes) for row in rows] == want
 
     simulate(dut, bench, background=[steady(dut.row)])
@@ -56,7 +56,7 @@ def test_a_tile_may_have_one_row() -> None:
     async def bench(ctx: Any) -> None:
         await begin(ctx, dut, step=9, layer=2, kind=Kind.BETA, tiles=1, height=0)
         rows = await stream_get(ctx, dut.row, 5, stalls(2))
-        assert [lanes_of(row, TINY.lanes) for row in rows] == expected(SEED, 9, 2, GoldenKind.BETA, 1, 5, 1)
+        assert [lanes_of(row, TINY.lanes) for row in rows] == expected(SEED, 9, 2, Kind.BETA, 1, 5, 1)
 
     simulate(dut, bench, background=[steady(dut.row)])
 
@@ -71,7 +71,7 @@ def test_begin_starts_anew_wherever_the_last_run_stopped(taken: int) -> None:
         await ctx.tick().repeat(1 + taken % 5)
         await begin(ctx, dut, step=2, layer=1, kind=Kind.WEIGHT, tiles=5)
         rows = await stream_get(ctx, dut.row, 24)
-        want = expected(SEED, 2, 1, GoldenKind.WEIGHT, 5, 2, TINY.lanes)
+        want = expected(SEED, 2, 1, Kind.WEIGHT, 5, 2, TINY.lanes)
         assert [lanes_of(row, TINY.lanes) for row in rows] == want[:24]
 
     simulate(dut, bench)
@@ -84,7 +84,7 @@ def test_tile_and_group_numbers_count_to_the_end_of_their_range() -> None:
     async def bench(ctx: Any) -> None:
         await begin(ctx, dut, step=7, layer=1, kind=Kind.CODE, tiles=1023, height=0)
         rows = await stream_get(ctx, dut.row, 1025)
-        seeds = Random(SEED, TINY.lanes).seeds(7, 1, GoldenKind.CODE, 1023, 2)
+        seeds = Random(SEED, TINY.lanes).seeds(7, 1, Kind.CODE, 1023, 2)
         assert rows == np.concatenate([seeds[:, 0], seeds[:2, 1]]).tolist()
 
     simulate(dut, bench)
@@ -118,7 +118,7 @@ def test_a_reset_stops_the_rows_until_begin() -> None:
         assert not ctx.get(rows.row.valid)
         await begin(ctx, rows, step=3, layer=1, kind=Kind.CODE, tiles=2)
         again = await stream_get(ctx, rows.row, 8)
-        assert [lanes_of(row, TINY.lanes) for row in again] == expected(SEED, 3, 1, GoldenKind.CODE, 2, 1, TINY.lanes)
+        assert [lanes_of(row, TINY.lanes) for row in again] == expected(SEED, 3, 1, Kind.CODE, 2, 1, TINY.lanes)
 
     simulate(dut, bench)
 

@@ -14,8 +14,6 @@ folders = project["tool"]["setuptools"]["package-dir"]
 
 setup(
     packages=[
-        name
-        for package, folder in folders.items()
-        for name in (package, *(f"{package}.{sub}" for sub in find_packages(folder)))
+        name for package, folder in folders.items() for name in (package, *(f"{package}.{sub}" for sub in find_packages(folder)))
     ]
 )

@@ -8,27 +8,53 @@ from __future__ import annotations
 from pathlib import Path
 
 from bnnedge import isa, registers
-from bnnedge.compiler import program
+from bnnedge.compiler import emitter, program
 
 DOCS = Path(__file__).parent
 
 _INSTRUCTIONS = {
     isa.Opcode.HALT: "Waits until all units are idle, then raises `done` and the interrupt.",
     isa.Opcode.LOOP: "Takes the iteration and the step one further; jumps back unless `count` iterations are done.",
-    isa.Opcode.PASS: "One product for all tiles of a layer, and what becomes of its sums.",
+    isa.Opcode.PASS: "One product for the columns, outputs and images that its loops name, and what becomes of the sums.",
     isa.Opcode.TRANSPOSE: (
-        "Reads a row tensor (left) and writes the same bits as columns. Uses the PASS format: `groups` (column groups "
-        "to write), `tiles`, `words`, `left_*` (source; `left_planes` planes) and `columns_*` (target)."
+        "Reads a row tensor (left buffer) and writes the same bits as columns (left buffer), pixel by pixel. Uses these "
+        "fields of the PASS format, others are 0: `height`, `width`, `tiles`, `words`; `left_planes`, `left_base`, "
+        "`left_y`, `left_x`, `left_tile`, `left_plane` (source; `strip` is 1); `groups` (groups of Q columns to write at "
+        "each pixel), `columns_base`, `columns_group`, `columns_y`, `columns_x`, `columns_plane` (target); `first_tile` "
+        "(the columns of a pixel begin at granule `first_tile` mod S/Q of their word)."
     ),
-    isa.Opcode.LOAD: "Copies a buffer image (address-major, bank-minor) or parameter records from DDR to the chip.",
+    isa.Opcode.LOAD: (
+        "Copies rows of a buffer image (address-major, bank-minor), or parameter records, from DDR to the chip: `repeats` "
+        "times `count` buffer addresses, each time `base_stride` and `address_stride` further."
+    ),
     isa.Opcode.GATHER: (
-        "Looks samples up by an index list: their words go to the left buffer, their labels to the label queue."
+        "Looks samples up by an index list: their words go to the left buffer, with `labels` their labels go to the label queue."
     ),
-    isa.Opcode.STORE: "Copies from the chip to DDR.",
+    isa.Opcode.STORE: "Copies from the chip to DDR: rows of a buffer image as LOAD does, or records, logits, a report.",
     isa.Opcode.SYNC: "Waits until all units are idle.",
 }
 
-_ENUMERATIONS = (isa.Head, isa.Buffer)
+_ENUMERATIONS = (isa.Head, isa.Pool, isa.Buffer)
+
+_LOOPS = """\
+A PASS is a nest of loops. Outermost first, with the fields that say how often:
+
+    group         groups            Q columns: channels
+      y           height            rows of outputs (UPDATE: of the window)
+        x         width             columns of outputs (UPDATE: of the window)
+          tile    tiles             P vectors: images (UPDATE: input channels)
+            place                   FORWARD with `pool`: the four neighbours of a pooled output, row by row
+              planes                pairs of one plane each of `left_planes` and `right_planes`
+                tap_y, tap_x        `taps_y` by `taps_x` taps, those outside the input skipped (UPDATE: pixels to sum over)
+                  word              words of the contraction
+
+An address begins at its `_base` and moves by the field named after a loop when that loop advances; a loop that begins anew
+takes its contribution back, modulo 2^16. Tap i of output y falls on row `y_origin` + y * `y_step` + i * 2^`y_pitch` of the
+input and counts if that is in 0..`y_limit`-1; at the lower places of a pool it is half of `y_step` further. Columns likewise.
+
+Several instructions may make up one product: `fresh` begins the statistics of a layer, `emit` sends the sums on to the head;
+`unfinished` and `continues` sum a weight gradient in parts.
+"""
 
 
 def _table(head: tuple[str, ...], rows: list[tuple[object, ...]]) -> list[str]:
@@ -63,8 +89,8 @@ def instruction_set() -> str:
         "Rules that the compiler keeps and the hardware does not check: fields that count something are at least 1; buffers",
         "are such as the instruction can reach (LOAD: LEFT, RIGHT, PARAMETERS; GATHER: LEFT); a program has one LOOP at most;",
         "`wait` and `signal` of HALT, LOOP and SYNC are 0; an index list can be read up to a multiple of 32; the pass behind a",
-        "LOSS that trains waits for it, since the softmax rewrites sums in place; labels are below the number of",
-        "classes.",
+        "LOSS that trains waits for it, since the softmax rewrites sums in place; a LOSS collects statistics, in inference too,",
+        "because the softmax waits for them; labels are below the number of classes.",
         "",
         "## Header",
         "",
@@ -83,7 +109,10 @@ def instruction_set() -> str:
         if fields:
             formats.setdefault(id(fields), []).append(opcode)
     for opcodes in formats.values():
-        lines += [f"## {', '.join(o.name for o in opcodes)}", "", *_fields(isa.FORMATS[opcodes[0]], header), ""]
+        lines += [f"## {', '.join(o.name for o in opcodes)}", ""]
+        if isa.Opcode.PASS in opcodes:
+            lines += [*_LOOPS.splitlines(), ""]
+        lines += [*_fields(isa.FORMATS[opcodes[0]], header), ""]
     for enumeration in _ENUMERATIONS:
         lines += [
             f"## `{enumeration.__name__}`",
@@ -94,10 +123,11 @@ def instruction_set() -> str:
     lines += [
         "## Data in DDR",
         "",
-        "* Sample: 8 bytes of label, then the planes of its pixels, the least significant first, in words of S bits.",
-        f"* Report: {program.REPORT_BYTES} bytes: loss (sum of -log2 p, 8 fraction bits), hits (32 bits each), cycle (64 bits).",
+        "* Sample: 8 bytes of label, then `sample_words` words of S bits: planes of its pixels, the least significant first.",
+        f"* Report: {emitter.REPORT_BYTES} bytes: loss (sum of -log2 p, 8 fraction bits), hits (32 bits each), cycle (64 bits).",
         "* Parameter record: 16 bytes: mu in bits 27..0, psi in 55..28, beta in 79..64; an exponent record has E in mu.",
-        "* Latent weights: 16-bit words in the order of the update: for each group of outputs each tile of inputs, by rows.",
+        "* Latent weights: 16-bit words in the order of the update: for each group of outputs, each place of the window and",
+        "  each tile of inputs, by rows.",
         f"* Logits: 16 bits each, padded to {program.SCORES_PER_BEAT} an image, base 2, 8 fraction bits.",
     ]
     return "\n".join(lines) + "\n"

@@ -14,7 +14,7 @@ from bnnedge.checkpoint import CheckpointError
 from bnnedge.configuration import CONFIGURATIONS, Configuration, configuration
 from bnnedge.data import DataError, Dataset, load
 from bnnedge.devices import Device, DeviceError, open_device
-from bnnedge.network import Dense, Network, digits, mlp
+from bnnedge.network import Conv2D, Dense, Flatten, MaxPool2D, Network, binarynet, cnv, digits, mlp
 from bnnedge.runner import MismatchError
 from bnnedge.settings import Settings
 from bnnedge.state import TrainingState
@@ -25,17 +25,22 @@ __all__ = [
     "Callback",
     "CheckpointError",
     "Configuration",
+    "Conv2D",
     "DataError",
     "Dataset",
     "Dense",
     "Device",
     "DeviceError",
+    "Flatten",
     "History",
+    "MaxPool2D",
     "MismatchError",
     "Network",
     "Settings",
     "Trainer",
     "TrainingState",
+    "binarynet",
+    "cnv",
     "configuration",
     "digits",
     "load",

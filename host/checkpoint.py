@@ -83,7 +83,7 @@ def load(path: str | os.PathLike[str]) -> Checkpoint:
         network = Network.from_dict(header["network"], "its network")
         settings = _made(Settings, header["settings"])
         configuration = _made(Configuration, header["configuration"])
-        state = _state(header, arrays, len(network.layers))
+        state = _state(header, arrays, len(network.geometry))
         state.check(network, configuration.latent)
         plan = None if header["plan"] is None else Plan.from_dict(header["plan"])
         if not isinstance(header["rate"], (int, float)) or not isinstance(header["schedule"], str):
@@ -144,9 +144,6 @@ def _state(header: dict[str, Any], arrays: dict[str, np.ndarray], layers: int) -
     if type(header["step"]) is not int:
         raise ValueError("its step is not an integer")
     return TrainingState(
-        [
-            LayerState(**{name: arrays[f"{i + 1}.{name}"] for name in _ARRAYS}, exponent=exponents[i])
-            for i in range(layers)
-        ],
+        [LayerState(**{name: arrays[f"{i + 1}.{name}"] for name in _ARRAYS}, exponent=exponents[i]) for i in range(layers)],
         header["step"],
     )

@@ -45,9 +45,7 @@ class Configuration:
             whole = isinstance(value, int) and not isinstance(value, bool)
             odd = {"power of two": value & (value - 1), "multiple of 64": value % 64} if whole else {}
             if not whole or not low <= value <= high or odd.get(kind):
-                raise ValueError(
-                    f"{field} of configuration {self.name!r} must be a {kind} in {low}..{high}, not {value!r}"
-                )
+                raise ValueError(f"{field} of configuration {self.name!r} must be a {kind} in {low}..{high}, not {value!r}")
 
         def power(field: str, low: int, high: int) -> None:
             check(field, "power of two", low, high)
@@ -57,10 +55,15 @@ class Configuration:
         check("left_depth", "multiple of 64", 64, 1 << 16)
         check("right_depth", "multiple of 64", 64, 1 << 16)
         power("tile_rows", 64, 1 << 12)
-        power("channels", 64, 1 << 14)
+        power("channels", 64, 1 << 12)
         check("latent", "whole number", 4, 12)
         check("accumulator", "whole number", 16, 22)
         check("clock_hz", "whole number", 1, 10**10)
+
+    @property
+    def layer_channels(self) -> int:
+        """Channels of one layer whose sums can be collected over several passes."""
+        return self.channels // 4
 
     @property
     def granules(self) -> int:
@@ -69,8 +72,10 @@ class Configuration:
 
     @property
     def largest_sum(self) -> int:
-        """Bound on |sum| that keeps every sum, and every threshold between sums, within `accumulator` bits."""
-        return (1 << self.accumulator - 1) - 2
+        """Bound on |sum| that keeps every sum and every threshold between sums within `accumulator` bits, and every mean,
+        whose reciprocal may be too large by 2**-17 of it, within `formats.MU_BITS`.
+        """
+        return (1 << self.accumulator - 1) - 32
 
     @property
     def latent_top(self) -> int:
@@ -92,11 +97,9 @@ class Configuration:
 CONFIGURATIONS: dict[str, Configuration] = {
     c.name: c
     for c in (
-        Configuration(
-            name="sim-small", lanes=8, word=32, left_depth=1024, right_depth=2048, tile_rows=256, channels=1024
-        ),
+        Configuration(name="sim-small", lanes=8, word=32, left_depth=1024, right_depth=2048, tile_rows=256, channels=1024),
         Configuration(name="pynq-z2"),
-        Configuration(name="pynq-z2-x64", word=64, left_depth=2048, right_depth=1536),
+        Configuration(name="pynq-z2-x64", word=64, left_depth=2048, right_depth=1536, tile_rows=1024),
     )
 }
 

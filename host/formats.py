@@ -34,7 +34,15 @@ MAX_CLASSES = 128  # that the softmax holds
 PROBABILITY = 12  # fraction bits of softmax and of dz
 
 MU_BITS = 28  # a signed 22-bit sum and STATISTICS fraction bits; psi is unsigned of the same width
-SUM_BITS = 32  # batch sums: 22-bit numbers over at most 512 images, signed
+SUM_BITS = 32  # sums of a channel over the rows of one pass, signed: the compiler keeps passes small enough
+TOTAL_BITS = 40  # sums of a channel over a batch: 22-bit numbers, up to 2**18 samples
+SIGNS_BITS = 20  # sum of the signs of these samples, signed; four for each sample where signs are pooled
+SLOPE_GUARD = 5  # bits that a weight gradient summed over several passes has beyond `accumulator`
+MEAN = 16  # 1/n = reciprocal / 2**(MEAN + ceil(log2 n)), exact if n is a power of two
+WINDOW_BITS = 16  # of a convolution of pixels: columns of its window times channels, at most
+
+PLACE_SHIFT = 20  # where a place (pixel or tap) enters the hash of random numbers, above the step
+PLACE_BITS = 12
 
 # 2**-f and log2(1 + f), f = i / 256: the two tables of the base-2 softmax.
 EXP2_TABLE: tuple[int, ...] = tuple(int(v) for v in np.rint(2.0**PROBABILITY * 2.0 ** (-np.arange(256) / 256)))

@@ -1,6 +1,6 @@
 """The instruction set: formats, fields and their encoding. The one description of what a program is made of.
 
-An instruction is 64 bytes, little-endian: a header that all formats share, then the fields of its format, packed from
+An instruction is 128 bytes, little-endian: a header that all formats share, then the fields of its format, packed from
 the least significant bit. Compiler, hardware (`bnnedge.hw.control`) and docs/instruction-set.md take the layout from
 here.
 """
@@ -11,8 +11,8 @@ import dataclasses
 import enum
 from collections.abc import Mapping
 
-VERSION = 1
-INSTRUCTION_BYTES = 64
+VERSION = 2
+INSTRUCTION_BYTES = 128
 SEMAPHORES = 8
 TOKEN_BITS = 4  # of the count of a semaphore
 
@@ -84,44 +84,101 @@ HEADER: dict[str, Field] = {
     "signal": Field(SEMAPHORES, "semaphores that get a token when its last effect has taken place"),
 }
 
+
+class Pool(enum.IntEnum):
+    """What becomes of 2 x 2 neighbouring outputs: FORWARD multiplies, BACKWARD emits codes at each of the four places."""
+
+    NONE = 0
+    SIGNS = 1  # +1 if any of the four signs is +1; all four are kept too
+    SUMS = 2  # the largest of the four sums goes on, with its place
+
+
+def _walk(prefix: str, what: str, *loops: str) -> dict[str, Field]:
+    """An address that follows loops: where it begins, and what it moves by when one of them advances.
+
+    A loop that begins anew takes its contribution back. A step to a neighbouring place is half a step of `y` or `x`.
+    """
+    strides = {f"{prefix}_{loop}": Field(16, f"from {loop} to {loop} (modulo 2**16)") for loop in loops}
+    return {f"{prefix}_base": Field(16, what), **strides}
+
+
+# Loops of a PASS, outermost first: group, y, x, tile, place (with `pool`: row by row). Inside a tile: pairs of planes, then
+# the taps tap_y, tap_x of the contraction, then words.
 _PASS: dict[str, Field] = {
     "head": Field(2, "Head"),
     "inference": Field(1, "thresholds from the moving averages, which stay; LOSS stops after the logits"),
     "sign_sgd": Field(1, "moment = sign of the gradient (sign-SGD)"),
-    "groups": Field(10, "groups of Q columns (outer loop)"),
-    "tiles": Field(10, "tiles of P rows in a group (inner loop)"),
-    "words": Field(13, "words of S bits of the contraction, for each pair of planes"),
+    "statistics": Field(1, "sums of each channel are added to its totals"),
+    "fresh": Field(1, "the totals begin at 0"),
+    "emit": Field(1, "the sums go on to the head; if not, the pass is over when they have been added up"),
+    "commit": Field(1, "moving averages (FORWARD) or beta (BACKWARD) move"),
+    "opens": Field(1, "BACKWARD: first emitting pass of the layer: its exponent is set"),
+    "closes": Field(1, "BACKWARD: last emitting pass of the layer: the next step's exponent follows"),
+    "continues": Field(1, "UPDATE: sums are added to those that the pass before left unfinished"),
+    "unfinished": Field(1, "UPDATE: the sums stay in the tile buffer for the pass that continues"),
+    "pool": Field(2, "Pool"),
+    "groups": Field(10, "groups of Q columns"),
+    "height": Field(8, "rows of outputs (of pooled ones, if `pool`); UPDATE: of the window"),
+    "width": Field(8, "columns of outputs; UPDATE: of the window"),
+    "tiles": Field(10, "tiles of P vectors"),
+    "first_group": Field(10, "number in its layer of the first group"),
+    "first_tile": Field(10, "number in its layer of the first tile"),
+    "words": Field(11, "words of S bits of the contraction, for each tap and pair of planes"),
     "tail": Field(7, "valid bits of the last of these words, 1..S"),
     "columns": Field(5, "valid columns of the last group, 1..Q"),
+    "row_first": Field(4, "first row of sums that counts, modulo 16 from tile to tile; the others are 0"),
+    "row_last": Field(4, "last row of sums that counts, likewise"),
+    "taps_y": Field(8, "rows of taps; UPDATE: of pixels to sum over"),
+    "taps_x": Field(8, "columns of taps"),
+    "y_origin": Field(9, "row of the input under the first tap of the first output (modulo 2**9, signed)"),
+    "y_step": Field(3, "rows of the input from output to output (FORWARD with `pool`: from pair to pair)"),
+    "y_pitch": Field(1, "log2 of the rows of the input from tap to tap"),
+    "y_limit": Field(8, "rows of the input: taps outside are skipped"),
+    "x_origin": Field(9, "likewise, columns"),
+    "x_step": Field(3, ""),
+    "x_pitch": Field(1, ""),
+    "x_limit": Field(8, ""),
+    "strip": Field(5, "steps of x that share a word of the left buffer (behind the last of them `left_x` is added), 1 at least"),
+    "strip_shift": Field(6, "bits of that word from step to step"),
+    "window": Field(5, "bits of a pixel, if all columns of taps lie side by side in that word; 0: they have words of their own"),
     "left_planes": Field(4, "planes of the left operand"),
-    "left_base": Field(16, "left buffer address of its most significant plane, of tile 0"),
-    "left_tile_stride": Field(16, "from tile to tile"),
-    "left_plane_stride": Field(16, "from plane to the next less significant plane (modulo 2**16)"),
+    **_walk("left", "left buffer address of the first output's first tap, most significant plane", "y", "x", "tile"),
+    "left_tap_y": Field(16, "from row to row of taps (modulo 2**16)"),
+    "left_tap_x": Field(16, "from column to column of taps (modulo 2**16)"),
+    "left_plane": Field(16, "from plane to the next less significant plane (modulo 2**16)"),
     "right_planes": Field(4, "planes of the right operand"),
-    "right_base": Field(16, "right buffer address of its most significant plane, of group 0"),
-    "right_group_stride": Field(16, "from group to group"),
-    "right_plane_stride": Field(16, "from plane to the next less significant plane (modulo 2**16)"),
-    "side_active": Field(16, "BACKWARD: left buffer address of the layer's signs, as rows"),
-    "side_mask": Field(16, "BACKWARD: left buffer address of its masks, as rows"),
-    "side_stride": Field(16, "from tile to tile, of both"),
-    "rows_planes": Field(4, "planes written as rows; FORWARD: plane 0 is the sign, plane 1 the mask; 0: none"),
+    **_walk("right", "right buffer address of the first group's first tap, most significant plane", "group"),
+    "right_tap_y": Field(16, "from row to row of taps (modulo 2**16)"),
+    "right_tap_x": Field(16, "from column to column of taps (modulo 2**16)"),
+    "right_plane": Field(16, "from plane to the next less significant plane (modulo 2**16)"),
+    **_walk("side", "BACKWARD: left buffer address of the layer's signs, as rows", "y", "x", "tile"),
+    "side_plane": Field(16, "from the signs to the masks, and on to the places of the maxima (pool SUMS)"),
+    **_walk("wide", "BACKWARD, pool SIGNS: left buffer address of the signs at the first place, as rows", "y", "x", "tile"),
+    "rows_planes": Field(4, "planes written as rows; FORWARD: sign, mask, place of the maximum (2 planes); 0: none"),
     "rows_buffer": Field(1, "LEFT or RIGHT"),
-    "rows_base": Field(16, "buffer address of plane 0 of tile 0, group 0"),
-    "rows_tile_stride": Field(16, "from tile to tile"),
-    "rows_plane_stride": Field(16, "from plane to plane (modulo 2**16)"),
-    "columns_planes": Field(4, "planes written as columns; 0: none"),
+    **_walk("rows", "buffer address of plane 0 of the first tile", "y", "x", "tile"),
+    "rows_plane": Field(16, "from plane to plane (modulo 2**16)"),
+    "pooled_planes": Field(2, "FORWARD, pool SIGNS: planes written as rows once for the four places: sign, mask; 0: none"),
+    **_walk("pooled", "address of plane 0 of the first tile, in the buffer of the rows", "y", "x", "tile"),
+    "pooled_plane": Field(16, "from plane to plane (modulo 2**16)"),
+    "columns_planes": Field(4, "planes written as columns; FORWARD: sign (with pool SIGNS the pooled one); 0: none"),
     "columns_buffer": Field(1, "LEFT or RIGHT"),
-    "columns_base": Field(16, "buffer address of plane 0 of tile 0, group 0"),
-    "columns_group_stride": Field(16, "from group to group"),
-    "columns_plane_stride": Field(16, "from plane to plane"),
-    "channel": Field(14, "first channel of the layer in the parameter memory"),
-    "exponent": Field(14, "parameter memory address of the layer's exponent record"),
+    **_walk("columns", "buffer address of plane 0 of the first tile", "group", "y", "x"),
+    "columns_plane": Field(16, "from plane to plane"),
+    "random_base": Field(12, "place of the first tile for the random generator"),
+    "random_y": Field(12, "from y to y"),
+    "random_x": Field(12, "from x to x"),
+    "channel": Field(12, "parameter memory address of the first group's first channel"),
+    "exponent": Field(12, "parameter memory address of the layer's exponent record"),
     "batch_log2": Field(4, "log2 of the batch"),
-    "count": Field(24, "LOSS, BACKWARD: gradients in the tensor, the divisor of mean |dy|"),
+    "reciprocal": Field(17, "1/n, n samples of a channel, with `formats.MEAN` + `mean_log2` fraction bits"),
+    "mean_log2": Field(5, "ceil(log2 n)"),
+    "count": Field(32, "LOSS, BACKWARD: gradients in the tensor, the divisor of mean |dy|"),
     "layer": Field(6, "layer number for the random generator"),
     "headroom": Field(3, "bits between the largest code and the mean"),
     "rate": Field(16, "learning rate"),
-    "address": Field(32, "UPDATE: DDR address of the latent weights, in tile order"),
+    "rows": Field(24, "UPDATE: rows of sums: groups x height x width x tiles x P"),
+    "address": Field(32, "UPDATE: DDR address of the latent weights, in the order of the loops"),
     "step": Field(32, "added to the step register by the sequencer: the training step, for decay and random numbers"),
 }
 
@@ -129,6 +186,10 @@ _TRANSFER: dict[str, Field] = {
     "buffer": Field(3, "Buffer"),
     "base": Field(16, "buffer address"),
     "count": Field(16, "LOAD, STORE: buffer addresses (SCORES: 64-bit beats, REPORT: 1); GATHER: samples"),
+    "repeats": Field(10, "LOAD, STORE: how often that is done, 1 at least (PARAMETERS, SCORES, REPORT: 1)"),
+    "base_stride": Field(16, "added to the buffer address each time"),
+    "address_stride": Field(32, "added to the DDR address each time"),
+    "labels": Field(1, "GATHER: the labels go to the label queue"),
     "address": Field(32, "DDR address, a multiple of 8; GATHER: of the index list, 32-bit words"),
     "stride": Field(32, "the sequencer adds it to `address` for each LOOP that has been taken"),
     "sample_address": Field(32, "GATHER: DDR address of sample 0"),
@@ -173,7 +234,7 @@ class Instruction:
                 raise ValueError(f"{self.opcode.name}: {name} = {value} does not fit {known[name].bits} bits")
 
     def encode(self) -> bytes:
-        """Return the instruction's 64 bytes."""
+        """Return the instruction's bytes."""
         word, place = 0, 0
         values = {**self.fields, "opcode": int(self.opcode)}
         for name, field in layout(self.opcode).items():
@@ -183,7 +244,7 @@ class Instruction:
 
 
 def decode(data: bytes) -> Instruction:
-    """Return the instruction of 64 bytes; ValueError if it is none."""
+    """Return the instruction of that many bytes; ValueError if it is none."""
     word = int.from_bytes(data, "little")
     try:
         opcode = Opcode(word & (1 << HEADER["opcode"].bits) - 1)

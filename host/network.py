@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
-import math
+import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from bnnedge.layers import KINDS, Conv2D, Dense, Flatten, Geometry, Layer, MaxPool2D, resolve
 from bnnedge.settings import whole
 
-
-@dataclasses.dataclass(frozen=True)
-class Dense:
-    """Fully connected layer of `units` outputs: binary weights, L1 batch norm, sign (softmax after the last layer)."""
-
-    units: int
-
-    def __post_init__(self) -> None:
-        units = whole(self.units)
-        if units is None or units < 1:
-            raise ValueError(f"Dense needs a positive whole number of units, not {self.units!r}")
-        object.__setattr__(self, "units", units)
+__all__ = [
+    "BUILT_IN",
+    "Conv2D",
+    "Dense",
+    "Flatten",
+    "Geometry",
+    "Layer",
+    "MaxPool2D",
+    "Network",
+    "binarynet",
+    "cnv",
+    "digits",
+    "mlp",
+]
 
 
 @dataclasses.dataclass(frozen=True, init=False)
@@ -31,57 +33,80 @@ class Network:
 
     Parameters
     ----------
-    input_shape: shape of one sample, e.g. ``(28, 28)``.
-    layers: the layers in order; the last one has a unit for each class.
+    input_shape: shape of one sample, e.g. ``(28, 28)``; (height, width, channels) for a network that begins with a
+        `Conv2D`, without channels if there is one.
+    layers: `Conv2D` layers, each perhaps with a `MaxPool2D` behind it, then `Dense` ones; the last one has a unit for
+        each class.
     name: for reports.
+
+    Members
+    -------
+    geometry: one entry for each layer with weights.
+
+    Raises
+    ------
+    ValueError: layers that do not fit each other or the arithmetic; names the layer, the limit and what would fit
     """
 
     input_shape: tuple[int, ...]
-    layers: tuple[Dense, ...]
+    layers: tuple[Layer, ...]
     name: str
+    geometry: tuple[Geometry, ...] = dataclasses.field(compare=False, repr=False)
 
-    def __init__(self, input_shape: Sequence[int], layers: Sequence[Dense], name: str = "network") -> None:
+    def __init__(self, input_shape: Sequence[int], layers: Sequence[Layer], name: str = "network") -> None:
         given = tuple(input_shape)
         shape = tuple(n for n in map(whole, given) if n is not None and n > 0)
         if not shape or len(shape) < len(given):
             raise ValueError(f"input_shape must be one or more positive whole numbers, not {input_shape!r}")
         if not layers:
             raise ValueError("a network needs at least one layer")
+        kinds = tuple(KINDS.values())
         for layer in layers:
-            if not isinstance(layer, Dense):
-                raise ValueError(f"layer {layer!r} is of no kind that can be trained here; there is: Dense")
-        if layers[-1].units < 2:
-            raise ValueError(f"the last layer needs a unit for each of at least 2 classes, not {layers[-1].units}")
+            if not isinstance(layer, kinds):
+                names = ", ".join(kind.__name__ for kind in kinds)
+                raise ValueError(f"layer {layer!r} is of no kind that can be trained here; there are: {names}")
+        last = layers[-1]
+        if not isinstance(last, Dense):
+            raise ValueError(f"the last layer must be Dense, with a unit for each class, not {last}")
+        if last.units < 2:
+            raise ValueError(f"the last layer needs a unit for each of at least 2 classes, not {last.units}")
         object.__setattr__(self, "input_shape", shape)
         object.__setattr__(self, "layers", tuple(layers))
         object.__setattr__(self, "name", name)
+        object.__setattr__(self, "geometry", resolve(shape, self.layers))
 
     @property
     def sizes(self) -> tuple[int, ...]:
-        """Inputs, then outputs of each layer: layer i has fan-in ``sizes[i]`` and fan-out ``sizes[i + 1]``."""
-        return (math.prod(self.input_shape), *(layer.units for layer in self.layers))
+        """Of a dense network: inputs, then outputs of each layer; ValueError for one with convolutions."""
+        if isinstance(self.layers[0], Conv2D):
+            raise ValueError(f"network {self.name!r} has convolutions")
+        return (self.geometry[0].fan_in, *(layer.fan_out for layer in self.geometry))
 
     @property
     def classes(self) -> int:
         """Number of classes: units of the last layer."""
-        return self.layers[-1].units
+        return self.geometry[-1].filters
 
     @property
     def weights(self) -> int:
         """Number of weights in all layers."""
-        return sum(k * m for k, m in itertools.pairwise(self.sizes))
+        return sum(layer.fan_in * layer.fan_out for layer in self.geometry)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the description that `from_dict` and network files take."""
         return {
             "name": self.name,
             "input_shape": list(self.input_shape),
-            "layers": [{"dense": layer.units} for layer in self.layers],
+            "layers": [_described(layer) for layer in self.layers],
         }
 
     @classmethod
     def from_dict(cls, data: Any, source: str = "network description") -> Network:
-        """Make a network of ``{input_shape: [...], layers: [{dense: units}, ...]}``; ValueError names what is wrong."""
+        """Make a network of ``{input_shape: [...], layers: [{conv2d: filters}, maxpool2d, {dense: units}, ...]}``.
+
+        A layer with more than one parameter to state is written ``{conv2d: {filters: 64, padding: same}}``. ValueError
+        names what is wrong.
+        """
         needed = {"input_shape", "layers"}
         if not isinstance(data, dict) or not needed <= set(data) <= needed | {"name"}:
             raise ValueError(f"{source}: needs the keys input_shape and layers (and may have name)")
@@ -89,12 +114,10 @@ class Network:
             raise ValueError(f"{source}: input_shape and layers must be lists")
         layers = []
         for place, item in enumerate(data["layers"]):
-            if not isinstance(item, dict) or set(item) != {"dense"}:
-                raise ValueError(f"{source}: layer {place + 1} is {item!r}; write it as {{dense: UNITS}}")
             try:
-                layers.append(Dense(item["dense"]))
+                layers.append(_layer(item))
             except ValueError as error:
-                raise ValueError(f"{source}: layer {place + 1}: {error}") from None
+                raise ValueError(f"{source}: entry {place + 1} of layers: {error}") from None
         try:
             return cls(data["input_shape"], layers, str(data.get("name", "network")))
         except ValueError as error:
@@ -116,6 +139,37 @@ class Network:
         return cls.from_dict(data, f"network file {path}")
 
 
+def _described(layer: Layer) -> Any:
+    """A layer as network files have it: its kind, and those parameters that are not the usual ones."""
+    (kind,) = (name for name, kind in KINDS.items() if isinstance(layer, kind))
+    fields = dataclasses.fields(layer)
+    given = {field.name: getattr(layer, field.name) for field in fields if getattr(layer, field.name) != field.default}
+    if not given:
+        return kind
+    first = fields[0].name
+    return {kind: given[first] if set(given) == {first} else given}
+
+
+def _layer(item: Any) -> Layer:
+    """The layer of such a description."""
+    (name, value), *more = item.items() if isinstance(item, dict) and item else [(item, {})]
+    if more or not isinstance(name, str) or name not in KINDS:
+        raise ValueError(
+            f"{item!r} is no layer; write {{conv2d: FILTERS}}, {{conv2d: {{filters: FILTERS, kernel: 3, stride: 1, "
+            "padding: same}}, maxpool2d, {maxpool2d: sums}, flatten or {dense: UNITS}"
+        )
+    fields = dataclasses.fields(KINDS[name])
+    if not isinstance(value, dict):
+        value = {field.name: value for field in fields[:1]}
+    known = {field.name for field in fields}
+    required = {field.name for field in fields if field.default is dataclasses.MISSING}
+    if not required <= set(value) <= known:
+        wrong = [f"needs {', '.join(sorted(required - set(value)))}"] if required - set(value) else []
+        wrong += [f"has no {key!r}" for key in value if key not in known]
+        raise ValueError(f"{name} {' and '.join(wrong)}")
+    return KINDS[name](**value)
+
+
 def mlp(input_shape: Sequence[int] = (28, 28), classes: int = 10, hidden: Sequence[int] = (256,) * 4) -> Network:
     """The paper's multi-layer perceptron: 784-256-256-256-256-10 unless told otherwise."""
     return Network(input_shape, [Dense(n) for n in (*hidden, classes)], "mlp")
@@ -126,8 +180,33 @@ def digits(input_shape: Sequence[int] = (8, 8), classes: int = 10) -> Network:
     return Network(input_shape, [Dense(128), Dense(128), Dense(classes)], "digits")
 
 
+def cnv(input_shape: Sequence[int] = (32, 32, 3), classes: int = 10, width: float = 1.0) -> Network:
+    """The paper's CNV: six valid convolutions, signs pooled twice, three dense layers; `width` scales all of them."""
+
+    def scaled(n: int) -> int:
+        return max(1, round(n * width))
+
+    layers: list[Layer] = []
+    for filters in (64, 128, 256):
+        layers += [Conv2D(scaled(filters)), Conv2D(scaled(filters)), MaxPool2D()]
+    layers[-1] = Flatten()
+    layers += [Dense(scaled(512)), Dense(scaled(512)), Dense(classes)]
+    return Network(input_shape, layers, "cnv" if width == 1 else f"cnv-{width:g}")
+
+
+def binarynet(input_shape: Sequence[int] = (32, 32, 3), classes: int = 10) -> Network:
+    """The paper's BinaryNet: six padded convolutions, sums pooled behind each second one, three dense layers."""
+    layers: list[Layer] = []
+    for filters in (128, 256, 512):
+        layers += [Conv2D(filters, padding="same"), Conv2D(filters, padding="same"), MaxPool2D("sums")]
+    return Network(input_shape, [*layers, Flatten(), Dense(1024), Dense(1024), Dense(classes)], "binarynet")
+
+
 # By name: how to make it for inputs of a shape and a number of classes, and the shape that it was made for.
 BUILT_IN: dict[str, tuple[Callable[[Sequence[int], int], Network], tuple[int, ...]]] = {
     "mlp": (mlp, (28, 28)),
     "digits": (digits, (8, 8)),
+    "cnv": (cnv, (32, 32, 3)),
+    "cnv-0.5": (functools.partial(cnv, width=0.5), (32, 32, 3)),
+    "binarynet": (binarynet, (32, 32, 3)),
 }

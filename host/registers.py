@@ -87,9 +87,7 @@ REGISTERS: dict[str, Register] = {
     "SEED_LOW": Register(0x24, Access.WRITE, "seed of the random numbers, bits 0..31"),
     "SEED_HIGH": Register(0x28, Access.WRITE, "seed of the random numbers, bits 32..63"),
     **{
-        f"{counter.name}_{half}": Register(
-            COUNTERS + 8 * i + 4 * j, Access.READ, f"{counter.value}, {half.lower()} bits"
-        )
+        f"{counter.name}_{half}": Register(COUNTERS + 8 * i + 4 * j, Access.READ, f"{counter.value}, {half.lower()} bits")
         for i, counter in enumerate(Counter)
         for j, half in enumerate(("LOW", "HIGH"))
     },

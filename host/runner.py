@@ -103,9 +103,7 @@ class Runner:
                     device.load_state(state)
             self._held = state
 
-    def _train_measured(
-        self, images: np.ndarray, labels: np.ndarray, order: np.ndarray, rate: int
-    ) -> list[StepResult]:
+    def _train_measured(self, images: np.ndarray, labels: np.ndarray, order: np.ndarray, rate: int) -> list[StepResult]:
         before = self.device.counters()
         results = self.device.train(images, labels, order, rate)
         after = self.device.counters()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 
 import numpy as np
 
@@ -56,26 +55,25 @@ class TrainingState:
 
     @classmethod
     def initial(cls, network: Network, latent: int, gradient_planes: int, seed: int) -> TrainingState:
-        """Draw W ~ N(0, 1/fan-in) for weights of `latent` bits; beta = 0; exponents from the fan-outs.
+        """Draw W ~ N(0, 1/fan-in) for weights of `latent` bits; beta = 0; exponents from what lies above.
 
         Uses NumPy's frozen legacy generator, so that every NumPy version draws the same weights.
         """
         top = 1 << latent - 1
         random = np.random.RandomState(np.random.MT19937(seed))
-        sizes = network.sizes
-        # A sum of M random signs grows by sqrt(M); each layer keeps GRADIENT_MEAN more fraction bits than its input.
-        growth = [(m - 1).bit_length() + 1 >> 1 for m in sizes[2:]]
-        last = formats.PROBABILITY + formats.GRADIENT_MEAN - 2 + formats.headroom(gradient_planes) - gradient_planes
+        exponent = formats.PROBABILITY + formats.GRADIENT_MEAN - 2 + formats.headroom(gradient_planes) - gradient_planes
+        # A sum of T random signs grows by sqrt(T); each layer keeps GRADIENT_MEAN more fraction bits than the one above.
+        growth = [((layer.reach - 1).bit_length() + 1 >> 1) + formats.GRADIENT_MEAN for layer in network.geometry]
         layers = []
-        for i, (fan_in, fan_out) in enumerate(itertools.pairwise(sizes)):
-            drawn = np.rint(random.standard_normal((fan_in, fan_out)) * (top / np.sqrt(fan_in)))
+        for i, layer in enumerate(network.geometry):
+            drawn = np.rint(random.standard_normal((layer.fan_in, layer.fan_out)) * (top / np.sqrt(layer.fan_in)))
             layers.append(
                 LayerState(
                     weight=(np.clip(drawn, -top, top - 1).astype(np.int16) << formats.MOMENT).astype(np.int16),
-                    beta=np.zeros(fan_out, np.int16),
-                    mu=np.zeros(fan_out, np.int32),
-                    psi=np.zeros(fan_out, np.int32),
-                    exponent=last + sum(growth[i:]) + formats.GRADIENT_MEAN * len(growth[i:]),
+                    beta=np.zeros(layer.fan_out, np.int16),
+                    mu=np.zeros(layer.fan_out, np.int32),
+                    psi=np.zeros(layer.fan_out, np.int32),
+                    exponent=exponent + sum(growth[i + 1 :]),
                 )
             )
         return cls(layers)
@@ -86,10 +84,11 @@ class TrainingState:
 
     def check(self, network: Network, latent: int) -> None:
         """ValueError if shapes, dtypes or ranges are not those of `network` with weights of `latent` bits."""
-        if len(self.layers) != len(network.layers):
-            raise ValueError(f"state of {len(self.layers)} layers for a network of {len(network.layers)}")
+        if len(self.layers) != len(network.geometry):
+            raise ValueError(f"state of {len(self.layers)} layers for a network of {len(network.geometry)}")
         limit = 1 << latent - 1 + formats.MOMENT
-        for i, (layer, sizes) in enumerate(zip(self.layers, itertools.pairwise(network.sizes), strict=True)):
+        for i, (layer, geometry) in enumerate(zip(self.layers, network.geometry, strict=True)):
+            sizes = geometry.fan_in, geometry.fan_out
             for field, (dtype, axes) in _ARRAYS.items():
                 array, shape = getattr(layer, field), sizes[-axes:]
                 if array.shape != shape or array.dtype != dtype:

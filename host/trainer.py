@@ -100,9 +100,7 @@ class Trainer:
     def __enter__(self) -> Trainer:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
 
     @property
@@ -201,9 +199,7 @@ class Trainer:
         """Write a checkpoint from which `load` goes on bit for bit; an earlier one at `path` is replaced in the end."""
         state, plan = self._now
         configuration = self.device.configuration
-        content = checkpoint.Checkpoint(
-            self.network, self.settings, configuration, state, self.rate, self.schedule, plan
-        )
+        content = checkpoint.Checkpoint(self.network, self.settings, configuration, state, self.rate, self.schedule, plan)
         checkpoint.save(path, content)
 
     @classmethod
@@ -256,9 +252,7 @@ class Trainer:
         order = np.arange(batch * max(1, min(steps, len(images) // batch)), dtype=np.int64) % len(images)
         return self._runner.measure(self._now[0], images, labels, order, round_rate(self.rate, self._unit))
 
-    def _planned(
-        self, images: np.ndarray, labels: np.ndarray, epochs: int | None, steps: int | None, shuffle: bool
-    ) -> Plan:
+    def _planned(self, images: np.ndarray, labels: np.ndarray, epochs: int | None, steps: int | None, shuffle: bool) -> Plan:
         batch = self.settings.batch
         if len(images) < batch:
             raise ValueError(

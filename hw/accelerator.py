@@ -6,7 +6,7 @@ from amaranth import Cat, ClockDomain, ClockSignal, DomainRenamer, Module, Mux, 
 from amaranth.lib import fifo, memory, wiring
 from amaranth.lib.wiring import In, Out
 
-from bnnedge import registers
+from bnnedge import isa, registers
 from bnnedge.configuration import Configuration
 from bnnedge.hw.buffers.banked import READ_LATENCY, BankedBuffer
 from bnnedge.hw.buffers.tile_buffer import TileBuffer
@@ -15,16 +15,18 @@ from bnnedge.hw.bus.read import ReadMaster
 from bnnedge.hw.bus.registers import Registers
 from bnnedge.hw.bus.write import WriteMaster
 from bnnedge.hw.control.load import Load
-from bnnedge.hw.control.queue import Queue, Semaphores
+from bnnedge.hw.control.queue import DEPTHS, Queue, Semaphores
 from bnnedge.hw.control.sequencer import Sequencer
 from bnnedge.hw.control.store import Store
 from bnnedge.hw.engine.array import LaneArray
 from bnnedge.hw.engine.fetch import Fetch
 from bnnedge.hw.engine.transpose import Transpose
+from bnnedge.hw.engine.window import Window
 from bnnedge.hw.heads.head import Head
 from bnnedge.hw.heads.softmax import LABEL_BITS
 from bnnedge.hw.heads.statistics import Statistics
-from bnnedge.hw.layouts import PASS, RECORD, TRANSFER
+from bnnedge.hw.heads.totals import Totals
+from bnnedge.hw.layouts import PASS, RECORD, SIDE_BITS, TRANSFER
 
 LABELS = 1024  # two of the largest batches: GATHER runs one batch ahead
 
@@ -69,13 +71,15 @@ class Core(wiring.Component):
         config = self.config
         m.submodules.sequencer = sequencer = Sequencer()
         m.submodules.semaphores = semaphores = Semaphores(takers=3, givers=4)
-        m.submodules.execute_queue = execute_queue = Queue(PASS)
-        m.submodules.load_queue = load_queue = Queue(TRANSFER)
-        m.submodules.store_queue = store_queue = Queue(TRANSFER)
+        m.submodules.execute_queue = execute_queue = Queue(PASS, DEPTHS[isa.Unit.EXECUTE])
+        m.submodules.load_queue = load_queue = Queue(TRANSFER, DEPTHS[isa.Unit.LOAD])
+        m.submodules.store_queue = store_queue = Queue(TRANSFER, DEPTHS[isa.Unit.STORE])
         m.submodules.fetch = fetch = Fetch(config)
+        m.submodules.window = window = Window(config)
         m.submodules.transpose = transpose = Transpose(config)
         m.submodules.array = array = LaneArray(config)
         m.submodules.statistics = statistics = Statistics(config)
+        m.submodules.totals = totals = Totals(config)
         m.submodules.head = head = Head(config)
         m.submodules.left = left = BankedBuffer(config, config.left_depth)
         m.submodules.right = right = BankedBuffer(config, config.right_depth)
@@ -105,20 +109,27 @@ class Core(wiring.Component):
             self.done.eq(sequencer.done),
         ]
 
-        # Engine: buffers -> lanes. A store reads when the engine does not.
-        delayed = [fetch.tag]
-        sides = [Cat(fetch.side_active, fetch.side_mask, fetch.side_granule)]
+        # Engine: buffers -> lanes. The engine gives way to a store.
+        delayed, views, sides = (
+            [fetch.tag],
+            [Cat(fetch.shift, fetch.window)],
+            [Cat(fetch.side, fetch.side_end, fetch.side_granule)],
+        )
         for i in range(READ_LATENCY):
-            delayed.append(Signal.like(fetch.tag, name=f"tag_{i}"))
-            sides.append(Signal.like(sides[0], name=f"side_{i}"))
-            m.d.sync += [delayed[-1].eq(delayed[-2]), sides[-1].eq(sides[-2])]
+            for values, name in ((delayed, "tag"), (views, "view"), (sides, "side")):
+                values.append(Signal.like(values[0], name=f"{name}_{i}"))
+                m.d.sync += values[-1].eq(values[-2])
+        shift_bits = len(fetch.shift)
         m.d.comb += [
-            left.address.eq(Mux(fetch.reading, fetch.left_address, store.address)),
-            right.address.eq(Mux(fetch.reading, fetch.right_address, store.address)),
-            store.granted.eq((store.read_left | store.read_right) & ~fetch.reading),
+            fetch.hold.eq(store.read_left | store.read_right),
+            left.address.eq(Mux(fetch.hold, store.address, fetch.left_address)),
+            right.address.eq(Mux(fetch.hold, store.address, fetch.right_address)),
             store.left.eq(left.words),
             store.right.eq(right.words),
-            array.left.eq(left.words),
+            window.words.eq(left.words),
+            window.shift.eq(views[-1][:shift_bits]),
+            window.window.eq(views[-1][shift_bits:]),
+            array.left.eq(window.wanted),
             array.right.eq(right.words),
             array.tag.eq(delayed[-1]),
             array.row.eq(statistics.row),
@@ -128,20 +139,26 @@ class Core(wiring.Component):
             transpose.word.eq(fetch.transpose_word),
             transpose.plane.eq(fetch.transpose_plane),
             transpose.tile.eq(fetch.transpose_tile),
-            transpose.words.eq(left.words),
+            transpose.base.eq(fetch.transpose_base),
+            transpose.words.eq(window.wanted),
         ]
-        active_here, mask_here = sides[-1][0], sides[-1][1]
+        side_here, side_end, side_granule = (
+            sides[-1][: SIDE_BITS + 1],
+            sides[-1][SIDE_BITS + 1],
+            sides[-1][SIDE_BITS + 2 :],
+        )
+        m.d.sync += statistics.sides_end.eq(side_end)
         for i in range(config.lanes):
-            granule = left.words[i].word_select(sides[-1][2:], config.lanes) if config.granules > 1 else left.words[i]
-            with m.If(active_here):
-                m.d.sync += statistics.signs[i].eq(granule)
-            with m.If(mask_here):
-                m.d.sync += statistics.masks[i].eq(granule)
+            granule = left.words[i].word_select(side_granule, config.lanes) if config.granules > 1 else left.words[i]
+            for bit in range(SIDE_BITS + 1):
+                with m.If(side_here[bit]):
+                    m.d.sync += statistics.sides[bit][i].eq(granule)
 
         # Sums: lanes -> statistics -> tile buffer -> head.
         m.submodules.orders = orders = fifo.SyncFIFO(width=PASS.size, depth=2)
         wiring.connect(m, fetch.pivots, statistics.pivots)
-        wiring.connect(m, statistics.group, head.group)
+        wiring.connect(m, statistics.group, totals.group)
+        wiring.connect(m, totals.added, head.added)
         m.d.comb += [
             orders.w_data.eq(fetch.head.payload),
             orders.w_en.eq(fetch.head.valid),
@@ -158,6 +175,13 @@ class Core(wiring.Component):
             tiles.reserve.eq(statistics.reserve),
             tiles.push.eq(statistics.push),
             tiles.row_in.eq(statistics.row_out),
+            tiles.continues.eq(statistics.continues),
+            tiles.unfinished.eq(statistics.unfinished),
+            tiles.begins.eq(statistics.begins),
+            totals.read.eq(head.read),
+            totals.address.eq(head.address),
+            head.totals.eq(totals.record),
+            head.blocked.eq(tiles.busy),
             tiles.offset.eq(head.offset),
             tiles.pop.eq(head.pop),
             tiles.rewrite.eq(softmax.rewrite),

@@ -22,21 +22,57 @@ LOOP = instruction_layout(isa.Opcode.LOOP)
 
 # One channel of the parameter memory; in DDR mu and psi share the first 64-bit word, beta is the second.
 # An exponent record keeps E in `mu`.
-RECORD = data.StructLayout(
-    {"mu": signed(formats.MU_BITS), "psi": unsigned(formats.MU_BITS), "beta": signed(formats.WEIGHT_WORD)}
-)
+RECORD = data.StructLayout({"mu": signed(formats.MU_BITS), "psi": unsigned(formats.MU_BITS), "beta": signed(formats.WEIGHT_WORD)})
 RECORD_BEATS = 2
 
 
-# What the statistics need at the start of a group; a backward group has no pivots.
-PIVOTS = data.StructLayout({"channel": 14, "forward": 1})
+# What the statistics need at the start of a group; a backward group has no pivots. fresh: its totals begin at 0.
+PIVOTS = data.StructLayout({"channel": 12, "forward": 1, "group": 10, "fresh": 1})
+
+# Sums of a channel over a batch: y, |y - pivot| and nothing, or d, d * x^ and x^.
+TOTALS = data.StructLayout(
+    {
+        "first": signed(formats.TOTAL_BITS),
+        "second": signed(formats.TOTAL_BITS),
+        "signs": signed(formats.SIGNS_BITS),
+    }
+)
+
+SIDE_BITS = 4
 
 
 def tile_row(config: Configuration) -> data.ArrayLayout:
-    """A row of the tile buffer: for each of Q columns its sum and, in the backward pass, the sign of the activation."""
-    return data.ArrayLayout(data.StructLayout({"value": signed(config.accumulator), "active": 1}), config.lanes)
+    """A row of the tile buffer: for each of Q columns a slope (UPDATE), or a sum and what stands beside it.
+
+    side: BACKWARD: the sign of the activation, with pool SUMS the place of the maximum above it (2 bits), with pool SIGNS
+    the signs at the four places. FORWARD with pool SUMS: the place of the maximum in bits 1 and 2.
+    """
+    value = data.StructLayout({"value": signed(config.accumulator), "side": SIDE_BITS})
+    slope = signed(config.accumulator + formats.SLOPE_GUARD)
+    return data.ArrayLayout(data.UnionLayout({"slope": slope, "sum": value}), config.lanes)
 
 
 def tile_meta() -> data.StructLayout:
-    """What travels with a finished tile from the operand fetch to the statistics."""
-    return data.StructLayout({"head": isa.Head, "first": 1, "last": 1, "columns": 5})
+    """What travels with a finished tile from the operand fetch to the statistics.
+
+    first, last: of its group. place: of four, with `pool` (FORWARD). begins: first tile of its pass. part: number of the
+    tile, modulo those that hold a window's WINDOW_BITS.
+    """
+    return data.StructLayout(
+        {
+            "head": isa.Head,
+            "pool": isa.Pool,
+            "place": 2,
+            "statistics": 1,
+            "emit": 1,
+            "continues": 1,
+            "unfinished": 1,
+            "begins": 1,
+            "first": 1,
+            "last": 1,
+            "columns": 5,
+            "part": 2,
+            "row_first": 4,
+            "row_last": 4,
+        }
+    )

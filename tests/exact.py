@@ -26,17 +26,24 @@ class Pair:
 
     @classmethod
     def of(
-        cls, device: AcceleratorDevice, sizes: list[int], settings: Settings, *, images: int = 200, seed: int = 0
+        cls,
+        device: AcceleratorDevice,
+        network: Network | list[int],
+        settings: Settings,
+        *,
+        images: int = 200,
+        seed: int = 0,
     ) -> Pair:
-        """Prepare both for a network of these sizes."""
-        network = Network((sizes[0],), [Dense(n) for n in sizes[1:]])
+        """Prepare both for a network, or for a dense one of these sizes."""
+        if isinstance(network, list):
+            network = Network((network[0],), [Dense(n) for n in network[1:]])
         config = device.configuration
         state = TrainingState.initial(network, config.latent, settings.gradient_planes, seed)
         device.prepare(network, settings)
         device.load_state(state)
         random = np.random.RandomState(seed)
-        pixels = random.randint(0, 256, (images, sizes[0])).astype(np.uint8)
-        labels = random.randint(0, sizes[-1], images).astype(np.int64)
+        pixels = random.randint(0, 256, (images, *network.input_shape)).astype(np.uint8)
+        labels = random.randint(0, network.classes, images).astype(np.int64)
         return cls(device, Golden(network, settings, config, state.copy(), keep=True), pixels, labels, random)
 
     def order(self, steps: int) -> np.ndarray:
@@ -66,13 +73,18 @@ class Pair:
         order = self.order(1)
         result, tensors = self.device.probe(self.images, self.labels, order, RATE)
         expected = self.golden.train(self.images[order], self.labels[order], RATE)
-        assert (result.loss, result.hits) == (expected.loss, expected.hits)
         for name, values in tensors.items():
-            np.testing.assert_array_equal(values, self.golden.trace[name.removesuffix("_columns")], err_msg=name)
-        depth = len(self.golden.network.layers)
-        expected_names = {f"{i + 1}.{kind}" for i in range(depth) for kind in ("code_columns",)}
-        expected_names |= {f"{i + 1}.{kind}" for i in range(depth - 1) for kind in ("active", "mask", "active_columns")}
-        assert expected_names <= set(tensors)
+            expected_values = self.golden.trace[name.removesuffix("_columns")].reshape(values.shape)
+            np.testing.assert_array_equal(values, expected_values, err_msg=name)
+        assert (result.loss, result.hits) == (expected.loss, expected.hits)
+        expected_names = set()
+        for i, g in enumerate(self.golden.network.geometry):
+            kinds = {"code_columns"} | ({"code"} if i else set())
+            if i < len(self.golden.network.geometry) - 1:
+                kinds |= {"active", "mask", "pooled_columns" if g.pool == "signs" else "active_columns"}
+                kinds |= {"none": set(), "signs": {"pooled"}, "sums": {"route"}}[g.pool]
+            expected_names |= {f"{i + 1}.{kind}" for kind in kinds}
+        assert expected_names == set(tensors)
         self.assert_same_state()
 
     def infer(self) -> None:

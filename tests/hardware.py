@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 from amaranth import Module
+from amaranth.hdl import Value
 from amaranth.sim import Simulator
 
 from bnnedge.configuration import Configuration
@@ -90,7 +91,8 @@ def steady(stream: Any) -> Bench:
 
     async def watch(ctx: Any) -> None:
         waiting, before = False, None
-        async for _, _, valid, ready, payload in ctx.tick().sample(stream.valid, stream.ready, stream.payload):
+        bits = Value.cast(stream.payload)
+        async for _, _, valid, ready, payload in ctx.tick().sample(stream.valid, stream.ready, bits):
             if waiting:
                 assert valid, "valid dropped before ready came"
                 assert payload == before, "the payload changed before ready came"

@@ -66,8 +66,9 @@ def look() -> list[Finding]:
         _package("matplotlib", "host", "draws curve.png", needed=False),
         _package("tqdm", "host", "progress bars", needed=False),
         Finding("data digits", str(Path(sources.__file__).with_name("digits.npz")), ""),
-        _data("mnist"),
-        _data("fashion-mnist"),
+        _data("mnist", "four idx files"),
+        _data("fashion-mnist", "four idx files"),
+        _data("cifar10", "six files (binary version)"),
     ]
 
 
@@ -125,8 +126,7 @@ def _cache() -> Finding:
     return Finding(name, str(folder), "")
 
 
-def _data(name: str) -> Finding:
-    places = sources.places(name)
-    found = next((str(place) for place in places if place.is_file() or any(place.glob("train-images*"))), "")
-    remedy = f"for training on it: put its four idx files into DIR/{name}, and set BNNEDGE_DATA=DIR"
-    return Finding(f"data {name}", found, remedy, needed=False)
+def _data(name: str, files: str) -> Finding:
+    found = sources.find(name)
+    remedy = f"for training on it: put its {files} into DIR/{name}, and set BNNEDGE_DATA=DIR"
+    return Finding(f"data {name}", str(found or ""), remedy, needed=False)

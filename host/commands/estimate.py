@@ -37,8 +37,7 @@ def run(arguments: argparse.Namespace) -> int:
         print(_text(result))
     if not result.fits:
         print(
-            f"bnnedge: error: network {network.name!r} does not fit configuration {chosen.name!r}: "
-            f"{'; '.join(result.reasons)}",
+            f"bnnedge: error: network {network.name!r} does not fit configuration {chosen.name!r}: {'; '.join(result.reasons)}",
             file=sys.stderr,
         )
         return 1

@@ -42,9 +42,7 @@ def add_settings(parser: argparse.ArgumentParser, batch: str) -> None:
     parser.add_argument(
         "--grad-planes", type=int, metavar="G", help=f"bits of a gradient, 1..8 (default: {defaults.gradient_planes})"
     )
-    parser.add_argument(
-        "--input-planes", type=int, metavar="N", help=f"bits of a pixel, 1..8 (default: {defaults.input_planes})"
-    )
+    parser.add_argument("--input-planes", type=int, metavar="N", help=f"bits of a pixel, 1..8 (default: {defaults.input_planes})")
     parser.add_argument(
         "--slope-planes",
         type=int,

@@ -1,30 +1,37 @@
-"""How many cycles a training step takes: the accelerator's schedule, tile by tile, without its data.
+"""How many cycles a training step takes: the accelerator's schedule without its data.
 
-The model follows a program's instructions in their order through four resources that work side by side: engine, drain,
-head and memory. Its constants are latencies of the hardware's pipelines; tests hold it within 5 % of the simulated RTL.
+The model follows a program's instructions in their order through the units that work side by side: sequencer, engine,
+drain, head, loads, stores and memory. Its constants are latencies of the hardware's pipelines; tests hold it within 5 %
+of the simulated RTL.
 """
 
 from __future__ import annotations
 
+import collections
 import dataclasses
+from collections.abc import Iterator, Mapping
 from typing import Any
 
+import numpy as np
+
+from bnnedge.compiler.layout import Layout, layout
 from bnnedge.compiler.memory import memory_of
-from bnnedge.compiler.placement import Layout, layout
-from bnnedge.compiler.program import DONE, SAMPLES, Addresses, Compiler
+from bnnedge.compiler.program import unplaced
+from bnnedge.compiler.tiling import BEAT, MEMORY_BYTES
 from bnnedge.configuration import Configuration
 from bnnedge.devices.device import Memory
 from bnnedge.formats import HASH_ROUNDS
-from bnnedge.isa import INSTRUCTION_BYTES, Head, Instruction, Opcode
+from bnnedge.isa import INSTRUCTION_BYTES, SEMAPHORES, UNITS, Buffer, Head, Instruction, Opcode, Pool, Unit
 from bnnedge.network import Network
 from bnnedge.settings import Settings
 
-# The pinned memory model: all ports together, bytes a cycle; cycles from an address to its first data.
-MEMORY_BYTES = 14.0
-MEMORY_LATENCY = 40
-
-BEAT = 8  # bytes
-STEPS = 3  # modelled; the last one counts
+MEMORY_LATENCY = 40  # of the pinned memory model: cycles from an address to its first data
+STEPS = 2  # modelled; the last one counts
+FETCH = MEMORY_LATENCY + 16 + 12  # cycles of the sequencer for an instruction
+QUEUED = {Unit.EXECUTE: 2, Unit.LOAD: 4, Unit.STORE: 4}  # instructions that a queue holds
+HEAD_QUEUE = 2  # passes that wait for the head
+PREPARE = 8  # cycles from a pass to its first tile
+PARAMETERS = 24  # cycles for a group's parameters, besides one for each column
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +39,7 @@ class Estimate:
     """What to expect of a network on a configuration.
 
     cycles_per_image, images_per_second: of training, at the pinned memory model and the configuration's clock.
-    layers: for each pass its name, cycles (from the end of the pass before) and what bounds it.
+    layers: for each operation its name, passes, cycles (from the end of the one before), bytes moved, and what bounds it.
     memory: bytes. fits, reasons: whether it can be compiled, and why not.
     """
 
@@ -47,18 +54,13 @@ class Estimate:
 def estimate(network: Network, settings: Settings, config: Configuration) -> Estimate:
     """Predict cycles and memory of training; a network that does not fit gives `fits` False and the reason."""
     try:
-        plan = layout(network, settings, config)
+        there = layout(network, settings, config)
     except ValueError as error:
         return Estimate(float("nan"), 0.0, [], Memory({}, {}), False, [str(error)])
-    model = _Schedule(settings, config)
-    passes = model.run(_program(network, settings, config, plan))
+    model = _Schedule(there)
+    operations = model.run()
     cycles = model.period / settings.batch
-    return Estimate(cycles, config.clock_hz / cycles, passes, memory_of(network, settings, config), True, [])
-
-
-def _program(network: Network, settings: Settings, config: Configuration, plan: Layout) -> tuple[Instruction, ...]:
-    addresses = Addresses(latents=(0,) * len(plan.layers))
-    return Compiler(network, settings, config, plan, addresses).training(STEPS, 0).instructions
+    return Estimate(cycles, config.clock_hz / cycles, operations, memory_of(network, settings, config), True, [])
 
 
 def _popcount_latency(word: int) -> int:
@@ -69,117 +71,242 @@ def _popcount_latency(word: int) -> int:
     return 1 + -(-levels // 2)
 
 
-class _Schedule:
-    """The times at which the units get to the tiles of a program."""
+def tile_words(f: Mapping[str, int]) -> np.ndarray:
+    """Words that the engine multiplies for the tiles of a group, (height, width) int64: those of taps on the map."""
+    counts = {}
+    for axis, outputs in (("y", f["height"]), ("x", f["width"])):
+        bits = 9
+        first = f[f"{axis}_origin"]
+        first -= (first >> bits - 1) << bits
+        at = first + np.arange(outputs) * f.get(f"{axis}_step", 0)
+        pitch, taps, limit = f.get(f"{axis}_pitch", 0), f[f"taps_{axis}"], f[f"{axis}_limit"]
+        low = np.maximum(0, -(at >> pitch))
+        high = np.minimum(taps - 1, (limit - 1 - at) >> pitch)
+        counts[axis] = np.maximum(0, high - low + 1)
+    if f.get("window", 0):
+        counts["x"] = np.minimum(1, counts["x"])
+    taps_here = np.maximum(1, counts["y"][:, None] * counts["x"])
+    return taps_here * (f["words"] * f["left_planes"] * f["right_planes"])
 
-    def __init__(self, settings: Settings, config: Configuration) -> None:
-        self.batch, self.config = settings.batch, config
-        self.lanes = config.lanes
-        self.engine_latency = 2 + 3 + _popcount_latency(config.word)  # from the last operands' address to the sums
+
+class _Schedule:
+    """The times at which the units get to the instructions of a program."""
+
+    def __init__(self, there: Layout) -> None:
+        self.layout, self.config, self.batch = there, there.config, there.settings.batch
+        self.lanes = self.config.lanes
+        self.engine_latency = 2 + 3 + _popcount_latency(self.config.word)  # from the last operands' address to the sums
         self.period = 0.0
         self.engine = self.head = self.drain = 0.0  # when each is free
         self.credit = 0.0  # when the next tile may end in the engine
         self.consumed: list[float] = []  # when the head has taken a tile out of the tile buffer
-        self.done = 0.0  # when the last pass that others wait for has written its results
-        self.samples = self.input_free = 0.0
-        self.gathering = (0.0, 0.0, 0.0)  # from, to, bytes a cycle
+        self.passed: collections.deque[float] = collections.deque([0.0] * (HEAD_QUEUE + 1), HEAD_QUEUE + 1)
+        self.tokens: list[collections.deque[float]] = [collections.deque() for _ in range(SEMAPHORES)]
+        self.queues = {unit: collections.deque([0.0] * depth, depth) for unit, depth in QUEUED.items()}
+        self.sequencer = self.loading = self.storing = 0.0
+        self.updates: tuple[float, float] = (0.0, 0.0)  # when port 1 was busy last
 
-    def run(self, program: tuple[Instruction, ...]) -> list[dict[str, Any]]:
-        """Go through the loop's body STEPS times; set `period`; return the passes of the last step."""
+    def run(self) -> list[dict[str, Any]]:
+        """Go through the loop's body STEPS times; set `period`; return the operations of the last step."""
+        program = unplaced(self.layout).instructions
         loop = next(n for n, instruction in enumerate(program) if instruction.opcode == Opcode.LOOP)
         body = program[loop].fields["target"] // INSTRUCTION_BYTES
         for instruction in program[:body]:
-            if instruction.opcode == Opcode.GATHER:
-                self._gather(instruction)
-        end = 0.0
-        passes: list[dict[str, Any]] = []
+            self._instruction(instruction)
+        operations: list[dict[str, Any]] = []
         for _ in range(STEPS):
-            begin, passes = end, []
-            for instruction in program[body:loop]:
-                if instruction.opcode == Opcode.GATHER:
-                    self._gather(instruction)
-                elif instruction.opcode == Opcode.TRANSPOSE:
-                    f = instruction.fields
-                    self.engine += f["tiles"] * (f["left_planes"] * f["words"] * self.config.granules + 1) + 3
-                    self.input_free = self.engine
-                elif instruction.opcode == Opcode.PASS:
-                    before, bound = self.head, self._pass(instruction)
-                    passes.append({"pass": instruction.comment, "cycles": round(self.head - before), "bound by": bound})
-            end = self.head
-            self.period = end - begin
-        return passes
+            begin = self.sequencer
+            operations = self._summary(program[body:loop])
+            self.period = self.sequencer - begin
+        return operations
 
-    def _gather(self, instruction: Instruction) -> None:
+    def _summary(self, body: tuple[Instruction, ...]) -> list[dict[str, Any]]:
+        """Follow the loop's body; sum up neighbouring passes of one name."""
+        operations: list[dict[str, Any]] = []
+        moved = 0
+        before = self.sequencer
+        for instruction in body:
+            fields, opcode = instruction.fields, instruction.opcode
+            if opcode in (Opcode.LOAD, Opcode.STORE) and fields["buffer"] < Buffer.PARAMETERS:
+                moved += self._beats(fields) * BEAT
+            busy = self._instruction(instruction)
+            if opcode != Opcode.PASS:
+                continue
+            if not operations or operations[-1]["pass"] != instruction.comment:
+                operations.append({"pass": instruction.comment, "passes": 0, "cycles": 0.0, "bytes": 0, "engine": 0.0})
+            last = operations[-1]
+            end = max(self.head, self.engine)
+            last["passes"] += 1
+            last["cycles"] += end - before
+            last["engine"] += busy
+            last["bytes"] += moved
+            before, moved = end, 0
+        for operation in operations:
+            operation["bound by"] = self._bound(operation)
+            operation["cycles"] = round(operation["cycles"])
+            del operation["engine"]
+        return operations
+
+    def _bound(self, operation: dict[str, Any]) -> str:
+        if operation["engine"] > 0.8 * operation["cycles"]:
+            return "engine"
+        if operation["pass"].startswith("weight gradient") or operation["bytes"] / BEAT > 0.8 * operation["cycles"]:
+            return "memory"
+        return "head"
+
+    def _beats(self, f: Mapping[str, int]) -> int:
+        return f["count"] * f["repeats"] * self.lanes * self.config.word // 64
+
+    def _instruction(self, instruction: Instruction) -> float:
+        """Follow one instruction; return the cycles that the engine multiplied for it."""
+        f, unit = instruction.fields, UNITS[instruction.opcode]
+        self.sequencer += FETCH
+        if unit == Unit.SEQUENCER:
+            idle = max(self.engine, self.head, self.loading, self.storing)
+            self.sequencer = max(self.sequencer, idle + 2)
+            return 0.0
+        self.sequencer = max(self.sequencer, self.queues[unit][0])  # a place in the queue
+        start = self.sequencer + 2
+        for bit in _bits(f.get("wait", 0)):
+            start = max(start, self.tokens[bit].popleft() + 2)
+        busy, free, done = 0.0, 0.0, 0.0
+        if unit == Unit.EXECUTE:
+            self.engine = max(self.engine, start)
+            if instruction.opcode == Opcode.TRANSPOSE:
+                pixels = f["height"] * f["width"] * f["tiles"]
+                self.engine += pixels * (f["left_planes"] * f["words"] * self.config.granules + 6) + 8
+                done = self.engine
+            else:
+                self.engine = max(self.engine, self.passed[0])  # a place for it before the head
+                busy = self._pass(f)
+                self.passed.append(self.head)
+                done = self.head
+            free = self.engine
+        elif unit == Unit.LOAD:
+            self.loading = max(self.loading, start) + self._load_time(instruction)
+            free = done = self.loading
+        else:
+            self.storing = max(self.storing, start) + MEMORY_LATENCY + 12 + self._moving(self.storing, self._store_beats(f))
+            free = done = self.storing
+        self.queues[unit].append(free)
+        for bit in _bits(f.get("signal", 0)):
+            self.tokens[bit].append(done)
+        return busy
+
+    def _store_beats(self, f: Mapping[str, int]) -> int:
+        if f["buffer"] >= Buffer.PARAMETERS:
+            return f["count"] * 2
+        return max(self._beats(f), 6 * f["repeats"])
+
+    def _load_time(self, instruction: Instruction) -> float:
         f = instruction.fields
-        beats = 1 + -(-f["sample_words"] * self.config.word // 64)
-        first = MEMORY_LATENCY + 5  # look-up of the index, request, first data
-        # A word is written a cycle; memory brings at most a beat a cycle.
-        each = first + max(f["sample_words"], beats) + 2
-        time = f["count"] * each + f["count"] / 32 * (MEMORY_LATENCY + 24)
-        start = max(self.input_free, self.samples)
-        self.gathering = (start, start + time, f["count"] * beats * BEAT / time)
-        self.samples = start + time
+        if instruction.opcode == Opcode.GATHER:
+            words = f["sample_words"]
+            beats = 1 + -(-words * self.config.word // 64)
+            return 2 * MEMORY_LATENCY + 30 + f["count"] * max(words + 2, beats + 1, 7)
+        beats = f["count"] * 2 if f["buffer"] == Buffer.PARAMETERS else max(self._beats(f), 6 * f["repeats"])
+        return MEMORY_LATENCY + 12 + self._moving(self.loading, beats)
 
-    def _pass(self, instruction: Instruction) -> str:
-        f, lanes = instruction.fields, self.lanes
-        head = Head(f["head"])
-        multiply = f["words"] * f["left_planes"] * f["right_planes"] + 1 + (2 if head == Head.BACKWARD else 0)
-        if f.get("wait", 0) & SAMPLES:
-            self.engine = max(self.engine, self.samples + 3)
-        if f.get("wait", 0) & DONE:
-            self.engine = max(self.engine, self.done + 3)
-        self.engine += 1
-        writes = f.get("rows_planes", 0) + f.get("columns_planes", 0)
+    def _moving(self, time: float, beats: float) -> float:
+        """Cycles for beats on port 0: a beat a cycle, unless weights stream through port 1 both ways."""
+        return beats * (BEAT * 3 / MEMORY_BYTES if self.updates[0] <= time < self.updates[1] else 1.0)
+
+    def _tiles(self, f: Mapping[str, int]) -> np.ndarray:
+        """Cycles of the engine for each tile of a group."""
+        head, pool = Head(f["head"]), Pool(f["pool"])
+        words = tile_words(f)
+        places = 4 if head == Head.FORWARD and pool != Pool.NONE else 1
+        if head == Head.BACKWARD:
+            words = words + {Pool.NONE: 2, Pool.SIGNS: 5, Pool.SUMS: 4}[pool]
+        return np.repeat(words.ravel(), f["tiles"] * places)
+
+    def _pass(self, f: Mapping[str, int]) -> float:
+        lanes, head = self.lanes, Head(f["head"])
+        pool = Pool(f["pool"])
+        emits, sums = f.get("emit", 0), f.get("statistics", 0)
+        self.engine += PREPARE
+        tiles = self._tiles(f)
+        writes = f.get("rows_planes", 0) + f.get("pooled_planes", 0) + f.get("columns_planes", 0)
+        sweeps = 4 if head == Head.BACKWARD and pool != Pool.NONE else 1
+        merged = 4 if head == Head.FORWARD and pool == Pool.SUMS else 1  # tiles whose maximum is one
         # A tile register round: rows in, pipeline, writes; two tiles are on their way at a time.
-        tile_rows = max(lanes, (lanes + 7 + writes) / 2, HASH_ROUNDS + 2 if head in (Head.BACKWARD, Head.LOSS) else 0)
-        capacity = self.config.tile_rows // lanes
-        parameters = lanes + 14
+        coding = head in (Head.BACKWARD, Head.LOSS)
+        tile_rows = sweeps * max(lanes, (lanes + 7 + writes) / 2, HASH_ROUNDS + 2 if coding else 0)
+        parameters = lanes + PARAMETERS
         beats = lanes * self.config.beats_per_row  # a tile's weight words, each way
-        started, busy = self.engine, 0.0
-        tiles_ready: list[float] = []
-        pending: list[int] = []
-        if head == Head.UPDATE:
+        busy = float(tiles.sum()) * f["groups"]
+        if head == Head.UPDATE and emits:
             self.head = max(self.head, self.engine) + MEMORY_LATENCY
+        if not emits or (not sums and head != Head.UPDATE):
+            self._coarse(f, tiles, emits, tile_rows / merged, parameters)
+        else:
+            self._fine(f, tiles, merged, tile_rows, parameters, beats)
+        if head == Head.LOSS:
+            self._softmax(f, tile_rows, parameters)
+        ending = {Head.FORWARD: 8, Head.BACKWARD: 30, Head.LOSS: 30, Head.UPDATE: MEMORY_LATENCY + 6}[head]
+        self.head += (ending if emits else 30) + writes
+        return busy
+
+    def _coarse(self, f: Mapping[str, int], tiles: np.ndarray, emits: int, tile_rows: float, parameters: int) -> None:
+        """A pass that does not emit, or emits while it multiplies: engine, drain and head go at the slowest one's pace."""
+        for _ in range(f["groups"]):
+            start = self.engine
+            self.engine = start + float(np.maximum(tiles, self.lanes).sum()) + (1 if f.get("statistics", 0) else 0)
+            self.drain = self.engine + self.engine_latency + self.lanes
+            if emits:
+                began = max(self.head, start) + parameters
+                self.head = max(began + len(tiles) * tile_rows, self.drain + tile_rows)
+                # The tile buffer holds the engine's lead over the head.
+                lead = self.config.tile_rows // self.lanes * tile_rows
+                self.engine = max(self.engine, self.head - lead)
+            else:
+                self.head = max(self.head, self.drain + self.lanes + 8)
+        self.credit = max(self.credit, self.engine)
+
+    def _fine(self, f: Mapping[str, int], tiles: np.ndarray, merged: int, tile_rows: float, parameters: int, beats: int) -> None:
+        """Tile by tile through engine, drain, tile buffer and head."""
+        lanes, head = self.lanes, Head(f["head"])
+        capacity = self.config.tile_rows // lanes
+        began_update = self.head
         for _ in range(f["groups"]):
             self.engine += 1
-            for _ in range(f["tiles"]):
+            pending: list[int] = []
+            for number, multiply in enumerate(tiles.tolist()):
                 self.engine = max(self.engine + multiply, self.credit)
-                busy += multiply
                 n = len(self.consumed)
                 room = self.consumed[n - capacity] if n >= capacity else 0.0
                 start = max(self.engine + self.engine_latency, self.drain, room)
                 self.credit = start + max(0, lanes - 1 - self.engine_latency) + 2
                 self.drain = start + lanes
-                tiles_ready.append(self.drain + 4)
+                if (number + 1) % merged:
+                    continue
                 pending.append(n)
                 self.consumed.append(float("inf"))
                 if head == Head.UPDATE:
-                    began = max(self.head, self.drain + 4)
-                    self.head = began + max(beats, 2 * beats * BEAT / self._bandwidth(began))
+                    began = max(self.head, self.drain + 6)
+                    self.head = began + max(beats, 2 * beats * BEAT / MEMORY_BYTES)
                     self.consumed[n] = self.head
             if head in (Head.FORWARD, Head.BACKWARD):
-                self.head = max(self.head, self.drain + 5) + parameters
+                added = lanes + 8 if f.get("statistics", 0) else 0
+                self.head = max(self.head, self.drain + 6 + added) + parameters
                 for n in pending:
                     self.head += tile_rows
                     self.consumed[n] = self.head
-                pending = []
-        if head == Head.LOSS:
-            classes = (f["groups"] - 1) * lanes + f["columns"]
-            softmax = classes * 37 + self.batch * (3 * classes + 22)
-            self.head = max(self.head, self.drain + 5) + f["groups"] * parameters + softmax
-            for group in range(f["groups"]):
-                self.head += parameters
-                for n in pending[group * f["tiles"] : (group + 1) * f["tiles"]]:
-                    self.head += tile_rows
-                    self.consumed[n] = self.head
-        self.head += {Head.FORWARD: 8, Head.BACKWARD: 30, Head.LOSS: 30, Head.UPDATE: MEMORY_LATENCY + 6}[head] + writes
-        if f.get("signal", 0) & DONE:
-            self.done = self.head
-        if head == Head.UPDATE and 2 * beats * BEAT / MEMORY_BYTES > max(multiply, lanes):
-            return "memory"
-        return "engine" if multiply > lanes and busy > 0.8 * (self.engine - started) else "head"
+        if head == Head.UPDATE:
+            self.updates = (began_update, self.head)
 
-    def _bandwidth(self, time: float) -> float:
-        """Bytes a cycle that memory has left for the update."""
-        first, last, rate = self.gathering
-        return MEMORY_BYTES - (rate if first <= time < last else 0.0)
+    def _softmax(self, f: Mapping[str, int], tile_rows: float, parameters: int) -> None:
+        lanes = self.lanes
+        classes = (f["groups"] - 1) * lanes + f["columns"]
+        softmax = classes * 37 + self.batch * (3 * classes + 22)
+        first = len(self.consumed) - f["groups"] * f["tiles"]
+        self.head = max(self.head, self.drain + 6) + f["groups"] * (parameters + lanes + 8) + softmax
+        for group in range(f["groups"]):
+            self.head += parameters
+            for n in range(f["tiles"]):
+                self.head += tile_rows
+                self.consumed[first + group * f["tiles"] + n] = self.head
+
+
+def _bits(mask: int) -> Iterator[int]:
+    return (bit for bit in range(SEMAPHORES) if mask >> bit & 1)

@@ -5,79 +5,100 @@ from __future__ import annotations
 import numpy as np
 
 from bnnedge import formats
+from bnnedge.compiler.layout import Layout
+from bnnedge.compiler.passes import strips
+from bnnedge.compiler.plan import SAMPLE_HEADER, Plan
+from bnnedge.compiler.tensors import Tensor
 from bnnedge.configuration import Configuration
-
-SAMPLE_HEADER = 8  # bytes of label before a sample's words
-RECORD_BYTES = 16  # of one entry of the parameter memory
-
-
-def pack_banked(bits: np.ndarray, config: Configuration) -> np.ndarray:
-    """Buffer image of (N, planes, C) bools: vector n in bank n % lanes; address-major, bank-minor, as uint8."""
-    vectors, planes, width = bits.shape
-    slots, words = -(-vectors // config.lanes), -(-width // config.word)
-    full = np.zeros((slots * config.lanes, planes, words * config.word), bool)
-    full[:vectors, :, :width] = bits
-    banked = full.reshape(slots, config.lanes, planes, words, config.word).transpose(0, 2, 3, 1, 4)
-    return np.packbits(banked, axis=-1, bitorder="little").ravel()
-
-
-def unpack_banked(image: np.ndarray, shape: tuple[int, int, int], config: Configuration) -> np.ndarray:
-    """Inverse of `pack_banked`: (N, planes, C) bools of a uint8 image."""
-    vectors, planes, width = shape
-    slots, words = -(-vectors // config.lanes), -(-width // config.word)
-    bits = np.unpackbits(image, bitorder="little").reshape(slots, planes, words, config.lanes, config.word)
-    return bits.transpose(0, 3, 1, 2, 4).reshape(slots * config.lanes, planes, -1)[:vectors, :, :width].astype(bool)
 
 
 def codes_of(bits: np.ndarray) -> np.ndarray:
-    """Odd integers (N, C) int16 of (N, planes, C) bits, least significant plane first."""
-    planes = bits.shape[1]
-    unsigned = np.tensordot(bits.astype(np.int16), 1 << np.arange(planes, dtype=np.int16), axes=(1, 0))
+    """Odd integers (..., C) int16 of (..., planes, C) bits, least significant plane first."""
+    planes = bits.shape[-2]
+    unsigned = np.tensordot(bits.astype(np.int16), 1 << np.arange(planes, dtype=np.int16), axes=(-2, 0))
     return (2 * unsigned - (2**planes - 1)).astype(np.int16)
 
 
-def sample_words(inputs: int, planes: int, config: Configuration) -> int:
-    """Words of a sample of that many inputs."""
-    return planes * -(-inputs // config.word)
+def pack_tensor(bits: np.ndarray, tensor: Tensor, config: Configuration) -> np.ndarray:
+    """Buffer image, uint8, of (vectors, height, width, planes, bits) bools: address-major, bank-minor."""
+    full = np.zeros((tensor.groups * config.lanes, tensor.height, tensor.width, tensor.planes, tensor.words * config.word), bool)
+    full[: tensor.vectors, ..., : tensor.bits] = bits
+    banked = full.reshape(tensor.groups, config.lanes, -1, config.word).transpose(0, 2, 1, 3)
+    return np.packbits(banked, axis=-1, bitorder="little").ravel()
 
 
-def sample_bytes(inputs: int, planes: int, config: Configuration) -> int:
-    """Bytes from one sample to the next."""
-    return SAMPLE_HEADER + -(-sample_words(inputs, planes, config) * config.word // 64) * 8
+def unpack_tensor(image: np.ndarray, tensor: Tensor, config: Configuration) -> np.ndarray:
+    """Inverse of `pack_tensor`: (vectors, height, width, planes, bits) bools of a uint8 image."""
+    bits = np.unpackbits(image, bitorder="little").reshape(tensor.groups, -1, config.lanes, config.word)
+    shape = (tensor.groups * config.lanes, tensor.height, tensor.width, tensor.planes, tensor.words * config.word)
+    return bits.transpose(0, 2, 1, 3).reshape(shape)[: tensor.vectors, ..., : tensor.bits].astype(bool)
 
 
-def pack_samples(images: np.ndarray, labels: np.ndarray, planes: int, config: Configuration) -> np.ndarray:
-    """Data set in DDR, (N, bytes) uint8: each sample's label, then the uppermost planes of its pixels, lowest first."""
-    count = len(images)
-    pixels = images.reshape(count, -1)
-    inputs = pixels.shape[1]
-    words = -(-inputs // config.word)
-    packed = np.zeros((count, sample_bytes(inputs, planes, config)), np.uint8)
+def pack_samples(images: np.ndarray, labels: np.ndarray, plan: Plan) -> np.ndarray:
+    """Data set in DDR, (N, bytes) uint8: each sample's label, then the planes of its pixels, the uppermost first.
+
+    Where the network begins with a convolution, each row of pixels is cut into words as `passes.strips` says.
+    """
+    count, g, word = len(images), plan.geometry[0], plan.config.word
+    planes = plan.settings.input_planes
+    packed = np.zeros((count, plan.sample_bytes), np.uint8)
     packed[:, :SAMPLE_HEADER] = labels.astype("<i8").reshape(-1, 1).view(np.uint8)
-    row = words * config.word // 8
+    if g.pixels:
+        steps, words = strips(g, word)
+        outputs = 1 if g.pool == "none" else 2
+        apart, pixels = steps * outputs * g.stride, word // g.channels
+        wide = np.zeros((count, g.height, apart * (words - 1) + max(pixels, g.width + g.pad_x), g.channels), np.uint8)
+        wide[:, :, g.pad_x : g.pad_x + g.width] = images.reshape(count, g.height, g.width, g.channels)
+        columns = np.arange(words)[:, None] * apart + np.arange(pixels)
+        values = wide[:, :, columns].reshape(count, g.height * words, pixels * g.channels)
+    else:
+        values = images.reshape(count, 1, -1)
+    rows, width = values.shape[1], -(-values.shape[2] // word) * word // 8
     for plane in range(planes):
-        mask = np.uint8(1 << formats.MAX_PLANES - planes + plane)
-        bits = np.packbits(pixels & mask != 0, axis=1, bitorder="little")
-        start = SAMPLE_HEADER + plane * row
-        packed[:, start : start + bits.shape[1]] = bits
+        mask = np.uint8(1 << formats.MAX_PLANES - 1 - plane)
+        bits = np.packbits(values & mask != 0, axis=2, bitorder="little")
+        start = SAMPLE_HEADER + plane * rows * width
+        place = packed[:, start : start + rows * width].reshape(count, rows, width)
+        place[:, :, : bits.shape[2]] = bits
     return packed
 
 
-def pack_weights(weight: np.ndarray, config: Configuration) -> np.ndarray:
-    """Weight words (K, M) int16 in update order: tiles of lanes x lanes, down the inputs first; flat int16."""
-    lanes = config.lanes
-    tiles, groups = (-(-n // lanes) for n in weight.shape)
-    full = np.zeros((tiles * lanes, groups * lanes), np.int16)
-    full[: weight.shape[0], : weight.shape[1]] = weight
-    return full.reshape(tiles, lanes, groups, lanes).transpose(2, 0, 1, 3).ravel()
+def pack_weights(weight: np.ndarray, i: int, layout: Layout) -> np.ndarray:
+    """Weight words (K, M) int16 of layer i in the order in which its updates come; flat int16."""
+    return _tiles(weight, i, layout)[_order(i, layout)].ravel()
 
 
-def unpack_weights(flat: np.ndarray, shape: tuple[int, int], config: Configuration) -> np.ndarray:
+def unpack_weights(flat: np.ndarray, i: int, layout: Layout) -> np.ndarray:
     """Inverse of `pack_weights`."""
-    lanes = config.lanes
-    tiles, groups = (-(-n // lanes) for n in shape)
-    full = flat.reshape(groups, tiles, lanes, lanes).transpose(1, 2, 0, 3).reshape(tiles * lanes, groups * lanes)
-    return full[: shape[0], : shape[1]].copy()
+    g, lanes = layout.plan.geometry[i], layout.config.lanes
+    inputs, outputs = -(-g.tap_inputs // lanes), -(-g.filters // lanes)
+    tiles = np.empty((g.taps * inputs * outputs, lanes, lanes), np.int16)
+    tiles[_order(i, layout)] = flat.reshape(-1, lanes, lanes)
+    full = tiles.reshape(g.taps, inputs, outputs, lanes, lanes).transpose(0, 1, 3, 2, 4)
+    full = full.reshape(g.taps, inputs * lanes, outputs * lanes)
+    return full[:, : g.tap_inputs, : g.filters].reshape(g.fan_in, g.filters).copy()
+
+
+def _tiles(weight: np.ndarray, i: int, layout: Layout) -> np.ndarray:
+    """Tiles of lanes x lanes in the order taps, groups of inputs, groups of outputs."""
+    g, lanes = layout.plan.geometry[i], layout.config.lanes
+    inputs, outputs = -(-g.tap_inputs // lanes), -(-g.filters // lanes)
+    full = np.zeros((g.taps, inputs * lanes, outputs * lanes), np.int16)
+    full[:, : g.tap_inputs, : g.filters] = weight.reshape(g.taps, g.tap_inputs, g.filters)
+    return full.reshape(g.taps, inputs, lanes, outputs, lanes).transpose(0, 1, 3, 2, 4).reshape(-1, lanes, lanes)
+
+
+def _order(i: int, layout: Layout) -> np.ndarray:
+    """Numbers of the tiles, as `_tiles` counts them, in the order in which they lie in DDR."""
+    g, lanes = layout.plan.geometry[i], layout.config.lanes
+    inputs, outputs = -(-g.tap_inputs // lanes), -(-g.filters // lanes)
+    width = g.taps // g.kernel_y
+    numbers = np.arange(g.taps * inputs * outputs).reshape(g.kernel_y, width, inputs, outputs)
+    found = []
+    for part in layout.latent_sets(i):
+        rows, groups, columns = (slice(first, first + count) for first, count in (part.taps_y, part.inputs, part.outputs))
+        found.append(numbers[rows, :, groups, columns].transpose(3, 0, 1, 2).ravel())
+    return np.concatenate(found)
 
 
 def pack_records(mu: np.ndarray, psi: np.ndarray, beta: np.ndarray) -> np.ndarray:

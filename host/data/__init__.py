@@ -3,6 +3,7 @@
 digits.npz, which ships with the package: Optical Recognition of Handwritten Digits by E. Alpaydin and C. Kaynak, UCI
 Machine Learning Repository, https://doi.org/10.24432/C50P49, CC BY 4.0; pixels scaled, images reordered.
 """
+
 from bnnedge.data.dataset import DataError, Dataset
 from bnnedge.data.sources import load
 

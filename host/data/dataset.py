@@ -1,4 +1,5 @@
 """A labelled set of images, checked."""
+
 import dataclasses
 
 import numpy as np
@@ -114,7 +115,12 @@ class Dataset:
             raise DataError(f"A data set needs at least 2 classes, not {classes}")
         check_classes("y_train", y_train, classes)
         check_classes("y_test", y_test, classes)
-        checked = {"x_train": quantise(x_train, scale), "y_train": y_train, "x_test": quantise(x_test, scale),
-                   "y_test": y_test, "classes": classes}
+        checked = {
+            "x_train": quantise(x_train, scale),
+            "y_train": y_train,
+            "x_test": quantise(x_test, scale),
+            "y_test": y_test,
+            "classes": classes,
+        }
         for field, value in checked.items():
             object.__setattr__(self, field, value)

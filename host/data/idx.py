@@ -1,11 +1,12 @@
 """Reader of idx files, the format of MNIST and its relatives.
 
-    byte 0, 1   0
-    byte 2      type of the elements; 0x08 = unsigned byte, the only one read here
-    byte 3      number of dimensions, D
-    4*D bytes   the dimensions, 32 bits each, big-endian
-    rest        the elements, in C order
+byte 0, 1   0
+byte 2      type of the elements; 0x08 = unsigned byte, the only one read here
+byte 3      number of dimensions, D
+4*D bytes   the dimensions, 32 bits each, big-endian
+rest        the elements, in C order
 """
+
 import gzip
 import math
 import os
@@ -43,7 +44,7 @@ def read(path: str | os.PathLike[str]) -> np.ndarray:
         raise DataError(f"{path}: the header gives no dimensions")
     if len(data) < start:
         raise DataError(f"{path}: truncated within the header: {len(data)} bytes, of which {start} should be header")
-    shape = tuple(int.from_bytes(data[i:i + 4], "big") for i in range(4, start, 4))
+    shape = tuple(int.from_bytes(data[i : i + 4], "big") for i in range(4, start, 4))
     expected = math.prod(shape)
     if len(data) - start != expected:
         fault = "truncated" if len(data) - start < expected else "too long"

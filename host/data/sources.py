@@ -1,4 +1,5 @@
-"""Where data sets come from: the one that ships with the package, idx files found on the machine, and .npz files."""
+"""Where data sets come from: the one that ships with the package, files found on the machine, and .npz files."""
+
 import os
 import pathlib
 import zipfile
@@ -6,17 +7,22 @@ import zlib
 
 import numpy as np
 
-from bnnedge.data import idx
+from bnnedge.data import cifar, idx
 from bnnedge.data.dataset import DataError, Dataset
 
 _HOW_TO_GET = {
     "mnist": "its four idx files are at https://ossci-datasets.s3.amazonaws.com/mnist/",
     "fashion-mnist": "its four idx files are at https://github.com/zalandoresearch/fashion-mnist and in the Debian "
-                     "package dataset-fashion-mnist",
+    "package dataset-fashion-mnist",
+    "cifar10": "its binary version, six files, is at https://www.cs.toronto.edu/~kriz/cifar.html",
 }
 _ARRAYS = ("x_train", "y_train", "x_test", "y_test")
-_PARTS = {"x_train": "train-images{}idx3-ubyte", "y_train": "train-labels{}idx1-ubyte",
-          "x_test": "t10k-images{}idx3-ubyte", "y_test": "t10k-labels{}idx1-ubyte"}
+_PARTS = {
+    "x_train": "train-images{}idx3-ubyte",
+    "y_train": "train-labels{}idx1-ubyte",
+    "x_test": "t10k-images{}idx3-ubyte",
+    "y_test": "t10k-labels{}idx1-ubyte",
+}
 _CLASSES = 10
 _SYSTEM = pathlib.Path("/usr/share/datasets")
 
@@ -31,8 +37,10 @@ def load(name_or_path: str | os.PathLike[str]) -> Dataset:
         * "digits": 1,797 images of 8x8 handwritten digits, which ship with the package
         * "mnist", "fashion-mnist": 70,000 images of 28x28, from idx files (plain or .gz) in $BNNEDGE_DATA, in its
           subfolder of that name, or where other tools put them (see `places`)
+        * "cifar10": 60,000 images of 32x32x3, from the files of its binary version (the Python version is pickled, and
+          not read), looked for likewise
         * a file FILE.npz with the arrays x_train, y_train, x_test, y_test, as `Dataset` takes them
-        * a folder with four idx files named as those of MNIST
+        * a folder with four idx files named as those of MNIST, or with the six of CIFAR-10
 
     Raises
     ------
@@ -42,41 +50,59 @@ def load(name_or_path: str | os.PathLike[str]) -> Dataset:
         return _read_npz(pathlib.Path(__file__).with_name("digits.npz"), "digits")
     if name_or_path in _HOW_TO_GET:
         name = str(name_or_path)
-        looked_at = places(name)
-        for place in looked_at:
-            if place.is_file():
-                return _read_npz(place, name)
-            if any(_find(place, pattern) for pattern in _PARTS.values()):
-                return _read_folder(place, name)
-        listed = "\n  ".join(str(place) for place in looked_at)
-        raise DataError(f"{name} was not found; looked at\n  {listed}\nTo get it: {_HOW_TO_GET[name]}; "
-                        f"put them into a folder of the name {name} and set BNNEDGE_DATA to it")
+        place = find(name)
+        if place is not None:
+            return _read_npz(place, name) if place.is_file() else _read_folder(place, name)
+        listed = "\n  ".join(str(place) for place in places(name))
+        raise DataError(
+            f"{name} was not found; looked at\n  {listed}\nTo get it: {_HOW_TO_GET[name]}; "
+            f"put them into a folder of the name {name} and set BNNEDGE_DATA to it"
+        )
     path = pathlib.Path(name_or_path)
     if path.is_dir():
         return _read_folder(path, path.name)
     if path.suffix == ".npz":
         return _read_npz(path, path.stem)
-    raise DataError(f"{os.fspath(name_or_path)!r} is neither 'digits', 'mnist' or 'fashion-mnist', nor a .npz file, "
-                    "nor a folder")
+    raise DataError(
+        f"{os.fspath(name_or_path)!r} is neither 'digits', {', '.join(map(repr, _HOW_TO_GET))}, nor a .npz file, nor a folder"
+    )
+
+
+def find(name: str) -> pathlib.Path | None:
+    """The first of the `places` that holds any of the data set's files; None if none does."""
+    for place in places(name):
+        if place.is_file() or _holds(place, name):
+            return place
+    return None
 
 
 def places(name: str) -> list[pathlib.Path]:
-    """Folders (and .npz files) in which "mnist" or "fashion-mnist" is looked for, first to last."""
-    torchvision = {"mnist": "MNIST", "fashion-mnist": "FashionMNIST"}[name]
+    """Folders (and .npz files) in which a data set that does not ship with the package is looked for, first to last."""
     home, given = pathlib.Path.home(), os.environ.get("BNNEDGE_DATA")
+    roots = [pathlib.Path(given)] if given else []
+    own = home / ".bnnedge/data" / name
+    if name == "cifar10":
+        folders = [place for root in roots for place in (root, root / name)] + [own, pathlib.Path("data")]
+        return [place for folder in folders for place in (folder, folder / cifar.ARCHIVE)]
+    torchvision = {"mnist": "MNIST", "fashion-mnist": "FashionMNIST"}[name]
     found = []
-    if given:
-        root = pathlib.Path(given)
-        found += [root / name, root / torchvision / "raw"]
+    for root in roots:
         # The two sets' files bear the same names: loose files count as Fashion-MNIST only in a folder named so.
         if ("fashion" in root.name.lower()) == (name == "fashion-mnist"):
-            found.insert(0, root)
-    found += [home / ".bnnedge/data" / name, pathlib.Path("data") / torchvision / "raw"]
+            found.append(root)
+        found += [root / name, root / torchvision / "raw"]
+    found += [own, pathlib.Path("data") / torchvision / "raw"]
     if name == "mnist":
         found.append(home / ".keras/datasets/mnist.npz")
     else:
         found += [home / ".keras/datasets/fashion-mnist", _SYSTEM / "fashion-mnist"]
     return found
+
+
+def _holds(folder: pathlib.Path, name: str) -> bool:
+    if name == "cifar10":
+        return cifar.found(folder)
+    return any(_find(folder, pattern) for pattern in _PARTS.values())
 
 
 def _find(folder: pathlib.Path, pattern: str) -> pathlib.Path | None:
@@ -90,12 +116,14 @@ def _find(folder: pathlib.Path, pattern: str) -> pathlib.Path | None:
 
 
 def _read_folder(folder: pathlib.Path, name: str) -> Dataset:
+    classes = _CLASSES if name in _HOW_TO_GET else 0
+    if name == "cifar10" or (name not in _HOW_TO_GET and cifar.found(folder)):
+        return _checked(folder, name, cifar.read_folder(folder), classes)
     paths = {array: _find(folder, pattern) for array, pattern in _PARTS.items()}
     missing = [pattern.format("-") for array, pattern in _PARTS.items() if paths[array] is None]
     if missing:
         raise DataError(f"{folder}: no {', '.join(missing)} (nor with .gz)")
-    return _checked(folder, name, {array: idx.read(path) for array, path in paths.items() if path is not None},
-                    _CLASSES if name in _HOW_TO_GET else 0)
+    return _checked(folder, name, {array: idx.read(path) for array, path in paths.items() if path is not None}, classes)
 
 
 def _read_npz(path: pathlib.Path, name: str) -> Dataset:

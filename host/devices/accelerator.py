@@ -9,9 +9,10 @@ import numpy as np
 
 from bnnedge import isa, registers
 from bnnedge.compiler import memory_of, pack
-from bnnedge.compiler.memory import latent_bytes
-from bnnedge.compiler.placement import Tensor, layout
-from bnnedge.compiler.program import REPORT_BYTES, Addresses, Compiler, Program, beats_of_scores
+from bnnedge.compiler.emitter import RECORD_BYTES, REPORT_BYTES, Addresses
+from bnnedge.compiler.layout import Layout, layout
+from bnnedge.compiler.program import Compiler, Program, beats_of_scores
+from bnnedge.compiler.tensors import Tensor
 from bnnedge.configuration import Configuration
 from bnnedge.devices.bus import Bus
 from bnnedge.devices.device import DeviceError, Memory, StepResult, check_order
@@ -25,6 +26,14 @@ CONTROL = REGISTERS["CONTROL"]
 PATIENCE = 1_000_000  # cycles without any progress after which a run counts as stuck
 PROGRESS = (Counter.ENGINE, Counter.READ_0, Counter.WRITE_0, Counter.READ_1, Counter.WRITE_1)
 INFERENCE_CHUNK = 64  # batches of one inference run
+
+# Tensors that a probe finds, and what golden model and tests call them: where signs are pooled, `active` are all signs.
+_KEPT = {"mask": "mask", "code": "code"}
+PROBED = {
+    "none": {"active": "active", **_KEPT},
+    "sums": {"active": "active", **_KEPT},
+    "signs": {"active": "pooled", "wide": "active", **_KEPT},
+}
 
 
 class Region:
@@ -40,11 +49,7 @@ class Region:
 
     def fill(self, data: np.ndarray | bytes) -> None:
         """Copy `data` to the front of the region."""
-        flat = (
-            np.frombuffer(data, np.uint8)
-            if isinstance(data, bytes)
-            else np.ascontiguousarray(data).view(np.uint8).ravel()
-        )
+        flat = np.frombuffer(data, np.uint8) if isinstance(data, bytes) else np.ascontiguousarray(data).view(np.uint8).ravel()
         self.bytes[: len(flat)] = flat
 
     def release(self) -> None:
@@ -78,13 +83,12 @@ class AcceleratorDevice:
         self._forget_samples()
         while self._regions:
             self._regions.popitem()[1].release()
-        lanes, word = self.configuration.lanes, self.configuration.word
+        plan = self.layout.plan
         sizes = {
-            "records": self.layout.entries * pack.RECORD_BYTES,
-            "weights": self.layout.weight_words * lanes * word // 8,
-            **{
-                f"latents {i}": latent_bytes(self.layout, i, self.configuration) for i in range(len(self.layout.layers))
-            },
+            "records": plan.entries * RECORD_BYTES,
+            **{tensor.name: self._tensor_bytes(tensor) for tensor in self.layout.weights()},
+            **{f"latents {i}": 2 * self.layout.latent_words(i) for i in range(len(plan.geometry))},
+            "arena": self.layout.arena()[1],
         }
         with contextlib.ExitStack() as stack:
             regions = {name: self._region(stack, size) for name, size in sizes.items()}
@@ -95,20 +99,30 @@ class AcceleratorDevice:
 
     def load_state(self, state: TrainingState) -> None:
         """Pack a training state into device memory."""
-        config, images = self.configuration, []
-        records = np.zeros((self.layout.entries, 2), np.uint64)
-        for i, (layer, place) in enumerate(zip(state.layers, self.layout.layers, strict=True)):
-            self._regions[f"latents {i}"].fill(pack.pack_weights(layer.weight, config))
-            images.append((place.weight_forward.base, pack.pack_banked(layer.sign.T[:, None, :], config)))
-            if place.weight_backward is not None:
-                images.append((place.weight_backward.base, pack.pack_banked(layer.sign[:, None, :], config)))
-            channels = slice(place.channel, place.channel + place.fan_out)
-            records[channels] = pack.pack_records(layer.mu, layer.psi, layer.beta)
+        plan, config = self.layout.plan, self.configuration
+        records = np.zeros((plan.entries, 2), np.uint64)
+        for i, layer in enumerate(state.layers):
+            self._regions[f"latents {i}"].fill(pack.pack_weights(layer.weight, i, self.layout))
+            for kind, axes in (("weight", (3, 0, 1, 2)), ("weight_backward", (2, 0, 1, 3))):
+                name = f"{i + 1}.{kind}"
+                if name in plan:
+                    size = (plan[name].height, plan[name].width)
+                    sign = layer.sign.reshape(*size, -1, plan.geometry[i].filters).transpose(axes)
+                    self._regions[name].fill(pack.pack_tensor(sign[:, :, :, None], plan[name], config))
+            records[self._channels(i)] = pack.pack_records(layer.mu, layer.psi, layer.beta)
             exponent = np.array([layer.exponent])
-            records[place.exponent] = pack.pack_records(exponent, np.zeros(1), np.zeros(1))[0]
-        self._regions["weights"].fill(np.concatenate([image for _, image in sorted(images, key=lambda item: item[0])]))
+            records[self._exponent(i)] = pack.pack_records(exponent, np.zeros(1), np.zeros(1))[0]
         self._regions["records"].fill(records)
         self._step = state.step
+
+    def _channels(self, i: int) -> slice:
+        """Entries of layer i's channels."""
+        first = self.layout.entry(i)
+        return slice(first, first + self.layout.plan.geometry[i].filters)
+
+    def _exponent(self, i: int) -> int:
+        """Entry of layer i's exponent."""
+        return self.layout.plan.entries - len(self.layout.plan.geometry) + i
 
     def state(self) -> TrainingState:
         """Unpack the training state from device memory."""
@@ -116,16 +130,16 @@ class AcceleratorDevice:
             raise DeviceError("nothing is prepared: call prepare and load_state first")
         layers = []
         mu, psi, beta = pack.unpack_records(self._regions["records"].view("<u8").reshape(-1, 2))
-        for i, place in enumerate(self.layout.layers):
+        for i in range(len(self.layout.plan.geometry)):
             flat = self._regions[f"latents {i}"].view("<i2")
-            channels = slice(place.channel, place.channel + place.fan_out)
+            channels = self._channels(i)
             layers.append(
                 LayerState(
-                    weight=pack.unpack_weights(flat, (place.fan_in, place.fan_out), self.configuration),
+                    weight=pack.unpack_weights(flat, i, self.layout),
                     beta=beta[channels].copy(),
                     mu=mu[channels].copy(),
                     psi=psi[channels].copy(),
-                    exponent=int(mu[place.exponent]),
+                    exponent=int(mu[self._exponent(i)]),
                 )
             )
         return TrainingState(layers, self._step)
@@ -146,22 +160,30 @@ class AcceleratorDevice:
         """One step that stores every tensor as soon as it stands."""
         if check_order(order, self.settings.batch, images) != 1:
             raise ValueError("a probe takes one step")
-        probed = {
-            tensor.name: tensor
-            for layer in self.layout.layers
-            for tensor in (layer.active, layer.mask, layer.active_columns, layer.code, layer.code_columns)
-            if tensor is not None
-        }
+        plan = self.layout.plan
+        offsets, nbytes = self.layout.arena(shared=False)
         with contextlib.ExitStack() as stack:
-            regions = {name: self._region(stack, self._tensor_bytes(tensor)) for name, tensor in probed.items()}
-            addresses = {name: region.address for name, region in regions.items()}
+            arena = self._region(stack, nbytes)
+            addresses = {name: arena.address + offset for name, offset in offsets.items()}
             (result,) = self._train(images, labels, order, 1, rate, addresses)
+
+            def bits(name: str) -> np.ndarray:
+                tensor, start = plan[name], offsets[name]
+                stored = arena.view("u1")[start : start + self._tensor_bytes(tensor)]
+                return pack.unpack_tensor(stored, tensor, self.configuration)
+
             found: dict[str, np.ndarray] = {}
-            for i, layer in enumerate(self.layout.layers):
-                for field in ("active", "mask", "active_columns", "code", "code_columns"):
-                    tensor = getattr(layer, field)
-                    if tensor is not None:
-                        found[f"{i + 1}.{field}"] = self._values(tensor, regions[tensor.name])
+            for i, g in enumerate(plan.geometry):
+                for kind, name in PROBED[g.pool].items():
+                    if f"{i + 1}.{kind}" in plan:
+                        found[f"{i + 1}.{name}"] = _values(bits(f"{i + 1}.{kind}"), kind)
+                    blocks = [bits(tensor.name) for tensor in plan.blocks(i, f"{kind}_columns")]
+                    if blocks:
+                        turned = np.concatenate(blocks, axis=-1).transpose(4, 1, 2, 3, 0)
+                        found[f"{i + 1}.{name}_columns"] = _values(turned, kind)
+                if g.pool == "sums" and i < plan.last:
+                    low, high = (_values(bits(f"{i + 1}.route_{half}"), "route") for half in ("low", "high"))
+                    found[f"{i + 1}.route"] = low + 2 * high.astype(np.int8)
         return result, found
 
     def infer(self, images: np.ndarray) -> np.ndarray:
@@ -169,30 +191,28 @@ class AcceleratorDevice:
         if not len(images):
             raise ValueError("there are no images")
         config, settings = self.configuration, self.settings
-        plan = layout(self.network, settings, config, training=False)
+        there = layout(self.network, settings, config, training=False)
+        offsets, nbytes = there.arena()
         batch, per_image = settings.batch, 8 * beats_of_scores(self.network)
         logits = np.empty((len(images), self.network.classes), np.int16)
         chunk = INFERENCE_CHUNK * batch
-        weights = self._inference_weights()
         for start in range(0, len(images), chunk):
             part = images[start : start + chunk]
             batches = -(-len(part) // batch)
             with contextlib.ExitStack() as stack:
-                samples = self._region(
-                    stack, len(part) * pack.sample_bytes(part[0].size, settings.input_planes, config)
-                )
-                samples.fill(pack.pack_samples(part, np.zeros(len(part), np.int64), settings.input_planes, config))
+                samples = self._region(stack, len(part) * there.plan.sample_bytes)
+                samples.fill(pack.pack_samples(part, np.zeros(len(part), np.int64), there.plan))
                 order = self._region(stack, 4 * batches * batch)
                 order.fill(np.arange(batches * batch, dtype="<u4") % len(part))
                 scores = self._region(stack, batches * batch * per_image)
+                arena = self._region(stack, nbytes)
                 addresses = dataclasses.replace(
-                    self._addresses(), samples=samples.address, order=order.address, scores=scores.address
+                    self._addresses(there, {name: arena.address + offset for name, offset in offsets.items()}),
+                    samples=samples.address,
+                    order=order.address,
+                    scores=scores.address,
                 )
-                image = self._region(stack, weights.size)
-                image.fill(weights)
-                addresses = dataclasses.replace(addresses, weights=image.address)
-                program = Compiler(self.network, settings, config, plan, addresses).inference(batches)
-                self._run(program)
+                self._run(Compiler(there, addresses).inference(batches))
                 values = scores.view("<i2").reshape(-1, per_image // 2)
                 logits[start : start + len(part)] = values[: len(part), : self.network.classes]
         return logits
@@ -214,6 +234,7 @@ class AcceleratorDevice:
     def _train(
         self, images: np.ndarray, labels: np.ndarray, order: np.ndarray, steps: int, rate: int, probes: dict[str, int]
     ) -> list[StepResult]:
+        """Take steps; `probes` are the addresses of tensors that are to be found in DDR behind the one step."""
         batch = self.settings.batch
         with contextlib.ExitStack() as stack:
             samples = self._data_set(images, labels)
@@ -221,11 +242,16 @@ class AcceleratorDevice:
             padded = self._region(stack, 4 * (len(order) + batch))
             padded.fill(np.concatenate([order, order[:batch]]).astype("<u4"))
             reports = self._region(stack, steps * REPORT_BYTES)
+            arena = self._regions["arena"].address
+            offsets = self.layout.arena()[0]
+            places = probes or {name: arena + offset for name, offset in offsets.items()}
             addresses = dataclasses.replace(
-                self._addresses(), samples=samples.address, order=padded.address, reports=reports.address, probes=probes
+                self._addresses(self.layout, places),
+                samples=samples.address,
+                order=padded.address,
+                reports=reports.address,
             )
-            compiler = Compiler(self.network, self.settings, self.configuration, self.layout, addresses)
-            self._run(compiler.training(steps, rate, probe=bool(probes)))
+            self._run(Compiler(self.layout, addresses).training(steps, rate, probe=bool(probes)))
             found = reports.view("<u4").reshape(steps, 4)
         self._step += steps
         return [StepResult(int(loss), int(hits), int(low) | int(high) << 32) for loss, hits, low, high in found]
@@ -302,23 +328,20 @@ class AcceleratorDevice:
         stack.callback(region.release)
         return region
 
-    def _addresses(self) -> Addresses:
+    def _addresses(self, there: Layout, places: dict[str, int]) -> Addresses:
+        """Where the state lies, and the tensors of `places`."""
+        weights = {tensor.name: self._regions[tensor.name].address for tensor in there.weights()}
         return Addresses(
-            latents=tuple(self._regions[f"latents {i}"].address for i in range(len(self.layout.layers))),
+            tensors={**weights, **places},
+            latents=tuple(self._regions[f"latents {i}"].address for i in range(len(there.plan.geometry))),
             records=self._regions["records"].address,
-            weights=self._regions["weights"].address,
         )
-
-    def _inference_weights(self) -> np.ndarray:
-        """Image of the forward weights alone, which is what the inference layout begins with."""
-        layers = self.state().layers
-        return np.concatenate([pack.pack_banked(layer.sign.T[:, None, :], self.configuration) for layer in layers])
 
     def _data_set(self, images: np.ndarray, labels: np.ndarray) -> Region:
         """The packed data set in device memory; packed anew only if the arrays are others."""
         if self._samples is None or self._samples[0] is not images or self._samples[1] is not labels:
             self._forget_samples()
-            packed = pack.pack_samples(images, labels, self.settings.input_planes, self.configuration)
+            packed = pack.pack_samples(images, labels, self.layout.plan)
             with contextlib.ExitStack() as stack:
                 region = self._region(stack, packed.size)
                 stack.pop_all()
@@ -332,14 +355,12 @@ class AcceleratorDevice:
             self._samples = None
 
     def _tensor_bytes(self, tensor: Tensor) -> int:
-        return tensor.words * self.configuration.lanes * self.configuration.word // 8
-
-    def _values(self, tensor: Tensor, region: Region) -> np.ndarray:
-        """A stored tensor as (images, channels): bools if it has one plane and is no code, else codes int16."""
-        shape = (tensor.vectors, tensor.planes, tensor.bits)
-        bits = pack.unpack_banked(region.view("u1"), shape, self.configuration)
-        values = pack.codes_of(bits) if "code" in tensor.name else bits[:, 0]
-        return values.T if "transposed" in tensor.name else values
+        return tensor.size * self.configuration.lanes * self.configuration.word // 8
 
     def _read(self, register: str) -> int:
         return self.bus.read(REGISTERS[register].offset)
+
+
+def _values(bits: np.ndarray, kind: str) -> np.ndarray:
+    """(B, H, W, C) of bits (B, H, W, planes, C): codes int16, everything else bool."""
+    return pack.codes_of(bits) if kind == "code" else bits[..., 0, :]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from bnnedge import formats
-from bnnedge.compiler import layout
+from bnnedge.compiler.layout import layout
 from bnnedge.configuration import Configuration
 from bnnedge.devices.device import DeviceError, Memory, StepResult, check_order
 from bnnedge.network import Network
@@ -13,8 +13,9 @@ from bnnedge.settings import Settings
 from bnnedge.sim.golden import Golden
 from bnnedge.state import TrainingState
 
-_INFERENCE = 2048
-"""Images that `infer` takes at a time: bounds its memory."""
+# What `probe` returns of a layer, beside its codes: of a hidden one, of one with signs or sums pooled.
+_HELD = ("active", "mask")
+_POOLED = {"none": (), "signs": ("pooled",), "sums": ("route",)}
 
 
 class GoldenDevice:
@@ -23,6 +24,9 @@ class GoldenDevice:
     Parameters
     ----------
     configuration: the accelerator to imitate, its limits included. Its lanes and latent bits enter the results.
+
+    A probe also returns, of layers with signs pooled, the pooled signs ("1.pooled"), and of those with sums pooled the
+    places 0..3 of the maxima ("1.route").
     """
 
     name = "golden"
@@ -63,8 +67,9 @@ class GoldenDevice:
         golden.keep = True
         try:
             (result,) = self.train(images, labels, order, rate)
-            names = [f"{i + 1}.{what}" for i in range(len(network.layers) - 1) for what in ("active", "mask")]
-            names += [f"{i + 1}.code" for i in range(len(network.layers))]
+            names = [f"{i + 1}.code" for i in range(len(network.geometry))]
+            for i, layer in enumerate(network.geometry[:-1]):
+                names += [f"{i + 1}.{what}" for what in (*_HELD, *_POOLED[layer.pool])]
             return result, {name: golden.trace[name] for name in names}
         finally:
             golden.keep, golden.trace = False, {}
@@ -73,8 +78,7 @@ class GoldenDevice:
         golden = self._loaded()
         if len(images) == 0:
             raise ValueError("there are no images to infer")
-        parts = range(0, len(images), _INFERENCE)
-        return np.concatenate([golden.infer(images[i : i + _INFERENCE]).astype(np.int16) for i in parts])
+        return golden.infer(images).astype(np.int16)
 
     def counters(self) -> dict[str, int]:
         return {}

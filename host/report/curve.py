@@ -13,9 +13,7 @@ if TYPE_CHECKING:
 _TRAINING, _TEST, _REFERENCE, _INK = "#9a9a9a", "#0b6e99", "#d9822b", "#333333"
 
 
-def save_curve(
-    path: str | os.PathLike[str], report: dict[str, Any], reference: Reference | None = None
-) -> None:
+def save_curve(path: str | os.PathLike[str], report: dict[str, Any], reference: Reference | None = None) -> None:
     """Draw loss and accuracy over the epochs into a PNG file.
 
     report: as `summary` returns it. Raises ModuleNotFoundError without matplotlib.

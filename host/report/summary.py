@@ -95,7 +95,7 @@ def _memory(memory: Memory, network: Network, batch: int) -> dict[str, Any]:
     except ModuleNotFoundError:  # a board has no bnnedge.sim
         standard = None
     else:
-        standard = sum(footprint(network.sizes, batch, "adam", "standard").values())
+        standard = sum(footprint(network.geometry, batch, "adam", "standard").values())
     return {
         "on_chip": dict(memory.on_chip),
         "ddr": dict(memory.ddr),

@@ -1,9 +1,9 @@
-"""The ring of rows of sums between the engine and the heads."""
+"""The ring of rows of sums between the engine and the heads, and of sums that several passes add up."""
 
 from __future__ import annotations
 
 from amaranth import Module, Mux, Signal
-from amaranth.lib import memory, wiring
+from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 
 from bnnedge.configuration import Configuration
@@ -15,14 +15,20 @@ READ_LATENCY = 2
 class TileBuffer(wiring.Component):
     """A queue of rows whose consumer may also look at, and rewrite, rows ahead of the front.
 
+    Rows of an unfinished pass stand behind the back of the queue, in their order. The pass that continues it adds its own
+    rows to them, and if it is finished they join the queue one by one.
+
     Members
     -------
     reserve: in, take room for `lanes` rows; only while `room` is 1.
-    push, row_in: in, write the next row (room was reserved before).
+    push, row_in: in, the next row (room was reserved by the first pass that wrote it). continues: it is added to the row
+    that is there. unfinished: it does not join the queue yet. begins: it is the first row of its pass.
     available: out, rows written and not yet popped.
-    offset: in, row counted from the front; row_out: out, that row READ_LATENCY cycles later.
+    offset: in, row counted from the front; row_out: out, that row READ_LATENCY cycles later, unless `busy`: out, the
+    reading side is taken in this cycle by a row that is added.
     pop: in, drop the row at the front; only while `available` is not 0.
-    rewrite, rewrite_offset, rewrite_row: in, replace a row, counted from the front; only while nothing is pushed.
+    rewrite, rewrite_offset, rewrite_row: in, replace a row, counted from the front; only when nothing has been pushed for
+    READ_LATENCY cycles.
     """
 
     def __init__(self, config: Configuration) -> None:
@@ -33,10 +39,14 @@ class TileBuffer(wiring.Component):
                 "reserve": In(1),
                 "room": Out(1),
                 "push": In(1),
+                "continues": In(1),
+                "unfinished": In(1),
+                "begins": In(1),
                 "row_in": In(tile_row(config)),
                 "available": Out(range(depth + 1)),
                 "offset": In(range(depth)),
                 "row_out": Out(tile_row(config)),
+                "busy": Out(1),
                 "pop": In(1),
                 "rewrite": In(1),
                 "rewrite_offset": In(range(depth)),
@@ -49,21 +59,42 @@ class TileBuffer(wiring.Component):
         depth, lanes = self.config.tile_rows, self.config.lanes
         m.submodules.rows = rows = memory.Memory(shape=tile_row(self.config).as_shape(), depth=depth, init=[])
         read, write = rows.read_port(), rows.write_port()
-        front = Signal(range(depth))
-        back = Signal(range(depth))
+        front, back = Signal(range(depth)), Signal(range(depth))
+        ahead = Signal(range(depth))  # rows of the present pass that stay behind the back
         free = Signal(range(depth + 1), init=depth)
+
+        # A pushed row waits until the row that it may be added to has been read.
+        place = Signal(range(depth))
+        step = data.StructLayout({"push": 1, "continues": 1, "joins": 1, "place": range(depth), "row": tile_row(self.config)})
+        steps = [Signal(step, name=f"step_{i}") for i in range(READ_LATENCY + 1)]
+        last = steps[-1]
+        own_ahead = Mux(self.begins, 0, ahead)
         m.d.comb += [
-            read.addr.eq(front + self.offset),
-            write.addr.eq(Mux(self.push, back, front + self.rewrite_offset)),
-            write.data.eq(Mux(self.push, self.row_in, self.rewrite_row)),
-            write.en.eq(self.push | self.rewrite),
+            place.eq(back + own_ahead),
+            steps[0].push.eq(self.push),
+            steps[0].continues.eq(self.continues),
+            steps[0].joins.eq(~self.unfinished),
+            steps[0].place.eq(place),
+            steps[0].row.eq(self.row_in),
+            self.busy.eq(self.push & self.continues),
+            read.addr.eq(Mux(self.busy, place, front + self.offset)),
+        ]
+        m.d.sync += [later.eq(earlier) for earlier, later in zip(steps, steps[1:], strict=False)]
+        with m.If(self.push):
+            m.d.sync += ahead.eq(own_ahead + self.unfinished)
+        added = Signal(tile_row(self.config))
+        m.d.comb += [added[j].slope.eq(last.row[j].slope + self.row_out[j].slope) for j in range(lanes)]
+        m.d.comb += [
+            write.addr.eq(Mux(last.push, last.place, front + self.rewrite_offset)),
+            write.data.eq(Mux(last.push, Mux(last.continues, added, last.row), self.rewrite_row)),
+            write.en.eq(last.push | self.rewrite),
             self.room.eq(free >= lanes),
         ]
         m.d.sync += [
             self.row_out.eq(read.data),
             front.eq(front + self.pop),
-            back.eq(back + self.push),
+            back.eq(back + (self.push & ~self.unfinished)),
             free.eq(free - Mux(self.reserve, lanes, 0) + self.pop),
-            self.available.eq(self.available + self.push - self.pop),
+            self.available.eq(self.available + (last.push & last.joins) - self.pop),
         ]
         return m

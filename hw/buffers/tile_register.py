@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import enum
+
 from amaranth import Array, Cat, Module, Mux, Signal
+from amaranth.hdl import Value
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -10,6 +13,15 @@ from bnnedge import formats, isa
 from bnnedge.configuration import Configuration
 from bnnedge.hw.buffers.banked import WritePort, replicate
 from bnnedge.hw.layouts import PASS
+from bnnedge.hw.loops import Loops, follow
+
+
+class Way(enum.IntEnum):
+    """The ways in which a tile is written, in this order."""
+
+    ROWS = 0
+    POOLED = 1
+    COLUMNS = 2
 
 
 def planes_layout(config: Configuration) -> data.ArrayLayout:
@@ -17,15 +29,21 @@ def planes_layout(config: Configuration) -> data.ArrayLayout:
     return data.ArrayLayout(config.lanes, formats.MAX_PLANES)
 
 
+def writes_layout(config: Configuration) -> data.StructLayout:
+    """What a tile writes in one way: `count` planes from `plane` on, the next at `address`, granule one-hot."""
+    return data.StructLayout({"address": 16, "granule": config.granules, "plane": range(formats.MAX_PLANES), "count": 4})
+
+
 class TileRegister(wiring.Component):
     """Collects a tile while the one before it is written to the buffers.
 
     A plane leaves in one cycle as rows (bank i gets the Q bits of row i) and in another as columns (bank j gets the
-    P bits of column j): the same bits, wired the other way.
+    P bits of column j): the same bits, wired the other way. In a FORWARD pass with pool SIGNS plane 0 is the sign of
+    the tile's place; at the last place planes 1 and 2 stand for all four: they leave as pooled rows, plane 1 as columns.
 
     Members
     -------
-    order: in, the PASS, stable from `begin` (one cycle) until `idle`.
+    order: in, the PASS; places: in, its tiles come for 2 x 2 places. Stable from `begin` (one cycle) until `idle`.
     room: out, another tile may be started. start: in, it is: its `lanes` rows will come, at any time, behind those of
     the tiles started before.
     shift, planes: in, a row. idle: out, all that was started has been written.
@@ -37,6 +55,7 @@ class TileRegister(wiring.Component):
         super().__init__(
             {
                 "order": In(PASS),
+                "places": In(1),
                 "begin": In(1),
                 "room": Out(1),
                 "start": In(1),
@@ -51,8 +70,7 @@ class TileRegister(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        config, order = self.config, self.order
-        lanes, granules = config.lanes, config.granules
+        config, order, lanes = self.config, self.order, self.config.lanes
 
         # The incoming tile: rows enter at the bottom.
         tile_layout = data.ArrayLayout(planes_layout(config), lanes)
@@ -66,8 +84,7 @@ class TileRegister(wiring.Component):
         # A tile may be started when the one before it is sure to move on before the first row comes: it is through, or
         # it finds `outgoing` empty as soon as it is complete.
         started = Signal(2)
-        full = Signal()
-        done = Signal()
+        full = Signal()  # `outgoing` has something left to write
         m.d.sync += [
             complete.eq((complete & ~move) | (self.shift & (rows == lanes - 1))),
             started.eq(started + self.start - move),
@@ -77,64 +94,92 @@ class TileRegister(wiring.Component):
             self.room.eq((started == 0) | ((started == 1) & ~full)),
             self.idle.eq((started == 0) & ~full),
         ]
-
-        # Addresses of the outgoing tile.
-        tile, sub_tile, tile_word = Signal(10), Signal(range(granules)), Signal(10)
-        sub_group, group_word = Signal(range(granules)), Signal(10)
-        rows_tile, columns_group = Signal(16), Signal(16)
-        with m.If(self.begin):
-            m.d.sync += [tile.eq(0), sub_tile.eq(0), tile_word.eq(0), sub_group.eq(0), group_word.eq(0)]
-            m.d.sync += [rows_tile.eq(order.rows_base), columns_group.eq(order.columns_base)]
-        with m.Elif(done):
-            with m.If(tile == order.tiles - 1):
-                m.d.sync += [tile.eq(0), sub_tile.eq(0), tile_word.eq(0), rows_tile.eq(order.rows_base)]
-                m.d.sync += [columns_group.eq(columns_group + order.columns_group_stride), sub_group.eq(sub_group + 1)]
-                with m.If(sub_group == granules - 1):
-                    m.d.sync += [sub_group.eq(0), group_word.eq(group_word + 1)]
-            with m.Else():
-                m.d.sync += [tile.eq(tile + 1), sub_tile.eq(sub_tile + 1)]
-                m.d.sync += rows_tile.eq(rows_tile + order.rows_tile_stride)
-                with m.If(sub_tile == granules - 1):
-                    m.d.sync += [sub_tile.eq(0), tile_word.eq(tile_word + 1)]
+        coming = self.coming_writes(m, move)
 
         # Planes leave one a cycle, rows first.
-        plane = Signal(4)
-        as_columns = Signal()
-        offset = Signal(16)
-        address = Signal(16)
-        buffer = Signal()
-        stay = Signal()
-        count = Mux(as_columns, order.columns_planes, order.rows_planes)
-        some = Signal()
+        way = Signal(Way)
+        now = Signal(writes_layout(config))
+        later = {way: Signal(writes_layout(config), name=f"later_{way.name.lower()}") for way in (Way.POOLED, Way.COLUMNS)}
+        buffer, stay = Signal(), Signal()
         m.d.comb += [
-            some.eq(full & (plane != count)),
-            buffer.eq(Mux(as_columns, order.columns_buffer, order.rows_buffer)),
-            address.eq(offset + Mux(as_columns, columns_group + tile_word, rows_tile + group_word)),
-            stay.eq(some & (buffer == isa.Buffer.LEFT) & self.left_blocked),
-            done.eq(as_columns & full & ~stay & ((plane + 1 == count) | (plane == count))),
+            buffer.eq(Mux(way == Way.COLUMNS, order.columns_buffer, order.rows_buffer)),
+            stay.eq((buffer == isa.Buffer.LEFT) & self.left_blocked),
         ]
+
+        def take_first(writes: dict[Way, Signal]) -> None:
+            """Go on with the first of these ways that has planes to write; without any the tile is through."""
+            m.d.sync += full.eq(0)
+            for candidate in sorted(writes, reverse=True):
+                with m.If(writes[candidate].count != 0):
+                    m.d.sync += [full.eq(1), way.eq(candidate), now.eq(writes[candidate])]
+
         with m.If(move):
-            m.d.sync += [outgoing.eq(incoming), full.eq(1)]
-            m.d.sync += [plane.eq(0), offset.eq(0), as_columns.eq(order.rows_planes == 0)]
+            m.d.sync += outgoing.eq(incoming)
+            m.d.sync += [writes.eq(coming[way]) for way, writes in later.items()]
+            take_first(coming)
         with m.Elif(full & ~stay):
-            m.d.sync += [
-                plane.eq(plane + 1),
-                offset.eq(offset + Mux(as_columns, order.columns_plane_stride, order.rows_plane_stride)),
-            ]
-            with m.If(~as_columns & (plane + 1 == count)):
-                m.d.sync += [as_columns.eq(1), plane.eq(0), offset.eq(0)]
-            with m.If(done):
-                m.d.sync += full.eq(0)
+            stride = Array([order.rows_plane, order.pooled_plane, order.columns_plane])[way]
+            m.d.sync += [now.address.eq(now.address + stride), now.plane.eq(now.plane + 1), now.count.eq(now.count - 1)]
+            with m.If(now.count == 1):
+                for ending in Way:
+                    with m.If(way == ending):
+                        take_first({way: writes for way, writes in later.items() if way > ending})
 
         bits = Signal(data.ArrayLayout(lanes, lanes))
-        m.d.comb += [bits[i].eq(Array(outgoing[i])[plane]) for i in range(lanes)]
-        granule = Signal(granules)
-        m.d.comb += granule.eq(1 << Mux(as_columns, sub_tile, sub_group))
+        m.d.comb += [bits[i].eq(Array(outgoing[i])[now.plane]) for i in range(lanes)]
         for port, this in ((self.left, isa.Buffer.LEFT), (self.right, isa.Buffer.RIGHT)):
-            m.d.comb += port.address.eq(address)
+            m.d.comb += port.address.eq(now.address)
             for bank in range(lanes):
                 column = Cat(bits[i][bank] for i in range(lanes))
-                m.d.comb += port.data[bank].eq(replicate(Mux(as_columns, column, bits[bank]), config))
-                with m.If(some & (buffer == this)):
-                    m.d.comb += port.granules[bank].eq(granule)
+                m.d.comb += port.data[bank].eq(replicate(Mux(way == Way.COLUMNS, column, bits[bank]), config))
+                with m.If(full & (buffer == this)):
+                    m.d.comb += port.granules[bank].eq(now.granule)
         return m
+
+    def coming_writes(self, m: Module, move: Signal) -> dict[Way, Signal]:
+        """What the incoming tile is to write, from three cycles after `move` of the one before: it takes `lanes` to come."""
+        order = self.order
+        m.submodules.loops = loops = Loops()
+        m.d.comb += [loops.order.eq(order), loops.places.eq(self.places), loops.begin.eq(self.begin), loops.step.eq(move)]
+        pooled_signs, last_place = Signal(), Signal()
+        m.d.comb += [
+            pooled_signs.eq((order.head == isa.Head.FORWARD) & (order.pool == isa.Pool.SIGNS)),
+            last_place.eq(loops.place == Mux(self.places, 3, 0)),
+        ]
+
+        def first(way: Way, *levels: str, places: bool) -> Value:
+            """Address of the way's first plane, in the word of the pass's first group or tile."""
+            name = way.name.lower()
+            strides = {level: order[f"{name}_{level}"] for level in levels}
+            return follow(m, loops, name, order[f"{name}_base"], strides, places=places)
+
+        addresses = {way: Signal(16, name=f"first_{way.name.lower()}") for way in Way}
+        m.d.sync += addresses[Way.ROWS].eq(first(Way.ROWS, "y", "x", "tile", places=True))
+        m.d.sync += addresses[Way.POOLED].eq(first(Way.POOLED, "y", "x", "tile", places=False))
+        at_place = first(Way.COLUMNS, "group", "y", "x", places=True)
+        with m.If(~pooled_signs | (loops.place == 0)):  # in the pooled map all places are one, and place 0 has no offset
+            m.d.sync += addresses[Way.COLUMNS].eq(at_place)
+
+        # Granules of a word lie side by side, counted from the word of the pass's first group or tile.
+        sub_bits = self.config.granules.bit_length() - 1
+        group, tile = Signal(11), Signal(11)
+        m.d.sync += [
+            group.eq(order.first_group[:sub_bits] + loops.group),
+            tile.eq(order.first_tile[:sub_bits] + loops.tile),
+        ]
+        planes = {
+            Way.ROWS: (0, order.rows_planes),
+            Way.POOLED: (1, Mux(last_place, order.pooled_planes, 0)),
+            Way.COLUMNS: (pooled_signs, Mux(pooled_signs & ~last_place, 0, order.columns_planes)),
+        }
+        coming = {way: Signal(writes_layout(self.config), name=f"coming_{way.name.lower()}") for way in Way}
+        for way, writes in coming.items():
+            number = tile if way == Way.COLUMNS else group
+            plane, count = planes[way]
+            m.d.sync += [
+                writes.address.eq(addresses[way] + number[sub_bits:]),
+                writes.granule.eq(1 << number[:sub_bits]),
+                writes.plane.eq(plane),
+                writes.count.eq(count),
+            ]
+        return coming

@@ -3,34 +3,35 @@
 from __future__ import annotations
 
 from amaranth import Module, Mux, Signal
-from amaranth.lib import memory, stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from bnnedge import isa
 from bnnedge.configuration import Configuration
 from bnnedge.formats import MU_BITS
 from bnnedge.hw.buffers.banked import WritePort
-from bnnedge.hw.bus.axi import BURST_BEATS, DATA_BITS
+from bnnedge.hw.bus.axi import DATA_BITS
 from bnnedge.hw.bus.burst import TRANSFER
+from bnnedge.hw.control.request import CHUNK, PER_BEAT, Requests, chunk_is_next
+from bnnedge.hw.control.rows import Rows
 from bnnedge.hw.heads.softmax import LABEL_BITS
 from bnnedge.hw.layouts import RECORD, RECORD_BEATS
 from bnnedge.hw.layouts import TRANSFER as TRANSFER_FORMAT
 
-CHUNK = 2 * BURST_BEATS  # indices read at a time
-
 
 class Load(wiring.Component):
-    """Carries out LOAD and GATHER instructions, one after another.
+    """Carries out LOAD and GATHER instructions, one after another. `Requests` runs ahead, the data follow in its order.
 
-    A sample is 8 bytes of label, then its words of S bits; sample n of a GATHER goes to bank n % P at `base` +
-    (n // P) * sample_words. A buffer image is address-major, bank-minor.
+    A buffer image is address-major, bank-minor: the words of a beat are written at once. A sample is 8 bytes of label,
+    then its words of S bits, written one a cycle; sample n of a GATHER goes to bank n % P at `base` +
+    (n // P) * sample_words.
 
     Members
     -------
     order: in stream, ready at the end. transfer, beat: streams to and from the memory port.
     left, right: out, writes; left_ready, right_ready: in, they are accepted.
     record_write, record_address, record: out, writes to the parameter memory; record_ready: in.
-    label: out stream. signal: out, semaphores to raise.
+    label: out stream, of a GATHER with `labels`. signal: out, semaphores to raise.
     """
 
     def __init__(self, config: Configuration) -> None:
@@ -55,157 +56,100 @@ class Load(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        config, order = self.config, self.order.payload
+        config, order, beat = self.config, self.order.payload, self.beat
         lanes, word = config.lanes, config.word
-        per_beat = DATA_BITS // word
+        per_beat, row_beats = DATA_BITS // word, lanes * word // DATA_BITS
+        m.submodules.requests = requests = Requests(config)
+        m.submodules.rows = rows = Rows()
+        wiring.connect(m, requests.transfer, wiring.flipped(self.transfer))
+        m.d.comb += [
+            requests.order.eq(order),
+            requests.start.eq(self.order.valid),
+            requests.ends.eq(self.order.ready),
+            requests.pair.eq(beat.payload),
+            rows.order.eq(order),
+        ]
 
-        # A word of S bits is written to one bank; `part` counts the words of a beat.
-        part = Signal(range(max(2, per_beat)))
-        last_part, next_part = part == per_beat - 1, Signal.like(part)
-        bank, address = Signal(range(lanes)), Signal(16)
+        # Where the beat goes: `place` counts the beats of an address, `part` the words of a sample's beat.
+        is_gather, is_records = order.opcode == isa.Opcode.GATHER, order.buffer == isa.Buffer.PARAMETERS
+        place, part = Signal(range(max(row_beats, RECORD_BEATS))), Signal(range(max(2, per_beat)))
+        last_place = place == Mux(is_records, RECORD_BEATS, row_beats) - 1
+        bank, slot, address = Signal(range(lanes)), Signal(16), Signal(16)  # of samples; slot: of a sample's first word
+        values = Signal(data.ArrayLayout(word, per_beat))
+        m.d.comb += [values[i].eq(beat.payload.word_select(Mux(is_gather, part, i), word)) for i in range(per_beat)]
         writing, accepted = Signal(), Signal()
-        value = self.beat.payload.word_select(part, word)
-        m.d.comb += next_part.eq(Mux(last_part, 0, part + 1))
-        for port in (self.left, self.right):
-            m.d.comb += [port.address.eq(address), *(port.data[i].eq(value) for i in range(lanes))]
-        to_left, to_right = Signal(), Signal()
-        m.d.comb += [
-            to_left.eq(writing & (order.buffer == isa.Buffer.LEFT)),
-            to_right.eq(writing & (order.buffer == isa.Buffer.RIGHT)),
-        ]
-        for i in range(lanes):
-            m.d.comb += [
-                self.left.granules[i].eq(Mux(to_left & (bank == i), -1, 0)),
-                self.right.granules[i].eq(Mux(to_right & (bank == i), -1, 0)),
-            ]
-        m.d.comb += accepted.eq((to_left & self.left_ready) | (to_right & self.right_ready))
+        for buffer, port, ready in (
+            (isa.Buffer.LEFT, self.left, self.left_ready),
+            (isa.Buffer.RIGHT, self.right, self.right_ready),
+        ):
+            active = Signal(name=f"to_{buffer.name.lower()}")
+            m.d.comb += [active.eq(writing & (order.buffer == buffer)), port.address.eq(Mux(is_gather, address, rows.address))]
+            for i in range(lanes):
+                mine = Mux(is_gather, bank == i, place == i // per_beat)
+                m.d.comb += [port.data[i].eq(values[i % per_beat]), port.granules[i].eq(Mux(active & mine, -1, 0))]
+            with m.If(active):
+                m.d.comb += accepted.eq(ready)
 
-        # Indices of the next samples.
-        m.submodules.indices = indices = memory.Memory(shape=DATA_BITS, depth=CHUNK // 2, init=[])
-        index_read, index_write = indices.read_port(), indices.write_port()
-        sample, chunk = Signal(16), Signal(range(CHUNK + 1))
-        slot = Signal(16)  # buffer address of the sample's first word
-        sample_address, index_address = Signal(32), Signal(32)
-        words = Signal(32)
-        filled = Signal(range(CHUNK // 2 + 1))
-        first_half = Signal(2 * MU_BITS)  # first beat of a record
-        is_records = order.buffer == isa.Buffer.PARAMETERS
-        index = Signal(32)
+        # A record takes two beats.
+        first_beat = Signal(DATA_BITS)
+        record_done = place == RECORD_BEATS - 1
         m.d.comb += [
-            index_read.addr.eq(chunk >> 1),
-            index.eq(Mux(chunk[0], index_read.data[32:], index_read.data[:32])),
-            index_write.addr.eq(filled),
-            index_write.data.eq(self.beat.payload),
-            self.label.payload.eq(self.beat.payload),
-            self.record_address.eq(address),
-            self.record.mu.eq(first_half[:MU_BITS].as_signed()),
-            self.record.psi.eq(first_half[MU_BITS:]),
-            self.record.beta.eq(self.beat.payload[:16].as_signed()),
+            self.record_write.eq(writing & is_records & record_done),
+            self.record_address.eq(rows.address),
+            self.record.mu.eq(first_beat[:MU_BITS].as_signed()),
+            self.record.psi.eq(first_beat[MU_BITS:]),
+            self.record.beta.eq(beat.payload[:16].as_signed()),
         ]
-        half = Signal()  # second beat of a record
+        with m.If(writing & is_records):
+            m.d.comb += accepted.eq(~record_done | self.record_ready)
+            with m.If(~record_done):
+                m.d.sync += first_beat.eq(beat.payload)
+
+        sample, words = Signal(16), Signal(16)
+        m.d.comb += self.label.payload.eq(beat.payload)
 
         with m.FSM():
             with m.State("IDLE"):
-                m.d.sync += [
-                    bank.eq(0),
-                    part.eq(0),
-                    address.eq(order.base),
-                    sample.eq(0),
-                    slot.eq(order.base),
-                    half.eq(0),
-                ]
-                m.d.sync += index_address.eq(order.address)
+                m.d.comb += rows.begin.eq(1)
+                m.d.sync += [sample.eq(0), bank.eq(0), slot.eq(order.base)]
                 with m.If(self.order.valid):
-                    m.next = "REQUEST"
-                    with m.If(order.opcode == isa.Opcode.GATHER):
-                        m.next = "REQUEST INDICES"
-
-            with m.State("REQUEST"):
-                m.d.comb += [
-                    self.transfer.payload.address.eq(order.address),
-                    self.transfer.payload.beats.eq(
-                        Mux(is_records, order.count * RECORD_BEATS, order.count * (lanes * word // DATA_BITS))
-                    ),
-                    self.transfer.valid.eq(1),
-                ]
-                m.d.sync += words.eq(order.count * lanes)
-                with m.If(self.transfer.ready):
-                    m.next = "IMAGE"
-                    with m.If(is_records):
-                        m.d.sync += words.eq(order.count)
-                        m.next = "RECORDS"
-            with m.State("IMAGE"):
-                m.d.comb += writing.eq(self.beat.valid)
+                    m.next = "ROWS"
+                    with m.If(is_gather):
+                        m.next = "GATHER"
+            with m.State("ROWS"):
+                m.d.comb += [writing.eq(beat.valid), beat.ready.eq(accepted)]
                 with m.If(accepted):
-                    m.d.sync += [bank.eq(bank + 1), part.eq(next_part), words.eq(words - 1)]
-                    m.d.comb += self.beat.ready.eq(last_part)
-                    with m.If(bank == lanes - 1):
-                        m.d.sync += address.eq(address + 1)
-                    with m.If(words == 1):
-                        m.next = "END"
-            with m.State("RECORDS"):
-                m.d.comb += [
-                    self.record_write.eq(self.beat.valid & half),
-                    self.beat.ready.eq(~half | self.record_ready),
-                ]
-                with m.If(self.beat.valid & self.beat.ready):
-                    m.d.sync += half.eq(~half)
-                    with m.If(half):
-                        m.d.sync += [address.eq(address + 1), words.eq(words - 1)]
-                        with m.If(words == 1):
+                    m.d.sync += place.eq(place + 1)
+                    with m.If(last_place):
+                        m.d.sync += place.eq(0)
+                        m.d.comb += rows.step.eq(1)
+                        with m.If(rows.last):
                             m.next = "END"
-                    with m.Else():
-                        m.d.sync += first_half.eq(self.beat.payload)
-
-            with m.State("REQUEST INDICES"):
-                m.d.comb += [
-                    self.transfer.payload.address.eq(index_address),
-                    self.transfer.payload.beats.eq(CHUNK // 2),
-                    self.transfer.valid.eq(1),
-                ]
-                m.d.sync += [filled.eq(0), chunk.eq(0)]
-                with m.If(self.transfer.ready):
-                    m.d.sync += index_address.eq(index_address + CHUNK * 4)
-                    m.next = "INDICES"
-            with m.State("INDICES"):
-                m.d.comb += [self.beat.ready.eq(1), index_write.en.eq(self.beat.valid)]
-                with m.If(self.beat.valid):
-                    m.d.sync += filled.eq(filled + 1)
-                    with m.If(filled == CHUNK // 2 - 1):
-                        m.next = "LOOK UP"
-            with m.State("LOOK UP"):
-                m.next = "LOCATE"
-            with m.State("LOCATE"):
-                m.d.sync += sample_address.eq(order.sample_address + index * order.sample_bytes)
-                m.next = "REQUEST SAMPLE"
-            with m.State("REQUEST SAMPLE"):
-                m.d.comb += [
-                    self.transfer.payload.address.eq(sample_address),
-                    self.transfer.payload.beats.eq(1 + ((order.sample_words * word + DATA_BITS - 1) // DATA_BITS)),
-                    self.transfer.valid.eq(1),
-                ]
+            with m.State("GATHER"):
                 m.d.sync += [words.eq(order.sample_words), address.eq(slot), part.eq(0)]
-                with m.If(self.transfer.ready):
-                    m.next = "LABEL"
+                m.next = "LABEL"
+                with m.If(chunk_is_next(order, sample, requests.indices)):
+                    m.next = "CHUNK"
+            with m.State("CHUNK"):
+                m.d.comb += [beat.ready.eq(1), requests.pair_write.eq(beat.valid)]
+                with m.If(beat.valid & (requests.indices % CHUNK == CHUNK - PER_BEAT)):
+                    m.next = "GATHER"
             with m.State("LABEL"):
-                m.d.comb += [self.label.valid.eq(self.beat.valid), self.beat.ready.eq(self.label.ready)]
-                with m.If(self.beat.valid & self.beat.ready):
+                m.d.comb += [self.label.valid.eq(beat.valid & order.labels), beat.ready.eq(self.label.ready | ~order.labels)]
+                with m.If(beat.valid & beat.ready):
                     m.next = "SAMPLE"
             with m.State("SAMPLE"):
-                m.d.comb += writing.eq(self.beat.valid)
+                last_part = part == per_beat - 1
+                m.d.comb += [writing.eq(beat.valid), beat.ready.eq(accepted & (last_part | (words == 1)))]
                 with m.If(accepted):
-                    m.d.sync += [address.eq(address + 1), part.eq(next_part), words.eq(words - 1)]
-                    m.d.comb += self.beat.ready.eq(last_part | (words == 1))
+                    m.d.sync += [address.eq(address + 1), part.eq(Mux(last_part, 0, part + 1)), words.eq(words - 1)]
                     with m.If(words == 1):
-                        m.d.sync += [sample.eq(sample + 1), chunk.eq(chunk + 1), bank.eq(bank + 1)]
+                        m.d.sync += [sample.eq(sample + 1), bank.eq(bank + 1)]
                         with m.If(bank == lanes - 1):
                             m.d.sync += slot.eq(slot + order.sample_words)
-                        m.next = "LOOK UP"
-                        with m.If(chunk == CHUNK - 1):
-                            m.next = "REQUEST INDICES"
+                        m.next = "GATHER"
                         with m.If(sample == order.count - 1):
                             m.next = "END"
-
             with m.State("END"):
                 m.d.comb += [self.signal.eq(order.signal), self.order.ready.eq(1)]
                 m.next = "IDLE"

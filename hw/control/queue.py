@@ -8,7 +8,8 @@ from amaranth.lib.wiring import In, Out
 
 from bnnedge import isa
 
-DEPTH = 2
+# Instructions that wait their turn. Transfers are short beside passes, so that the sequencer needs more room to run ahead.
+DEPTHS: dict[isa.Unit, int] = {isa.Unit.EXECUTE: 2, isa.Unit.LOAD: 4, isa.Unit.STORE: 4}
 
 
 class Semaphores(wiring.Component):
@@ -19,7 +20,7 @@ class Semaphores(wiring.Component):
     take_i: in, tokens that queue i takes in this cycle: such as `there` shows, and a semaphore's by one queue only.
     give_i: in, tokens that unit i gives in this cycle. there: out, semaphores that have a token.
 
-    A semaphore holds 2**COUNT_BITS - 1 tokens; the program must not give more.
+    A semaphore holds 2**TOKEN_BITS - 1 tokens; the program must not give more.
     """
 
     def __init__(self, takers: int, givers: int) -> None:
@@ -44,7 +45,7 @@ class Semaphores(wiring.Component):
 
 
 class Queue(wiring.Component):
-    """Holds a unit's instructions; lets the first one out when it has all the tokens that it waits for.
+    """Holds `depth` instructions of a unit; lets the first one out when it has all the tokens that it waits for.
 
     Members
     -------
@@ -52,8 +53,8 @@ class Queue(wiring.Component):
     waiting: out, the first instruction lacks a token. empty: out, nothing is held.
     """
 
-    def __init__(self, layout: data.StructLayout) -> None:
-        self.layout = layout
+    def __init__(self, layout: data.StructLayout, depth: int) -> None:
+        self.layout, self.depth = layout, depth
         super().__init__(
             {
                 "instruction": In(stream.Signature(layout)),
@@ -67,7 +68,7 @@ class Queue(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.fifo = held = fifo.SyncFIFO(width=self.layout.size, depth=DEPTH)
+        m.submodules.fifo = held = fifo.SyncFIFO(width=self.layout.size, depth=self.depth)
         cleared = Signal()  # the first instruction has taken its tokens
         m.d.comb += [
             held.w_data.eq(self.instruction.payload),

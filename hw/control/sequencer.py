@@ -9,6 +9,7 @@ from amaranth.lib.wiring import In, Out
 from bnnedge import isa
 from bnnedge.hw.bus.axi import DATA_BITS, DATA_BYTES
 from bnnedge.hw.bus.burst import TRANSFER
+from bnnedge.hw.control.element import ElementAddress
 from bnnedge.hw.layouts import INSTRUCTION_BITS, LOOP, PASS
 from bnnedge.hw.layouts import TRANSFER as TRANSFER_FORMAT
 
@@ -57,17 +58,20 @@ class Sequencer(wiring.Component):
         loop = data.View(LOOP, word[: LOOP.size])
         iteration, step = Signal(32), Signal(32)
         beats = Signal(range(BEATS))
-        offset = Signal(32)
+        m.submodules.moved = moved = ElementAddress()
 
         m.d.comb += [
             self.transfer.payload.address.eq(self.address),
             self.transfer.payload.beats.eq(BEATS),
+            moved.base.eq(move.address),
+            moved.number.eq(iteration),
+            moved.stride.eq(move.stride),
             self.execute.payload.eq(word),
             self.execute.payload.step.eq(order.step + step),
             self.load.payload.eq(word),
             self.store.payload.eq(word),
-            self.load.payload.address.eq(move.address + offset),
-            self.store.payload.address.eq(move.address + offset),
+            self.load.payload.address.eq(moved.address),
+            self.store.payload.address.eq(moved.address),
         ]
 
         def advance() -> None:
@@ -91,10 +95,12 @@ class Sequencer(wiring.Component):
                 with m.If(self.beat.valid):
                     m.d.sync += [word.eq(Cat(word, self.beat.payload)[DATA_BITS:]), beats.eq(beats + 1)]
                     with m.If(beats == BEATS - 1):
-                        m.next = "DECODE"
+                        m.next = "MOVE"
+            with m.State("MOVE"):
+                m.d.comb += moved.run.eq(1)
+                with m.If(moved.done):
+                    m.next = "DECODE"
             with m.State("DECODE"):
-                # the only product of a program: iteration * stride
-                m.d.sync += offset.eq(iteration * move.stride)
                 m.next = "ILLEGAL"
                 with m.Switch(order.opcode):
                     for opcode in isa.Opcode:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth import Cat, Module, Mux, Signal
+from amaranth import Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -12,6 +12,7 @@ from bnnedge.formats import MU_BITS
 from bnnedge.hw.buffers.banked import READ_LATENCY
 from bnnedge.hw.bus.axi import DATA_BITS
 from bnnedge.hw.bus.burst import TRANSFER
+from bnnedge.hw.control.rows import Rows
 from bnnedge.hw.heads.softmax import SCORE_BITS
 from bnnedge.hw.layouts import RECORD, RECORD_BEATS
 from bnnedge.hw.layouts import TRANSFER as TRANSFER_FORMAT
@@ -20,12 +21,14 @@ from bnnedge.hw.layouts import TRANSFER as TRANSFER_FORMAT
 class Store(wiring.Component):
     """Carries out STORE instructions, one after another.
 
+    What stands at an address is read into a free place of a small ring while the one before is sent, beat by beat.
+
     Members
     -------
     order: in stream, ready when memory has acknowledged all of it. transfer, beat: streams to the memory port; written:
     in, its `done`.
-    address: out, of all memories. read_left, read_right: out, wish to read; granted: in, this cycle. left, right: in,
-    words READ_LATENCY cycles later. read_record: out, wish; record_granted: in; record: in, 1 cycle later.
+    address: out, of all memories. read_left, read_right: out, a read, always granted. left, right: in, words
+    READ_LATENCY cycles later. read_record: out, wish; record_granted: in, this cycle; record: in, 1 cycle later.
     score, score_last: in stream. loss, hits, cycles: in, what a REPORT tells. signal: out, semaphores to raise.
     """
 
@@ -41,7 +44,6 @@ class Store(wiring.Component):
                 "address": Out(16),
                 "read_left": Out(1),
                 "read_right": Out(1),
-                "granted": In(1),
                 "left": In(words),
                 "right": In(words),
                 "read_record": Out(1),
@@ -61,68 +63,79 @@ class Store(wiring.Component):
         config, order = self.config, self.order.payload
         image_beats = config.lanes * config.word // DATA_BITS
         per_beat = DATA_BITS // SCORE_BITS
+        m.submodules.rows = rows = Rows()
+        m.d.comb += [rows.order.eq(order), self.address.eq(rows.address)]
 
-        beats = Signal(range(image_beats + RECORD_BEATS + 1))  # of one buffer address
-        left = Signal(16)  # addresses to go
-        held = Signal(max(config.lanes * config.word, RECORD_BEATS * DATA_BITS))
-        held_beats = Signal.like(beats)
-        wait = Signal(range(READ_LATENCY + 1))
-        scores, scores_held = Signal(DATA_BITS), Signal(range(per_beat))
-        total = self.transfer.payload.beats  # counts times powers of two: shifts, no multiplier
+        # A transfer for each row. Counts times powers of two: shifts, no multiplier.
+        is_scores = order.buffer == isa.Buffer.SCORES
+        is_record = (order.buffer == isa.Buffer.PARAMETERS) | (order.buffer == isa.Buffer.REPORT)
+        last_beat = Mux(is_record, RECORD_BEATS, image_beats) - 1  # of an address
+        requests, request_address = Signal(10), Signal(32)
+        m.d.comb += [
+            self.transfer.valid.eq(requests != 0),
+            self.transfer.payload.address.eq(request_address),
+            self.transfer.payload.beats.eq(
+                Mux(is_scores, order.count, Mux(is_record, order.count * RECORD_BEATS, order.count * image_beats))
+            ),
+        ]
+        with m.If(self.transfer.valid & self.transfer.ready):
+            m.d.sync += [requests.eq(requests - 1), request_address.eq(request_address + order.address_stride)]
+
+        # The ring: pointers to the places that are asked for, filled and sent next, with one bit more to tell full from
+        # empty. Three cycles pass before a place that has been sent is full again: others cover them.
+        places = 2 if image_beats > 2 else 4
+        slot_beats = max(image_beats, RECORD_BEATS)
+        ring = Signal(data.ArrayLayout(slot_beats * DATA_BITS, places))
+        asked, filled, sent = (Signal(range(2 * places), name=name) for name in ("asked", "filled", "sent"))
+        reading, taken, arriving, arrived = Signal(), Signal(), Signal(READ_LATENCY), Signal()
+        m.d.comb += [
+            self.read_left.eq(reading & (order.buffer == isa.Buffer.LEFT)),
+            self.read_right.eq(reading & (order.buffer == isa.Buffer.RIGHT)),
+            self.read_record.eq(reading & (order.buffer == isa.Buffer.PARAMETERS)),
+            taken.eq(reading & (~self.read_record | self.record_granted)),
+            arrived.eq(Mux(order.buffer == isa.Buffer.PARAMETERS, arriving[0], arriving[-1])),
+            rows.step.eq(taken),
+        ]
+        m.d.sync += [arriving.eq(Cat(taken, arriving)), asked.eq(asked + taken), filled.eq(filled + arrived)]
+        row = Signal(slot_beats * DATA_BITS)
         with m.Switch(order.buffer):
-            with m.Case(isa.Buffer.PARAMETERS, isa.Buffer.REPORT):
-                m.d.comb += [beats.eq(RECORD_BEATS), total.eq(order.count * RECORD_BEATS)]
-            with m.Case(isa.Buffer.SCORES):
-                m.d.comb += [beats.eq(1), total.eq(order.count)]
+            with m.Case(isa.Buffer.LEFT):
+                m.d.comb += row.eq(self.left)
+            with m.Case(isa.Buffer.RIGHT):
+                m.d.comb += row.eq(self.right)
+            with m.Case(isa.Buffer.PARAMETERS):
+                statistics = self.record.as_value()[: 2 * MU_BITS]
+                m.d.comb += row.eq(Cat(statistics, Const(0, DATA_BITS - 2 * MU_BITS), self.record.beta.as_unsigned()))
             with m.Default():
-                m.d.comb += [beats.eq(image_beats), total.eq(order.count * image_beats)]
-        m.d.comb += self.transfer.payload.address.eq(order.address)
+                m.d.comb += row.eq(Cat(self.loss, self.hits, self.cycles))
+        with m.If(arrived):
+            m.d.sync += ring[filled % places].eq(row)
+
+        # Beats come out of the ring; but scores are put together here, each image from a new beat on.
+        place = Signal(range(slot_beats))
+        scores, scores_held = Signal(DATA_BITS), Signal(range(per_beat))
+        m.d.comb += [
+            self.beat.valid.eq(filled != sent),
+            self.beat.payload.eq(ring.as_value().word_select(Cat(place, sent % places), DATA_BITS)),
+        ]
+        with m.If(self.beat.ready & (filled != sent)):
+            m.d.sync += place.eq(place + 1)
+            with m.If(place == last_beat):
+                m.d.sync += [place.eq(0), sent.eq(sent + 1)]
 
         with m.FSM():
             with m.State("IDLE"):
-                m.d.comb += self.transfer.valid.eq(self.order.valid)
-                m.d.sync += [self.address.eq(order.base), left.eq(order.count)]
-                with m.If(self.transfer.valid & self.transfer.ready):
+                m.d.comb += rows.begin.eq(1)
+                m.d.sync += request_address.eq(order.address)
+                with m.If(self.order.valid):
+                    m.d.sync += requests.eq(order.repeats)
                     m.next = "READ"
-                    with m.If(order.buffer == isa.Buffer.SCORES):
+                    with m.If(is_scores):
                         m.next = "SCORES"
             with m.State("READ"):
-                m.d.comb += [
-                    self.read_left.eq(order.buffer == isa.Buffer.LEFT),
-                    self.read_right.eq(order.buffer == isa.Buffer.RIGHT),
-                    self.read_record.eq(order.buffer == isa.Buffer.PARAMETERS),
-                ]
-                m.d.sync += wait.eq(0)
-                with m.If(self.granted | self.record_granted | (order.buffer == isa.Buffer.REPORT)):
-                    m.next = "WAIT"
-            with m.State("WAIT"):
-                m.d.sync += [wait.eq(wait + 1), held_beats.eq(beats)]
-                record = Signal(RECORD)
-                with m.If(wait == 0):
-                    m.d.sync += record.eq(self.record)
-                with m.If(wait == READ_LATENCY - 1):
-                    with m.Switch(order.buffer):
-                        with m.Case(isa.Buffer.LEFT):
-                            m.d.sync += held.eq(self.left)
-                        with m.Case(isa.Buffer.RIGHT):
-                            m.d.sync += held.eq(self.right)
-                        with m.Case(isa.Buffer.PARAMETERS):
-                            statistics = record.as_value()[: 2 * MU_BITS]
-                            m.d.sync += held.eq(
-                                Cat(statistics, Cat(0).replicate(DATA_BITS - 2 * MU_BITS), record.beta.as_unsigned())
-                            )
-                        with m.Default():
-                            m.d.sync += held.eq(Cat(self.loss, self.hits, self.cycles))
-                    m.next = "SEND"
-            with m.State("SEND"):
-                m.d.comb += [self.beat.valid.eq(1), self.beat.payload.eq(held)]
-                with m.If(self.beat.ready):
-                    m.d.sync += [held.eq(held >> DATA_BITS), held_beats.eq(held_beats - 1)]
-                    with m.If(held_beats == 1):
-                        m.d.sync += [self.address.eq(self.address + 1), left.eq(left - 1)]
-                        m.next = "READ"
-                        with m.If(left == 1):
-                            m.next = "WRITTEN"
+                m.d.comb += reading.eq((asked - sent)[: len(asked)] != places)
+                with m.If(taken & rows.last):
+                    m.next = "WRITTEN"
             with m.State("SCORES"):
                 fresh = self.score.payload << (scores_held * SCORE_BITS)
                 full = self.score_last | (scores_held == per_beat - 1)
@@ -134,11 +147,12 @@ class Store(wiring.Component):
                 with m.If(self.score.valid & self.score.ready):
                     m.d.sync += [scores.eq(Mux(full, 0, scores | fresh)), scores_held.eq(Mux(full, 0, scores_held + 1))]
                     with m.If(full):
-                        m.d.sync += left.eq(left - 1)
-                        with m.If(left == 1):
+                        m.d.comb += rows.step.eq(1)
+                        with m.If(rows.last):
                             m.next = "WRITTEN"
             with m.State("WRITTEN"):
-                with m.If(self.written):
+                # `written` counts transfers that have been accepted; so what is still in the ring is waited for too.
+                with m.If(self.written & (requests == 0)):
                     m.d.comb += [self.signal.eq(order.signal), self.order.ready.eq(1)]
                     m.next = "IDLE"
         return m

@@ -15,11 +15,10 @@ def tag_layout(config: Configuration) -> data.StructLayout:
     """What accompanies the operands of a cycle.
 
     valid: the operands count. first: they start a tile. double: they start a less significant diagonal, see `Walk`.
-    tail: valid bits, 0 = all. last: they end a tile, `meta` tells which.
+    low, high: their bits low <= bit < high are valid. last: they end a tile, `meta` tells which.
     """
-    return data.StructLayout(
-        {"valid": 1, "first": 1, "double": 1, "last": 1, "tail": range(config.word), "meta": tile_meta()}
-    )
+    bits = {"low": range(config.word), "high": range(config.word + 1)}
+    return data.StructLayout({"valid": 1, "first": 1, "double": 1, "last": 1, **bits, "meta": tile_meta()})
 
 
 def finish_latency(config: Configuration) -> int:
@@ -67,8 +66,8 @@ class LaneArray(wiring.Component):
         valid = Signal(word)
         valid_bits = Signal(range(word + 1))
         m.d.comb += [
-            valid.eq(Mux(tag.tail == 0, -1, (1 << tag.tail) - 1)),
-            valid_bits.eq(Mux(tag.tail == 0, word, tag.tail)),
+            valid.eq(Cat((tag.low <= i) & (tag.high > i) for i in range(word))),
+            valid_bits.eq(tag.high - tag.low),
         ]
         m.d.sync += [left[i].eq(self.left[i] & valid) for i in range(lanes)]
         m.d.sync += [right[i].eq(self.right[i] | ~valid) for i in range(lanes)]

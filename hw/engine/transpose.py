@@ -14,10 +14,13 @@ from bnnedge.hw.layouts import PASS
 class Transpose(wiring.Component):
     """The writing half of a TRANSPOSE: a word of each of P banks comes, S/Q groups of column granules go.
 
+    Granule k of word w, in `tile` of a pixel, becomes granule tile % (S/Q) of the words at
+    base + group * columns_group + plane * columns_plane + tile // (S/Q), group = w * S/Q + k.
+
     Members
     -------
     order: in, the instruction. read: in, `word`, `plane`, `tile` are being read from the left buffer; at most once in
-    S/Q cycles. words: in, READ_LATENCY cycles later.
+    S/Q cycles. base: in, with it, where the columns of its pixel begin. words: in, READ_LATENCY cycles later.
     active, write: out, a write to the left buffer in the S/Q cycles behind that; no one else writes in such a cycle.
     """
 
@@ -27,9 +30,10 @@ class Transpose(wiring.Component):
             {
                 "order": In(PASS),
                 "read": In(1),
-                "word": In(13),
+                "word": In(PASS.members["words"].width),
                 "plane": In(4),
-                "tile": In(10),
+                "tile": In(PASS.members["tiles"].width),
+                "base": In(16),
                 "words": In(data.ArrayLayout(config.word, config.lanes)),
                 "active": Out(1),
                 "write": Out(WritePort(config, config.left_depth)),
@@ -41,35 +45,34 @@ class Transpose(wiring.Component):
         config, order = self.config, self.order
         lanes, granules = config.lanes, config.granules
 
-        # The place in the columns: group = word * granules + granule, tile // granules, granule tile % granules.
-        place = data.StructLayout({"read": 1, "word": 13, "plane": 4, "tile": 10})
-        stage = Signal(place)
-        m.d.comb += [getattr(stage, name).eq(getattr(self, name)) for name in ("read", "word", "plane", "tile")]
-        for i in range(READ_LATENCY):
-            later = Signal(place, name=f"place_{i}")
-            m.d.sync += later.eq(stage)
-            stage = later
+        # The place travels beside the words; the products are taken one cycle before they meet, the sum when they do.
+        layout = data.StructLayout({name: self.signature.members[name].shape for name in ("word", "plane", "tile", "base")})
+        reads, stages = Signal(READ_LATENCY), [Signal(layout, name=f"place_{i}") for i in range(READ_LATENCY)]
+        m.d.sync += reads.eq(Cat(self.read, reads))
+        m.d.sync += [stages[0][name].eq(getattr(self, name)) for name in layout.members]
+        m.d.sync += [later.eq(stage) for stage, later in zip(stages, stages[1:], strict=False)]
+        before, now = stages[-2:]
+        first, from_group, from_plane = Signal(16), Signal(16), Signal(16)
+        m.d.sync += [
+            first.eq(before.word * granules),
+            from_group.eq(before.word * order.columns_group * granules),
+            from_plane.eq(before.plane * order.columns_plane + before.base),
+        ]
 
         held = Signal(data.ArrayLayout(config.word, lanes))
         left = Signal(range(granules + 1))
-        group, address, tile = Signal(16), Signal(16), Signal(10)
-        with m.If(stage.read):
-            first = stage.word * granules
-            m.d.sync += [held.eq(self.words), left.eq(granules), group.eq(first), tile.eq(stage.tile)]
-            m.d.sync += address.eq(
-                order.columns_base + first * order.columns_group_stride + stage.plane * order.columns_plane_stride
-            )
+        group, address, granule = Signal(16), Signal(16), Signal(range(granules))
+        with m.If(reads[-1]):
+            m.d.sync += [held.eq(self.words), left.eq(granules), group.eq(first), granule.eq(now.tile % granules)]
+            m.d.sync += address.eq(from_group + from_plane + now.tile // granules)
         with m.Elif(left != 0):
-            m.d.sync += [left.eq(left - 1), group.eq(group + 1), address.eq(address + order.columns_group_stride)]
+            m.d.sync += [left.eq(left - 1), group.eq(group + 1), address.eq(address + order.columns_group)]
             m.d.sync += [held[i].eq(held[i] >> lanes) for i in range(lanes)]
 
-        m.d.comb += [
-            self.active.eq((left != 0) & (group < order.groups)),
-            self.write.address.eq(address + (tile // granules)),
-        ]
+        m.d.comb += [self.active.eq((left != 0) & (group < order.groups)), self.write.address.eq(address)]
         for channel in range(lanes):
             column = Cat(held[image][channel] for image in range(lanes))
             m.d.comb += self.write.data[channel].eq(replicate(column, config))
             with m.If(self.active):
-                m.d.comb += self.write.granules[channel].eq(1 << tile % granules)
+                m.d.comb += self.write.granules[channel].eq(1 << granule)
         return m

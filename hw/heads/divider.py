@@ -20,9 +20,7 @@ class Divider(wiring.Component):
     """
 
     def __init__(self) -> None:
-        super().__init__(
-            {"begin": In(1), "divisor": In(formats.MU_BITS), "done": Out(1), "quotient": Out(RECIPROCAL_BITS)}
-        )
+        super().__init__({"begin": In(1), "divisor": In(formats.MU_BITS), "done": Out(1), "quotient": Out(RECIPROCAL_BITS)})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

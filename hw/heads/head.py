@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from amaranth import Array, Cat, Module, Mux, Signal, signed
+from amaranth import Cat, Module, Mux, Signal, signed
+from amaranth.hdl import Value
 from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -13,9 +14,10 @@ from bnnedge.hw.buffers import tile_buffer
 from bnnedge.hw.buffers.tile_register import TileRegister
 from bnnedge.hw.heads import emit, parameters, softmax
 from bnnedge.hw.heads.random import RandomRows
-from bnnedge.hw.heads.statistics import sums_layout
+from bnnedge.hw.heads.totals import READ_LATENCY as TOTALS_LATENCY
 from bnnedge.hw.heads.update import BEAT, Update
-from bnnedge.hw.layouts import PASS, RECORD, tile_row
+from bnnedge.hw.layouts import PASS, RECORD, TOTALS, tile_row
+from bnnedge.hw.loops import Loops
 
 ROW_QUEUE = 8  # rows of gradient signs read ahead of the update
 SETTLE = 8  # cycles after which the last row of a pass has left every pipeline
@@ -25,14 +27,17 @@ class Head(wiring.Component):
     """Carries out the second half of PASS instructions, one after another.
 
     FORWARD: for each group: parameters, then its rows -> signs and masks.
-    BACKWARD: exponent; for each group: parameters, then its rows -> gradient codes; exponent.
+    BACKWARD: exponent; for each group: parameters, then its rows -> gradient codes (with pooling four times, once for each
+    place); exponent.
     LOSS: for each group: parameters; softmax over the whole batch; then as BACKWARD.
     UPDATE: each row of sums gives the signs of a row of gradients.
+    A pass that does not emit is over when the totals have its groups.
 
     Members
     -------
-    order: in stream, from `Fetch`. group: in stream, from `Statistics`. seed: in.
-    available, offset, row, pop, rewrite...: the tile buffer's.
+    order: in stream, from `Fetch`. seed: in.
+    added, read, address, totals: of `Totals`.
+    available, offset, row, blocked, pop, rewrite...: the tile buffer's.
     record_address, record, record_write...: parameter memory, read latency 1.
     latents: out stream, address and beats for the reader and the writer; old, new: the beats; written: in, writer idle.
     label, score, score_last, loss, hits: see `Softmax`.
@@ -48,11 +53,15 @@ class Head(wiring.Component):
         super().__init__(
             {
                 "order": In(stream.Signature(PASS)),
-                "group": In(stream.Signature(sums_layout(config))),
+                "added": In(stream.Signature(0)),
+                "read": Out(1),
+                "address": Out(range(config.layer_channels)),
+                "totals": In(TOTALS),
                 "seed": In(64),
                 "available": In(range(config.tile_rows + 1)),
                 "offset": Out(rows),
                 "row": In(tile_row(config)),
+                "blocked": In(1),
                 "pop": Out(1),
                 "record_address": Out(range(config.channels)),
                 "record": In(RECORD),
@@ -81,56 +90,58 @@ class Head(wiring.Component):
         m.submodules.random = random = RandomRows(config)
         m.submodules.random_beta = random_beta = RandomRows(config)
 
+        m.submodules.loops = loops = Loops()
         is_update, is_loss = order.head == isa.Head.UPDATE, order.head == isa.Head.LOSS
-        group, tile, row = Signal(10), Signal(10), Signal(range(lanes))
-        channel = Signal(14)
-        last_group, last_tile, last_row = Signal(), Signal(), Signal()
+        row = Signal(range(lanes))
+        last_row = row == lanes - 1
+        group = Signal(10)  # that the parameters are of
+        channel = Signal(range(config.channels))
+        last_group = Signal()
         coding = Signal()  # this pass, or this half of a LOSS pass, ends in gradient codes
         begin_coding = Signal()
+        places, sweeps = Signal(), Signal()  # tiles come, or each goes out, once for each of four places
         m.d.comb += [
             last_group.eq(group == order.groups - 1),
-            last_tile.eq(tile == order.tiles - 1),
-            last_row.eq(row == lanes - 1),
+            sweeps.eq((order.head == isa.Head.BACKWARD) & (order.pool != isa.Pool.NONE)),
+            places.eq(sweeps | ((order.head == isa.Head.FORWARD) & (order.pool == isa.Pool.SIGNS))),
+            loops.order.eq(order),
+            loops.places.eq(places),
+            loops.begin.eq(register.begin),
             register.order.eq(order),
+            register.places.eq(places),
             random.begin.eq(register.begin),
             random.kind.eq(Mux(is_update, Kind.WEIGHT, Kind.CODE)),
-            random.tiles.eq(order.tiles),
             random.height.eq(lanes - 1),
+            random.places.eq(places),
             random_beta.begin.eq(register.begin),
             random_beta.kind.eq(Kind.BETA),
-            random_beta.tiles.eq(1),
+            random_beta.flat.eq(1),
         ]
         for source in (random, random_beta):
-            m.d.comb += [source.seed.eq(self.seed), source.step.eq(order.step), source.layer.eq(order.layer)]
+            m.d.comb += [source.seed.eq(self.seed), source.order.eq(order)]
 
-        # Parameters take the batch sums of a column from the group; in the second half of a LOSS pass from the softmax.
-        columns_1, columns_2 = Signal(sums_layout(config).elem_shape), Signal(sums_layout(config).elem_shape)
-        columns_3 = Signal(sums_layout(config).elem_shape)
-        m.d.sync += [
-            columns_1.eq(Array(self.group.payload[i].as_value() for i in range(lanes))[params.column_needed]),
-            columns_2.eq(columns_1),
-            columns_3.eq(columns_2),
-        ]
+        # Parameters take a column's sums from the totals; in the second half of a LOSS pass from the softmax.
+        sums = Signal(TOTALS)
+        assert parameters.SUMS_LATENCY == TOTALS_LATENCY + 1
+        m.d.sync += sums.eq(self.totals)
+        settings = ("inference", "sign_sgd", "commit", "reciprocal", "mean_log2", "rate")
+        m.d.comb += [getattr(params, name).eq(getattr(order, name)) for name in settings]
         m.d.comb += [
-            params.sums.eq(Mux(coding & is_loss, loss.sums, columns_3)),
-            loss.sums_class.eq(channel - order.channel + params.column_needed),
+            self.address.eq((order.first_group + group) * lanes + params.column_needed),
+            params.sums.eq(Mux(coding & is_loss, loss.sums, sums)),
+            loss.sums_class.eq(group * lanes + params.column_needed),
             params.backward.eq(coding),
-            params.inference.eq(order.inference),
-            params.sign_sgd.eq(order.sign_sgd),
             params.channel.eq(channel),
-            params.batch_log2.eq(order.batch_log2),
             params.decay.eq(Mux(order.step > formats.DECAY, formats.DECAY, order.step)),
-            params.rate.eq(order.rate),
             params.random.eq(random_beta.row.payload),
             params.record.eq(self.record),
             loss.load.eq(params.valid & is_loss & ~coding),
-            loss.load_class.eq(channel - order.channel + params.column),
+            loss.load_class.eq(group * lanes + params.column),
             loss.parameters.eq(params.result),
             loss.inference.eq(order.inference),
             loss.images.eq(1 << order.batch_log2),
             loss.classes.eq((order.groups - 1) * lanes + order.columns),
             loss.row.eq(self.row),
-            self.offset.eq(loss.offset),
         ]
 
         # The exponent: E chains the layers of a backward pass, `above` is the sum of the exponents so far.
@@ -153,12 +164,13 @@ class Head(wiring.Component):
 
         # Rows on their way to the emitter, with their random bits.
         issue = Signal()
-        issued = [issue]
-        randoms = [random.row.payload]
+        issued: list[Value] = [issue]
+        randoms: list[Value] = [random.row.payload]
+        numbers: list[Value] = [Cat(row, loops.place)]
         for stage in range(tile_buffer.READ_LATENCY):
-            issued.append(Signal(name=f"issued_{stage}"))
-            randoms.append(Signal(64, name=f"random_{stage}"))
-            m.d.sync += [issued[-1].eq(issued[-2]), randoms[-1].eq(randoms[-2])]
+            for values, name in ((issued, "issued"), (randoms, "random"), (numbers, "number")):
+                values.append(Signal(len(values[-1]), name=f"{name}_{stage}"))
+                m.d.sync += values[-1].eq(values[-2])
         m.d.comb += [
             emitter.load.eq(params.valid),
             emitter.column.eq(params.column),
@@ -169,6 +181,9 @@ class Head(wiring.Component):
             emitter.valid.eq(issued[-1]),
             emitter.row.eq(self.row),
             emitter.random.eq(randoms[-1]),
+            emitter.pool.eq(order.pool),
+            emitter.row_number.eq(numbers[-1][: len(row)]),
+            emitter.place.eq(numbers[-1][len(row) :]),
             emitter.clear.eq(begin_coding),
         ]
 
@@ -181,8 +196,8 @@ class Head(wiring.Component):
         fed = Signal(range(lanes))
         feed_allowed = Signal()
         m.d.comb += [
-            read_ahead.eq(updating & (unread != 0) & (self.available != 0) & (ahead != ROW_QUEUE)),
-            queue.w_data.eq(Cat(~self.row[j].value[-1] for j in range(lanes))),
+            read_ahead.eq(updating & (unread != 0) & (self.available != 0) & (ahead != ROW_QUEUE) & ~self.blocked),
+            queue.w_data.eq(Cat(self.row[j].slope >= 0 for j in range(lanes))),
             queue.w_en.eq(issued[-1] & updating),
             feed_allowed.eq((fed != 0) | register.room),
             update.rows.valid.eq(queue.r_rdy & random.row.valid & feed_allowed),
@@ -200,11 +215,9 @@ class Head(wiring.Component):
             m.d.sync += fed.eq(fed + 1)
         wiring.connect(m, wiring.flipped(self.old), update.old)
         wiring.connect(m, update.new, wiring.flipped(self.new))
-        pass_rows = Signal(32)
         m.d.comb += [
-            pass_rows.eq(order.groups * order.tiles * lanes),
             self.latents.payload.address.eq(order.address),
-            self.latents.payload.beats.eq(pass_rows * config.beats_per_row),
+            self.latents.payload.beats.eq(order.rows * config.beats_per_row),
         ]
 
         with m.If(updating):
@@ -212,39 +225,48 @@ class Head(wiring.Component):
         with m.Else():
             m.d.comb += [register.shift.eq(emitter.shift), register.planes.eq(emitter.planes)]
 
-        def walk_tiles(step: Signal) -> None:
-            """After each row: next tile, next group."""
+        def walk_rows(step: Value) -> None:
+            """After each row the next one, at the end of the tile the next tile."""
             with m.If(step):
                 m.d.sync += row.eq(row + 1)
-                with m.If(last_row):
-                    m.d.sync += tile.eq(tile + 1)
-                    with m.If(last_tile):
-                        m.d.sync += [tile.eq(0), group.eq(group + 1), channel.eq(channel + lanes)]
+                m.d.comb += loops.step.eq(last_row)
 
         settle = Signal(range(SETTLE + 1))
-        m.d.comb += self.busy.eq(1)
+        m.d.comb += [self.busy.eq(1), self.offset.eq(loss.offset)]
         with m.FSM():
             with m.State("IDLE"):
                 m.d.comb += self.busy.eq(self.order.valid)
-                m.d.sync += [group.eq(0), tile.eq(0), row.eq(0), fed.eq(0), channel.eq(order.channel)]
+                m.d.sync += [group.eq(0), row.eq(0), fed.eq(0), channel.eq(order.channel)]
                 m.d.sync += coding.eq(order.head == isa.Head.BACKWARD)
                 with m.If(self.order.valid):
                     m.d.comb += register.begin.eq(1)
-                    with m.If(is_update):
+                    with m.If(~order.emit):
+                        m.next = "COLLECT"
+                    with m.Elif(is_update):
                         m.next = "LATENTS"
-                    with m.Elif(order.head == isa.Head.BACKWARD):
+                    with m.Elif((order.head == isa.Head.BACKWARD) & order.opens):
                         m.next = "READ EXPONENT"
                     with m.Else():
                         m.next = "GROUP"
 
+            with m.State("COLLECT"):
+                m.d.comb += self.added.ready.eq(1)
+                with m.If(self.added.valid):
+                    m.d.sync += group.eq(group + 1)
+                    with m.If(last_group):
+                        m.next = "END"
+
             with m.State("GROUP"):
-                # In the second half of a LOSS pass the sums are at hand.
-                with m.If((self.group.valid | (coding & is_loss)) & (random_beta.row.valid | ~coding)):
-                    m.d.comb += params.begin.eq(1)
+                # Sums that this pass adds to have to wait for it; in the second half of a LOSS pass they are at hand.
+                waits = order.statistics & ~(coding & is_loss)
+                ready = ~waits | self.added.valid
+                with m.If(ready & (random_beta.row.valid | ~coding)):
+                    m.d.comb += [params.begin.eq(1), self.added.ready.eq(waits)]
                     m.next = "PARAMETERS"
             with m.State("PARAMETERS"):
+                m.d.comb += self.read.eq(1)
                 with m.If(params.done):
-                    m.d.comb += [random_beta.row.ready.eq(coding), self.group.ready.eq(~(coding & is_loss))]
+                    m.d.comb += random_beta.row.ready.eq(coding)
                     m.next = "ROWS"
                     with m.If(is_loss & ~coding):
                         m.d.sync += [group.eq(group + 1), channel.eq(channel + lanes)]
@@ -253,7 +275,7 @@ class Head(wiring.Component):
                             m.d.sync += [group.eq(0), channel.eq(order.channel)]
                             m.next = "SOFTMAX"
             with m.State("SOFTMAX"):
-                m.d.sync += [settle.eq(1), unread.eq(pass_rows)]
+                m.d.sync += [settle.eq(1), unread.eq(order.groups << order.batch_log2)]
                 m.d.comb += loss.begin.eq(settle != 1)
                 with m.If(loss.done):
                     m.d.sync += [settle.eq(0), coding.eq(1), above.eq(0)]
@@ -270,15 +292,18 @@ class Head(wiring.Component):
 
             with m.State("ROWS"):
                 start = Signal()
+                again = sweeps & (loops.place != 3)  # the rows are wanted once more
                 m.d.comb += [
-                    start.eq((row == 0) & register.room & (random.row.valid | ~coding)),
-                    register.start.eq(start),
-                    issue.eq(start | (row != 0)),
-                    self.pop.eq(issue),
+                    start.eq((row == 0) & register.room & (random.row.valid | ~coding) & (self.available >= lanes)),
+                    issue.eq((start | (row != 0)) & ~self.blocked),
+                    register.start.eq(start & issue),
+                    self.pop.eq(issue & ~again),
+                    self.offset.eq(Mux(again, row, 0)),
                     random.row.ready.eq(issue & coding),
                 ]
-                walk_tiles(issue)
-                with m.If(issue & last_row & last_tile):
+                walk_rows(issue)
+                with m.If(issue & last_row & loops.last):
+                    m.d.sync += [group.eq(group + 1), channel.eq(channel + lanes)]
                     m.next = "GROUP"
                     with m.If(last_group):
                         m.d.sync += settle.eq(0)
@@ -288,7 +313,7 @@ class Head(wiring.Component):
                 with m.If(settle == SETTLE):
                     m.d.sync += [settle.eq(0), magnitude_log2.eq(-1), threshold.eq(order.count)]
                     m.next = "END"
-                    with m.If(coding):
+                    with m.If(coding & (order.closes | is_loss)):
                         m.next = "MEASURE"
 
             with m.State("READ EXPONENT"):
@@ -312,7 +337,7 @@ class Head(wiring.Component):
 
             with m.State("LATENTS"):
                 m.d.comb += self.latents.valid.eq(1)
-                m.d.sync += unread.eq(pass_rows)
+                m.d.sync += unread.eq(order.rows)
                 with m.If(self.latents.ready):
                     m.next = "UPDATE"
             with m.State("UPDATE"):
@@ -320,11 +345,12 @@ class Head(wiring.Component):
                     updating.eq(1),
                     issue.eq(read_ahead),
                     self.pop.eq(read_ahead),
+                    self.offset.eq(0),
                     random.row.ready.eq(update.rows.ready),
                     register.start.eq(update.rows.ready & (fed == 0)),
                 ]
-                walk_tiles(update.rows.ready)
-                with m.If(update.rows.ready & last_row & last_tile & last_group):
+                walk_rows(update.rows.ready)
+                with m.If(update.rows.ready & last_row & loops.last & (loops.group == order.groups - 1)):
                     m.next = "WRITTEN"
             with m.State("WRITTEN"):
                 m.d.comb += updating.eq(1)
@@ -336,4 +362,3 @@ class Head(wiring.Component):
                     m.d.comb += [self.signal.eq(order.signal), self.order.ready.eq(1)]
                     m.next = "IDLE"
         return m
-

@@ -11,11 +11,10 @@ from bnnedge import formats
 from bnnedge.configuration import Configuration
 from bnnedge.hw.heads import weight
 from bnnedge.hw.heads.random import lane_bits
-from bnnedge.hw.heads.statistics import sums_layout
-from bnnedge.hw.layouts import RECORD
+from bnnedge.hw.layouts import RECORD, TOTALS
 
 SUMS_LATENCY = 3  # from `column_needed` to `sums`
-STAGES = 9  # from column number to its result
+STAGES = 16  # from column number to its result
 
 
 def gradient_bits(config: Configuration) -> int:
@@ -45,13 +44,15 @@ def saturate(value: Value, bits: int) -> Value:
 class Parameters(wiring.Component):
     """Works through the Q columns of a group.
 
-    Forward: mu = sum y / B, psi = sum |y - pivot| / B, moving averages, tau = mu - beta * psi.
-    Backward: c1 = (s1 - sx * s2 / B) / B, c2 = s2 / B, and beta learns.
+    Forward: mu = sum y / n, psi = sum |y - pivot| / n, moving averages, tau = mu - beta * psi.
+    Backward: c1 = (s1 - sx / n * s2) / n, c2 = s2 / n, and beta learns.
+    Division by n is multiplication by its reciprocal.
 
     Members
     -------
     begin: in, one cycle, with `backward`, `inference`, `channel` of column 0 and the settings stable until `done`.
-    column_needed: out, the column whose batch sums are to be in `sums` SUMS_LATENCY cycles later.
+    commit: in, the moving averages or beta are written. reciprocal, mean_log2: in, see the fields of PASS.
+    column_needed: out, the column whose totals are to be in `sums` SUMS_LATENCY cycles later.
     random: in, 64 bits for beta, stable.
     address, record: read port of the parameter memory, latency 1. write, write_address, write_record: its write port.
     valid, column, result: out, one column's result. done: out, one cycle, after the last of them.
@@ -64,13 +65,15 @@ class Parameters(wiring.Component):
                 "begin": In(1),
                 "backward": In(1),
                 "inference": In(1),
+                "commit": In(1),
                 "sign_sgd": In(1),
                 "channel": In(14),
-                "batch_log2": In(4),
+                "reciprocal": In(formats.MEAN + 1),
+                "mean_log2": In(5),
                 "decay": In(2),
                 "rate": In(formats.RATE_BITS),
                 "column_needed": Out(range(config.lanes)),
-                "sums": In(sums_layout(config).elem_shape),
+                "sums": In(TOTALS),
                 "random": In(64),
                 "address": Out(range(config.channels)),
                 "record": In(RECORD),
@@ -97,97 +100,124 @@ class Parameters(wiring.Component):
                 m.d.sync += running.eq(0)
         m.d.comb += self.column_needed.eq(column)
 
-        # `columns[s]`, `valids[s]`: which column is in stage s, if any. Its sums and its record arrive in stage 3.
+        # `columns[s]`, `valids[s]`: which column is in stage s, if any. What is called name_s is a register that holds
+        # that column's value then. A product has two registers or three, the last of them in front of what comes next.
         columns: list[Value] = [column]
         valids: list[Value] = [running]
         for stage in range(1, STAGES + 1):
             columns.append(Signal(range(lanes), name=f"column_{stage}"))
             valids.append(Signal(name=f"valid_{stage}"))
             m.d.sync += [columns[stage].eq(columns[stage - 1]), valids[stage].eq(valids[stage - 1])]
-        m.d.comb += self.address.eq(self.channel + columns[SUMS_LATENCY - 1])
 
         def delayed(value: Value, cycles: int, name: str) -> Value:
             for stage in range(cycles):
-                later = Signal(value.shape(), name=f"{name}_{stage}")
+                later = Signal(value.shape(), name=f"{name}_{stage}", reset_less=True)  # a shift register in LUTs
                 m.d.sync += later.eq(value)
                 value = later
             return value
 
-        record = Signal(RECORD)
-        m.d.sync += record.eq(self.record)
-        beta = record.beta[formats.MOMENT :].as_signed()
+        # Totals are here in stage 3, the record in stage 8.
+        sums_4, record_9 = Signal(TOTALS), Signal(RECORD)
+        m.d.sync += [sums_4.eq(self.sums), record_9.eq(self.record)]
+        m.d.comb += self.address.eq(self.channel + columns[7])
+        first_10 = delayed(sums_4.first, 6, "first")
+        second_5 = delayed(sums_4.second, 1, "second")
+        second_7 = delayed(second_5, 2, "second_5")
 
-        # Forward. Stage 4: means with STATISTICS fraction bits (a batch is never smaller than 2**STATISTICS).
-        # 5: moving averages; the pair that counts. 7: beta * psi. 8: tau. 9: whole thresholds.
-        shift = Signal(4)
-        m.d.comb += shift.eq(self.batch_log2 - formats.STATISTICS)
-        mu_4, psi_4 = Signal(signed(formats.MU_BITS)), Signal(formats.MU_BITS)
-        m.d.sync += [mu_4.eq(self.sums.first >> shift), psi_4.eq(self.sums.second >> shift)]
-        half = Signal(3)
-        m.d.comb += half.eq((1 << self.decay) >> 1)
-        moving_mu, moving_psi = Signal(signed(formats.MU_BITS)), Signal(formats.MU_BITS)
-        mu_5, psi_5, beta_5 = Signal(signed(formats.MU_BITS)), Signal(formats.MU_BITS), Signal(signed(config.latent))
+        # Backward. 6: sx R. 7: sx / n, MEAN fraction bits. 10: s2 sx / n. 11: centred = s1 - s2 sx / n.
+        signs_6 = delayed(sums_4.signs * self.reciprocal, 2, "signs")
+        share_7 = Signal(signed(formats.MEAN + 2))
+        m.d.sync += share_7.eq(signs_6 >> self.mean_log2)
+        weighed_10 = delayed(share_7 * second_7, 3, "weighed")
+        centred = first_10 - (weighed_10 >> formats.MEAN)
+
+        # Means, MEAN fraction bits. Forward: of the first sum, stages 5..9. Backward: of `centred`, stages 11..15.
+        # Of the second sum: stages 5..9.
+        half = Signal(64)
+        m.d.sync += half.eq(Mux(self.backward, (1 << formats.MEAN - 1 - formats.GRADIENT_MEAN) << self.mean_log2, 0))
+        statistic, gradient = formats.MEAN - formats.STATISTICS, formats.MEAN - formats.GRADIENT_MEAN  # bits beyond theirs
+        bits = max(statistic + formats.MU_BITS + 1, gradient + gradient_bits(config))
+
+        def mean(total: Value, name: str) -> Value:
+            product = delayed(total * self.reciprocal, 2, f"{name}_product")
+            rounded, scaled = Signal(signed(len(product) + 1), name=f"{name}_rounded"), Signal(signed(bits), name=name)
+            m.d.sync += [rounded.eq(product + half), scaled.eq(rounded >> self.mean_log2)]
+            return scaled
+
+        of_first = Signal(signed(formats.TOTAL_BITS + 1))
+        m.d.sync += of_first.eq(Mux(self.backward, centred, sums_4.first))
+        mean_first, mean_second_9 = mean(of_first, "mean_first"), mean(second_5, "mean_second")
+
+        # Forward. 12: moving averages. 10: the pair that counts. 12: beta * psi. 13: tau. 16: whole thresholds.
+        mu_9, psi_9 = (Signal(signed(formats.MU_BITS), name="mu_9"), Signal(formats.MU_BITS, name="psi_9"))
+        m.d.comb += [mu_9.eq(mean_first >> statistic), psi_9.eq(mean_second_9 >> statistic)]
+        half_decay = Signal(3)
+        m.d.comb += half_decay.eq((1 << self.decay) >> 1)
+        old_12 = delayed(record_9.as_value(), weight.LATENCY, "old")
+
+        def moving(old: Value, new: Value, name: str) -> Value:
+            step, rounded = (Signal(signed(formats.MU_BITS + 2), name=f"{name}_{part}") for part in ("step", "rounded"))
+            moved = Signal(old.shape(), name=f"moving_{name}")
+            m.d.sync += [
+                step.eq(new - old),
+                rounded.eq(step + half_decay),
+                moved.eq(delayed(old, 2, f"old_{name}") + (rounded >> self.decay)),
+            ]
+            return moved
+
+        moved_12 = Cat(moving(record_9.mu, mu_9, "mu"), moving(record_9.psi, psi_9, "psi"))
+
+        mu_10, psi_10 = Signal(signed(formats.MU_BITS)), Signal(formats.MU_BITS)
+        beta_10 = Signal(signed(config.latent))
         m.d.sync += [
-            moving_mu.eq(record.mu + ((mu_4 - record.mu + half) >> self.decay)),
-            moving_psi.eq(record.psi + ((psi_4 - record.psi + half) >> self.decay)),
-            mu_5.eq(Mux(self.inference, record.mu, mu_4)),
-            psi_5.eq(Mux(self.inference, record.psi, psi_4)),
-            beta_5.eq(beta),
+            mu_10.eq(Mux(self.inference, record_9.mu, mu_9)),
+            psi_10.eq(Mux(self.inference, record_9.psi, psi_9)),
+            beta_10.eq(record_9.beta[formats.MOMENT :].as_signed()),
         ]
-        product = delayed(beta_5 * psi_5, 2, "product")
-        mu_7, psi_7 = delayed(mu_5, 2, "mu"), delayed(psi_5, 2, "psi")
-        tau = Signal(signed(formats.MU_BITS + 2))
-        m.d.sync += tau.eq(mu_7 - (product >> config.latent - 1))
-        mu_8, psi_8 = delayed(mu_7, 1, "mu_7"), delayed(psi_7, 1, "psi_7")
-        beta_8 = delayed(beta_5, 3, "beta")
+        product_12 = delayed(beta_10 * psi_10, 2, "product")
+        mu_12 = delayed(mu_10, 2, "mu_10")
+        psi_13 = delayed(psi_10, 3, "psi_10")
+        psi_14 = delayed(psi_13, 1, "psi_13")
+        tau_13, up_14, high_14, low_15 = (
+            Signal(signed(formats.MU_BITS + 3), name=name) for name in ("tau_13", "up_14", "high_14", "low_15")
+        )
+        m.d.sync += [
+            tau_13.eq(mu_12 - (product_12 >> config.latent - 1)),
+            up_14.eq(tau_13 + ((1 << formats.STATISTICS) - 1)),
+            high_14.eq(tau_13 + psi_13),
+            low_15.eq(up_14 - psi_14),
+        ]
 
         def whole(value: Value) -> Value:
             return saturate(value >> formats.STATISTICS, config.accumulator)
 
-        up = (1 << formats.STATISTICS) - 1
         m.d.sync += [
-            self.result.threshold.eq(whole(tau + up)),
-            self.result.low.eq(whole(tau - psi_8 + up)),
-            self.result.high.eq(whole(tau + psi_8)),
-            self.result.mu.eq(mu_8),
-            self.result.psi.eq(psi_8),
-            self.result.beta.eq(beta_8),
+            self.result.threshold.eq(whole(delayed(up_14, 1, "up_14"))),
+            self.result.low.eq(whole(low_15)),
+            self.result.high.eq(whole(delayed(high_14, 1, "high_14"))),
+            self.result.mu.eq(delayed(mu_12, 3, "mu_12")),
+            self.result.psi.eq(delayed(psi_14, 1, "psi_14")),
+            self.result.beta.eq(delayed(beta_10, 5, "beta_10")),
         ]
 
-        # Backward. Stage 4: sx = 2 * ones - B. 6: sx * s2. 7: s1 - sx * s2 / B. 8: means. 9: their sum and difference.
-        batch = Signal(10)
-        m.d.comb += batch.eq(1 << self.batch_log2)
-        sx = Signal(signed(12))
-        s1_4, s2_4 = Signal(signed(formats.SUM_BITS)), Signal(signed(formats.SUM_BITS))
-        m.d.sync += [sx.eq((self.sums.ones << 1) - batch), s1_4.eq(self.sums.first), s2_4.eq(self.sums.second)]
-        weighed = delayed(sx * s2_4, 2, "weighed")
-        s1_6, s2_7 = delayed(s1_4, 2, "s1"), delayed(s2_4, 3, "s2")
-        centred = Signal(signed(formats.SUM_BITS + 2))
-        m.d.sync += centred.eq(s1_6 - (weighed >> self.batch_log2))
-        c1, c2 = Signal(signed(gradient_bits(config))), Signal(signed(gradient_bits(config)))
-        m.d.sync += [
-            mean.eq(((total << formats.GRADIENT_MEAN) + (batch >> 1)) >> self.batch_log2)
-            for mean, total in ((c1, centred), (c2, s2_7))
-        ]
-        m.d.sync += [self.result.plus.eq(c1 + c2), self.result.minus.eq(c1 - c2)]
-
+        # Backward. 16: sum and difference of the means. 12: beta has learned.
+        c1_15, c2_15 = mean_first >> gradient, delayed(mean_second_9 >> gradient, 6, "c2")
+        m.d.sync += [self.result.plus.eq(c1_15 + c2_15), self.result.minus.eq(c1_15 - c2_15)]
         m.submodules.learn = learn = weight.WeightUpdate(config)
         m.d.comb += [
             learn.advance.eq(1),
-            learn.word.eq(record.beta),
-            learn.positive.eq(s1_4 >= 0),
+            learn.word.eq(record_9.beta),
+            learn.positive.eq(delayed(sums_4.first >= 0, 5, "positive")),
             learn.rate.eq(self.rate >> formats.BETA_RATE_SHIFT),
             learn.sign_sgd.eq(self.sign_sgd),
-            learn.random.eq(Array(lane_bits(self.random, i) for i in range(lanes))[columns[4]]),
+            learn.random.eq(Array(lane_bits(self.random, i) for i in range(lanes))[columns[9]]),
         ]
-        old_7 = delayed(record.as_value(), weight.LATENCY, "record")
         statistics_bits = 2 * formats.MU_BITS
-        moved_7 = delayed(Cat(moving_mu, moving_psi), 2, "moved")
         m.d.comb += [
-            self.write.eq(valids[7] & ~self.inference),
-            self.write_address.eq(self.channel + columns[7]),
+            self.write.eq(valids[12] & self.commit & ~self.inference),
+            self.write_address.eq(self.channel + columns[12]),
             self.write_record.eq(
-                Mux(self.backward, Cat(old_7[:statistics_bits], learn.updated), Cat(moved_7, old_7[statistics_bits:]))
+                Mux(self.backward, Cat(old_12[:statistics_bits], learn.updated), Cat(moved_12, old_12[statistics_bits:]))
             ),
             self.valid.eq(valids[STAGES]),
             self.column.eq(columns[STAGES]),

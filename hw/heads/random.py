@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from amaranth import Cat, Const, Module, Mux, Signal
+from amaranth import Cat, Module, Mux, Signal
 from amaranth.hdl import Value
 from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from bnnedge import formats
 from bnnedge.configuration import Configuration
+from bnnedge.hw.layouts import PASS
+from bnnedge.hw.loops import Loops, follow
+
+COORDINATE_BITS = 12  # of a group's or a tile's number in the hash
 
 
 def xorshift(state: Value) -> Value:
@@ -28,12 +32,14 @@ def lane_bits(state: Value, lane: int) -> Value:
 class RandomRows(wiring.Component):
     """A stream of 64 random bits for each row of a tensor, tile by tile in the order of a pass.
 
-    While one tile's rows are taken the next tile's seed is hashed, one round a cycle.
+    While one tile's rows are taken the next tile's seed is hashed, one round a cycle. Behind the last tile comes the
+    first one again.
 
     Members
     -------
-    begin: in, one cycle: restart at group 0, tile 0 of (`step`, `layer`, `kind`).
-    seed, step, layer, kind: in; tiles: in, of a group; height: in, rows of a tile minus 1. All stable from `begin` on.
+    begin: in, one cycle: restart at the first tile of `order`.
+    order: in, the PASS; places: in, its tiles come for 2 x 2 places. flat: in, instead: one row for each group, of
+    tile 0 at place 0. seed, kind: in; height: in, rows of a tile minus 1. All stable from `begin` on.
     row: out stream; `begin` takes back a row that has not been accepted.
     """
 
@@ -43,10 +49,10 @@ class RandomRows(wiring.Component):
             {
                 "seed": In(64),
                 "begin": In(1),
-                "step": In(32),
-                "layer": In(6),
+                "order": In(PASS),
+                "places": In(1),
+                "flat": In(1),
                 "kind": In(2),
-                "tiles": In(10),
                 "height": In(range(config.lanes)),
                 "row": Out(stream.Signature(64)),
             }
@@ -54,34 +60,40 @@ class RandomRows(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        group, tile = Signal(10), Signal(10)
+        order = self.order
+        m.submodules.loops = loops = Loops()
+        m.d.comb += [loops.begin.eq(self.begin), loops.order.eq(order), loops.places.eq(self.places & ~self.flat)]
+        with m.If(self.flat):
+            m.d.comb += [loops.order[name].eq(1) for name in ("height", "width", "tiles")]
+        place = follow(m, loops, "place", order.random_base, {"y": order.random_y, "x": order.random_x}, places=True)
+
+        # The loops stand at the tile to be hashed next.
         x, y = Signal(32), Signal(32)
         round_ = Signal(range(formats.HASH_ROUNDS + 1))
-        hashed = Signal()
-        m.d.comb += hashed.eq(round_ == formats.HASH_ROUNDS)
-        last = Signal()
+        first = Signal()
+        hashed, last, take_seed = Signal(), Signal(), Signal()
         rows = Signal(range(self.config.lanes))
-        take_seed = Signal()
         m.d.comb += [
-            last.eq(rows == self.height),
+            hashed.eq(round_ == formats.HASH_ROUNDS),
+            last.eq(self.flat | (rows == self.height)),
             take_seed.eq(hashed & (~self.row.valid | (self.row.ready & last))),
+            loops.step.eq(first | take_seed),
         ]
+        m.d.sync += first.eq(self.begin)
 
         right, left = formats.HASH_ROTATIONS
         key = Mux(round_[0], self.seed[32:], self.seed[:32])
         mixed = Signal(32)
         m.d.comb += mixed.eq((x.rotate_right(right) + y) ^ key ^ round_)
-        with m.If(self.begin | take_seed):
-            # on to the next tile, or to the first
-            next_tile, next_group = Signal(10), Signal(10)
-            with m.If(self.begin):
-                m.d.comb += [next_tile.eq(0), next_group.eq(0)]
-            with m.Elif(tile == self.tiles - 1):
-                m.d.comb += [next_tile.eq(0), next_group.eq(group + 1)]
-            with m.Else():
-                m.d.comb += [next_tile.eq(tile + 1), next_group.eq(group)]
-            m.d.sync += [tile.eq(next_tile), group.eq(next_group), y.eq(self.step), round_.eq(0)]
-            m.d.sync += x.eq(Cat(next_tile, Const(0, 2), next_group, Const(0, 2), self.kind, self.layer))
+        group, tile = Signal(COORDINATE_BITS), Signal(COORDINATE_BITS)
+        m.d.comb += group.eq(order.first_group + loops.group)
+        with m.If(~self.flat):
+            m.d.comb += tile.eq(order.first_tile + loops.tile)
+        with m.If(self.begin):
+            m.d.sync += round_.eq(0)
+        with m.Elif(loops.step):
+            m.d.sync += [x.eq(Cat(tile, group, self.kind, order.layer)), round_.eq(0)]
+            m.d.sync += y.eq(order.step ^ (Mux(self.flat, 0, place) << formats.PLACE_SHIFT))
         with m.Elif(~hashed):
             m.d.sync += [x.eq(mixed), y.eq(y.rotate_left(left) ^ mixed), round_.eq(round_ + 1)]
 

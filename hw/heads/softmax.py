@@ -11,8 +11,7 @@ from bnnedge.configuration import Configuration
 from bnnedge.hw.buffers import tile_buffer
 from bnnedge.hw.heads.divider import RECIPROCAL_BITS, Divider
 from bnnedge.hw.heads.parameters import column_layout
-from bnnedge.hw.heads.statistics import sums_layout
-from bnnedge.hw.layouts import tile_row
+from bnnedge.hw.layouts import TOTALS, tile_row
 
 CLASSES = formats.MAX_CLASSES  # a multiple of the lanes
 SUMS_LATENCY = 3
@@ -21,6 +20,7 @@ SCORE_BITS = 16
 LABEL_BITS = 8
 BIASED_BITS = formats.LOGIT_BITS + 2
 TOTAL_BITS = 36
+SIGNS_BITS = 11  # a batch has 512 images at most
 
 
 class Softmax(wiring.Component):
@@ -37,8 +37,8 @@ class Softmax(wiring.Component):
     label: in stream, one an image. score: out stream, biased logits class by class (inference only); `score_last` ends
     an image.
     offset, row: the tile buffer's reading side; rewrite, rewrite_offset, rewrite_row: its writing side.
-    sums_class: in; sums: out, SUMS_LATENCY cycles later: sum d, sum d*z / log2(e), ones of that class; 0 where there is
-    no such class.
+    sums_class: in; sums: out, SUMS_LATENCY cycles later: sum d, sum d*z / log2(e), sum of the signs of that class; 0
+    where there is no such class.
     loss, hits: out, of the last batch, stable until `begin`.
     """
 
@@ -64,7 +64,7 @@ class Softmax(wiring.Component):
                 "rewrite_offset": Out(rows),
                 "rewrite_row": Out(tile_row(config)),
                 "sums_class": In(range(CLASSES)),
-                "sums": Out(sums_layout(config).elem_shape),
+                "sums": Out(TOTALS),
                 "loss": Out(32),
                 "hits": Out(32),
             }
@@ -105,7 +105,7 @@ class Softmax(wiring.Component):
         logit = data.StructLayout({"z": signed(formats.LOGIT_BITS), "biased": signed(BIASED_BITS), "active": 1})
         m.submodules.logits = logits = memory.Memory(shape=logit.as_shape(), depth=CLASSES, init=[])
         logits_read, logits_write = logits.read_port(), logits.write_port()
-        total = data.StructLayout({"d": signed(TOTAL_BITS), "dz": signed(TOTAL_BITS), "ones": 10})
+        total = data.StructLayout({"d": signed(TOTAL_BITS), "dz": signed(TOTAL_BITS), "signs": signed(SIGNS_BITS)})
         m.submodules.totals = totals = memory.Memory(shape=total.as_shape(), depth=CLASSES, init=[])
         totals_read, totals_write = totals.read_port(), totals.write_port()
         m.submodules.exp2 = exp2 = memory.Memory(shape=formats.PROBABILITY + 1, depth=256, init=formats.EXP2_TABLE)
@@ -158,7 +158,7 @@ class Softmax(wiring.Component):
             reciprocals_write.data.eq(divider.quotient),
         ]
         y = Signal(signed(config.accumulator))
-        m.d.comb += y.eq(Array(self.row[j].value for j in range(lanes))[delay_lane[2]])
+        m.d.comb += y.eq(Array(self.row[j].sum.value for j in range(lanes))[delay_lane[2]])
         centred = Signal(signed(formats.MU_BITS + 1))
         active_3 = Signal()
         m.d.sync += [
@@ -242,7 +242,7 @@ class Softmax(wiring.Component):
             before.eq(Mux(first_image, 0, totals_read.data)),
             after.d.eq(before.d + d_7),
             after.dz.eq(before.dz + product_7),
-            after.ones.eq(before.ones + seen[5].active),
+            after.signs.eq(before.signs + Mux(seen[5].active, 1, -1)),
             totals_write.addr.eq(places_3[7]),
             totals_write.data.eq(after),
             totals_write.en.eq(flags_3[7]),
@@ -254,7 +254,7 @@ class Softmax(wiring.Component):
         row_full = Signal()
         with m.If(flags_3[7]):
             fresh = Signal(tile_row(config).elem_shape)
-            m.d.comb += [fresh.value.eq(d_7), fresh.active.eq(seen[5].active)]
+            m.d.comb += [fresh.sum.value.eq(d_7), fresh.sum.side.eq(seen[5].active)]
             for j in range(lanes):
                 with m.If(row_lane == j):
                     m.d.sync += row[j].eq(fresh)
@@ -283,7 +283,7 @@ class Softmax(wiring.Component):
             batch_sums.eq(Mux(there, totals_read.data, 0)),
             self.sums.first.eq(batch_sums.d),
             self.sums.second.eq((batch_sums.dz * formats.INVERSE_LOG2_E) >> (formats.LOG2_E_FRACTION + formats.LOGIT)),
-            self.sums.ones.eq(batch_sums.ones),
+            self.sums.signs.eq(batch_sums.signs),
         ]
 
         last_class = index == self.classes - 1

@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
-from amaranth import Module, Mux, Signal, signed, unsigned
-from amaranth.lib import data, stream, wiring
+from amaranth import Cat, Module, Mux, Signal, signed
+from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from bnnedge import formats, isa
 from bnnedge.configuration import Configuration
 from bnnedge.hw.buffers.banked import READ_LATENCY
 from bnnedge.hw.engine.array import finish_latency
-from bnnedge.hw.layouts import PIVOTS, RECORD, tile_meta, tile_row
+from bnnedge.hw.layouts import PIVOTS, RECORD, SIDE_BITS, tile_meta, tile_row
+
+SIGNS_STEP = 4  # bits of what a sample adds to the sum of signs
 
 
-def sums_layout(config: Configuration) -> data.ArrayLayout:
-    """Of each column of a group, over the batch.
+def group_layout(config: Configuration) -> data.StructLayout:
+    """A finished group, as `Statistics` hands it on.
 
-    first: sum y, or sum d. second: sum |y - pivot|, or sum d * x^. ones: how many x^ are +1.
+    sums: of each column over the rows of the pass: y, |y - pivot| and nothing, or d, d * x^ and x^. group: its number in
+    the layer. fresh: no pass before has summed. counts: there are sums; if not, this only tells that the group is done.
     """
-    sums = {"first": signed(formats.SUM_BITS), "second": signed(formats.SUM_BITS), "ones": unsigned(10)}
-    return data.ArrayLayout(data.StructLayout(sums), config.lanes)
+    column = {"first": signed(formats.SUM_BITS), "second": signed(formats.SUM_BITS), "signs": signed(formats.SIGNS_BITS)}
+    sums = data.ArrayLayout(data.StructLayout(column), config.lanes)
+    return data.StructLayout({"sums": sums, "group": PIVOTS.members["group"], "fresh": 1, "counts": 1})
 
 
 class Statistics(wiring.Component):
-    """One row of Q sums a cycle: engine -> bias -> mask -> tile buffer, and into the batch sums.
+    """One row of Q sums a cycle: engine -> bias -> maximum of four places, or mask -> tile buffer, and into the batch sums.
 
     A drain starts when the tile buffer has room for the whole tile (and, if the tile ends a group, the last group's
     batch sums have been taken), so that it takes P cycles exactly.
@@ -31,11 +35,11 @@ class Statistics(wiring.Component):
     Members
     -------
     done, meta, bias, row, sums: the engine's, see `LaneArray`. drained: out, see `Fetch`.
-    signs, masks: in, the tile's side bits, P rows of Q; there before `done`, and until `drained` at least.
-    pivots: in stream, channel of the next group. reading, record_address: out, record: in, 1 cycle later: parameter
-    memory.
-    room, reserve, push, row_out: the tile buffer's.
-    group: out stream, batch sums of a finished group.
+    sides: in, a backward tile's side bits, each P rows of Q, the masks last; there from `sides_end` (one cycle) on, and
+    until `drained` at least.
+    pivots: in stream, the next group. reading, record_address: out, record: in, 1 cycle later: parameter memory.
+    room, reserve, push, row_out, continues, unfinished, begins: the tile buffer's.
+    group: out stream, see `group_layout`; of passes that sum, and of those that do not emit.
     """
 
     def __init__(self, config: Configuration) -> None:
@@ -49,8 +53,8 @@ class Statistics(wiring.Component):
                 "row": Out(range(lanes)),
                 "sums": In(data.ArrayLayout(config.accumulator - 1, lanes)),
                 "drained": Out(1),
-                "signs": In(data.ArrayLayout(lanes, lanes)),
-                "masks": In(data.ArrayLayout(lanes, lanes)),
+                "sides": In(data.ArrayLayout(data.ArrayLayout(lanes, lanes), SIDE_BITS + 1)),
+                "sides_end": In(1),
                 "pivots": In(stream.Signature(PIVOTS)),
                 "reading": Out(1),
                 "record_address": Out(range(config.channels)),
@@ -59,7 +63,10 @@ class Statistics(wiring.Component):
                 "reserve": Out(1),
                 "push": Out(1),
                 "row_out": Out(tile_row(config)),
-                "group": Out(stream.Signature(sums_layout(config))),
+                "continues": Out(1),
+                "unfinished": Out(1),
+                "begins": Out(1),
+                "group": Out(stream.Signature(group_layout(config))),
             }
         )
 
@@ -74,11 +81,13 @@ class Statistics(wiring.Component):
         pivots_ready = Signal()
         take_pivots = Signal()
         count = Signal(range(lanes + 2))
+        coming, present = Signal(PIVOTS), Signal(PIVOTS)
         with m.FSM(name="pivots"):
             with m.State("IDLE"):
                 m.d.comb += self.pivots.ready.eq(1)
                 m.d.sync += count.eq(0)
                 with m.If(self.pivots.valid):
+                    m.d.sync += coming.eq(self.pivots.payload)
                     m.d.sync += self.record_address.eq(self.pivots.payload.channel)
                     m.next = "READ"
                     with m.If(~self.pivots.payload.forward):
@@ -97,30 +106,42 @@ class Statistics(wiring.Component):
             with m.State("READY"):
                 m.d.comb += pivots_ready.eq(1)
                 with m.If(take_pivots):
-                    m.d.sync += pivots.eq(next_pivots)
+                    m.d.sync += [pivots.eq(next_pivots), present.eq(coming)]
                     m.next = "IDLE"
 
         # The drain: rows of the finished tile, one a cycle.
         waiting = Signal()  # a tile stands finished and has not begun to drain
         draining = Signal()
         begin = Signal()
-        group_free = Signal(init=1)  # batch sums have been taken, or nothing was summed since
-        has_statistics = Signal()
+        group_free = Signal(init=1)  # the last group has been taken, or there was none
+        first_of_sums, last_of_group, needs_room = Signal(), Signal(), Signal()
+        is_backward, sides_there = self.meta.head == isa.Head.BACKWARD, Signal()
+        m.d.sync += sides_there.eq((sides_there | self.sides_end) & ~(begin & is_backward))
+        # Four places make one row; a pass that continues another finds its rows there.
+        whole = (self.meta.head != isa.Head.FORWARD) | (self.meta.pool != isa.Pool.SUMS) | (self.meta.place == 3)
+        pushes = (self.meta.emit | self.meta.unfinished) & whole
         m.d.comb += [
-            has_statistics.eq(self.meta.head != isa.Head.UPDATE),
+            first_of_sums.eq(self.meta.statistics & self.meta.first),
+            last_of_group.eq((self.meta.statistics | ~self.meta.emit) & self.meta.last),
+            needs_room.eq(pushes & ~self.meta.continues),
             begin.eq(
                 (waiting | self.done)
                 & (~draining | (self.row == lanes - 1))
-                & self.room
-                & (~has_statistics | ~self.meta.first | pivots_ready)
-                & (~has_statistics | ~self.meta.last | group_free)
+                & (self.room | ~needs_room)
+                & (~first_of_sums | pivots_ready)
+                & (~last_of_group | group_free)
+                & (~is_backward | sides_there | self.sides_end)
             ),
-            self.reserve.eq(begin),
+            self.reserve.eq(begin & needs_room),
         ]
-        # Two rows of the group before are still on their way to the pivots.
-        take_1, take_2 = Signal(), Signal()
-        m.d.sync += [take_1.eq(begin & has_statistics & self.meta.first), take_2.eq(take_1)]
-        m.d.comb += take_pivots.eq(take_2)
+        # Three rows of the group before are still on their way to the pivots.
+        takes = Signal(3)
+        m.d.sync += takes.eq(Cat(begin & first_of_sums, takes))
+        m.d.comb += take_pivots.eq(takes[-1])
+        ending = Signal(PIVOTS)
+        ends_sums = Signal()
+        with m.If(begin & last_of_group):
+            m.d.sync += [ending.eq(Mux(self.meta.first, coming, present)), ends_sums.eq(self.meta.statistics)]
         m.d.sync += waiting.eq((waiting | self.done) & ~begin)
         with m.If(begin):
             m.d.sync += [draining.eq(1), self.row.eq(0)]
@@ -133,62 +154,130 @@ class Statistics(wiring.Component):
         early = max(0, lanes - 1 - (READ_LATENCY + finish_latency(config)))
         m.d.comb += self.drained.eq(draining & (self.row == early))
 
-        # Cycle 1: the row comes out of the engine. The next tile's signs and masks may come while the last rows drain.
-        stage = data.StructLayout({"valid": 1, "clear": 1, "end": 1, "head": isa.Head, "columns": 5})
-        s1, s2, s3 = (Signal(stage, name=f"stage_{i}") for i in (1, 2, 3))
-        signs_1, masks_1 = Signal(lanes), Signal(lanes)
+        # Cycle 1: the row comes out of the engine. The next tile's sides may come while the last rows drain.
         held = Signal(tile_meta())
         held_bias = Signal(bits - 1)
-        held_signs, held_masks = Signal.like(self.signs), Signal.like(self.masks)
+        held_pushes, held_whole, held_last = Signal(), Signal(), Signal()
+        held_sides = Signal.like(self.sides)
         with m.If(begin):
-            m.d.sync += [held.eq(self.meta), held_bias.eq(self.bias)]
-            m.d.sync += [held_signs.eq(self.signs), held_masks.eq(self.masks)]
+            m.d.sync += [held.eq(self.meta), held_bias.eq(self.bias), held_sides.eq(self.sides)]
+            m.d.sync += [held_pushes.eq(pushes), held_whole.eq(whole), held_last.eq(last_of_group)]
+        stage = data.StructLayout(
+            {
+                "valid": 1,
+                "sums": 1,  # the row counts
+                "push": 1,
+                "clear": 1,
+                "end": 1,
+                "row_valid": 1,
+                "row": range(lanes),
+                "meta": tile_meta(),
+            }
+        )
+        stages = [Signal(stage, name=f"stage_{i}") for i in range(1, 5)]
+        s1, s2, s3, s4 = stages
+        m.d.sync += [later.eq(earlier) for earlier, later in zip(stages, stages[1:], strict=False)]
+        first_row, last_row = self.row == 0, self.row == lanes - 1
+        input_row = Cat(self.row, held.part)[: formats.WINDOW_BITS.bit_length() - 1]
         m.d.sync += [
             s1.valid.eq(draining),
-            s1.clear.eq(held.first & (self.row == 0)),
-            s1.end.eq(held.last & (self.row == lanes - 1) & (held.head != isa.Head.UPDATE)),
-            s1.head.eq(held.head),
-            s1.columns.eq(held.columns),
-            signs_1.eq(held_signs[self.row]),
-            masks_1.eq(held_masks[self.row]),
+            s1.sums.eq(draining & held.statistics & held_whole),
+            s1.push.eq(draining & held_pushes),
+            s1.clear.eq(draining & held.statistics & held.first & first_row),
+            s1.end.eq(draining & held_last & last_row),
+            s1.row_valid.eq((input_row >= held.row_first) & (input_row <= held.row_last)),
+            s1.row.eq(self.row),
+            s1.meta.eq(held),
+            s1.meta.begins.eq(held.begins & first_row),
         ]
+        sides_1 = Signal(data.ArrayLayout(lanes, SIDE_BITS + 1))
+        sides_2, sides_3, sides_4 = (Signal.like(sides_1, name=f"sides_{i}") for i in (2, 3, 4))
+        m.d.sync += [sides_1[i].eq(held_sides[i][self.row]) for i in range(SIDE_BITS + 1)]
+        m.d.sync += [sides_2.eq(sides_1), sides_3.eq(sides_2), sides_4.eq(sides_3)]
         bias_1 = Signal(bits - 1)
         m.d.sync += bias_1.eq(held_bias)
 
-        # Cycle 2: sum = 2 * accumulator - bias; columns beyond the layer's count as 0.
-        # Cycle 3: masked, and off the pivot.
-        backward_2, backward_3 = Signal(), Signal()
-        masks_2, signs_2, signs_3 = Signal(lanes), Signal(lanes), Signal(lanes)
-        m.d.sync += [s2.eq(s1), s3.eq(s2), masks_2.eq(masks_1), signs_2.eq(signs_1), signs_3.eq(signs_2)]
-        m.d.comb += [backward_2.eq(s2.head == isa.Head.BACKWARD), backward_3.eq(s3.head == isa.Head.BACKWARD)]
-        m.d.comb += self.push.eq(s3.valid)
-        totals = Signal(sums_layout(config))
+        # The largest of the places so far, row by row.
+        largest_layout = data.ArrayLayout(data.StructLayout({"value": signed(bits), "place": 2}), lanes)
+        m.submodules.largest = largest = memory.Memory(shape=largest_layout.as_shape(), depth=lanes, init=[])
+        before, after = largest.read_port(domain="comb"), largest.write_port()
+        largest_before, largest_after = data.View(largest_layout, before.data), Signal(largest_layout)
+        forward_2 = s2.meta.head == isa.Head.FORWARD
+        maximum_2 = forward_2 & (s2.meta.pool == isa.Pool.SUMS)
+        backward_2 = s2.meta.head == isa.Head.BACKWARD
+        backward_4 = s4.meta.head == isa.Head.BACKWARD
+        m.d.comb += [
+            before.addr.eq(s2.row),
+            after.addr.eq(s2.row),
+            after.data.eq(largest_after),
+            after.en.eq(s2.valid & maximum_2),
+        ]
+
+        # Cycle 2: sum = 2 * accumulator - bias; columns beyond the layer's, and invalid rows, count as 0.
+        # Cycle 3: masked, or the maximum. Cycle 4: off the pivot.
+        totals = Signal(group_layout(config).members["sums"])
+        m.d.comb += [
+            self.push.eq(s4.push),
+            self.continues.eq(s4.meta.continues),
+            self.unfinished.eq(s4.meta.unfinished),
+            self.begins.eq(s4.meta.begins),
+        ]
         for j in range(lanes):
-            value_2, value_3, off_3 = Signal(signed(bits)), Signal(signed(bits)), Signal(signed(bits + 1))
-            kept = Mux(backward_2 & ~masks_2[j], 0, value_2)
-            m.d.sync += [
-                value_2.eq(Mux(j < s1.columns, (self.sums[j] << 1) - bias_1, 0)),
-                value_3.eq(kept),
-                off_3.eq(kept - pivots[j]),
+            value_2, value_3 = (Signal(signed(bits), name=f"value_{i}_{j}") for i in (2, 3))
+            value_4, off_4 = Signal(signed(bits), name=f"value_4_{j}"), Signal(signed(bits + 1), name=f"off_4_{j}")
+            place_3, place_4 = Signal(2, name=f"place_3_{j}"), Signal(2, name=f"place_4_{j}")
+            stays = (s2.meta.place != 0) & (value_2 <= largest_before[j].value)
+            m.d.comb += [
+                largest_after[j].value.eq(Mux(stays, largest_before[j].value, value_2)),
+                largest_after[j].place.eq(Mux(stays, largest_before[j].place, s2.meta.place)),
             ]
-            m.d.comb += [self.row_out[j].value.eq(value_3), self.row_out[j].active.eq(signs_3[j])]
+            m.d.sync += [
+                value_2.eq(Mux(s1.row_valid & (j < s1.meta.columns), (self.sums[j] << 1) - bias_1, 0)),
+                value_3.eq(Mux(backward_2 & ~sides_2[SIDE_BITS][j], 0, value_2)),
+                place_3.eq(largest_after[j].place),
+                value_4.eq(value_3),
+                off_4.eq(value_3 - pivots[j]),
+                place_4.eq(place_3),
+            ]
+            with m.If(maximum_2):
+                m.d.sync += value_3.eq(largest_after[j].value)
+            with m.If(s4.meta.head == isa.Head.UPDATE):
+                m.d.comb += self.row_out[j].slope.eq(value_4)
+            with m.Else():
+                m.d.comb += [
+                    self.row_out[j].sum.value.eq(value_4),
+                    self.row_out[j].sum.side.eq(Mux(backward_4, Cat(sides_4[i][j] for i in range(SIDE_BITS)), place_4 << 1)),
+                ]
+            # What an activation counts: with signs pooled four of them, the routed one +1 if any of them is.
+            four = Cat(sides_3[i][j] for i in range(SIDE_BITS))
+            pools_signs = s3.meta.pool == isa.Pool.SIGNS
+            positive_4, signs_4 = Signal(name=f"positive_{j}"), Signal(signed(SIGNS_STEP), name=f"signs_{j}")
+            m.d.sync += [
+                positive_4.eq(Mux(pools_signs, four.any(), four[0])),
+                signs_4.eq(Mux(pools_signs, (sum(four[1:], start=four[0]) << 1) - 4, Mux(four[0], 1, -1))),
+            ]
             total = totals[j]
-            minus = Mux(backward_3, ~signs_3[j], off_3 < 0)
-            with m.If(s3.valid):
+            minus = Mux(backward_4, ~positive_4, off_4 < 0)
+            terms = {"first": value_4, "second": Mux(minus, -off_4, off_4), "signs": signs_4}
+            with m.If(s4.sums | s4.clear):
                 m.d.sync += [
-                    total.first.eq(Mux(s3.clear, 0, total.first) + value_3),
-                    total.second.eq(Mux(s3.clear, 0, total.second) + Mux(minus, -off_3, off_3)),
-                    total.ones.eq(Mux(s3.clear, 0, total.ones) + signs_3[j]),
+                    total[name].eq(Mux(s4.clear, 0, total[name]) + Mux(s4.sums, term, 0)) for name, term in terms.items()
                 ]
 
         # A finished group's sums move aside while the next group is summed.
-        end_4 = Signal()
-        m.d.sync += end_4.eq(s3.valid & s3.end)
-        with m.If(end_4):
-            m.d.sync += [self.group.payload.eq(totals), self.group.valid.eq(1)]
+        end_5 = Signal()
+        m.d.sync += end_5.eq(s4.end)
+        with m.If(end_5):
+            m.d.sync += [
+                self.group.payload.sums.eq(totals),
+                self.group.payload.group.eq(ending.group),
+                self.group.payload.fresh.eq(ending.fresh),
+                self.group.payload.counts.eq(ends_sums),
+                self.group.valid.eq(1),
+            ]
         with m.Elif(self.group.ready):
             m.d.sync += self.group.valid.eq(0)
-        with m.If(begin & has_statistics & self.meta.last):
+        with m.If(begin & last_of_group):
             m.d.sync += group_free.eq(0)
         with m.Elif(self.group.valid & self.group.ready):
             m.d.sync += group_free.eq(1)

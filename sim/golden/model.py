@@ -1,7 +1,8 @@
-"""One training step and inference of a dense network, in integers.
+"""One training step and inference of a network, in integers.
 
-Notation of docs/arithmetic.md: B images a batch, K inputs and M outputs of a layer; every array is (images, channels)
-or (inputs, outputs). Matrix products run on float32 BLAS for speed: `product` proves that each of them is exact.
+Notation of docs/arithmetic.md: B images a batch, K inputs and M output channels of a layer. Maps are (B, height, width,
+channels), those of a dense layer (B, 1, 1, M); weights are (K, M). Sums, gradients and thresholds fit int32: they have
+`accumulator` bits, at most 22, and STATISTICS or GRADIENT_MEAN fraction bits.
 """
 
 from __future__ import annotations
@@ -14,11 +15,17 @@ import numpy as np
 from bnnedge import formats as f
 from bnnedge.configuration import Configuration
 from bnnedge.formats import Kind
-from bnnedge.network import Network
+from bnnedge.network import Dense, Geometry, Network
 from bnnedge.settings import Settings
+from bnnedge.sim import pooling
+from bnnedge.sim.golden.mean import Mean
+from bnnedge.sim.golden.products import data_gradient, forward, weight_gradient
 from bnnedge.sim.golden.random import Random
 from bnnedge.sim.golden.softmax import logits, softmax
 from bnnedge.state import LayerState, TrainingState
+
+_INFERENCE = 1 << 24
+"""Elements of a map that `infer` holds at a time."""
 
 
 @dataclasses.dataclass
@@ -31,17 +38,18 @@ class Result:
 
 @dataclasses.dataclass
 class Forward:
-    """What a layer keeps from the forward pass: the +-1 sign and the mask of each output, (B, M) bool."""
+    """What a layer keeps from the forward pass.
+
+    active: sign of each sample of the statistics, bool: (B, out_height, out_width, M), of pooled sums the pooled map.
+    pooled: what the next layer sees, bool: `active`, or its pooled map.
+    mask: straight-through mask of `pooled`, bool.
+    route: with a pool, where the maxima stood, see `pooling`.
+    """
 
     active: np.ndarray
+    pooled: np.ndarray
     mask: np.ndarray
-
-
-def product(a: np.ndarray, b: np.ndarray, bound: int) -> np.ndarray:
-    """Exact int32 matrix product; `bound` is the largest |a| * |b| of two elements."""
-    if a.shape[1] * bound >= 1 << 24:
-        return a.astype(np.int64) @ b.astype(np.int64)
-    return (a.astype(np.float32) @ b.astype(np.float32)).astype(np.int32)
+    route: np.ndarray | None
 
 
 def signs(bits: np.ndarray) -> np.ndarray:
@@ -50,16 +58,22 @@ def signs(bits: np.ndarray) -> np.ndarray:
 
 
 def pixel_codes(pixels: np.ndarray, planes: int) -> np.ndarray:
-    """Codes of the uppermost `planes` bits of uint8 pixels, odd int16 in +-(2**planes - 1), flattened to (B, K)."""
-    top = pixels.reshape(len(pixels), -1) >> np.uint8(f.MAX_PLANES - planes)
+    """Codes of the uppermost `planes` bits of uint8 pixels: odd int16 in +-(2**planes - 1), of the same shape."""
+    top = pixels >> np.uint8(f.MAX_PLANES - planes)
     return (2 * top.astype(np.int16) - (2**planes - 1)).astype(np.int16)
+
+
+def total(a: np.ndarray) -> np.ndarray:
+    """Sum of each channel of a map: (M,) int64."""
+    return a.reshape(-1, a.shape[-1]).sum(0, dtype=np.int64)
 
 
 class Golden:
     """Bit-exact model of the accelerator, training one network.
 
     `state` is the training state, changed in place. With `keep` set, `trace` holds every intermediate of the last batch
-    by name: ``trace["2.code"]`` is what layer 2 (counted from 1) called `code` below.
+    by name: ``trace["2.code"]`` is what layer 2 (of those with weights, counted from 1) called `code` below. Maps of
+    dense layers are (B, M) there.
     """
 
     def __init__(
@@ -74,49 +88,64 @@ class Golden:
         self.network, self.settings, self.configuration, self.state = network, settings, configuration, state
         self.random = Random(settings.seed, configuration.lanes)
         self.keep, self.trace = keep, dict[str, Any]()
+        self._means = [Mean(settings.batch * layer.samples) for layer in network.geometry]
+        self._convolutions = len(network.geometry) - sum(isinstance(layer, Dense) for layer in network.layers)
 
     def _note(self, layer: int, **values: Any) -> None:
-        if self.keep:
-            self.trace.update({f"{layer + 1}.{name}": value for name, value in values.items()})
+        if not self.keep:
+            return
+        for name, value in values.items():
+            if layer >= self._convolutions and np.ndim(value) == 4:
+                value = value.reshape(len(value), -1)
+            self.trace[f"{layer + 1}.{name}"] = value
 
     def train(self, pixels: np.ndarray, labels: np.ndarray, rate: int) -> Result:
         """Take one step on (B, ...) uint8 pixels and (B,) labels; `rate` as `formats.RATE` says."""
         g, layers, top = self.settings.gradient_planes, self.state.layers, len(self.state.layers) - 1
-        x = pixel_codes(pixels, self.settings.input_planes)
-        inputs, kept = [pixel_codes(pixels, self.settings.slope_planes)], []
-        bound = 2**self.settings.input_planes - 1
-        for i, layer in enumerate(layers):
-            y = product(x, signs(layer.sign), bound)
+        x, bound = self._input(pixels, self.settings.input_planes)
+        first, slope_bound = self._input(pixels, self.settings.slope_planes)
+        inputs, kept = [first], []
+        for i, (layer, geometry) in enumerate(zip(layers, self.network.geometry, strict=True)):
+            y, route = self._sums(x, layer, geometry, bound)
             mu, psi = self._statistics(i, layer, y)
-            kept.append(self._normalise(i, layer, y, mu, psi))
-            x, bound = signs(kept[i].active), 1
+            kept.append(self._normalise(i, layer, y, mu, psi, route))
+            x, bound = signs(kept[i].pooled), 1
             inputs.append(x)
-        z, biased = logits(y, mu, psi, layers[top].beta >> f.MOMENT, self.configuration.latent)
+        z, biased = logits(y[:, 0, 0], mu, psi, layers[top].beta >> f.MOMENT, self.configuration.latent)
         p, loss, hits = softmax(biased, labels)
-        d = p
-        d[np.arange(len(labels)), labels] -= 1 << f.PROBABILITY
-        self._note(top, logits=biased, gradient=d)
-        above = 0
+        p[np.arange(len(labels)), labels] -= 1 << f.PROBABILITY
+        self._note(top, logits=biased, gradient=p)
+        d = p.astype(np.int32)[:, None, None]
+        above, largest = 0, 2**g - 1
         for i in range(top, -1, -1):
-            layer = layers[i]
-            code, e = self._gradient_code(i, layer, d, kept[i].active, z if i == top else None, rate, above)
+            layer, geometry = layers[i], self.network.geometry[i]
+            code, e = self._gradient_code(i, layer, d, kept[i], z[:, None, None] if i == top else None, rate, above)
             above += e
-            largest = (2**g - 1) * (1 if i else 2**self.settings.slope_planes - 1)
-            slope = product(inputs[i].T, code, largest)
             if i:
-                d = product(code, signs(layer.sign).T, 2**g - 1) * kept[i - 1].mask
-            draw = self.random.draw(self.state.step, i, Kind.WEIGHT, layer.weight.shape)
+                d = data_gradient(code, signs(layer.sign), geometry, largest) * kept[i - 1].mask
+            slope = weight_gradient(inputs[i], code, geometry, largest if i else largest * slope_bound)
+            draw = self.random.draw(self.state.step, i, Kind.WEIGHT, (geometry.taps, geometry.tap_inputs, geometry.fan_out))
             self._note(i, slope=slope)
-            layer.weight = self._updated(layer.weight, slope >= 0, draw, rate)
+            layer.weight = self._updated(layer.weight, slope >= 0, draw.reshape(layer.weight.shape), rate)
         self.state.step += 1
         return Result(loss, hits)
 
+    def _input(self, pixels: np.ndarray, planes: int) -> tuple[np.ndarray, int]:
+        """Codes of (N, ...) pixels as the first layer's map (N, H, W, C), and the largest of them."""
+        first = self.network.geometry[0]
+        codes = pixel_codes(pixels, planes).reshape(-1, first.height, first.width, first.channels)
+        return codes, 2**planes - 1
+
+    def _sums(self, x: np.ndarray, layer: LayerState, geometry: Geometry, bound: int) -> tuple[np.ndarray, np.ndarray | None]:
+        """Sums of a map with elements in +-`bound`, and their route if they are pooled."""
+        y = forward(x, signs(layer.sign), geometry, bound)
+        return pooling.maximum(y) if geometry.pool == "sums" else (y, None)
+
     def _statistics(self, i: int, layer: LayerState, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Batch mean mu and mean absolute deviation psi about the moving mean; moves the moving averages."""
-        shift = self.settings.batch_log2 - f.STATISTICS
         pivot = layer.mu + (1 << f.STATISTICS - 1) >> f.STATISTICS
-        mu = y.sum(0, dtype=np.int64) >> shift
-        psi = np.abs(y - pivot).sum(0, dtype=np.int64) >> shift
+        mu = self._means[i].of(total(y), f.STATISTICS)
+        psi = self._means[i].of(total(np.abs(y - pivot)), f.STATISTICS)
         decay = min(f.DECAY, self.state.step)  # 0, 1, 2, ...: the first batch sets the averages
         half = 1 << decay >> 1
         layer.mu = (layer.mu + (mu - layer.mu + half >> decay)).astype(np.int32)
@@ -124,43 +153,74 @@ class Golden:
         self._note(i, y=y, mu=mu, psi=psi)
         return mu, psi
 
-    def _normalise(self, i: int, layer: LayerState, y: np.ndarray, mu: np.ndarray, psi: np.ndarray) -> Forward:
-        """Sign and straight-through mask of the batch norm's output: y >= tau, |y - tau| <= psi."""
-        tau = mu - ((layer.beta >> f.MOMENT) * psi.astype(np.int64) >> self.configuration.latent - 1)
-        distance = (y.astype(np.int64) << f.STATISTICS) - tau
-        kept = Forward(distance >= 0, np.abs(distance) <= psi)
-        self._note(i, tau=tau, active=kept.active, mask=kept.mask)
-        return kept
+    def _threshold(self, layer: LayerState, mu: np.ndarray, psi: np.ndarray) -> np.ndarray:
+        """tau (M,) int32 of mu and psi (M,)."""
+        beta = layer.beta.astype(np.int64) >> f.MOMENT
+        return (mu - (beta * psi >> self.configuration.latent - 1)).astype(np.int32)
+
+    def _normalise(
+        self, i: int, layer: LayerState, y: np.ndarray, mu: np.ndarray, psi: np.ndarray, route: np.ndarray | None
+    ) -> Forward:
+        """Sign and straight-through mask of the batch norm's output: y >= tau, |y - tau| <= psi; signs are pooled."""
+        tau = self._threshold(layer, mu, psi)
+        distance = (y << f.STATISTICS) - tau
+        active, mask = distance >= 0, np.abs(distance) <= psi.astype(np.int32)
+        pooled = active
+        self._note(i, tau=tau, active=active)
+        if self.network.geometry[i].pool == "signs":
+            pooled, route = pooling.maximum(active)
+            mask = pooling.pick(mask, route)
+            self._note(i, pooled=pooled)
+        elif route is not None:
+            self._note(i, route=route)
+        self._note(i, mask=mask)
+        return Forward(active, pooled, mask, route)
 
     def _gradient_code(
-        self, i: int, layer: LayerState, d: np.ndarray, active: np.ndarray, z: np.ndarray | None, rate: int, above: int
+        self, i: int, layer: LayerState, d: np.ndarray, kept: Forward, z: np.ndarray | None, rate: int, above: int
     ) -> tuple[np.ndarray, int]:
-        """Batch norm backward and stochastic rounding of d (B, M) to codes; learns beta, moves the exponent."""
-        g, shift, step = self.settings.gradient_planes, self.settings.batch_log2, self.state.step
-        batch, half = 1 << shift, 1 << shift - 1
-        s1 = d.sum(0, dtype=np.int64)
+        """Batch norm backward and stochastic rounding of d, a gradient at each of `kept.pooled`, to codes.
+
+        Learns beta, moves the exponent. Returns (B, out_height, out_width, M) int16 and the codes' exponent.
+        """
+        geometry, mean, step = self.network.geometry[i], self._means[i], self.state.step
+        s1 = total(d)
         if z is not None:  # the last layer: X itself is at hand, not its sign alone
-            s2 = (d.astype(np.int64) * z).sum(0) * f.INVERSE_LOG2_E >> f.LOG2_E_FRACTION + f.LOGIT
+            s2 = total(d * z) * f.INVERSE_LOG2_E >> f.LOG2_E_FRACTION + f.LOGIT
         else:
-            s2 = np.where(active, d, -d).sum(0, dtype=np.int64)
-        ones = 2 * active.sum(0) - batch
-        c1 = (s1 - (ones * s2 >> shift) << f.GRADIENT_MEAN) + half >> shift
-        c2 = (s2 << f.GRADIENT_MEAN) + half >> shift
-        dy = (d.astype(np.int64) << f.GRADIENT_MEAN) - np.where(active, c1 + c2, c1 - c2)
+            s2 = total(d * signs(kept.pooled))  # of pooled signs, too: elsewhere d is 0
+        sx = 2 * total(kept.active) - mean.samples
+        c1 = mean.rounded(s1 - (mean.of(sx, f.MEAN) * s2 >> f.MEAN)).astype(np.int32)
+        c2 = mean.rounded(s2).astype(np.int32)
+        self._note(i, d=d, s1=s1, s2=s2)
+        if kept.route is not None and geometry.pool == "signs":
+            everywhere = np.zeros(kept.active.shape, np.int32)
+            pooling.put(everywhere, d, kept.route)
+            d = everywhere
+        dy = (d << f.GRADIENT_MEAN) - c1 - signs(kept.active) * c2
 
         e = min(max(0, layer.exponent - above), f.MAX_EXPONENT)
         # floor(log2(mean |dy|)), -1 below one
-        mean_log2 = (int(np.abs(dy).sum()) // dy.size).bit_length() - 1
-        layer.exponent = above + mean_log2 + f.headroom(g) + 1 - g
-        draw = self.random.draw(step, i, Kind.CODE, dy.shape).astype(np.int64)
-        noise = draw << 8 >> f.RANDOM_BITS + 8 - (e + 1)  # uniform in 0 .. 2**(e+1) - 1
-        limit = 1 << g - 1
-        q = np.clip(dy - (1 << e) + noise >> e + 1, -limit, limit - 1)
-        code = (2 * q + 1).astype(np.int16)
-        draw = self.random.draw(step, i, Kind.BETA, (1, len(s1)))
-        layer.beta = self._updated(layer.beta, s1 >= 0, draw[0], rate >> f.BETA_RATE_SHIFT)
-        self._note(i, d=d, s1=s1, s2=s2, dy=dy, e=e, code=code)
+        mean_log2 = (int(total(np.abs(dy)).sum()) // dy.size).bit_length() - 1
+        layer.exponent = above + mean_log2 + f.headroom(self.settings.gradient_planes) + 1 - self.settings.gradient_planes
+        draw = self.random.draw(step, i, Kind.CODE, (geometry.outputs, len(d), geometry.fan_out))
+        draw = np.ascontiguousarray(draw.swapaxes(0, 1)).reshape(-1, geometry.out_height, geometry.out_width, geometry.fan_out)
+        if kept.route is not None and geometry.pool == "sums":
+            code = signs(draw >= 1 << f.RANDOM_BITS - 1).astype(np.int16)
+            pooling.put(code, self._rounded(dy, e, pooling.pick(draw, kept.route)), kept.route)
+        else:
+            code = self._rounded(dy, e, draw)
+        draw = self.random.draw(step, i, Kind.BETA, (1, 1, geometry.fan_out))
+        layer.beta = self._updated(layer.beta, s1 >= 0, draw[0, 0], rate >> f.BETA_RATE_SHIFT)
+        self._note(i, dy=dy, e=e, code=code)
         return code, e
+
+    def _rounded(self, dy: np.ndarray, e: int, draw: np.ndarray) -> np.ndarray:
+        """Codes, int16, that dy / 2**e is rounded to, up or down at random."""
+        limit = 1 << self.settings.gradient_planes - 1
+        noise = (draw.astype(np.int32) << 8) >> f.RANDOM_BITS + 8 - (e + 1)  # uniform in 0 .. 2**(e+1) - 1
+        q = np.clip(dy - (1 << e) + noise >> e + 1, -limit, limit - 1)
+        return (2 * q + 1).astype(np.int16)
 
     def _updated(self, words: np.ndarray, positive: np.ndarray, draw: np.ndarray, rate: int) -> np.ndarray:
         """Sign momentum (or sign-SGD) on words of latent weight and moment, against a gradient of the given sign."""
@@ -177,13 +237,18 @@ class Golden:
 
     def infer(self, pixels: np.ndarray) -> np.ndarray:
         """Logits of (N, ...) uint8 pixels with the moving statistics: (N, classes) int64, base 2, LOGIT fraction bits."""
-        x, bound = pixel_codes(pixels, self.settings.input_planes), 2**self.settings.input_planes - 1
-        for layer in self.state.layers:
-            y = product(x, signs(layer.sign), bound)
+        largest = max(layer.outputs * layer.fan_out for layer in self.network.geometry)
+        part = max(1, _INFERENCE // largest)
+        return np.concatenate([self._infer(pixels[i : i + part]) for i in range(0, len(pixels), part)])
+
+    def _infer(self, pixels: np.ndarray) -> np.ndarray:
+        x, bound = self._input(pixels, self.settings.input_planes)
+        for layer, geometry in zip(self.state.layers, self.network.geometry, strict=True):
+            y, _ = self._sums(x, layer, geometry, bound)
             mu, psi = layer.mu.astype(np.int64), layer.psi.astype(np.int64)
-            tau = mu - ((layer.beta >> f.MOMENT) * psi >> self.configuration.latent - 1)
-            x, bound = signs(y.astype(np.int64) << f.STATISTICS >= tau), 1
-        return logits(y, mu, psi, layer.beta >> f.MOMENT, self.configuration.latent)[1]
+            active = y << f.STATISTICS >= self._threshold(layer, mu, psi)
+            x, bound = signs(pooling.maximum(active)[0] if geometry.pool == "signs" else active), 1
+        return logits(y[:, 0, 0], mu, psi, layer.beta >> f.MOMENT, self.configuration.latent)[1]
 
     def evaluate(self, pixels: np.ndarray, labels: np.ndarray) -> Result:
         """Loss and hits of (N, ...) pixels with the moving statistics."""

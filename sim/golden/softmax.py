@@ -10,9 +10,7 @@ EXP2 = np.array(f.EXP2_TABLE, np.int64)
 LOG2 = np.array(f.LOG2_TABLE, np.int64)
 
 
-def logits(
-    y: np.ndarray, mu: np.ndarray, psi: np.ndarray, beta: np.ndarray, latent: int
-) -> tuple[np.ndarray, np.ndarray]:
+def logits(y: np.ndarray, mu: np.ndarray, psi: np.ndarray, beta: np.ndarray, latent: int) -> tuple[np.ndarray, np.ndarray]:
     """z = (y - mu) / psi * log2(e), and z + beta * log2(e); (N, M) int64 with LOGIT fraction bits.
 
     y: (N, M) sums; mu, psi: (M,) with STATISTICS fraction bits; beta: (M,) with latent - 1 fraction bits.

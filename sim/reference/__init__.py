@@ -4,6 +4,7 @@
 way of Wang et al. (arXiv 2102.04270), both in floating point. `train` runs either on a data set; `footprint` counts the
 bytes that each needs.
 """
+
 from bnnedge.sim.reference.memory import footprint
 from bnnedge.sim.reference.method import Method
 from bnnedge.sim.reference.network import Network

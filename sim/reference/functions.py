@@ -1,8 +1,9 @@
 """The functions that both reference networks are made of, and their derivatives.
 
-Shapes: B samples, M channels. A batch norm has an offset beta and no gain; its statistics are taken per channel, over
-the samples. Every function keeps the floating-point dtype of its arguments.
+Shapes: B samples (of a convolution all places of all images), M channels. A batch norm has an offset beta and no gain;
+its statistics are taken per channel, over the samples. Every function keeps the floating-point dtype of its arguments.
 """
+
 import numpy as np
 
 # Below the variance of any live channel of +1/-1 sums; keeps a constant channel finite.
@@ -57,7 +58,7 @@ def softmax_cross_entropy(logits: np.ndarray, labels: np.ndarray) -> tuple[float
     loss, hits, gradient (B, M) = (softmax(logits) - onehot(labels))/B
     """
     samples = np.arange(len(labels))
-    shifted = logits - logits.max(axis=1, keepdims=True)                      # exp cannot overflow
+    shifted = logits - logits.max(axis=1, keepdims=True)  # exp cannot overflow
     exponential = np.exp(shifted)
     total = exponential.sum(axis=1)
     loss = float(np.mean(np.log(total) - shifted[samples, labels]))

@@ -4,29 +4,30 @@ Two bits per activation wait for the backward pass, its sign and its mask, and o
 optimiser. What the paper keeps in 16 bits is kept in `dtype` here: this model shows what the method does to the
 accuracy before any number format does.
 """
+
 import dataclasses
 import math
 
 import numpy as np
 
 from bnnedge.sim.reference.functions import batch_norm_backward, l1_spread, sgn
-from bnnedge.sim.reference.network import Dense, Network, Record
+from bnnedge.sim.reference.network import Layer, Network, Record
 
 
 @dataclasses.dataclass(frozen=True)
 class BitPlane:
-    """A boolean matrix, eight elements to the byte: it takes the memory that the method claims."""
+    """A boolean array, eight elements to the byte: it takes the memory that the method claims."""
 
     packed: np.ndarray
     shape: tuple[int, ...]
 
     @classmethod
     def pack(cls, bits: np.ndarray) -> "BitPlane":
-        """Of a boolean matrix (B, M)."""
+        """Of a boolean array."""
         return cls(np.packbits(bits), bits.shape)
 
     def unpack(self) -> np.ndarray:
-        """The matrix (B, M), bool."""
+        """The array, bool."""
         return np.unpackbits(self.packed, count=math.prod(self.shape)).view(np.bool_).reshape(self.shape)
 
 
@@ -39,7 +40,7 @@ class SignAndMask:
 
 
 class Method(Network[SignAndMask]):
-    """Dense binary network with L1 batch norm, trained from signs and masks; see `Network` for the parameters.
+    """Binary network with L1 batch norm, trained from signs and masks; see `Network` for the parameters.
 
     The batch norm's backward pass takes X^ for X in every layer, the last one too, and the weights' optimiser gets
     sgn(dW). The few beta get their true gradient.
@@ -58,8 +59,8 @@ class Method(Network[SignAndMask]):
     def mask(self, kept: SignAndMask) -> np.ndarray:
         return kept.passing.unpack()
 
-    def normal_gradient(self, gradient: np.ndarray, layer: Dense, record: Record[SignAndMask]) -> np.ndarray:
-        return batch_norm_backward(gradient, self.signal(record.kept), record.spread)
+    def normal_gradient(self, gradient: np.ndarray, layer: Layer, record: Record[SignAndMask]) -> np.ndarray:
+        return batch_norm_backward(gradient, self.signal(record.kept).reshape(gradient.shape), record.spread)
 
     def weight_gradient(self, gradient: np.ndarray) -> np.ndarray:
         return sgn(gradient)

@@ -1,4 +1,5 @@
 """Optimisers: each holds the state of one parameter array and changes that array in place."""
+
 from typing import Literal, Protocol
 
 import numpy as np
@@ -39,10 +40,10 @@ class Adam:
         scratch *= 1 - self.beta2
         self.second += scratch
         np.sqrt(self.second, out=scratch)
-        correction = (1 - self.beta2 ** self.steps) ** 0.5
+        correction = (1 - self.beta2**self.steps) ** 0.5
         scratch += self.epsilon * correction
         np.divide(self.first, scratch, out=scratch)
-        scratch *= rate * correction / (1 - self.beta1 ** self.steps)
+        scratch *= rate * correction / (1 - self.beta1**self.steps)
         parameter -= scratch
 
 

@@ -2,18 +2,20 @@
 
 Every layer's activations wait in floating point for the backward pass, which is exact but for the signs.
 """
+
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from bnnedge.network import Geometry
 from bnnedge.sim.reference.functions import batch_norm_backward, l2_spread, sgn
-from bnnedge.sim.reference.network import Dense, Network, Record
+from bnnedge.sim.reference.network import Layer, Network, Record
 from bnnedge.sim.reference.optimisers import OptimiserName
 
 
 class Standard(Network[np.ndarray]):
-    """Dense binary network with L2 batch norm, trained in floating point; see `Network` for the other parameters.
+    """Binary network with L2 batch norm, trained in floating point; see `Network` for the other parameters.
 
     Parameters
     ----------
@@ -22,9 +24,16 @@ class Standard(Network[np.ndarray]):
         same and becomes exact, so that finite differences can check it.
     """
 
-    def __init__(self, sizes: Sequence[int], *, optimiser: OptimiserName = "adam", seed: int = 0,
-                 dtype: Any = np.float32, binarise: bool = True):
-        super().__init__(sizes, optimiser=optimiser, seed=seed, dtype=dtype)
+    def __init__(
+        self,
+        geometry: Sequence[Geometry],
+        *,
+        optimiser: OptimiserName = "adam",
+        seed: int = 0,
+        dtype: Any = np.float32,
+        binarise: bool = True,
+    ):
+        super().__init__(geometry, optimiser=optimiser, seed=seed, dtype=dtype)
         self.binarise = binarise
 
     def spread(self, centred: np.ndarray) -> np.ndarray:
@@ -39,8 +48,8 @@ class Standard(Network[np.ndarray]):
     def mask(self, kept: np.ndarray) -> np.ndarray:
         return np.abs(kept) <= 1
 
-    def used_weight(self, layer: Dense) -> np.ndarray:
+    def used_weight(self, layer: Layer) -> np.ndarray:
         return super().used_weight(layer) if self.binarise else layer.weight
 
-    def normal_gradient(self, gradient: np.ndarray, layer: Dense, record: Record[np.ndarray]) -> np.ndarray:
-        return batch_norm_backward(gradient, record.kept - layer.beta, record.spread)
+    def normal_gradient(self, gradient: np.ndarray, layer: Layer, record: Record[np.ndarray]) -> np.ndarray:
+        return batch_norm_backward(gradient, record.kept.reshape(gradient.shape) - layer.beta, record.spread)

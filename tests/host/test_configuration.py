@@ -30,6 +30,7 @@ def test_unknown_name_lists_the_known():
         ("right_depth", 0),
         ("tile_rows", 32),
         ("channels", -64),
+        ("channels", 1 << 13),
         ("latent", 3),
         ("latent", 13),
         ("latent", "12"),
@@ -47,7 +48,7 @@ def test_derived_numbers():
     small = Configuration(name="x", lanes=8, word=32, latent=6, accumulator=16)
     assert small.granules == 4
     assert small.latent_top == 32
-    assert small.largest_sum == (1 << 15) - 2
+    assert small.largest_sum == (1 << 15) - 32
     assert small.beats_per_row == 2
 
 

@@ -1,4 +1,5 @@
 """Data sets: what is accepted, what is refused with which words, and where files are looked for."""
+
 import contextlib
 import gzip
 import io
@@ -11,10 +12,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bnnedge.data import DataError, Dataset, idx, load, sources
+from bnnedge.data import DataError, Dataset, cifar, idx, load, sources
 
-NAMES = {"x_train": "train-images-idx3-ubyte", "y_train": "train-labels-idx1-ubyte",
-         "x_test": "t10k-images-idx3-ubyte", "y_test": "t10k-labels-idx1-ubyte"}
+NAMES = {
+    "x_train": "train-images-idx3-ubyte",
+    "y_train": "train-labels-idx1-ubyte",
+    "x_test": "t10k-images-idx3-ubyte",
+    "y_test": "t10k-labels-idx1-ubyte",
+}
 
 
 def encode_idx(array):
@@ -22,8 +27,12 @@ def encode_idx(array):
 
 
 def small_arrays(fill=207):
-    return {"x_train": np.full((4, 3, 3), fill, np.uint8), "y_train": np.array([0, 1, 2, 1]),
-            "x_test": np.zeros((2, 3, 3), np.uint8), "y_test": np.array([2, 0])}
+    return {
+        "x_train": np.full((4, 3, 3), fill, np.uint8),
+        "y_train": np.array([0, 1, 2, 1]),
+        "x_test": np.zeros((2, 3, 3), np.uint8),
+        "y_test": np.array([2, 0]),
+    }
 
 
 def write_folder(folder, *, compress=True, fill=207, rename=lambda name: name):
@@ -33,6 +42,17 @@ def write_folder(folder, *, compress=True, fill=207, rename=lambda name: name):
         if compress:
             data, name = gzip.compress(data), name + ".gz"
         (folder / name).write_bytes(data)
+
+
+def write_cifar(folder, *, records=2):
+    """Six files; the pixel (y, x) of channel c of the image of label n has the value 10 n + 50 c + 3 y + x, modulo 256."""
+    folder.mkdir(parents=True, exist_ok=True)
+    c, y, x = np.indices((3, 32, 32))
+    for i, name in enumerate((*cifar.TRAINING, cifar.TEST)):
+        labels = (np.arange(records) + records * i) % 10
+        images = [10 * label + 50 * c + 3 * y + x for label in labels]
+        octets = [bytes([label]) + image.astype(np.uint8).tobytes() for label, image in zip(labels, images, strict=True)]
+        (folder / name).write_bytes(b"".join(octets))
 
 
 @pytest.fixture
@@ -79,30 +99,33 @@ class TestDataset:
     def test_classes_without_examples(self):
         assert Dataset("sparse", **small_arrays(), classes=10).classes == 10
 
-    @pytest.mark.parametrize(("array", "value", "text"), [
-        ("x_train", np.zeros((0, 3, 3), np.uint8), "x_train is empty: its shape is (0, 3, 3)"),
-        ("x_train", np.zeros((4, 0), np.uint8), "x_train is empty: its shape is (4, 0)"),
-        ("x_test", np.zeros(2, np.uint8), "x_test must have shape (N, ...) with one or more axes per image, not (2,)"),
-        ("x_test", np.zeros((2, 3, 4), np.uint8), "x_train holds images of shape (3, 3), x_test of (3, 4)"),
-        ("x_train", np.zeros((4, 3, 3), bool), "x_train must be integers in 0..255 or floats"),
-        ("x_train", np.zeros((4, 3, 3), complex), "x_train must be integers in 0..255 or floats"),
-        ("x_train", np.full((4, 3, 3), "a"), "x_train must be integers in 0..255 or floats"),
-        ("x_train", np.full((4, 3, 3), 256), "x_train must lie in 0..255"),
-        ("x_train", np.full((4, 3, 3), -1), "x_train must lie in 0..255"),
-        ("x_train", np.full((4, 3, 3), -0.5), "x_train must lie in 0..255"),
-        ("x_train", np.full((4, 3, 3), np.nan), "x_train holds NaN or infinite values"),
-        ("x_test", np.full((2, 3, 3), np.inf), "x_test holds NaN or infinite values"),
-        ("x_test", np.zeros((2, 3, 3)), "x_train is uint8 and x_test is float64: their scales may differ"),
-        ("x_train", np.full((4, 3, 3), 127), "x_train holds integers up to 127 only, and the first layer learns"),
-        ("y_train", np.array([0, 1, 2**63, 2], np.uint64), "y_train holds the label 9223372036854775808; class numbers"),
-        ("y_test", np.array([0, 2**31]), "y_test holds the label 2147483648; class numbers must be less than 2**31"),
-        ("y_train", np.zeros(3, int), "y_train has 3 labels for 4 images"),
-        ("y_train", np.zeros((4, 1), int), "y_train must have shape (N,), one class number an image, not (4, 1)"),
-        ("y_train", np.zeros(4), "y_train must be integers, not float64"),
-        ("y_train", np.array([0, 1, -1, 2]), "y_train holds the negative label -1"),
-        ("y_train", np.zeros(4, int), "A data set needs at least 2 classes, not 1"),
-        ("y_test", np.array([3, 0]), "y_test holds the label 3; the 3 classes are 0..2"),
-    ])
+    @pytest.mark.parametrize(
+        ("array", "value", "text"),
+        [
+            ("x_train", np.zeros((0, 3, 3), np.uint8), "x_train is empty: its shape is (0, 3, 3)"),
+            ("x_train", np.zeros((4, 0), np.uint8), "x_train is empty: its shape is (4, 0)"),
+            ("x_test", np.zeros(2, np.uint8), "x_test must have shape (N, ...) with one or more axes per image, not (2,)"),
+            ("x_test", np.zeros((2, 3, 4), np.uint8), "x_train holds images of shape (3, 3), x_test of (3, 4)"),
+            ("x_train", np.zeros((4, 3, 3), bool), "x_train must be integers in 0..255 or floats"),
+            ("x_train", np.zeros((4, 3, 3), complex), "x_train must be integers in 0..255 or floats"),
+            ("x_train", np.full((4, 3, 3), "a"), "x_train must be integers in 0..255 or floats"),
+            ("x_train", np.full((4, 3, 3), 256), "x_train must lie in 0..255"),
+            ("x_train", np.full((4, 3, 3), -1), "x_train must lie in 0..255"),
+            ("x_train", np.full((4, 3, 3), -0.5), "x_train must lie in 0..255"),
+            ("x_train", np.full((4, 3, 3), np.nan), "x_train holds NaN or infinite values"),
+            ("x_test", np.full((2, 3, 3), np.inf), "x_test holds NaN or infinite values"),
+            ("x_test", np.zeros((2, 3, 3)), "x_train is uint8 and x_test is float64: their scales may differ"),
+            ("x_train", np.full((4, 3, 3), 127), "x_train holds integers up to 127 only, and the first layer learns"),
+            ("y_train", np.array([0, 1, 2**63, 2], np.uint64), "y_train holds the label 9223372036854775808; class numbers"),
+            ("y_test", np.array([0, 2**31]), "y_test holds the label 2147483648; class numbers must be less than 2**31"),
+            ("y_train", np.zeros(3, int), "y_train has 3 labels for 4 images"),
+            ("y_train", np.zeros((4, 1), int), "y_train must have shape (N,), one class number an image, not (4, 1)"),
+            ("y_train", np.zeros(4), "y_train must be integers, not float64"),
+            ("y_train", np.array([0, 1, -1, 2]), "y_train holds the negative label -1"),
+            ("y_train", np.zeros(4, int), "A data set needs at least 2 classes, not 1"),
+            ("y_test", np.array([3, 0]), "y_test holds the label 3; the 3 classes are 0..2"),
+        ],
+    )
     def test_refused(self, array, value, text):
         with pytest.raises(DataError) as caught:
             Dataset("bad", **{**small_arrays(), array: value})
@@ -130,19 +153,22 @@ class TestIdx:
 
     GOOD = encode_idx(np.zeros((2, 3)))
 
-    @pytest.mark.parametrize(("data", "text"), [
-        (b"", "not an idx file: it starts with nothing"),
-        (b"PK\3\4", "not an idx file: it starts with 50 4b 03 04"),
-        (b"\0\0\x0d\1" + bytes(8), "elements are of type 0x0d; only unsigned bytes"),
-        (b"\0\0\x08\0" + bytes(1), "the header gives no dimensions"),
-        (GOOD[:7], "truncated within the header: 7 bytes, of which 12 should be header"),
-        (GOOD[:-1], r"truncated: 5 bytes of data, but shape \(2, 3\) needs 6"),
-        (GOOD + b"\0", r"too long: 7 bytes of data, but shape \(2, 3\) needs 6"),
-        (b"\0\0\x08\3" + b"\xff" * 12, "truncated: 0 bytes of data"),
-        (gzip.compress(GOOD, mtime=0)[:-9], "cannot be read: "),
-        (gzip.compress(GOOD, mtime=0)[:-4] + b"abcd", "cannot be read: "),
-        (b"\x1f\x8bnot gzip at all", "cannot be read: "),
-    ])
+    @pytest.mark.parametrize(
+        ("data", "text"),
+        [
+            (b"", "not an idx file: it starts with nothing"),
+            (b"PK\3\4", "not an idx file: it starts with 50 4b 03 04"),
+            (b"\0\0\x0d\1" + bytes(8), "elements are of type 0x0d; only unsigned bytes"),
+            (b"\0\0\x08\0" + bytes(1), "the header gives no dimensions"),
+            (GOOD[:7], "truncated within the header: 7 bytes, of which 12 should be header"),
+            (GOOD[:-1], r"truncated: 5 bytes of data, but shape \(2, 3\) needs 6"),
+            (GOOD + b"\0", r"too long: 7 bytes of data, but shape \(2, 3\) needs 6"),
+            (b"\0\0\x08\3" + b"\xff" * 12, "truncated: 0 bytes of data"),
+            (gzip.compress(GOOD, mtime=0)[:-9], "cannot be read: "),
+            (gzip.compress(GOOD, mtime=0)[:-4] + b"abcd", "cannot be read: "),
+            (b"\x1f\x8bnot gzip at all", "cannot be read: "),
+        ],
+    )
     def test_refused(self, tmp_path, data, text):
         path = tmp_path / "broken"
         path.write_bytes(data)
@@ -187,9 +213,16 @@ class TestFolders:
         write_folder(tmp_path, rename=lambda name: name.replace("-idx", ".idx"))
         assert len(load(tmp_path).x_train) == 4
 
-    @pytest.mark.parametrize(("name", "place"), [
-        ("mnist", ""), ("mnist", "mnist"), ("mnist", "MNIST/raw"),
-        ("fashion-mnist", "fashion-mnist"), ("fashion-mnist", "FashionMNIST/raw")])
+    @pytest.mark.parametrize(
+        ("name", "place"),
+        [
+            ("mnist", ""),
+            ("mnist", "mnist"),
+            ("mnist", "MNIST/raw"),
+            ("fashion-mnist", "fashion-mnist"),
+            ("fashion-mnist", "FashionMNIST/raw"),
+        ],
+    )
     def test_environment(self, nowhere, tmp_path, monkeypatch, name, place):
         monkeypatch.setenv("BNNEDGE_DATA", str(tmp_path / "store"))
         write_folder(tmp_path / "store" / place)
@@ -241,6 +274,69 @@ class TestFolders:
         (tmp_path / NAMES["y_train"]).write_bytes((tmp_path / NAMES["x_train"]).read_bytes())
         with pytest.raises(DataError, match=r"y_train must have shape \(N,\)"):
             load(tmp_path)
+
+
+class TestCifar:
+    def test_content(self, tmp_path):
+        write_cifar(tmp_path / "own")
+        data = load(tmp_path / "own")
+        assert data.name == "own"
+        assert data.x_train.shape == (10, 32, 32, 3)
+        assert data.x_test.shape == (2, 32, 32, 3)
+        assert data.y_train.tolist() == list(range(10))
+        assert data.y_test.tolist() == [0, 1]
+        for n, y, x, c in [(0, 0, 0, 0), (9, 31, 30, 2), (4, 2, 17, 1)]:
+            assert data.x_train[n, y, x, c] == (10 * n + 50 * c + 3 * y + x) % 256
+
+    @pytest.mark.parametrize("place", ["", "cifar10", "cifar-10-batches-bin", "cifar10/cifar-10-batches-bin"])
+    def test_environment(self, nowhere, tmp_path, monkeypatch, place):
+        monkeypatch.setenv("BNNEDGE_DATA", str(tmp_path / "store"))
+        write_cifar(tmp_path / "store" / place, records=1)
+        data = load("cifar10")
+        assert (data.name, data.classes) == ("cifar10", 10)
+
+    @pytest.mark.parametrize("place", [".bnnedge/data/cifar10", ".bnnedge/data/cifar10/cifar-10-batches-bin"])
+    def test_home(self, nowhere, place):
+        write_cifar(nowhere / place)
+        assert len(load("cifar10").x_train) == 10
+
+    def test_beside_other_sets(self, nowhere, tmp_path, monkeypatch):
+        """Loose files of two sets in one folder are told apart."""
+        monkeypatch.setenv("BNNEDGE_DATA", str(tmp_path / "store"))
+        write_cifar(tmp_path / "store")
+        write_folder(tmp_path / "store")
+        assert load("mnist").x_train.shape == (4, 3, 3)
+        assert load("cifar10").x_train.shape == (10, 32, 32, 3)
+
+    def test_not_found(self, nowhere):
+        with pytest.raises(DataError, match=r"^cifar10 was not found; looked at\n") as caught:
+            load("cifar10")
+        assert "\nTo get it: its binary version, six files, is at https://" in str(caught.value)
+        assert all(str(place) in str(caught.value) for place in sources.places("cifar10"))
+
+    def test_missing_file(self, nowhere):
+        folder = nowhere / ".bnnedge/data/cifar10"
+        write_cifar(folder)
+        (folder / "data_batch_3.bin").unlink()
+        with pytest.raises(DataError, match=r"cifar10: no data_batch_3.bin$"):
+            load("cifar10")
+
+    @pytest.mark.parametrize("octets", [b"", bytes(3072), bytes(2 * 3073 + 1)])
+    def test_refused(self, tmp_path, octets):
+        (tmp_path / "broken").write_bytes(octets)
+        with pytest.raises(DataError, match=r"broken: not CIFAR-10's binary version: .* no whole records of 3,073$"):
+            cifar.read(tmp_path / "broken")
+
+    def test_unreadable(self, tmp_path):
+        with pytest.raises(DataError, match="absent: cannot be read: "):
+            cifar.read(tmp_path / "absent")
+
+    def test_label_outside_the_classes(self, nowhere):
+        folder = nowhere / ".bnnedge/data/cifar10"
+        write_cifar(folder)
+        (folder / "data_batch_1.bin").write_bytes(bytes([10]) + bytes(3072))
+        with pytest.raises(DataError, match="cifar10: y_train holds the label 10; the 10 classes are"):
+            load("cifar10")
 
 
 class TestArchives:
@@ -307,7 +403,7 @@ class TestDamage:
         octets = bytearray(buffer.getvalue())
         for _ in range(data.draw(st.integers(1, 3))):
             octets[data.draw(st.integers(0, len(octets) - 1))] = data.draw(st.integers(0, 255))
-        self.read_damaged(tmp_path_factory, load, "own.npz", bytes(octets[:data.draw(st.integers(0, len(octets)))]))
+        self.read_damaged(tmp_path_factory, load, "own.npz", bytes(octets[: data.draw(st.integers(0, len(octets)))]))
 
     @given(st.binary(max_size=64))
     def test_idx(self, tmp_path_factory, octets):

@@ -3,7 +3,19 @@
 import numpy as np
 import pytest
 
-from bnnedge.network import BUILT_IN, Dense, Network, digits, mlp
+from bnnedge.network import (
+    BUILT_IN,
+    Conv2D,
+    Dense,
+    Flatten,
+    Geometry,
+    MaxPool2D,
+    Network,
+    binarynet,
+    cnv,
+    digits,
+    mlp,
+)
 
 
 def write(folder, text):
@@ -12,25 +24,77 @@ def write(folder, text):
     return path
 
 
-def test_sizes():
+def test_dense_network():
     network = Network((4, 4), [Dense(32), Dense(5)], "small")
     assert network.sizes == (16, 32, 5)
     assert network.classes == 5
     assert network.weights == 16 * 32 + 32 * 5
     assert (network.name, network.input_shape) == ("small", (4, 4))
+    assert network.geometry == (
+        Geometry("layer 1 (dense 32)", 1, 1, 16, 1, 1, 1, 0, 0, 32, 1, 1, "none", False),
+        Geometry("layer 2 (dense 5)", 1, 1, 32, 1, 1, 1, 0, 0, 5, 1, 1, "none", False),
+    )
+
+
+def test_geometry_of_convolutions():
+    layers = [Conv2D(8), MaxPool2D(), Conv2D(16, 3, 2, "same"), Conv2D(4, 2), MaxPool2D("sums"), Flatten(), Dense(3)]
+    network = Network((20, 12, 2), layers)
+    assert network.geometry == (
+        Geometry("layer 1 (conv2d 8)", 20, 12, 2, 3, 3, 1, 0, 0, 8, 18, 10, "signs", True),
+        Geometry("layer 2 (conv2d 16)", 9, 5, 8, 3, 3, 2, 1, 1, 16, 5, 3, "none", False),
+        Geometry("layer 3 (conv2d 4)", 5, 3, 16, 2, 2, 1, 0, 0, 4, 4, 2, "sums", False),
+        Geometry("layer 4 (dense 3)", 2, 1, 4, 2, 1, 1, 0, 0, 3, 1, 1, "none", False),
+    )
+    first, _, third, last = network.geometry
+    assert (first.fan_in, first.fan_out, first.taps, first.tap_inputs) == (18, 8, 3, 6)
+    assert (third.fan_in, third.taps, third.tap_inputs) == (64, 4, 16)
+    assert (last.fan_in, last.taps, last.tap_inputs) == (8, 2, 4)
+    assert (first.outputs, first.samples, first.pooled_height, first.pooled_width) == (180, 180, 9, 5)
+    assert (third.outputs, third.samples, third.pooled_height, third.pooled_width) == (8, 2, 2, 1)
+    assert Network((20, 12, 2), [item for item in layers if item != Flatten()]).geometry == network.geometry
 
 
 def test_built_in_networks():
     assert mlp().sizes == (784, 256, 256, 256, 256, 10)
     assert digits().sizes == (64, 128, 128, 10)
     assert mlp((8, 8), 3).sizes == (64, 256, 256, 256, 256, 3)
+    assert (mlp().weights, cnv().weights, binarynet().weights) == (399_872, 1_542_848, 14_022_016)
     for name, (make, shape) in BUILT_IN.items():
-        assert make(shape, 7).name == name
+        network = make(shape, 7)
+        assert (network.name, network.input_shape, network.classes) == (name, shape, 7)
 
 
-def test_dictionary_round_trip():
-    network = Network((3, 5), [Dense(7), Dense(2)], "odd")
+def test_maps_of_cnv_and_binarynet():
+    assert [layer.height for layer in cnv().geometry] == [32, 30, 14, 12, 5, 3, 1, 1, 1]
+    assert [layer.pool for layer in cnv().geometry] == ["none", "signs", "none", "signs"] + ["none"] * 5
+    assert [layer.height for layer in binarynet().geometry] == [32, 32, 16, 16, 8, 8, 4, 1, 1]
+    assert [layer.pool for layer in binarynet().geometry] == ["none", "sums"] * 3 + ["none"] * 3
+    assert [layer.fan_out for layer in cnv(width=0.5).geometry] == [32, 32, 64, 64, 128, 128, 256, 256, 10]
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        Network((3, 5), [Dense(7), Dense(2)], "odd"),
+        cnv(),
+        binarynet((16, 16), 3),
+        Network((9, 9), [Conv2D(4, 5, 2), Conv2D(4, stride=2), Dense(2)]),
+    ],
+)
+def test_dictionary_round_trip(network):
     assert Network.from_dict(network.to_dict()) == network
+
+
+def test_dictionary_is_short():
+    layers = [Conv2D(4), MaxPool2D(), Conv2D(4, padding="same"), MaxPool2D("sums"), Flatten(), Dense(2)]
+    assert Network((10, 10), layers).to_dict()["layers"] == [
+        {"conv2d": 4},
+        "maxpool2d",
+        {"conv2d": {"filters": 4, "padding": "same"}},
+        {"maxpool2d": "sums"},
+        "flatten",
+        {"dense": 2},
+    ]
 
 
 @pytest.mark.parametrize(
@@ -58,10 +122,132 @@ def test_numpy_integers():
 def test_layers_are_needed_and_known():
     with pytest.raises(ValueError, match="a network needs at least one layer"):
         Network((4,), [])
-    with pytest.raises(ValueError, match="layer 'pool' is of no kind that can be trained here; there is: Dense"):
+    with pytest.raises(ValueError, match=r"layer 'pool' is of no kind .* there are: Conv2D, MaxPool2D, Flatten, Dense"):
         Network((4,), ["pool"])
     with pytest.raises(ValueError, match="at least 2 classes, not 1"):
         Network((4,), [Dense(1)])
+    with pytest.raises(ValueError, match=r"the last layer must be Dense, with a unit for each class, not Flatten\(\)"):
+        Network((4,), [Dense(4), Flatten()])
+
+
+def test_sizes_are_of_dense_networks():
+    with pytest.raises(ValueError, match="network 'cnv' has convolutions"):
+        _ = cnv().sizes
+
+
+@pytest.mark.parametrize(
+    ("make", "text"),
+    [
+        (lambda: Conv2D(0), "Conv2D needs a positive whole number of filters, not 0"),
+        (lambda: Conv2D(4, 8), "kernel of a Conv2D must be a whole number in 1..7, not 8"),
+        (lambda: Conv2D(4, 0), "kernel of a Conv2D must be a whole number in 1..7, not 0"),
+        (lambda: Conv2D(4, stride=3), "stride of a Conv2D must be a whole number in 1..2, not 3"),
+        (lambda: Conv2D(4, stride=1.5), "stride of a Conv2D must be a whole number in 1..2, not 1.5"),
+        (lambda: Conv2D(4, padding="full"), "padding of a Conv2D must be 'valid' or 'same', not 'full'"),
+        (lambda: MaxPool2D("mean"), "a MaxPool2D is on 'signs' or 'sums', not 'mean'"),
+    ],
+)
+def test_parameters_of_layers(make, text):
+    with pytest.raises(ValueError, match=f"^{text}$"):
+        make()
+
+
+@pytest.mark.parametrize(
+    ("shape", "layers", "text"),
+    [
+        ((9,), [Conv2D(3)], "a Conv2D needs an input_shape (height, width, channels), not (9,)"),
+        ((9, 9, 1, 1), [Conv2D(3)], "a Conv2D needs an input_shape (height, width, channels), not (9, 9, 1, 1)"),
+        ((9, 9), [MaxPool2D()], "a MaxPool2D must stand right behind a Conv2D, not first"),
+        ((9, 9), [Dense(3), MaxPool2D()], "a MaxPool2D must stand right behind a Conv2D, not behind a Dense"),
+        ((10, 10), [Conv2D(3), MaxPool2D(), MaxPool2D()], "a MaxPool2D must stand right behind a Conv2D, not behind a MaxPool2D"),
+        ((9, 9), [Dense(3), Flatten()], "a Flatten must stand in front of the first Dense, not behind a Dense"),
+        ((9, 9), [Conv2D(3), Dense(4), Conv2D(5)], "layer 3 (conv2d 5) stands behind a Dense: put it in front"),
+        ((9, 9), [Flatten(), Conv2D(5)], "layer 1 (conv2d 5) stands behind a Flatten: put it in front"),
+        (
+            (9, 10),
+            [Conv2D(3), MaxPool2D()],
+            "layer 1 (conv2d 3): 7 x 8 outputs can't be pooled: both must be even",
+        ),
+        (
+            (10, 10),
+            [Conv2D(3), Conv2D(4, 4), MaxPool2D()],
+            "layer 2 (conv2d 4): 5 x 5 outputs can't be pooled: both must be even; "
+            "Conv2D(filters=4, kernel=4, stride=1, padding='same') gives 8 x 8",
+        ),
+        (
+            (9, 9),
+            [Conv2D(3), MaxPool2D()],
+            "layer 1 (conv2d 3): 7 x 7 outputs can't be pooled: both must be even; "
+            "Conv2D(filters=3, kernel=4, stride=1, padding='valid') gives 6 x 6",
+        ),
+        (
+            (9, 4),
+            [Conv2D(3), Conv2D(3)],
+            "layer 2 (conv2d 3): its window of 3 x 3, padding 'valid', is too large for its input of 7 x 2; a kernel of 2 fits",
+        ),
+        (
+            (3, 1),
+            [Conv2D(3, 3, 1, "same")],
+            "layer 1 (conv2d 3): its window of 3 x 3, padding 'same', is too large for its input of 3 x 1; a kernel of 1 fits",
+        ),
+        (
+            (30, 30, 3),
+            [Conv2D(3, 7)],
+            "layer 1 (conv2d 3): a row of its window, 7 pixels of 3 channels, has 21 values; 16 fit, which is a kernel of 5",
+        ),
+        (
+            (30, 30, 17),
+            [Conv2D(3, 1)],
+            "layer 1 (conv2d 3): a row of its window, 1 pixels of 17 channels, has 17 values; 16 fit, which is as many channels",
+        ),
+        ((256, 4), [Conv2D(3)], "layer 1 (conv2d 3): its input is 256 x 4; maps of up to 255 x 255 fit"),
+        ((67, 66), [Conv2D(3)], "layer 1 (conv2d 3): 65 x 64 outputs are more than 4,096; 64 x 64 fit"),
+    ],
+)
+def test_layers_that_do_not_fit(shape, layers, text):
+    with pytest.raises(ValueError) as caught:
+        Network(shape, [*layers, Dense(2)])
+    assert str(caught.value) == text
+
+
+@pytest.mark.parametrize(("side", "kernel", "stride"), [(2, 3, 1), (5, 5, 2), (4, 4, 2), (1, 1, 2), (7, 7, 1), (2, 2, 2)])
+def test_same_padding(side, kernel, stride):
+    """Every row of the window meets a pixel, and the missing rows lie on both sides, the smaller half on top."""
+    layer = Network((side, side), [Conv2D(2, kernel, stride, "same"), Dense(2)]).geometry[0]
+    outputs = -(-side // stride)
+    assert (layer.out_height, layer.out_width) == (outputs, outputs)
+    below = (outputs - 1) * stride + kernel - side - layer.pad_y
+    assert layer.pad_y == layer.pad_x
+    assert max(0, below) - layer.pad_y in (0, 1)
+    for tap in range(kernel):
+        assert any(0 <= y * stride + tap - layer.pad_y < side for y in range(outputs))
+
+
+@pytest.mark.parametrize("layer", [Conv2D(5), Conv2D(5, 3, 2), Conv2D(5, 4, 2, "same"), Conv2D(5, 1, 2), Conv2D(5, 7, 1, "same")])
+@pytest.mark.parametrize("side", [7, 12])
+def test_reach_is_the_most_outputs_of_an_input(layer, side):
+    layer = Network((side, side), [layer, Dense(2)]).geometry[0]
+    seen = [
+        sum(0 <= source - y * layer.stride + layer.pad_y < layer.kernel_y for y in range(layer.out_height))
+        for source in range(side)
+    ]
+    assert layer.reach == layer.filters * max(seen) ** 2
+
+
+def test_network_file_of_convolutions(tmp_path):
+    text = """
+        input_shape: [28, 28]
+        layers:
+        - conv2d: 16
+        - maxpool2d
+        - conv2d: {filters: 32, kernel: 5, stride: 2, padding: same}
+        - conv2d: {filters: 8, kernel: 2}
+        - maxpool2d: sums
+        - flatten
+        - dense: 10
+    """
+    layers = [Conv2D(16), MaxPool2D(), Conv2D(32, 5, 2, "same"), Conv2D(8, 2), MaxPool2D("sums"), Flatten(), Dense(10)]
+    assert Network.from_file(write(tmp_path, text)) == Network((28, 28), layers)
 
 
 def test_network_file(tmp_path):
@@ -77,8 +263,14 @@ def test_network_file(tmp_path):
         ("layers: [{dense: 10}]", "needs the keys input_shape and layers"),
         ("input_shape: [4]\nlayers: [{dense: 4}]\ndepth: 3", "needs the keys"),
         ("input_shape: 4\nlayers: [{dense: 4}]", "input_shape and layers must be lists"),
-        ("input_shape: [4]\nlayers: [{conv: 4}]", r"layer 1 is {'conv': 4}; write it as {dense: UNITS}"),
-        ("input_shape: [4]\nlayers: [{dense: 8}, {dense: many}]", "layer 2: Dense needs a positive whole number"),
+        ("input_shape: [4]\nlayers: [{conv: 4}]", r"entry 1 of layers: {'conv': 4} is no layer; write {conv2d: FILTERS}, "),
+        ("input_shape: [4]\nlayers: [dense]", "entry 1 of layers: dense needs units"),
+        ("input_shape: [4]\nlayers: [{dense: 4, flatten: 3}]", "entry 1 of layers: .* is no layer"),
+        ("input_shape: [4]\nlayers: [[dense]]", "entry 1 of layers: .* is no layer"),
+        ("input_shape: [4]\nlayers: [{}]", "entry 1 of layers: {} is no layer"),
+        ("input_shape: [4]\nlayers: [{conv2d: {size: 4}}]", "entry 1 of layers: conv2d needs filters and has no 'size'"),
+        ("input_shape: [4]\nlayers: [{conv2d: {filters: 4, kernel: 9}}]", "entry 1 of layers: kernel of a Conv2D"),
+        ("input_shape: [4]\nlayers: [{dense: 8}, {dense: many}]", "entry 2 of layers: Dense needs a positive whole number"),
         ("input_shape: [a]\nlayers: [{dense: 8}]", "input_shape must be"),
         ("input_shape: [4\nlayers", "is not YAML"),
         ("!!python/object/apply:os.system ['true']", "is not YAML"),

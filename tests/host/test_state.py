@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from bnnedge.network import Dense, Network
+from bnnedge.network import Conv2D, Dense, MaxPool2D, Network
 from bnnedge.state import TrainingState
 
 NETWORK = Network((4, 4), [Dense(32), Dense(4)])
@@ -28,6 +28,26 @@ def test_initial_weights_are_pinned():
     first = initial().layers[0]
     assert (first.weight[0, :4] >> 4).tolist() == PINNED
     assert first.sign[0, :4].tolist() == [value >= 0 for value in PINNED]
+
+
+def test_initial_exponents():
+    """The last layer's, and what each layer on the way down adds: half of log2 T, and 2 fraction bits of the mean."""
+    network = Network((14, 10), [Conv2D(9), MaxPool2D("sums"), Conv2D(3, 3, 2, "same"), Dense(8), Dense(2)])
+    assert [layer.reach for layer in network.geometry[1:]] == [12, 8, 2]
+    state = TrainingState.initial(network, 12, 4, 1)
+    last = 12 + 2 - 2 + 3 - 4
+    assert [layer.exponent for layer in state.layers] == [last + 3 + 4 + 4, last + 3 + 4, last + 3, last]
+    dense = TrainingState.initial(Network((9,), [Dense(4), Dense(100), Dense(10)]), 12, 8, 1)
+    assert [layer.exponent for layer in dense.layers] == [8 + 4 + 6, 8 + 4, 8]
+
+
+def test_weights_of_a_convolution():
+    network = Network((6, 6, 3), [Conv2D(5, 2), Dense(4)])
+    state = TrainingState.initial(network, 12, 8, 1)
+    assert [layer.weight.shape for layer in state.layers] == [(12, 5), (125, 4)]
+    state.check(network, 12)
+    with pytest.raises(ValueError, match=r"layer 1: weight must be int16 of shape \(27, 5\), not int16 of shape \(12, 5\)"):
+        state.check(Network((7, 7, 3), [Conv2D(5), Dense(4)]), 12)
 
 
 def test_initial_state_fits_its_network():

@@ -6,7 +6,18 @@ import sys
 import numpy as np
 import pytest
 
-from bnnedge import Callback, DataError, Dense, DeviceError, MismatchError, Network, Settings, Trainer
+from bnnedge import (
+    Callback,
+    Conv2D,
+    DataError,
+    Dense,
+    DeviceError,
+    MaxPool2D,
+    MismatchError,
+    Network,
+    Settings,
+    Trainer,
+)
 from bnnedge.configuration import configuration
 from bnnedge.devices import StepResult
 from bnnedge.devices.golden import GoldenDevice
@@ -106,6 +117,21 @@ class TestFit:
         }
         assert trainer.state.step == 12 * (300 // 64)
         assert trainer.bit_exact is None
+
+    @pytest.mark.parametrize("on", ["signs", "sums"])
+    def test_convolutions_learn_and_continue(self, tmp_path, on):
+        network = Network((4, 4), [Conv2D(8, 3, 1, "same"), Conv2D(16), MaxPool2D(on), Dense(4)])
+        whole = Trainer(network, settings=SETTINGS, rate=0.03)
+        history = whole.fit(X, Y, epochs=20, validation_data=TEST)
+        assert history.history["val_accuracy"][-1] > 0.8
+        part = Trainer(network, settings=SETTINGS, rate=0.03)
+        with pytest.raises(KeyboardInterrupt):
+            part.fit(X, Y, epochs=20, steps_per_call=1, callbacks=[Stop(9)])
+        part.save(tmp_path / "checkpoint.npz")
+        loaded = Trainer.load(tmp_path / "checkpoint.npz")
+        loaded.fit(X, Y, resume=True)
+        assert_same(loaded, whole)
+        assert loaded.predict(TEST[0]).shape == (90, 4)
 
     def test_cosine_rate(self, trainer):
         rates = trainer.fit(X, Y, epochs=4).history["rate"]

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
 import pytest
 
-from bnnedge import Configuration, Dense, Network, Settings
+from bnnedge import Configuration, Conv2D, Dense, Flatten, MaxPool2D, Network, Settings
 from bnnedge.formats import Kind
-from bnnedge.sim.golden import Golden, Random
+from bnnedge.sim.golden import Golden, Random, model
 from bnnedge.state import TrainingState
 
 EXP2 = [round(4096 * 2 ** (-i / 256)) for i in range(256)]
@@ -21,10 +22,10 @@ def clip(value: int, low: int, high: int) -> int:
     return max(low, min(high, value))
 
 
-def random16(seed: int, lanes: int, step: int, layer: int, kind: int, row: int, column: int) -> int:
+def random16(seed: int, lanes: int, step: int, layer: int, kind: int, place: int, row: int, column: int) -> int:
     """The 16 random bits of one element."""
     x = layer << 26 | kind << 24 | (column // lanes) << 12 | row // lanes
-    y = step
+    y = step ^ place << 20
     for i in range(8):
         x = ((x >> 8 | x << 24) + y & 0xFFFFFFFF) ^ (seed >> 32 * (i % 2) & 0xFFFFFFFF) ^ i
         y = (y << 3 | y >> 29) & 0xFFFFFFFF ^ x
@@ -36,11 +37,72 @@ def random16(seed: int, lanes: int, step: int, layer: int, kind: int, row: int, 
     return (state | state << 64) >> 4 * (column % lanes) & 0xFFFF
 
 
+def mean(v: int, n: int, fraction: int) -> int:
+    """v / n with so many fraction bits."""
+    log = math.ceil(math.log2(n))
+    return v * ((2 ** (16 + log) + n // 2) // n) >> 16 + log - fraction
+
+
+def rounded_mean(v: int, n: int) -> int:
+    """v / n with 2 fraction bits, rounded to the nearest."""
+    log = math.ceil(math.log2(n))
+    return v * 4 * ((2 ** (16 + log) + n // 2) // n) + 2 ** (15 + log) >> 16 + log
+
+
+class Window:
+    """One layer of weights: which input, seen through which tap, contributes to which output."""
+
+    def __init__(self, layer: Conv2D | Dense, pool: str, height: int, width: int, channels: int, first: bool) -> None:
+        self.pool, self.channels = pool, channels
+        self.pixels = first and isinstance(layer, Conv2D)
+        if isinstance(layer, Dense):
+            self.fan_out, self.high, self.wide = layer.units, 1, 1
+            kernel_y, self.kernel_x, stride, top, left = height, width, 1, 0, 0
+        else:
+            self.fan_out, stride, kernel_y, self.kernel_x = layer.filters, layer.stride, layer.kernel, layer.kernel
+            if layer.padding == "same":
+                self.high, self.wide = math.ceil(height / stride), math.ceil(width / stride)
+                top = max(0, (self.high - 1) * stride + kernel_y - height) // 2
+                left = max(0, (self.wide - 1) * stride + kernel_y - width) // 2
+            else:
+                top = left = 0
+                self.high, self.wide = (height - kernel_y) // stride + 1, (width - kernel_y) // stride + 1
+        # (output, input, tap): places (y, x) of maps and window.
+        self.links = [
+            ((oy, ox), (oy * stride + y - top, ox * stride + x - left), (y, x))
+            for oy, ox, y, x in itertools.product(*map(range, (self.high, self.wide, kernel_y, self.kernel_x)))
+            if 0 <= oy * stride + y - top < height and 0 <= ox * stride + x - left < width
+        ]
+        self.outputs = list(itertools.product(range(self.high), range(self.wide)))
+
+    def row(self, tap: tuple[int, int], channel: int) -> int:
+        """Row of the weight matrix."""
+        return (tap[0] * self.kernel_x + tap[1]) * self.channels + channel
+
+    def four(self, y: int, x: int) -> list[tuple[int, int]]:
+        """The outputs that are pooled to (y, x)."""
+        return [(2 * y, 2 * x), (2 * y, 2 * x + 1), (2 * y + 1, 2 * x), (2 * y + 1, 2 * x + 1)]
+
+
+Map = dict[tuple[int, int], list[int]]  # values of the channels at (y, x)
+
+
 class Plain:
     """One training step, element by element."""
 
-    def __init__(self, settings: Settings, state: TrainingState) -> None:
+    def __init__(self, network: Network, settings: Settings, state: TrainingState) -> None:
         self.s, self.state = settings, state
+        self.shape = (*network.input_shape, 1)[:3] if isinstance(network.layers[0], Conv2D) else (1, 1, *network.input_shape)
+        height, width, channels = self.shape
+        self.windows: list[Window] = []
+        for layer, behind in zip(network.layers, (*network.layers[1:], None), strict=True):
+            if isinstance(layer, (Conv2D, Dense)):
+                pool = behind.on if isinstance(behind, MaxPool2D) else ""
+                window = Window(layer, pool, height, width, channels, not self.windows)
+                height, width, channels = window.high, window.wide, window.fan_out
+                if pool:
+                    height, width = height // 2, width // 2
+                self.windows.append(window)
 
     def updated(self, word: int, positive: bool, r: int, rate: int) -> int:
         k, w = (word & 15 ^ 8) - 8, word >> 4
@@ -49,135 +111,246 @@ class Plain:
         w = clip(w - ((2 * k + 1) * rate + (r >> 8) >> 8), -2048, 2047)
         return w << 4 | k & 15
 
-    def step(self, pixels: list[list[int]], labels: list[int], rate: int) -> tuple[int, int]:
+    def codes(self, pixels: np.ndarray, planes: int) -> list[Map]:
+        _, width, channels = self.shape
+        flat = [[2 * (int(p) >> 8 - planes) - (2**planes - 1) for p in image.ravel()] for image in pixels]
+        places = list(itertools.product(range(self.shape[0]), range(width)))
+        return [{p: image[(p[0] * width + p[1]) * channels :][:channels] for p in places} for image in flat]
+
+    def sums(self, i: int, x: list[Map]) -> tuple[list[Map], list[Map]]:
+        """Sums y of layer i, pooled if sums are, and then the routes."""
+        window, found, routes = self.windows[i], [], []
+        w = [[1 if v >= 0 else -1 for v in row] for row in self.state.layers[i].weight.tolist()]
+        for image in x:
+            y = {place: [0] * window.fan_out for place in window.outputs}
+            for output, source, tap in window.links:
+                for c, value in enumerate(image[source]):
+                    row = w[window.row(tap, c)]
+                    y[output] = [a + value * b for a, b in zip(y[output], row, strict=True)]
+            route: Map = {}
+            if window.pool == "sums":
+                pooled: Map = {}
+                for p in itertools.product(range(window.high // 2), range(window.wide // 2)):
+                    fours = [[y[q][m] for q in window.four(*p)] for m in range(window.fan_out)]
+                    pooled[p] = [max(four) for four in fours]
+                    route[p] = [four.index(max(four)) for four in fours]
+                y = pooled
+            found.append(y)
+            routes.append(route)
+        return found, routes
+
+    def pooled_signs(self, i: int, active: Map) -> tuple[Map, Map]:
+        """Signs pooled to the first that is +1, and its place, 0 if there is none."""
+        window, pooled, route = self.windows[i], {}, {}
+        for p in itertools.product(range(window.high // 2), range(window.wide // 2)):
+            fours = [[active[q][m] for q in window.four(*p)] for m in range(window.fan_out)]
+            pooled[p] = [max(four) for four in fours]
+            route[p] = [four.index(max(four)) for four in fours]
+        return pooled, route
+
+    def logits(self, y: list[int], mus: list[int], psis: list[int]) -> tuple[list[int], list[int]]:
+        """z and v of an image."""
+        z, v = [], []
+        for value, mu, psi, beta in zip(y, mus, psis, self.state.layers[-1].beta.tolist(), strict=True):
+            r = (1477 << 20) // max(psi, 64)
+            z.append(clip((64 * value - mu) * r + 2**21 >> 22, -8191, 8191))
+            v.append(z[-1] + ((beta >> 4) * 1477 >> 13))
+        return z, v
+
+    def infer(self, pixels: np.ndarray) -> list[list[int]]:
+        x = self.codes(pixels, self.s.input_planes)
+        for i, layer in enumerate(self.state.layers):
+            y, _ = self.sums(i, x)
+            mus, psis = layer.mu.tolist(), layer.psi.tolist()
+            tau = [mu - ((beta >> 4) * psi >> 11) for mu, beta, psi in zip(mus, layer.beta.tolist(), psis, strict=True)]
+            x = [{p: [1 if 64 * v >= t else -1 for v, t in zip(y, tau, strict=True)] for p, y in image.items()} for image in y]
+            if self.windows[i].pool == "signs":
+                x = [self.pooled_signs(i, image)[0] for image in x]
+        return [self.logits(image[0, 0], mus, psis)[1] for image in y]
+
+    def step(self, pixels: np.ndarray, labels: list[int], rate: int) -> tuple[int, int]:
         s, step, g = self.s, self.state.step, self.s.gradient_planes
-        batch, log_b = s.batch, s.batch.bit_length() - 1
-        x = [[2 * (p >> 8 - s.input_planes) - (2**s.input_planes - 1) for p in row] for row in pixels]
-        slope_in = [[2 * (p >> 8 - s.slope_planes) - (2**s.slope_planes - 1) for p in row] for row in pixels]
-        inputs, signs, masks = [slope_in], [], []
-        for layer in self.state.layers:
-            fan_in, fan_out = layer.weight.shape
-            w = [[1 if int(v) >= 0 else -1 for v in row] for row in layer.weight]
-            y = [[sum(x[b][k] * w[k][m] for k in range(fan_in)) for m in range(fan_out)] for b in range(batch)]
-            sign = [[0] * fan_out for _ in range(batch)]
-            mask = [[False] * fan_out for _ in range(batch)]
+        images, depth = range(s.batch), len(self.windows)
+        x = self.codes(pixels, s.input_planes)
+        inputs = [self.codes(pixels, s.slope_planes)]
+        signs, routes, masks = [], [], []  # of each layer: signs of the samples; routes and masks of the pooled map
+        for i, (layer, window) in enumerate(zip(self.state.layers, self.windows, strict=True)):
+            y, route = self.sums(i, x)
+            n = s.batch * len(y[0])
+            sign: list[Map] = [{p: [0] * window.fan_out for p in image} for image in y]
+            mask: list[Map] = [{p: [0] * window.fan_out for p in image} for image in y]
             mus, psis = [], []
-            for m in range(fan_out):
-                column = [y[b][m] for b in range(batch)]
+            for m in range(window.fan_out):
+                column = [y[b][p][m] for b in images for p in y[b]]
                 pivot = int(layer.mu[m]) + 32 >> 6
-                mu = sum(column) >> log_b - 6
-                psi = sum(abs(v - pivot) for v in column) >> log_b - 6
+                mu = mean(sum(column), n, 6)
+                psi = mean(sum(abs(v - pivot) for v in column), n, 6)
                 d = min(3, step)
                 layer.mu[m] += mu - int(layer.mu[m]) + (2**d >> 1) >> d
                 layer.psi[m] += psi - int(layer.psi[m]) + (2**d >> 1) >> d
                 tau = mu - ((int(layer.beta[m]) >> 4) * psi >> 11)
-                for b in range(batch):
-                    sign[b][m] = 1 if 64 * column[b] >= tau else -1
-                    mask[b][m] = abs(64 * column[b] - tau) <= psi
+                for b in images:
+                    for p in y[b]:
+                        sign[b][p][m] = 1 if 64 * y[b][p][m] >= tau else -1
+                        mask[b][p][m] = int(abs(64 * y[b][p][m] - tau) <= psi)
                 mus.append(mu)
                 psis.append(psi)
-            signs.append(sign)
-            masks.append(mask)
-            inputs.append(sign)
             x = sign
+            if window.pool == "signs":
+                x = []
+                for b in images:
+                    pooled, route[b] = self.pooled_signs(i, sign[b])
+                    x.append(pooled)
+                    mask[b] = {p: [mask[b][window.four(*p)[k]][m] for m, k in enumerate(route[b][p])] for p in pooled}
+            signs.append(sign)
+            routes.append(route)
+            masks.append(mask)
+            inputs.append(x)
 
-        last, classes = self.state.layers[-1], self.state.layers[-1].weight.shape[1]
         loss = hits = 0
-        z = [[0] * classes for _ in range(batch)]
-        d_out = [[0] * classes for _ in range(batch)]
-        for b in range(batch):
-            v = []
-            for c in range(classes):
-                r = (1477 << 20) // max(psis[c], 64)
-                z[b][c] = clip((64 * y[b][c] - mus[c]) * r + 2**21 >> 22, -8191, 8191)
-                v.append(z[b][c] + ((int(last.beta[c]) >> 4) * 1477 >> 13))
+        z, d_out = [], []
+        for b in images:
+            logit, v = self.logits(y[b][0, 0], mus, psis)
+            z.append(logit)
             below = [max(v) - value for value in v]
             total = sum(EXP2[n % 256] >> min(n >> 8, 15) for n in below)
             octave = total.bit_length() - 13
             logs = [n + 256 * octave + LOG2[(total >> octave + 4) % 256] for n in below]
-            for c in range(classes):
-                d_out[b][c] = (EXP2[logs[c] % 256] >> min(logs[c] >> 8, 15)) - 4096 * (c == labels[b])
+            p = [EXP2[n % 256] >> min(n >> 8, 15) for n in logs]
+            d_out.append({(0, 0): [value - 4096 * (c == labels[b]) for c, value in enumerate(p)]})
             loss += logs[labels[b]]
             hits += v.index(max(v)) == labels[b]
 
-        above, d, codes = 0, d_out, [[0]]
-        old = [layer.weight.copy() for layer in self.state.layers]
-        for i in range(len(self.state.layers) - 1, -1, -1):
-            layer = self.state.layers[i]
-            fan_in, fan_out = layer.weight.shape
-            if i < len(self.state.layers) - 1:
-                upper = old[i + 1]
-                d = [
-                    [
-                        masks[i][b][m]
-                        * sum(codes[b][n] * (1 if int(upper[m][n]) >= 0 else -1) for n in range(upper.shape[1]))
-                        for m in range(fan_out)
-                    ]
-                    for b in range(batch)
-                ]
-            dy = [[0] * fan_out for _ in range(batch)]
-            for m in range(fan_out):
-                s1 = sum(d[b][m] for b in range(batch))
-                s2 = sum(d[b][m] * signs[i][b][m] for b in range(batch))
-                if i == len(self.state.layers) - 1:
-                    s2 = sum(d[b][m] * z[b][m] for b in range(batch)) * 710 >> 18
-                sx = sum(signs[i][b][m] for b in range(batch))
-                c1 = ((s1 - (sx * s2 >> log_b)) * 4 + batch // 2) >> log_b
-                c2 = (s2 * 4 + batch // 2) >> log_b
-                for b in range(batch):
-                    dy[b][m] = 4 * d[b][m] - c1 - signs[i][b][m] * c2
-                r = random16(s.seed, 4, step, i, 2, 0, m)
+        codes: list[Map] = []
+        above, d = 0, d_out
+        old = [layer.weight.tolist() for layer in self.state.layers]
+        for i in range(depth - 1, -1, -1):
+            layer, window = self.state.layers[i], self.windows[i]
+            if i < depth - 1:
+                upper = self.windows[i + 1]
+                d = [{p: [0] * window.fan_out for p in masks[i][b]} for b in images]
+                for b in images:
+                    for output, source, tap in upper.links:
+                        for c in range(window.fan_out):
+                            row = old[i + 1][upper.row(tap, c)]
+                            d[b][source][c] += sum(
+                                code if w >= 0 else -code for code, w in zip(codes[b][output], row, strict=True)
+                            )
+                    for p, row in masks[i][b].items():
+                        d[b][p] = [value * bit for value, bit in zip(d[b][p], row, strict=True)]
+            if window.pool == "signs":
+                wide = [{p: [0] * window.fan_out for p in window.outputs} for _ in images]
+                for b in images:
+                    for p, row in routes[i][b].items():
+                        for m, k in enumerate(row):
+                            wide[b][window.four(*p)[k]][m] = d[b][p][m]
+                d = wide
+            dy: list[Map] = [{p: [0] * window.fan_out for p in image} for image in d]
+            n = s.batch * len(d[0])
+            for m in range(window.fan_out):
+                everywhere = [(b, p) for b in images for p in d[b]]
+                s1 = sum(d[b][p][m] for b, p in everywhere)
+                s2 = sum(d[b][p][m] * signs[i][b][p][m] for b, p in everywhere)
+                if i == depth - 1:
+                    s2 = sum(d[b][0, 0][m] * z[b][m] for b in images) * 710 >> 18
+                sx = sum(signs[i][b][p][m] for b, p in everywhere)
+                c1 = rounded_mean(s1 - (mean(sx, n, 16) * s2 >> 16), n)
+                c2 = rounded_mean(s2, n)
+                for b, p in everywhere:
+                    dy[b][p][m] = 4 * d[b][p][m] - c1 - signs[i][b][p][m] * c2
+                r = random16(s.seed, 4, step, i, 2, 0, 0, m)
                 layer.beta[m] = self.updated(int(layer.beta[m]), s1 >= 0, r, rate >> 2)
             e = clip(layer.exponent - above, 0, 23)
-            mean = sum(abs(v) for row in dy for v in row) // (batch * fan_out)
+            size = sum(abs(v) for image in dy for row in image.values() for v in row) // (n * window.fan_out)
             headroom = 4 if g >= 6 else 3 if g >= 4 else 2
-            layer.exponent = above + (mean.bit_length() - 1) + headroom + 1 - g
+            layer.exponent = above + (size.bit_length() - 1) + headroom + 1 - g
             above += e
-            codes = [[0] * fan_out for _ in range(batch)]
-            for b in range(batch):
-                for m in range(fan_out):
-                    r = random16(s.seed, 4, step, i, 0, b, m) * 2 ** (e + 1) // 2**16
-                    codes[b][m] = 2 * clip(dy[b][m] - 2**e + r >> e + 1, -(2 ** (g - 1)), 2 ** (g - 1) - 1) + 1
-            for k in range(fan_in):
-                for m in range(fan_out):
-                    slope = sum(inputs[i][b][k] * codes[b][m] for b in range(batch))
-                    r = random16(s.seed, 4, step, i, 1, k, m)
-                    layer.weight[k, m] = self.updated(int(layer.weight[k, m]), slope >= 0, r, rate)
+
+            def code(value: int, r16: int, e: int = e) -> int:
+                r = r16 * 2 ** (e + 1) // 2**16
+                return 2 * clip(value - 2**e + r >> e + 1, -(2 ** (g - 1)), 2 ** (g - 1) - 1) + 1
+
+            codes = [{p: [0] * window.fan_out for p in window.outputs} for _ in images]
+            for b, (y_out, x_out), m in itertools.product(images, window.outputs, range(window.fan_out)):
+                r16 = random16(s.seed, 4, step, i, 0, y_out * window.wide + x_out, b, m)
+                if window.pool == "sums":
+                    p = y_out // 2, x_out // 2
+                    if routes[i][b][p][m] == y_out % 2 * 2 + x_out % 2:
+                        codes[b][y_out, x_out][m] = code(dy[b][p][m], r16)
+                    else:
+                        codes[b][y_out, x_out][m] = 1 if r16 >= 2**15 else -1
+                else:
+                    codes[b][y_out, x_out][m] = code(dy[b][y_out, x_out][m], r16)
+
+            slope = [[0] * window.fan_out for _ in old[i]]
+            for b in images:
+                for output, source, tap in window.links:
+                    for c, value in enumerate(inputs[i][b][source]):
+                        k = window.row(tap, c)
+                        slope[k] = [a + value * v for a, v in zip(slope[k], codes[b][output], strict=True)]
+            for k, row in enumerate(slope):
+                per_place = window.channels * (window.kernel_x if window.pixels else 1)
+                for m, value in enumerate(row):
+                    r = random16(s.seed, 4, step, i, 1, k // per_place, k % per_place, m)
+                    layer.weight[k, m] = self.updated(old[i][k][m], value >= 0, r, rate)
         self.state.step += 1
         return loss, hits
 
 
-@pytest.mark.parametrize(
-    ("sizes", "settings"),
-    [
-        ([9, 6, 5, 3], Settings(batch=64, seed=0x0123_4567_89AB_CDEF)),
-        ([5, 7, 2], Settings(batch=64, gradient_planes=4, input_planes=5, slope_planes=3, optimiser="sign-sgd")),
-        ([11, 4], Settings(batch=128, gradient_planes=1, seed=2)),
-    ],
-)
-def test_steps_are_those_of_the_document(sizes: list[int], settings: Settings) -> None:
-    network = Network((sizes[0],), [Dense(n) for n in sizes[1:]])
+def dense(*sizes: int) -> Network:
+    return Network(sizes[:1], [Dense(n) for n in sizes[1:]])
+
+
+CASES = [
+    (dense(9, 6, 5, 3), Settings(batch=64, seed=0x0123_4567_89AB_CDEF)),
+    (dense(5, 7, 2), Settings(batch=64, gradient_planes=4, input_planes=5, slope_planes=3, optimiser="sign-sgd")),
+    (dense(11, 4), Settings(batch=128, gradient_planes=1, seed=2)),
+    # Signs pooled; a window of even side that reaches over the edge; 24 and 6 outputs.
+    (
+        Network((6, 8, 2), [Conv2D(3), MaxPool2D(), Conv2D(5, 2, padding="same"), Flatten(), Dense(4), Dense(3)]),
+        Settings(batch=64, seed=5),
+    ),
+    # Steps of 2 over an odd and an even side, sums pooled.
+    (
+        Network((12, 3), [Conv2D(3, 3, 2, "same"), Conv2D(5, 3, 1, "same"), MaxPool2D("sums"), Dense(3)]),
+        Settings(batch=64, gradient_planes=4, input_planes=3, slope_planes=3),
+    ),
+    # Sums of pixels pooled, then signs, both odd before; steps of 2 without padding.
+    (
+        Network((9, 7, 3), [Conv2D(5, 2), MaxPool2D("sums"), Conv2D(6, 2, 1, "same"), Conv2D(2, 1, 2), Dense(4)]),
+        Settings(batch=64, gradient_planes=5, optimiser="sign-sgd", seed=2**40 + 9),
+    ),
+    (
+        Network((5, 5), [Conv2D(2, 2), MaxPool2D("signs"), Conv2D(3, 1), MaxPool2D("sums"), Dense(2)]),
+        Settings(batch=128, gradient_planes=2, seed=3),
+    ),
+]
+
+
+@pytest.mark.parametrize(("network", "settings"), CASES)
+def test_steps_are_those_of_the_document(network: Network, settings: Settings) -> None:
     state = TrainingState.initial(network, CONFIG.latent, settings.gradient_planes, 7)
-    golden, plain = Golden(network, settings, CONFIG, state.copy()), Plain(settings, state.copy())
+    golden, plain = Golden(network, settings, CONFIG, state.copy()), Plain(network, settings, state.copy())
     random = np.random.RandomState(3)
     for _ in range(5):
-        pixels = random.randint(0, 256, (settings.batch, sizes[0])).astype(np.uint8)
-        labels = random.randint(0, sizes[-1], settings.batch)
+        pixels = random.randint(0, 256, (settings.batch, *network.input_shape)).astype(np.uint8)
+        labels = random.randint(0, network.classes, settings.batch)
         result = golden.train(pixels, labels, 900)
-        assert (result.loss, result.hits) == plain.step(pixels.tolist(), labels.tolist(), 900)
+        assert (result.loss, result.hits) == plain.step(pixels, labels.tolist(), 900)
         assert golden.state.differences(plain.state) == []
+    assert golden.infer(pixels).tolist() == plain.infer(pixels)
 
 
 @pytest.mark.parametrize("lanes", [4, 8, 16])
 def test_random_numbers_do_not_depend_on_the_shape_around_them(lanes: int) -> None:
-    drawn = Random(12345, lanes).draw(77, 3, Kind.WEIGHT, (37, 41))
-    for row, column in [(0, 0), (36, 40), (lanes, lanes - 1), (5, 33)]:
-        assert drawn[row, column] == random16(12345, lanes, 77, 3, Kind.WEIGHT, row, column)
-    np.testing.assert_array_equal(Random(12345, lanes).draw(77, 3, Kind.WEIGHT, (20, 20)), drawn[:20, :20])
+    drawn = Random(12345, lanes).draw(77, 3, Kind.WEIGHT, (3, 37, 41))
+    for place, row, column in [(0, 0, 0), (2, 36, 40), (1, lanes, lanes - 1), (2, 5, 33)]:
+        assert drawn[place, row, column] == random16(12345, lanes, 77, 3, Kind.WEIGHT, place, row, column)
+    np.testing.assert_array_equal(Random(12345, lanes).draw(77, 3, Kind.WEIGHT, (2, 20, 20)), drawn[:2, :20, :20])
 
 
 def test_random_numbers_are_even_and_uncorrelated_between_neighbours_and_steps() -> None:
-    a, b = (Random(1, 16).draw(step, 0, Kind.CODE, (256, 256)).astype(float) / 65536 for step in (5, 6))
+    a, b = (Random(1, 16).draw(step, 0, Kind.CODE, (1, 256, 256))[0].astype(float) / 65536 for step in (5, 6))
     assert abs(a.mean() - 0.5) < 0.005
     assert np.bincount((a * 16).astype(int).ravel(), minlength=16).std() < 5 * math.sqrt(a.size / 16)
     for other in (b, np.roll(a, 1, 0), np.roll(a, 16, 1), np.roll(a, 16, 0)):
@@ -192,3 +365,33 @@ def test_intermediates_are_kept_by_name() -> None:
     names = {"1.y", "1.mu", "1.psi", "1.tau", "1.active", "1.mask", "1.d", "1.dy", "1.code", "1.slope", "2.logits"}
     assert names <= set(golden.trace)
     assert golden.trace["1.mask"].shape == (64, 5)
+
+
+def test_intermediates_of_convolutions() -> None:
+    layers = [Conv2D(2), MaxPool2D(), Conv2D(3, padding="same"), MaxPool2D("sums"), Conv2D(4, 2), Dense(3)]
+    network, settings = Network((10, 10), layers), Settings(batch=64)
+    golden = Golden(network, settings, CONFIG, TrainingState.initial(network, 12, 8, 1), keep=True)
+    golden.train(np.random.RandomState(1).randint(0, 256, (64, 10, 10)).astype(np.uint8), np.zeros(64, int), 100)
+    shapes = {
+        "1.active": (8, 8, 2), "1.pooled": (4, 4, 2), "1.mask": (4, 4, 2), "1.d": (4, 4, 2), "1.code": (8, 8, 2),
+        "2.active": (2, 2, 3), "2.route": (2, 2, 3), "2.mask": (2, 2, 3), "2.dy": (2, 2, 3), "2.code": (4, 4, 3),
+        "3.active": (1, 1, 4), "3.code": (1, 1, 4), "4.code": (3,), "4.y": (3,), "4.logits": (3,),
+    }  # fmt: skip
+    for name, shape in shapes.items():
+        assert golden.trace[name].shape == (64, *shape), name
+    kinds = {"active": bool, "pooled": bool, "mask": bool, "route": np.uint8, "code": np.int16}
+    for name, kind in kinds.items():
+        assert all(golden.trace[full].dtype == kind for full in golden.trace if full.endswith(name))
+    assert set(np.unique(golden.trace["2.route"])) == {0, 1, 2, 3}
+    assert not {"1.route", "2.pooled", "3.pooled", "3.route"} & set(golden.trace)
+
+
+def test_inference_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = Network((6, 6), [Conv2D(3), MaxPool2D(), Dense(4)])
+    golden = Golden(network, Settings(batch=64), CONFIG, TrainingState.initial(network, 12, 8, 1))
+    pixels = np.random.RandomState(1).randint(0, 256, (100, 6, 6)).astype(np.uint8)
+    golden.train(pixels[:64], np.zeros(64, int), 100)
+    whole = golden.infer(pixels)
+    assert whole.shape == (100, 4)
+    monkeypatch.setattr(model, "_INFERENCE", 7 * 4 * 4 * 3)
+    np.testing.assert_array_equal(golden.infer(pixels), whole)

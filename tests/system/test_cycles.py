@@ -7,9 +7,10 @@ import time
 import pytest
 from exact import Pair
 
-from bnnedge import Settings
+from bnnedge import Conv2D, Dense, MaxPool2D, Network, Settings
 from bnnedge.compiler import estimate
 from bnnedge.devices.accelerator import AcceleratorDevice
+from bnnedge.layers import Layer
 
 # Sizes, batch, gradient planes, input planes: bound by gathering, the engine, the heads, the softmax, memory.
 CASES = [
@@ -39,6 +40,28 @@ def test_estimate_is_within_5_percent_of_the_simulation(
     measured = pair.train(4)[-1] / batch
     expected = estimate(pair.golden.network, settings, small.configuration).cycles_per_image
     print(f"{sizes}, batch {batch}: {measured:.1f} cycles per image, estimated {expected:.1f}")
+    assert expected == pytest.approx(measured, rel=0.05)
+
+
+# Shape, layers but for the last one, batch, gradient planes, input planes.
+CONVOLUTIONS = [
+    ((8, 8, 3), [Conv2D(16), MaxPool2D()], 64, 4, 8),
+    ((8, 8, 3), [Conv2D(16, padding="same"), MaxPool2D("sums"), Conv2D(24, padding="same")], 64, 4, 4),
+    ((9, 9, 3), [Conv2D(8), Conv2D(24, 3, 2, "same"), Conv2D(8, 1)], 64, 8, 2),
+    ((8, 8), [Conv2D(32, 5), Conv2D(32), Dense(32)], 64, 2, 8),
+    ((10, 10, 3), [Conv2D(16), Conv2D(16), MaxPool2D(), Conv2D(32)], 64, 4, 8),
+]
+
+
+@pytest.mark.parametrize(("shape", "layers", "batch", "gradient_planes", "input_planes"), CONVOLUTIONS)
+def test_estimate_of_convolutions_is_within_5_percent(
+    small: AcceleratorDevice, shape: tuple[int, ...], layers: list[Layer], batch: int, gradient_planes: int, input_planes: int
+) -> None:
+    network = Network(shape, [*layers, Dense(10)])
+    settings = Settings(batch=batch, gradient_planes=gradient_planes, input_planes=input_planes)
+    measured = Pair.of(small, network, settings).train(3)[-1] / batch
+    expected = estimate(network, settings, small.configuration).cycles_per_image
+    print(f"{network.layers}, batch {batch}: {measured:.1f} cycles per image, estimated {expected:.1f}")
     assert expected == pytest.approx(measured, rel=0.05)
 
 

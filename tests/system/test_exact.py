@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
+import random
+
 import numpy as np
 import pytest
 from exact import Pair
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+from networks import random_network
 
-from bnnedge import Settings, configuration
+from bnnedge import Configuration, Conv2D, Dense, MaxPool2D, Network, Settings, configuration
 from bnnedge.compiler import estimate
+from bnnedge.compiler.layout import layout
 from bnnedge.devices.accelerator import AcceleratorDevice
 from bnnedge.devices.rtl import open_rtl
 from bnnedge.sim.verilated import MemoryModel, VerilatedBus
@@ -95,11 +100,78 @@ def runs(draw: st.DrawFn) -> tuple[list[int], Settings, MemoryModel, int]:
     return [*sizes, draw(st.integers(2, 16))], settings, memory, draw(st.integers(0, 1000))
 
 
+# Layers that take a path of their own through compiler and hardware.
+CONVOLUTIONS = {
+    "sums over several passes, parts of weight gradients": ((8, 8, 1), [Conv2D(12, padding="same"), Conv2D(10, 7, 2, "same")]),
+    "padded windows of 5 across words": ((5, 29, 3), [Conv2D(9, 5, padding="same"), Conv2D(8, 3, 2), MaxPool2D("sums")]),
+    "signs pooled under a stride": ((8, 8, 3), [Conv2D(9), MaxPool2D(), Conv2D(33, 3, 2, "same")]),
+    "sums pooled under a stride": ((8, 8, 2), [Conv2D(9, padding="same"), MaxPool2D("sums"), Conv2D(33, 2, 2)]),
+    "maps of one pixel": ((3, 3, 4), [Conv2D(16), Conv2D(33, 1), Conv2D(5, 1)]),
+    "one column": ((6, 1), [Conv2D(16, 1), Conv2D(8, 1, 2)]),
+    "groups of channels by turns": ((4, 4, 2), [Conv2D(72, 1), Conv2D(96, 2), Conv2D(40, 1)]),
+    "windows of 7 row by row": ((7, 7), [Conv2D(8, 7, padding="same"), Conv2D(16, 7, padding="same"), Conv2D(3, 7)]),
+}
+
+
+@pytest.mark.parametrize("name", CONVOLUTIONS)
+def test_convolutions_of_every_kind(small: AcceleratorDevice, name: str) -> None:
+    shape, layers = CONVOLUTIONS[name]
+    settings = Settings(batch=64, gradient_planes=4, input_planes=5)
+    for again in range(2):  # on the chip is then what the first run left behind
+        pair = Pair.of(small, Network(shape, [*layers, Dense(9)]), settings, images=100, seed=again)
+        pair.probe()
+        pair.train(2)
+        pair.infer()
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_any_convolutions_with_any_memory(small: AcceleratorDevice, seed: int) -> None:
+    network, settings = fitting_network(seed, small.configuration, 2e5)
+    check_with_any_memory(small, network, settings, seed)
+
+
+def fitting_network(seed: int, config: Configuration, work: float) -> tuple[Network, Settings]:
+    """The first of the random networks behind a seed that a configuration holds."""
+    for number in range(seed, 10_000, 100):
+        network, settings = random_network(number, work)
+        try:
+            layout(network, settings, config)
+            layout(network, settings, config, training=False)
+            return network, settings
+        except ValueError:
+            continue
+    raise ValueError("none fits")
+
+
+def check_with_any_memory(device: AcceleratorDevice, network: Network, settings: Settings, seed: int) -> None:
+    """Steps and inference, with memory of other speed and stalls for each seed."""
+    bus, r = device.bus, random.Random(seed)
+    assert isinstance(bus, VerilatedBus)
+    speed, latency, stall = r.choice([1.5, 5.0, 14.0, 32.0]), r.randint(1, 150), r.choice([0.0, 0.1, 0.5])
+    bus.set_memory(MemoryModel(bytes_per_cycle=speed, latency=latency, stall=stall, outstanding=r.randint(1, 8), seed=seed + 1))
+    pair = Pair.of(device, network, settings, seed=seed, images=100)
+    pair.probe()
+    pair.train(2)
+    pair.infer()
+
+
+def test_parameters_by_turns_and_small_buffers() -> None:
+    # Memories a quarter as large: bands, groups and tiles by turns, one copy of each, parameters of a layer at a time.
+    small = configuration("sim-small")
+    config = dataclasses.replace(small, name="tight", left_depth=384, right_depth=512, tile_rows=128, channels=64)
+    device = open_rtl(config)
+    settings = Settings(batch=64, gradient_planes=3, input_planes=3)
+    network = Network((4, 5, 3), [Conv2D(16), Conv2D(16, 1), Conv2D(12, 3, padding="same"), Conv2D(16, 1), Dense(4)])
+    assert not layout(network, settings, config).parameters_stay
+    check_with_any_memory(device, network, settings, 0)
+    for seed in range(6):
+        check_with_any_memory(device, *fitting_network(seed, config, 1e5), seed)
+    device.close()
+
+
 @given(runs())
-@hypothesis_settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
-def test_any_network_with_any_memory(
-    small_session: AcceleratorDevice, run: tuple[list[int], Settings, MemoryModel, int]
-) -> None:
+@hypothesis_settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+def test_any_network_with_any_memory(small_session: AcceleratorDevice, run: tuple[list[int], Settings, MemoryModel, int]) -> None:
     sizes, settings, memory, seed = run
     bus = small_session.bus
     assert isinstance(bus, VerilatedBus)

@@ -28,7 +28,7 @@ def trains_again(small: AcceleratorDevice, bus: VerilatedBus) -> None:
     pair.train(2)
 
 
-@pytest.mark.parametrize("region", ["records", "weights", "latents 1"])
+@pytest.mark.parametrize("region", ["records", "2.weight", "latents 1"])
 @pytest.mark.parametrize("kind", ["read", "write"])
 def test_bus_error_names_port_and_address_and_a_reset_recovers(
     small: AcceleratorDevice, bus: VerilatedBus, region: str, kind: str

@@ -2,16 +2,47 @@
 
 from __future__ import annotations
 
-from bnnedge import Settings, configuration, mlp
-from bnnedge.compiler import layout, memory_of
+import pytest
+from networks import random_network
+
+from bnnedge import Conv2D, Dense, MaxPool2D, Network, Settings, cnv, configuration, mlp
+from bnnedge.compiler import memory_of
+from bnnedge.compiler.layout import layout
 from bnnedge.sim.reference import footprint
 
+FIXED = ("tile buffer", "parameters")
 
-def test_on_chip_bytes_are_those_of_the_placement() -> None:
+
+def test_on_chip_bytes_are_those_of_the_buffers_addresses() -> None:
     config, settings = configuration("pynq-z2"), Settings(batch=128, gradient_planes=4)
-    plan, memory = layout(mlp(), settings, config), memory_of(mlp(), settings, config)
-    buffers = sum(n for kind, n in memory.on_chip.items() if kind not in ("tile buffer", "parameters"))
-    assert buffers == (plan.left_words + plan.right_words) * 16 * 32 // 8
+    there, memory = layout(mlp(), settings, config).resident, memory_of(mlp(), settings, config)
+    assert there is not None
+    buffers = sum(n for kind, n in memory.on_chip.items() if kind not in FIXED)
+    assert buffers == sum(there.used.values()) * 16 * 32 // 8
+
+
+def test_a_network_that_streams_fills_the_buffers_and_keeps_its_tensors_in_memory() -> None:
+    config, settings = configuration("sim-small"), Settings(batch=64, gradient_planes=4)
+    network = Network((8, 8, 3), [Conv2D(16, padding="same"), MaxPool2D(), Conv2D(24), Dense(10)])
+    memory = memory_of(network, settings, config)
+    assert memory.on_chip["buffers"] == (1024 + 2048) * 8 * 32 // 8
+    # Columns and rows of the codes, 4 planes: 8 x 8 pixels of 16 channels, 2 x 2 of 24, the classes.
+    rows = 64 * (4 * 32 + 32) * 4 // 8
+    columns = (64 * 16 + 4 * 24 + 16) * 64 * 4 // 8
+    assert memory.ddr["gradient codes"] == rows + columns
+    assert memory.ddr["shared"] < 0
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_shared_tensors_take_what_is_reserved(seed: int) -> None:
+    network, settings = random_network(seed, 1e5)
+    config = configuration("pynq-z2")
+    there, memory = layout(network, settings, config), memory_of(network, settings, config)
+    kinds = {"activations", "masks", "routes", "gradient codes", "shared"}
+    if there.resident is None:
+        assert sum(n for kind, n in memory.ddr.items() if kind in kinds) == there.arena()[1]
+    latents = 2 * sum(there.latent_words(i) for i in range(len(network.geometry)))
+    assert memory.ddr["latent weights"] == latents >= 2 * network.weights
 
 
 def test_latent_weights_take_16_bits() -> None:
@@ -20,12 +51,11 @@ def test_latent_weights_take_16_bits() -> None:
     assert memory.ddr["latent weights"] == 2 * padded
 
 
-def test_the_papers_mlp_takes_a_sixth_of_the_float32_standard() -> None:
-    standard = sum(footprint(mlp().sizes, 128, "adam", "standard").values())
-    for planes in (4, 8):
-        memory = memory_of(mlp(), Settings(batch=128, gradient_planes=planes), configuration("pynq-z2"))
-        ours = sum(memory.on_chip.values()) + sum(memory.ddr.values())
-        print(f"MLP, batch 128, {planes} gradient planes: {ours:,} bytes, float32 standard {standard:,}: "
-              f"{standard / ours:.2f} times less")  # fmt: skip
-        if planes == 4:
-            assert standard / ours >= 6
+@pytest.mark.parametrize(("network", "times"), [(mlp(), 6), (cnv(), 3)], ids=["mlp", "cnv"])
+def test_the_papers_networks_take_a_fraction_of_the_float32_standard(network: Network, times: float) -> None:
+    settings = Settings(batch=128, gradient_planes=4)
+    standard = sum(footprint(network.geometry, 128, "adam", "standard").values())
+    memory = memory_of(network, settings, configuration("pynq-z2"))
+    ours = sum(memory.on_chip.values()) + sum(memory.ddr.values())
+    print(f"{network.name}, batch 128, 4 gradient planes: {ours:,} bytes, float32 standard {standard:,}: {standard / ours:.2f}x")
+    assert standard / ours >= times

@@ -2,49 +2,98 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 from hypothesis import given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from bnnedge import Configuration
+from bnnedge import Configuration, Conv2D, Dense, MaxPool2D, Network, Settings, configuration
 from bnnedge.compiler import pack
+from bnnedge.compiler.layout import layout
+from bnnedge.compiler.plan import SAMPLE_HEADER, Plan
+from bnnedge.compiler.tensors import Tensor
 
-CONFIGS = [Configuration("a", lanes=4, word=16), Configuration("b", lanes=8, word=32), Configuration("c", word=64)]
+CONFIGS = [
+    Configuration("a", lanes=4, word=16),
+    Configuration("b", lanes=8, word=32),
+    Configuration("c", word=64, tile_rows=256),
+]
+by_config = pytest.mark.parametrize("config", CONFIGS, ids=lambda config: f"S={config.word}")
 
 
-@given(st.sampled_from(CONFIGS), st.integers(1, 40), st.integers(1, 8), st.integers(1, 100), st.integers(0, 99))
-def test_a_banked_image_comes_back(config: Configuration, vectors: int, planes: int, width: int, seed: int) -> None:
-    bits = np.random.RandomState(seed).rand(vectors, planes, width) < 0.5
-    image = pack.pack_banked(bits, config)
-    np.testing.assert_array_equal(pack.unpack_banked(image, bits.shape, config), bits)
+@given(
+    st.sampled_from(CONFIGS),
+    st.integers(1, 40),
+    st.tuples(st.integers(1, 4), st.integers(1, 4)),
+    st.integers(1, 8),
+    st.integers(1, 100),
+    st.integers(0, 99),
+)
+@hypothesis_settings(deadline=None)
+def test_a_tensor_comes_back(
+    config: Configuration, vectors: int, size: tuple[int, int], planes: int, bits: int, seed: int
+) -> None:
+    tensor = Tensor.of("t", config, vectors, size, planes, bits)
+    values = np.random.RandomState(seed).rand(vectors, *size, planes, bits) < 0.5
+    image = pack.pack_tensor(values, tensor, config)
+    assert len(image) == tensor.size * config.lanes * config.word // 8
+    np.testing.assert_array_equal(pack.unpack_tensor(image, tensor, config), values)
 
 
-def test_a_bit_of_a_banked_image_lies_where_the_layout_says() -> None:
+def test_a_bit_of_a_tensor_lies_where_the_layout_says() -> None:
     config = CONFIGS[1]
-    bits = np.zeros((20, 3, 70), bool)
-    bits[13, 2, 37] = True  # slot 1, bank 5; plane 2 of 3; word 1 of 3, bit 5
-    image = pack.pack_banked(bits, config)
-    address = (1 * 3 + 2) * 3 + 1
+    tensor = Tensor.of("t", config, 20, (2, 5), 3, 70)
+    bits = np.zeros((20, 2, 5, 3, 70), bool)
+    bits[13, 1, 4, 2, 37] = True  # group 1, bank 5; row 1, column 4; plane 2 of 3; word 1 of 3, bit 5
+    image = pack.pack_tensor(bits, tensor, config)
+    address = (((1 * 2 + 1) * 5 + 4) * 3 + 2) * 3 + 1
     byte = (address * 8 + 5) * 4
     assert np.flatnonzero(image).tolist() == [byte]
     assert image[byte] == 1 << 5
 
 
-@given(st.sampled_from(CONFIGS), st.integers(1, 50), st.integers(1, 50), st.integers(0, 99))
-def test_weights_come_back(config: Configuration, inputs: int, outputs: int, seed: int) -> None:
-    weight = np.random.RandomState(seed).randint(-(2**15), 2**15, (inputs, outputs)).astype(np.int16)
-    flat = pack.pack_weights(weight, config)
-    np.testing.assert_array_equal(pack.unpack_weights(flat, weight.shape, config), weight)
+LAYERS = {
+    "dense": ((40,), [Dense(33), Dense(9)]),
+    "convolutions": ((6, 6, 3), [Conv2D(33, padding="same"), Conv2D(20, 3, 2), Dense(9)]),
+    "many latent sets": ((7, 7), [Conv2D(72, padding="same"), Conv2D(40, 7), Dense(9)]),
+}
 
 
-def test_weights_lie_tile_by_tile_down_the_inputs_first() -> None:
-    weight = np.arange(8 * 8, dtype=np.int16).reshape(8, 8)
-    flat = pack.pack_weights(weight, CONFIGS[0])
-    assert flat[:4].tolist() == [0, 1, 2, 3]  # first row of tile 0
-    assert flat[4:8].tolist() == [8, 9, 10, 11]
-    assert flat[16:20].tolist() == [32, 33, 34, 35]  # tile 1: the next inputs
-    assert flat[32:36].tolist() == [4, 5, 6, 7]  # group 1: the next outputs
+@pytest.mark.parametrize("name", LAYERS)
+@by_config
+def test_weights_come_back(config: Configuration, name: str) -> None:
+    shape, layers = LAYERS[name]
+    there = layout(Network(shape, layers), Settings(batch=64, gradient_planes=4), config)
+    for i, g in enumerate(there.plan.geometry):
+        weight = np.random.RandomState(i).randint(-(2**15), 2**15, (g.fan_in, g.fan_out)).astype(np.int16)
+        flat = pack.pack_weights(weight, i, there)
+        assert flat.shape == (there.latent_words(i),)
+        np.testing.assert_array_equal(pack.unpack_weights(flat, i, there), weight)
+
+
+def test_some_weights_lie_in_several_sets() -> None:
+    small = dataclasses.replace(configuration("sim-small"), left_depth=384, right_depth=512)
+    there = layout(Network((4, 4, 2), [Conv2D(64, 1), Conv2D(72, 2), Dense(3)]), Settings(batch=64, gradient_planes=4), small)
+    sets = there.latent_sets(1)
+    assert len(sets) > 1
+    g, lanes = there.plan.geometry[1], small.lanes
+    weight = np.random.RandomState(1).randint(-(2**15), 2**15, (g.fan_in, g.fan_out)).astype(np.int16)
+    flat = pack.pack_weights(weight, 1, there)
+    np.testing.assert_array_equal(pack.unpack_weights(flat, 1, there), weight)
+    # Set by set: groups of outputs, then taps, then groups of inputs.
+    taps = weight.reshape(g.kernel_y, g.kernel_x, 8, lanes, 9, lanes)
+    tiles = [
+        taps[y, x, c, :, m]
+        for part in sets
+        for m in range(part.outputs[0], sum(part.outputs))
+        for y in range(part.taps_y[0], sum(part.taps_y))
+        for x in range(g.kernel_x)
+        for c in range(part.inputs[0], sum(part.inputs))
+    ]
+    np.testing.assert_array_equal(flat.reshape(-1, lanes, lanes), tiles)
 
 
 def test_records_come_back_at_their_extremes() -> None:
@@ -55,19 +104,69 @@ def test_records_come_back_at_their_extremes() -> None:
         np.testing.assert_array_equal(found, given_values)
 
 
-@pytest.mark.parametrize("config", CONFIGS, ids=lambda config: config.name)
+@by_config
 @pytest.mark.parametrize("planes", [1, 3, 8])
 def test_a_sample_is_its_label_and_the_uppermost_planes(config: Configuration, planes: int) -> None:
+    plan = Plan(Network((7, 6), [Dense(9)]), Settings(batch=64, input_planes=planes, slope_planes=1), config)
     images = np.random.RandomState(1).randint(0, 256, (5, 7, 6)).astype(np.uint8)
     labels = np.array([3, 1, 4, 1, 200])
-    packed = pack.pack_samples(images, labels, planes, config)
-    assert packed.shape == (5, pack.sample_bytes(42, planes, config))
-    assert packed.shape[1] % 8 == 0
+    packed = pack.pack_samples(images, labels, plan)
+    assert packed.shape == (5, plan.sample_bytes)
+    assert plan.sample_bytes % 8 == 0
     assert packed[:, :8].copy().view("<i8").ravel().tolist() == labels.tolist()
     row = -(-42 // config.word) * config.word // 8
     for plane in range(planes):
         bits = np.unpackbits(packed[:, 8 + plane * row : 8 + (plane + 1) * row], axis=1, bitorder="little")[:, :42]
-        np.testing.assert_array_equal(bits, images.reshape(5, 42) >> (8 - planes + plane) & 1)
+        np.testing.assert_array_equal(bits, images.reshape(5, 42) >> (7 - plane) & 1)
+
+
+@by_config
+@pytest.mark.parametrize("pool", [False, True])
+@pytest.mark.parametrize(
+    ("shape", "layer"),
+    [
+        ((5, 12, 3), Conv2D(4, 3, padding="same")),
+        ((4, 32, 3), Conv2D(4, 3)),
+        ((6, 33), Conv2D(4, 4)),
+        ((3, 9, 5), Conv2D(4, 3, 2, "same")),
+        ((7, 31), Conv2D(4, 7, 2, "same")),
+        ((4, 4, 8), Conv2D(4, 2, padding="same")),
+    ],
+)
+def test_windows_of_pixels_lie_side_by_side(config: Configuration, shape: tuple[int, ...], layer: Conv2D, pool: bool) -> None:
+    outputs = [layer.outputs(side) for side in shape[:2]]
+    if pool and (outputs[0] % 2 or outputs[1] % 2):
+        pytest.skip("an odd map is not pooled")
+    network = Network(shape, [layer, *([MaxPool2D()] if pool else []), Dense(3)])
+    places = 2 if pool else 1
+    if not fits(1, places, layer.stride, layer.kernel, config.word // network.geometry[0].channels):
+        pytest.skip("windows are wider than a word")
+    plan = Plan(network, Settings(batch=64, input_planes=2), config)
+    g = network.geometry[0]
+    random = np.random.RandomState(2)
+    images = random.randint(0, 256, (3, *shape)).astype(np.uint8)
+    packed = pack.pack_samples(images, np.zeros(3, np.int64), plan)
+    tensor = plan["input"]
+    words = tensor.width
+    bits = np.unpackbits(packed[:, SAMPLE_HEADER:], axis=1, bitorder="little")
+    bits = bits[:, : 2 * g.height * words * config.word].reshape(3, 2, g.height, words, config.word)
+    pixels = images.reshape(3, *shape[:2], g.channels)
+    # Each output finds its row of the window in one word, from the bit on that its place among the word's steps gives.
+    pixels_of_word = config.word // g.channels
+    steps = max(n for n in range(1, g.pooled_width + 1) if fits(n, places, g.stride, g.kernel_x, pixels_of_word))
+    assert words == -(-g.pooled_width // steps)
+    for plane, y, out in np.ndindex(2, g.height, g.out_width):
+        word, step = divmod(out, steps * places)
+        for k, c in np.ndindex(g.kernel_x, g.channels):
+            x = out * g.stride - g.pad_x + k
+            found = bits[:, plane, y, word, (step * g.stride + k) * g.channels + c]
+            wanted = pixels[:, y, x, c] >> (7 - plane) & 1 if 0 <= x < g.width else 0
+            np.testing.assert_array_equal(found, wanted)
+
+
+def fits(steps: int, places: int, stride: int, kernel: int, pixels: int) -> bool:
+    """Whether the windows of that many steps lie in a word of so many pixels."""
+    return (steps * places - 1) * stride + kernel <= pixels
 
 
 def test_codes_are_odd_integers() -> None:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import pytest
+from networks import random_network
 
-from bnnedge import Dense, Network, Settings, configuration, mlp
-from bnnedge.compiler import Addresses, Compiler, layout
+from bnnedge import Dense, Network, Settings, cnv, configuration, mlp
+from bnnedge.compiler import Addresses, Compiler
+from bnnedge.compiler.layout import layout
 from bnnedge.compiler.program import Program, checked
 from bnnedge.isa import INSTRUCTION_BYTES, Head, Instruction, Opcode, decode
 
 
-def compiler(network: Network, **settings: int) -> Compiler:
+def compiler(network: Network, *, training: bool = True, **settings: int) -> Compiler:
     """A compiler for the board's configuration."""
-    chosen, config = Settings(**settings), configuration("pynq-z2")  # type: ignore[arg-type]
-    plan = layout(network, chosen, config)
-    return Compiler(network, chosen, config, plan, Addresses(latents=tuple(range(0, 4096 * len(plan.layers), 4096))))
+    there = layout(network, Settings(**settings), configuration("pynq-z2"), training=training)  # type: ignore[arg-type]
+    return Compiler(there, Addresses(latents=tuple(range(0, 4096 * len(network.geometry), 4096))))
 
 
 def heads(program: Program) -> list[str]:
@@ -29,7 +30,7 @@ def test_a_step_is_forward_loss_then_data_and_weight_gradients_by_turns() -> Non
 
 
 def test_inference_only_goes_forward() -> None:
-    program = compiler(mlp()).inference(3)
+    program = compiler(mlp(), training=False).inference(3)
     assert heads(program) == ["FORWARD"] * 4 + ["LOSS"]
     assert all(i.fields["inference"] == 1 for i in program.instructions if i.opcode == Opcode.PASS)
 
@@ -81,3 +82,35 @@ def test_semaphores_that_fill_up_or_have_two_takers_are_refused() -> None:
         checked([give, Instruction(Opcode.LOOP, {"count": 2, "target": 0})])
     with pytest.raises(ValueError, match="waits for semaphore 0, as unit load does"):
         checked([give, give, Instruction(Opcode.LOAD, {"wait": 1}), Instruction(Opcode.STORE, {"wait": 1}, "x")])
+
+
+@pytest.mark.parametrize("name", ["sim-small", "pynq-z2", "pynq-z2-x64"])
+@pytest.mark.parametrize("seed", range(8))
+def test_programs_of_random_networks_are_legal(name: str, seed: int) -> None:
+    # `training` and `inference` end in `checked`; instructions refuse values that their fields do not hold.
+    network, settings = random_network(seed, 3e6)
+    for training in (True, False):
+        try:
+            there = layout(network, settings, configuration(name), training=training)
+        except ValueError:  # too large
+            continue
+        made = Compiler(there, Addresses(latents=(0,) * len(network.geometry)))
+        program = made.training(2, 1) if training else made.inference(2)
+        again = [decode(instruction.encode()) for instruction in program.instructions]
+        assert [instruction.opcode for instruction in again] == [instruction.opcode for instruction in program.instructions]
+
+
+def test_the_papers_cnv_is_a_program_of_a_few_thousand_instructions() -> None:
+    code = compiler(cnv(), batch=128, gradient_planes=4).training(2, 1).instructions
+    assert 1000 < len(code) < 10_000
+    passes = [i for i in code if i.opcode == Opcode.PASS and i.fields["emit"]]
+    for head, layers in ((Head.FORWARD, 8), (Head.LOSS, 1), (Head.BACKWARD, 8), (Head.UPDATE, 9)):
+        assert len({i.fields["layer"] for i in passes if i.fields["head"] == head}) == layers
+
+
+def test_the_order_of_a_step_with_convolutions() -> None:
+    program = compiler(cnv(), batch=128, gradient_planes=4).training(2, 1)
+    steps = [(i.fields["head"], i.fields["layer"]) for i in program.instructions if i.opcode == Opcode.PASS]
+    order = list(dict.fromkeys(steps))
+    backward = [step for i in range(8, 0, -1) for step in ((Head.BACKWARD, i - 1), (Head.UPDATE, i))]
+    assert order == [*((Head.FORWARD, i) for i in range(8)), (Head.LOSS, 8), *backward, (Head.UPDATE, 0)]

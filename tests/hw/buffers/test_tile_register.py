@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import random
 from collections.abc import Iterator
 from typing import Any
@@ -15,16 +16,15 @@ from hardware import TINY, simulate
 from bnnedge import formats
 from bnnedge.configuration import Configuration
 from bnnedge.hw.buffers.tile_register import TileRegister
-from bnnedge.isa import Buffer
+from bnnedge.isa import Buffer, Head, Pool
 
-DEEP = dataclasses.replace(TINY, left_depth=1024, right_depth=1024)
+DEEP = dataclasses.replace(TINY, left_depth=1 << 13, right_depth=1 << 13)
 CONFIGS = {
     "granules-4": DEEP,
     "granules-2": dataclasses.replace(DEEP, lanes=8),
     "granules-1": dataclasses.replace(DEEP, lanes=16),
     "granules-16": dataclasses.replace(DEEP, word=64),
 }
-COLUMNS = 512  # where columns begin; rows lie below
 Place = tuple[int, int, int, int]  # buffer, bank, address, granule
 
 
@@ -32,12 +32,31 @@ def word(bits: np.ndarray) -> int:
     return sum(int(bit) << place for place, bit in enumerate(bits))
 
 
+class Tensor:
+    """Where planes of a map lie in a buffer: its dimensions in any order and direction behind `base`, words innermost."""
+
+    def __init__(self, source: random.Random, base: int, words: int, **sizes: int) -> None:
+        self.base, self.units = base, {}
+        for name in source.sample(list(sizes), len(sizes)):
+            self.units[name] = words
+            if source.random() < 0.5:
+                self.units[name] = -words
+                self.base += (sizes[name] - 1) * words
+            words *= max(sizes[name], 1)
+
+    def address(self, **indices: int) -> int:
+        """Address of a plane's first word."""
+        return self.base + sum(self.units[name] * index for name, index in indices.items())
+
+    def fields(self, name: str, step: int) -> dict[str, int]:
+        """Fields of the order, `step` pixels from one turn of y or x to the next."""
+        strides = {key: unit * step if key in "yx" else unit for key, unit in self.units.items()}
+        return {f"{name}_base": self.base, **{f"{name}_{key}": stride % (1 << 16) for key, stride in strides.items()}}
+
+
 @dataclasses.dataclass
 class Pass:
-    """Bits (groups, tiles, lanes, planes, lanes) that come as rows, and the order that says where they go.
-
-    down: planes of rows lie downwards in memory, as a mask may lie below the sign.
-    """
+    """Bits (groups, height, width, tiles, places, lanes, planes, lanes) that come as rows, and the order for them."""
 
     config: Configuration
     groups: int
@@ -46,27 +65,41 @@ class Pass:
     columns_planes: int
     rows_buffer: int = Buffer.LEFT
     columns_buffer: int = Buffer.LEFT
-    down: bool = False
+    height: int = 1
+    width: int = 1
+    places: bool = False
+    pooled_planes: int = 0
+    head: int = Head.BACKWARD
+    pool: int = Pool.NONE
+    first_group: int = 0
+    first_tile: int = 0
     seed: int = 0
 
     def __post_init__(self) -> None:
-        lanes = self.config.lanes
-        shape = (self.groups, self.tiles, lanes, formats.MAX_PLANES, lanes)
+        lanes, granules = self.config.lanes, self.config.granules
+        self.counts = (self.groups, self.height, self.width, self.tiles, 4 if self.places else 1)
+        shape = (*self.counts, lanes, formats.MAX_PLANES, lanes)
         self.bits = np.random.default_rng(self.seed).integers(0, 2, shape).astype(bool)
-        row_words, column_words = (-(-count // self.config.granules) for count in (self.groups, self.tiles))
+        self.pooled_signs = self.head == Head.FORWARD and self.pool == Pool.SIGNS
+        side = 2 if self.places else 1
+        columns_side = 1 if self.pooled_signs else side
+        row_words = (self.first_group % granules + self.groups - 1) // granules + 1
+        column_words = (self.first_tile % granules + self.tiles - 1) // granules + 1
+
+        def tensor(base: int, words: int, side: int, planes: int, **sizes: int) -> Tensor:
+            return Tensor(source, base, words, y=self.height * side, x=self.width * side, plane=planes, **sizes)
+
+        source = random.Random(self.seed)
+        self.rows_at = tensor(100, row_words, side, self.rows_planes, tile=self.tiles)
+        self.pooled_at = tensor(3000, row_words, 1, self.pooled_planes, tile=self.tiles)
+        self.columns_at = tensor(5000, column_words, columns_side, self.columns_planes, group=self.groups)
+        here = ("groups", "tiles", "height", "width", "first_group", "first_tile", "head", "pool")
+        here += ("rows_planes", "pooled_planes", "columns_planes", "rows_buffer", "columns_buffer")
         self.order = {
-            "groups": self.groups,
-            "tiles": self.tiles,
-            "rows_planes": self.rows_planes,
-            "rows_buffer": int(self.rows_buffer),
-            "rows_base": 3 + (max(self.rows_planes, 1) - 1) * row_words * self.down,
-            "rows_tile_stride": self.rows_planes * row_words,
-            "rows_plane_stride": -row_words % (1 << 16) if self.down else row_words,
-            "columns_planes": self.columns_planes,
-            "columns_buffer": int(self.columns_buffer),
-            "columns_base": COLUMNS,
-            "columns_group_stride": self.columns_planes * column_words,
-            "columns_plane_stride": column_words,
+            **{name: int(getattr(self, name)) for name in here},
+            **self.rows_at.fields("rows", side),
+            **self.pooled_at.fields("pooled", 1),
+            **self.columns_at.fields("columns", columns_side),
         }
 
     @property
@@ -75,19 +108,36 @@ class Pass:
         for row in self.bits.reshape(-1, formats.MAX_PLANES, self.config.lanes):
             yield [word(plane) for plane in row]
 
+    def writes(self) -> Iterator[tuple[int, int, int, np.ndarray]]:
+        """Buffer, address of the first group's or tile's word, number of the granule from there, bits by bank."""
+        for at in np.ndindex(*self.counts):
+            group, y, x, tile, place = at
+            planes = self.bits[at].swapaxes(0, 1)  # plane, row, column
+            down, right = (2 * y + place // 2, 2 * x + place % 2) if self.places else (y, x)
+            number, columns_number = (first % self.config.granules for first in (self.first_group, self.first_tile))
+            number, columns_number = number + group, columns_number + tile
+            last = place == self.counts[-1] - 1
+            for i in range(self.rows_planes):
+                yield self.rows_buffer, self.rows_at.address(y=down, x=right, tile=tile, plane=i), number, planes[i]
+            for i in range(self.pooled_planes if last else 0):
+                yield self.rows_buffer, self.pooled_at.address(y=y, x=x, tile=tile, plane=i), number, planes[1 + i]
+            if not self.pooled_signs:
+                for i in range(self.columns_planes):
+                    address = self.columns_at.address(group=group, y=down, x=right, plane=i)
+                    yield self.columns_buffer, address, columns_number, planes[i].T
+            elif last:
+                for i in range(self.columns_planes):
+                    address = self.columns_at.address(group=group, y=y, x=x, plane=i)
+                    yield self.columns_buffer, address, columns_number, planes[1 + i].T
+
     def written(self) -> dict[Place, int]:
         """What is to stand in the buffers in the end."""
-        order, granules, lanes = self.order, self.config.granules, self.config.lanes
-        places = {}
-        for group, tile, lane in np.ndindex(self.groups, self.tiles, lanes):
-            for plane in range(self.rows_planes):
-                address = order["rows_base"] + tile * order["rows_tile_stride"] + plane * order["rows_plane_stride"]
-                place = (int(self.rows_buffer), lane, (address + group // granules) % (1 << 16), group % granules)
-                places[place] = word(self.bits[group, tile, lane, plane])
-            for plane in range(self.columns_planes):
-                address = COLUMNS + group * order["columns_group_stride"] + plane * order["columns_plane_stride"]
-                place = (int(self.columns_buffer), lane, address + tile // granules, tile % granules)
-                places[place] = word(self.bits[group, tile, :, plane, lane])
+        places: dict[Place, int] = {}
+        for buffer, address, number, banks in self.writes():
+            for bank, bits in enumerate(banks):
+                place = (int(buffer), bank, address + number // self.config.granules, number % self.config.granules)
+                assert place not in places
+                places[place] = word(bits)
         return places
 
 
@@ -97,9 +147,7 @@ class Run:
     start, shift: how likely a tile is started, or a row comes, if it may. blocked: how often the left buffer is taken.
     """
 
-    def __init__(
-        self, config: Configuration, seed: int = 0, start: float = 1, shift: float = 1, blocked: float = 0
-    ) -> None:
+    def __init__(self, config: Configuration, seed: int = 0, start: float = 1, shift: float = 1, blocked: float = 0) -> None:
         self.config = config
         self.dut = TileRegister(config)
         self.reset = Signal()
@@ -116,8 +164,9 @@ class Run:
         dut, source, lanes = self.dut, self.source, self.config.lanes
         self.written, self.starts = {}, []
         rows, waiting = work.rows, []
-        left_to_start = work.groups * work.tiles
+        left_to_start = math.prod(work.counts)
         ctx.set(dut.order, work.order)
+        ctx.set(dut.places, work.places)
         ctx.set(dut.begin, 1)
         await ctx.tick()
         ctx.set(dut.begin, 0)
@@ -159,27 +208,31 @@ class Run:
 
 
 def random_pass(config: Configuration, source: random.Random) -> Pass:
-    most = 2 * config.granules + 1 if config.granules < 16 else 5
-    return Pass(
+    counts = {name: source.randint(1, most) for name, most in (("groups", 6), ("tiles", 6), ("height", 3), ("width", 3))}
+    kind = source.choice(("plain", "four", "pooled"))  # one place; codes at four places; signs that are pooled
+    work = Pass(
         config,
-        groups=source.randint(1, min(most, 6)),
-        tiles=source.randint(1, min(most, 6)),
-        rows_planes=source.choice((0, 1, 2, 8)),
-        columns_planes=source.choice((0, 1, 3, 8)),
+        **{**counts, source.choice(("groups", "tiles")): 1} if source.random() < 0.5 else counts,
+        rows_planes=source.choice((0, 1) if kind == "pooled" else (0, 1, 2, 8)),
+        columns_planes=source.choice((0, 1) if kind == "pooled" else (0, 1, 3, 8)),
         rows_buffer=source.choice((Buffer.LEFT, Buffer.RIGHT)),
         columns_buffer=source.choice((Buffer.LEFT, Buffer.RIGHT)),
-        down=source.random() < 0.5,
+        places=kind != "plain",
+        pooled_planes=source.randint(0, 2) if kind == "pooled" else 0,
+        head=Head.FORWARD if kind == "pooled" else source.choice((Head.BACKWARD, Head.UPDATE)),
+        pool=Pool.SIGNS if kind == "pooled" else source.choice(list(Pool)),
+        first_group=source.randrange(1000),
+        first_tile=source.randrange(1000),
         seed=source.getrandbits(32),
     )
+    return work if math.prod(work.counts) * config.lanes < 500 else random_pass(config, source)
 
 
 @pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(5))
 def test_random_passes_in_a_row_with_random_stalls(config: Configuration, seed: int) -> None:
     source = random.Random(seed)
-    run = Run(
-        config, seed, start=source.choice((0.3, 1)), shift=source.choice((0.5, 1)), blocked=source.choice((0, 0.5))
-    )
+    run = Run(config, seed, start=source.choice((0.3, 1)), shift=source.choice((0.5, 1)), blocked=source.choice((0, 0.5)))
 
     async def bench(ctx: Any) -> None:
         for latency in (0, 6, 1):
@@ -203,9 +256,7 @@ def test_rows_as_fast_as_room_allows(planes: tuple[int, int], latency: int) -> N
     simulate(run.dut, bench)
 
 
-@pytest.mark.parametrize(
-    "buffers", [(Buffer.LEFT, Buffer.LEFT), (Buffer.RIGHT, Buffer.LEFT), (Buffer.LEFT, Buffer.RIGHT)]
-)
+@pytest.mark.parametrize("buffers", [(Buffer.LEFT, Buffer.LEFT), (Buffer.RIGHT, Buffer.LEFT), (Buffer.LEFT, Buffer.RIGHT)])
 @pytest.mark.parametrize("blocked", [0.3, 0.9])
 def test_nothing_is_lost_while_the_left_buffer_is_blocked(buffers: tuple[Buffer, Buffer], blocked: float) -> None:
     run = Run(DEEP, seed=2, blocked=blocked)
@@ -233,15 +284,29 @@ def test_the_right_buffer_does_not_wait_for_the_left_one() -> None:
     assert lengths[0] == lengths[1]
 
 
-@pytest.mark.parametrize(("config", "latency"), [(DEEP, 0), (CONFIGS["granules-1"], 6)], ids=["lanes-4", "lanes-16"])
-def test_a_forward_pass_never_waits_for_the_register(config: Configuration, latency: int) -> None:
-    run = Run(config)
-    work = Pass(config, 2, 4, 2, 1)  # sign and mask as rows, sign as columns
+# Passes that the register must keep up with, and the latency of their rows.
+FAST = {
+    "sign and mask": (Pass(DEEP, 2, 4, 2, 1, head=Head.FORWARD), 0),
+    "lanes - 2 planes": (Pass(CONFIGS["granules-1"], 2, 3, 8, 6), 0),
+    "sign and mask, late": (Pass(CONFIGS["granules-1"], 2, 4, 2, 1, head=Head.FORWARD), 6),
+    "codes, late": (Pass(CONFIGS["granules-1"], 2, 4, 4, 4), 6),
+    "nothing": (Pass(DEEP, 2, 2, 0, 0), 0),
+    "pooled signs": (
+        Pass(CONFIGS["granules-2"], 1, 1, 1, 1, width=2, places=True, pooled_planes=2, head=Head.FORWARD, pool=Pool.SIGNS),
+        2,
+    ),
+}
+
+
+@pytest.mark.parametrize(("work", "latency"), FAST.values(), ids=FAST)
+def test_tiles_as_fast_as_rows_can_come_never_wait_for_the_register(work: Pass, latency: int) -> None:
+    lanes = work.config.lanes
+    run = Run(work.config)
 
     async def bench(ctx: Any) -> None:
-        await run.go(ctx, work, latency, gap=config.lanes)  # what a head needs to send a tile
+        await run.go(ctx, work, latency, gap=lanes)
         assert run.written == work.written()
-        assert run.starts == [config.lanes * tile for tile in range(work.groups * work.tiles)]
+        assert run.starts == [lanes * tile for tile in range(math.prod(work.counts))]
 
     simulate(run.dut, bench)
 

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import random
+from collections import deque
 from typing import Any
 
 import pytest
-from amaranth import ResetInserter, Signal
-from hardware import TINY, Bench, Stall, never, simulate, stalls, stream_get, stream_put
+from amaranth import Module, ResetInserter, Signal
+from amaranth.lib import wiring
+from axi import AxiMemory
+from hardware import TINY, Bench, Stall, never, simulate, stalls, steady, stream_get, stream_put
+from latency import behind
 
 from bnnedge import formats
 from bnnedge.configuration import Configuration
-from bnnedge.hw.control.load import CHUNK, Load
+from bnnedge.hw.bus.read import ReadMaster
+from bnnedge.hw.control.load import Load
+from bnnedge.hw.control.request import CHUNK
 from bnnedge.isa import Buffer, Opcode
 
 WORDS = pytest.mark.parametrize(
@@ -31,6 +37,7 @@ class Surroundings:
         self.dut, self.stall, self.random = dut, stall, random.Random(seed)
         self.memory: dict[int, int] = {}
         self.transfers: list[tuple[int, int]] = []
+        self.coming: deque[int] = deque()  # addresses of beats that have been asked for
         self.buffers: dict[str, dict[tuple[int, int], int]] = {"left": {}, "right": {}}  # by (bank, address)
         self.records: dict[int, tuple[int, int, int]] = {}
         self.labels: list[int] = []
@@ -45,12 +52,18 @@ class Surroundings:
         per_beat = 64 // bits
         return self.word(address + 8 * (place // per_beat)) >> place % per_beat * bits & (1 << bits) - 1
 
-    async def port(self, ctx: Any) -> None:
+    async def requests(self, ctx: Any) -> None:
         while True:
             (request,) = await stream_get(ctx, self.dut.transfer, 1, self.stall)
             self.transfers.append((request.address, request.beats))
-            beats = [self.word((request.address + 8 * i) % 2**32) for i in range(request.beats)]
-            await stream_put(ctx, self.dut.beat, beats, self.stall)
+            self.coming += [(request.address + 8 * i) % 2**32 for i in range(request.beats)]
+
+    async def beats(self, ctx: Any) -> None:
+        while True:
+            if self.coming:
+                await stream_put(ctx, self.dut.beat, [self.word(self.coming.popleft())], self.stall)
+            else:
+                await ctx.tick()
 
     def buffer(self, name: str) -> Bench:
         async def accept(ctx: Any) -> None:
@@ -61,11 +74,10 @@ class Surroundings:
                 ctx.set(ready, accepts)
                 _, _, granules, address, values = await ctx.tick().sample(write.granules, write.address, write.data)
                 banks = [bank for bank in range(config.lanes) if granules[bank]]
-                assert len(banks) <= 1
-                if banks and accepts:
-                    assert granules[banks[0]] == (1 << config.granules) - 1
-                    assert (banks[0], address) not in self.buffers[name], "written twice"
-                    self.buffers[name][banks[0], address] = values[banks[0]]
+                for bank in banks if accepts else ():
+                    assert granules[bank] == (1 << config.granules) - 1
+                    assert (bank, address) not in self.buffers[name], "written twice"
+                    self.buffers[name][bank, address] = values[bank]
 
         return accept
 
@@ -91,12 +103,18 @@ class Surroundings:
                 self.signals.append(signal)
 
     def benches(self) -> list[Bench]:
-        return [self.port, self.buffer("left"), self.buffer("right"), self.parameters, self.label, self.signal]
+        buffers = (self.buffer("left"), self.buffer("right"))
+        return [steady(self.dut.transfer), self.requests, self.beats, *buffers, self.parameters, self.label, self.signal]
 
     def forget(self) -> None:
         """Make room for another instruction at the same addresses."""
         self.buffers = {"left": {}, "right": {}}
         self.records, self.labels, self.transfers, self.signals = {}, [], [], []
+
+
+def load(buffer: Buffer, **fields: int) -> dict[str, int]:
+    """A LOAD; one row if nothing else is said."""
+    return {"opcode": Opcode.LOAD, "buffer": buffer, "repeats": 1, **fields}
 
 
 def run(config: Configuration, orders: list[dict[str, int]], chance: float, seed: int = 1) -> Surroundings:
@@ -111,26 +129,53 @@ def run(config: Configuration, orders: list[dict[str, int]], chance: float, seed
     return around
 
 
+def image(around: Surroundings, order: dict[str, int]) -> dict[tuple[int, int], int]:
+    """What a LOAD writes: (bank, buffer address) -> word."""
+    lanes, expected = around.dut.config.lanes, {}
+    for row in range(order["repeats"]):
+        base = (order["base"] + row * order.get("base_stride", 0)) % 2**16
+        for i in range(order["count"] * lanes):
+            address = order["address"] + row * order.get("address_stride", 0)
+            expected[i % lanes, base + i // lanes] = around.bits(address % 2**32, i, around.dut.config.word)
+    return expected
+
+
 @WORDS
 @pytest.mark.parametrize("chance", [0, 0.5])
 def test_an_image_fills_the_banks_of_its_buffer(config: Configuration, chance: float) -> None:
     orders = [
-        {"opcode": Opcode.LOAD, "buffer": Buffer.LEFT, "base": 0, "count": 64, "address": 0x1008, "signal": 1},
-        {"opcode": Opcode.LOAD, "buffer": Buffer.RIGHT, "base": 63, "count": 1, "address": 0x8000, "signal": 0x80},
-        {"opcode": Opcode.LOAD, "buffer": Buffer.RIGHT, "base": 5, "count": 3, "address": 0xFFFF_F000},
+        load(Buffer.LEFT, base=0, count=64, address=0x1008, signal=1),
+        load(Buffer.RIGHT, base=63, count=1, address=0x8000, signal=0x80),
+        load(Buffer.RIGHT, base=5, count=3, address=0xFFFF_F000),
     ]
     around = run(config, orders, chance)
-    for name, images in (("left", orders[:1]), ("right", orders[1:])):
-        expected = {}
-        for order in images:
-            for i in range(order["count"] * config.lanes):
-                place = i % config.lanes, order["base"] + i // config.lanes
-                expected[place] = around.bits(order["address"], i, config.word)
-        assert around.buffers[name] == expected
+    assert around.buffers["left"] == image(around, orders[0])
+    assert around.buffers["right"] == image(around, orders[1]) | image(around, orders[2])
     beats = config.lanes * config.word // 64
     assert around.transfers == [(order["address"], order["count"] * beats) for order in orders]
     assert around.records == {}
     assert around.labels == []
+
+
+@WORDS
+@pytest.mark.parametrize("chance", [0, 0.5])
+def test_rows_of_an_image_lie_apart(config: Configuration, chance: float) -> None:
+    downwards = {"base_stride": 2**16 - 9, "address_stride": 2**32 - 0x1000}
+    orders = [
+        load(Buffer.LEFT, base=2, count=5, repeats=7, base_stride=8, address=0x10, address_stride=0x2008, signal=1),
+        load(Buffer.RIGHT, base=3, count=1, repeats=20, base_stride=3, address=0x8000, address_stride=0x100),
+        load(Buffer.LEFT, base=58, count=1, repeats=2, **downwards, address=0x1_0000, signal=2),
+        load(Buffer.RIGHT, base=0, count=2, repeats=1, **downwards, address=0x3_0000),
+    ]
+    around = run(config, orders, chance)
+    images = [image(around, order) for order in orders]
+    assert around.buffers == {"left": images[0] | images[2], "right": images[1] | images[3]}
+    beats = config.lanes * config.word // 64
+    assert around.transfers == [
+        (order["address"] + row * order.get("address_stride", 0) & 2**32 - 1, order["count"] * beats)
+        for order in orders
+        for row in range(order["repeats"])
+    ]
 
 
 @pytest.mark.parametrize("chance", [0, 0.5])
@@ -144,11 +189,10 @@ def test_records_keep_their_signs_and_corners(chance: float) -> None:
         around.memory[address + 16 * i + 8] = beta % 0x10000 | 0xDEAD << 16
 
     async def bench(ctx: Any) -> None:
-        order = {"opcode": Opcode.LOAD, "buffer": Buffer.PARAMETERS, "address": address, "signal": 2}
-        await stream_put(ctx, dut.order, [order | {"base": 60, "count": 4}])
+        await stream_put(ctx, dut.order, [load(Buffer.PARAMETERS, address=address, signal=2, base=60, count=4)])
         assert around.records == {60 + i: record for i, record in enumerate(corners)}
         around.forget()
-        await stream_put(ctx, dut.order, [order | {"base": 7, "count": 1}])
+        await stream_put(ctx, dut.order, [load(Buffer.PARAMETERS, address=address, base=7, count=1)])
         assert around.records == {7: corners[0]}
 
     simulate(dut, bench, background=around.benches())
@@ -158,9 +202,12 @@ def test_records_keep_their_signs_and_corners(chance: float) -> None:
 @WORDS
 @pytest.mark.parametrize("chance", [0, 0.5])
 @pytest.mark.parametrize(
-    ("count", "sample_words"), [(1, 1), (CHUNK, 1), (CHUNK + 1, 3), (2 * CHUNK, 2)], ids=lambda v: str(v)
+    ("count", "sample_words", "has_labels"),
+    [(1, 1, 1), (CHUNK, 1, 0), (CHUNK + 1, 3, 1), (2 * CHUNK, 2, 1), (3 * CHUNK, 1, 1), (4 * CHUNK + 3, 1, 0)],
 )
-def test_samples_are_gathered_by_index(config: Configuration, chance: float, count: int, sample_words: int) -> None:
+def test_samples_are_gathered_by_index(
+    config: Configuration, chance: float, count: int, sample_words: int, has_labels: int
+) -> None:
     sample_address, address = 0xF000_0000, 0x2000
     sample_bytes = 8 * (1 + -(-sample_words * config.word // 64)) + 8
     dut = Load(config)
@@ -173,7 +220,7 @@ def test_samples_are_gathered_by_index(config: Configuration, chance: float, cou
     expected, labels = {}, []
     for n, index in enumerate(indices):
         start = sample_address + index * sample_bytes
-        labels.append(around.word(start) & 0xFF)
+        labels += [around.word(start) & 0xFF] * has_labels
         for i in range(sample_words):
             place = n % config.lanes, 9 + n // config.lanes * sample_words + i
             expected[place] = around.bits(start + 8, i, config.word)
@@ -186,6 +233,7 @@ def test_samples_are_gathered_by_index(config: Configuration, chance: float, cou
         "sample_address": sample_address,
         "sample_bytes": sample_bytes,
         "sample_words": sample_words,
+        "labels": has_labels,
         "signal": 0x41,
     }
 
@@ -196,19 +244,21 @@ def test_samples_are_gathered_by_index(config: Configuration, chance: float, cou
             assert around.buffers == {"left": expected, "right": {}}
             assert around.labels == labels
             assert around.signals == [0x41]
+            assert len(around.transfers) == count + -(-count // CHUNK), "asks for more than it needs"
 
-    simulate(dut, bench, background=around.benches())
+    # Without `labels` nobody needs to take labels.
+    simulate(dut, bench, background=[b for b in around.benches() if has_labels or b != around.label])
 
 
 def test_a_reset_in_the_middle_leaves_nothing_behind() -> None:
     reset = Signal()
     dut = Load(TINY)
     around = Surroundings(dut)
-    order = {"opcode": Opcode.LOAD, "buffer": Buffer.LEFT, "base": 3, "count": 5, "address": 0x100, "signal": 1}
-    gather = {"opcode": Opcode.GATHER, "base": 0, "count": 40, "sample_words": 3, "sample_bytes": 16}
+    order = load(Buffer.LEFT, base=3, count=5, address=0x100, signal=1)
+    gather = {"opcode": Opcode.GATHER, "base": 0, "count": 40, "sample_words": 3, "sample_bytes": 16, "labels": 1}
 
     async def bench(ctx: Any) -> None:
-        for cut in (5, 9, 23):
+        for cut in (3, 9, 23, 45):
             for broken in (gather, order):
                 ctx.set(dut.order.payload, broken)
                 ctx.set(dut.order.valid, 1)
@@ -237,7 +287,64 @@ def test_a_reset_in_the_middle_leaves_nothing_behind() -> None:
                         )
                         found.append((bank, address))
                 ctx.set(dut.beat.valid, 0)
-                assert found == [(0xF << 4 * (n % 4), 3 + n // 4) for n in range(20)]
+                assert found == [(0xFFFF, 3 + n) for n in range(5)]
                 await stream_put(ctx, dut.order, [order])
 
     simulate(ResetInserter(reset)(dut), bench)
+
+
+LATENCY = 40  # cycles
+SYSTEM = dataclasses.replace(TINY, lanes=8, word=32, left_depth=1024)
+
+
+def cycles(order: dict[str, int], memory_words: dict[int, int] | None = None) -> int:
+    """How long an instruction takes on a read port with a memory that is LATENCY cycles away."""
+    m = Module()
+    m.submodules.load = dut = Load(SYSTEM)
+    m.submodules.reader = reader = ReadMaster(clients=1)
+    wiring.connect(m, dut.transfer, reader.transfer_0)
+    wiring.connect(m, reader.beat_0, dut.beat)
+    m.d.comb += [dut.left_ready.eq(1), dut.record_ready.eq(1), dut.label.ready.eq(1)]
+    memory = AxiMemory(behind(m, reader.axi, LATENCY))
+    memory.words.update(memory_words or {})
+    taken = 0
+
+    async def count(ctx: Any) -> None:
+        nonlocal taken
+        async for _ in ctx.tick():
+            taken += 1
+
+    async def bench(ctx: Any) -> None:
+        await stream_put(ctx, dut.order, [order])
+
+    simulate(m, bench, background=[*memory.benches(), count])
+    assert memory.pending == 0
+    return taken
+
+
+@pytest.mark.parametrize(("count", "repeats"), [(64, 4), (256, 1), (16, 16), (4, 64)])
+def test_an_image_comes_at_a_beat_a_cycle(count: int, repeats: int) -> None:
+    order = load(Buffer.LEFT, count=count, repeats=repeats, base_stride=count, address=0x1040, address_stride=0x4000)
+    beats = count * repeats * SYSTEM.lanes * SYSTEM.word // 64
+    assert beats == 1024
+    assert cycles(order) <= 1.1 * beats + 60
+
+
+@pytest.mark.parametrize("sample_words", [9, 98])
+def test_samples_come_at_a_word_a_cycle(sample_words: int) -> None:
+    count, sample_bytes = 2 * CHUNK + 3, 8 * (1 + (sample_words + 1) // 2)
+    order = {
+        "opcode": Opcode.GATHER,
+        "buffer": Buffer.LEFT,
+        "count": count,
+        "address": 0x8_0000,
+        "sample_address": 0x10_0000,
+        "sample_bytes": sample_bytes,
+        "sample_words": sample_words,
+        "labels": 1,
+    }
+    source = random.Random(1)
+    indices = {0x8_0000 + 8 * i: source.randrange(100) | source.randrange(100) << 32 for i in range(2 * CHUNK)}
+    chunks = 3 * CHUNK // 2  # beats
+    # A sample takes a cycle for its label, and one to choose what comes next; the latency is seen for the first alone.
+    assert cycles(order, indices) <= count * (sample_words + 2) + chunks + 2 * LATENCY + 60

@@ -10,7 +10,7 @@ from amaranth import Module
 from hardware import simulate, stalls, steady, stream_get, stream_put
 
 from bnnedge import isa
-from bnnedge.hw.control.queue import DEPTH, Queue, Semaphores
+from bnnedge.hw.control.queue import DEPTHS, Queue, Semaphores
 from bnnedge.hw.layouts import TRANSFER
 
 
@@ -61,7 +61,7 @@ def test_a_semaphore_holds_fifteen_tokens() -> None:
 
 @pytest.mark.parametrize("seed", range(4))
 def test_an_instruction_leaves_with_all_its_tokens(seed: int) -> None:
-    dut, source = Queue(TRANSFER), random.Random(seed)
+    dut, source = Queue(TRANSFER, depth=2 + seed), random.Random(seed)
     sent = [{"base": i, "wait": source.choice((0, 0, 1, 0x81, 0xFF, source.getrandbits(8)))} for i in range(40)]
     counts = [0] * isa.SEMAPHORES
     taken: list[int] = []
@@ -93,27 +93,27 @@ def test_an_instruction_leaves_with_all_its_tokens(seed: int) -> None:
     assert taken == [instruction["wait"] for instruction in sent if instruction["wait"]]
 
 
-def test_a_queue_holds_two_instructions_and_says_when_it_is_empty() -> None:
-    dut = Queue(TRANSFER)
+@pytest.mark.parametrize("depth", sorted(set(DEPTHS.values())))
+def test_a_queue_holds_its_instructions_and_says_when_it_is_empty(depth: int) -> None:
+    dut = Queue(TRANSFER, depth)
 
     async def bench(ctx: Any) -> None:
         assert ctx.get(dut.empty)
-        await stream_put(ctx, dut.instruction, [{"wait": 2}] * DEPTH)
+        await stream_put(ctx, dut.instruction, ({"wait": 2, "base": i} for i in range(depth)))
         assert not ctx.get(dut.instruction.ready)
         await ctx.tick().repeat(5)
         assert ctx.get(dut.waiting)
         assert not ctx.get(dut.order.valid)
-        ctx.set(dut.there, 2)
-        await ctx.tick()
-        assert ctx.get(dut.order.valid)
-        ctx.set(dut.there, 0)
-        await stream_get(ctx, dut.order, 1)
-        await ctx.tick().repeat(5)
-        assert not ctx.get(dut.order.valid)  # the token was for the first alone
-        assert not ctx.get(dut.empty)
-        ctx.set(dut.there, 2)
-        await stream_get(ctx, dut.order, 1)
-        assert ctx.get(dut.empty)
+        for i in range(depth):
+            ctx.set(dut.there, 2)
+            await ctx.tick()
+            assert ctx.get(dut.order.valid)
+            ctx.set(dut.there, 0)
+            (order,) = await stream_get(ctx, dut.order, 1)
+            assert order.base == i
+            await ctx.tick().repeat(5)
+            assert not ctx.get(dut.order.valid)  # the token was for one alone
+            assert ctx.get(dut.empty) == (i == depth - 1)
         assert not ctx.get(dut.waiting)
 
     simulate(dut, bench)
@@ -122,7 +122,7 @@ def test_a_queue_holds_two_instructions_and_says_when_it_is_empty() -> None:
 def test_two_queues_take_turns_by_semaphores() -> None:
     top = Module()
     top.submodules.semaphores = semaphores = Semaphores(takers=2, givers=2)
-    queues, turns = (Queue(TRANSFER), Queue(TRANSFER)), []
+    queues, turns = (Queue(TRANSFER, depth=2), Queue(TRANSFER, depth=4)), []
     for i, queue in enumerate(queues):
         top.submodules[f"queue_{i}"] = queue
         done = queue.order.valid & queue.order.ready

@@ -61,7 +61,7 @@ class Surroundings:
             assert request.beats == INSTRUCTION_BYTES // 8
             place = request.address - PROGRAM
             self.fetched.append(place)
-            beats = [int.from_bytes(self.program[i : i + 8], "little") for i in range(place, place + 64, 8)]
+            beats = [int.from_bytes(self.program[i : i + 8], "little") for i in range(place, place + INSTRUCTION_BYTES, 8)]
             await stream_put(ctx, self.dut.beat, beats, self.stall)
 
     def queue(self, name: str) -> Bench:
@@ -155,7 +155,7 @@ def test_an_unknown_opcode_stops_at_its_address(opcode: int) -> None:
     reset = Signal()
     dut = Sequencer()
     program = b"".join(instruction(o).encode() for o in (Opcode.LOAD, Opcode.PASS))
-    around = Surroundings(dut, program + bytes([0xF0 | opcode]) + b"\xff" * 63)
+    around = Surroundings(dut, program + bytes([0xF0 | opcode]) + b"\xff" * (INSTRUCTION_BYTES - 1))
 
     async def bench(ctx: Any) -> None:
         ctx.set(dut.units_idle, 1)

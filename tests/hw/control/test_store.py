@@ -8,12 +8,16 @@ from collections import deque
 from typing import Any
 
 import pytest
-from amaranth import ResetInserter, Signal
+from amaranth import Module, ResetInserter, Signal
+from amaranth.lib import wiring
+from axi import AxiMemory
 from hardware import TINY, Bench, Stall, never, simulate, stalls, steady, stream_get, stream_put
+from latency import behind
 
 from bnnedge.configuration import Configuration
 from bnnedge.formats import MU_BITS
 from bnnedge.hw.buffers.banked import READ_LATENCY
+from bnnedge.hw.bus.write import WriteMaster
 from bnnedge.hw.control.store import Store
 from bnnedge.isa import Buffer, Opcode
 
@@ -30,8 +34,8 @@ TOP = 1 << MU_BITS - 1
 class Surroundings:
     """Buffers, parameter memory and memory port around a Store; `beats` and `transfers` are what it has sent."""
 
-    def __init__(self, dut: Store, stall: Stall = never, seed: int = 1) -> None:
-        self.dut, self.stall = dut, stall
+    def __init__(self, dut: Store, stall: Stall = never, seed: int = 1, request_stall: Stall | None = None) -> None:
+        self.dut, self.stall, self.request_stall = dut, stall, request_stall or stall
         source, config = random.Random(seed), dut.config
         self.left, self.right = (
             [[source.getrandbits(config.word) for _ in range(config.lanes)] for _ in range(64)] for _ in range(2)
@@ -45,23 +49,21 @@ class Surroundings:
             for _ in range(62)
         ]
         self.records += [{"mu": -TOP, "psi": 2 * TOP - 1, "beta": -1}, {"mu": -1, "psi": 0, "beta": 0x7FFF}]
+        self.reads = 0
         self.transfers: list[tuple[int, int]] = []
         self.beats: list[int] = []
         self.signals: list[int] = []
         self.written = False
 
     async def buffers(self, ctx: Any) -> None:
-        """Both buffers: granted or not, they answer READ_LATENCY cycles later, with what someone else reads if not."""
-        dut, lanes = self.dut, self.dut.config.lanes
-        garbage = [0x5A5A] * lanes
+        """Both buffers answer READ_LATENCY cycles later, with what someone else reads where the store does not."""
+        dut = self.dut
+        garbage = [0x5A5A] * dut.config.lanes
         pipe = deque([(garbage, garbage)] * READ_LATENCY)
         while True:
-            grants = not self.stall()
-            wishes = ctx.get(dut.read_left) | ctx.get(dut.read_right)
-            ctx.set(dut.granted, grants and wishes)
-            address = ctx.get(dut.address) % 64
-            pipe.append((self.left[address], self.right[address]) if grants else (garbage, garbage))
-            await ctx.tick()
+            _, _, left, right, address = await ctx.tick().sample(dut.read_left, dut.read_right, dut.address)
+            self.reads += left + right
+            pipe.append((self.left[address % 64] if left else garbage, self.right[address % 64] if right else garbage))
             pipe.popleft()
             for port, words in zip((dut.left, dut.right), pipe[0], strict=True):
                 ctx.set(port, words)
@@ -77,39 +79,43 @@ class Surroundings:
 
     async def requests(self, ctx: Any) -> None:
         while True:
-            (request,) = await stream_get(ctx, self.dut.transfer, 1, self.stall)
+            (request,) = await stream_get(ctx, self.dut.transfer, 1, self.request_stall)
             self.transfers.append((request.address, request.beats))
 
     async def memory(self, ctx: Any) -> None:
-        """Take all data; acknowledge them some time after the last."""
+        """Take all data, even before they have been asked for; acknowledge them some time after the last."""
         while True:
-            beats = await stream_get(ctx, self.dut.beat, 1, self.stall)
-            self.beats += beats
-            if len(self.beats) == sum(beats for _, beats in self.transfers):
-                for _ in range(7):
-                    await ctx.tick()
-                self.written = True
-                ctx.set(self.dut.written, 1)
-                for _ in range(2):
-                    await ctx.tick()
-                ctx.set(self.dut.written, 0)
-                self.written = False
+            self.beats += await stream_get(ctx, self.dut.beat, 1, self.stall)
+
+    @property
+    def asked(self) -> int:
+        """Beats of all transfers so far."""
+        return sum(beats for _, beats in self.transfers)
+
+    async def acknowledge(self, ctx: Any) -> None:
+        waiting = 0  # cycles since the data of all transfers are here; those of no transfer do not count
+        while True:
+            waiting = waiting + 1 if len(self.beats) >= self.asked else 0
+            self.written = waiting > 7
+            ctx.set(self.dut.written, self.written)
+            await ctx.tick()
 
     async def signal(self, ctx: Any) -> None:
         async for _, _, signal, ready in ctx.tick().sample(self.dut.signal, self.dut.order.ready):
             assert ready or not signal
             if ready:
                 assert self.written, "ready before memory has acknowledged all"
+                assert len(self.beats) == self.asked, "ready before all has been asked for"
                 self.signals.append(signal)
 
     def benches(self) -> list[Bench]:
         rules = [steady(self.dut.beat), steady(self.dut.transfer)]
-        return [*rules, self.signal, self.buffers, self.parameters, self.requests, self.memory]
+        return [*rules, self.signal, self.buffers, self.parameters, self.requests, self.memory, self.acknowledge]
 
 
 def run(dut: Store, around: Surroundings, orders: list[dict[str, int]], *others: Bench) -> None:
     async def bench(ctx: Any) -> None:
-        await stream_put(ctx, dut.order, ({"opcode": Opcode.STORE} | order for order in orders))
+        await stream_put(ctx, dut.order, ({"opcode": Opcode.STORE, "repeats": 1} | order for order in orders))
 
     simulate(dut, bench, *others, background=around.benches())
     assert around.signals == [order.get("signal", 0) for order in orders]
@@ -137,6 +143,51 @@ def test_a_buffer_image_is_address_major(config: Configuration, chance: float) -
     assert around.beats == [beat for part in rows for beat in beats_of(part, config.word)]
     beats = config.lanes * config.word // 64
     assert around.transfers == [(order["address"], order["count"] * beats) for order in orders]
+
+
+@WORDS
+@pytest.mark.parametrize(("chance", "request_chance"), [(0, 0), (0.6, 0.6), (0, 0.98), (0.9, 0)])
+def test_rows_of_an_image_lie_apart(config: Configuration, chance: float, request_chance: float) -> None:
+    dut = Store(config)
+    around = Surroundings(dut, stalls(6, chance), request_stall=stalls(7, request_chance))
+    orders = [
+        {"buffer": Buffer.RIGHT, "base": 1, "count": 3, "repeats": 15, "base_stride": 4, "address_stride": 0x2008},
+        {"buffer": Buffer.LEFT, "base": 60, "count": 1, "repeats": 20, "base_stride": 2**16 - 3, "address": 0x8000},
+        {"buffer": Buffer.LEFT, "count": 1, "repeats": 2, "address": 0x1000, "address_stride": 2**32 - 0x2000, "signal": 9},
+    ]
+    run(dut, around, orders)
+    rows, transfers = [], []
+    beats = config.lanes * config.word // 64
+    for order in orders:
+        source = around.left if order["buffer"] is Buffer.LEFT else around.right
+        for row in range(order["repeats"]):
+            base = (order.get("base", 0) + row * order.get("base_stride", 0)) % 2**16
+            rows += source[base : base + order["count"]]
+            address = order.get("address", 0) + row * order.get("address_stride", 0)
+            transfers.append((address % 2**32, order["count"] * beats))
+    assert around.beats == beats_of(rows, config.word)
+    assert around.transfers == transfers
+    assert around.reads == len(rows), "reads an address more than once"
+
+
+def test_reads_no_more_than_there_is_room_for() -> None:
+    config = dataclasses.replace(TINY, lanes=8, word=32)
+    dut = Store(config)
+    around = Surroundings(dut)
+
+    async def bench(ctx: Any) -> None:
+        ctx.set(dut.order.payload, {"buffer": Buffer.LEFT, "count": 9, "repeats": 1})
+        ctx.set(dut.order.valid, 1)
+        await ctx.tick().repeat(40)
+        assert around.reads == 2
+        await stream_get(ctx, dut.beat, 3)
+        await ctx.tick().repeat(40)
+        assert around.reads == 2
+        await stream_get(ctx, dut.beat, 1)
+        await ctx.tick().repeat(40)
+        assert around.reads == 3
+
+    simulate(dut, bench, background=[around.buffers])
 
 
 @pytest.mark.parametrize("chance", [0, 0.6])
@@ -192,8 +243,8 @@ def test_a_reset_in_the_middle_leaves_nothing_behind() -> None:
     reset = Signal()
     dut = Store(TINY)
     around = Surroundings(dut)
-    order = {"opcode": Opcode.STORE, "buffer": Buffer.LEFT, "base": 8, "count": 3, "address": 0x100, "signal": 1}
-    scores = {"opcode": Opcode.STORE, "buffer": Buffer.SCORES, "count": 2, "address": 0x100}
+    order = {"opcode": Opcode.STORE, "repeats": 1, "buffer": Buffer.LEFT, "base": 8, "count": 3, "address": 0x100, "signal": 1}
+    scores = {"opcode": Opcode.STORE, "repeats": 1, "buffer": Buffer.SCORES, "count": 2, "address": 0x100}
 
     async def bench(ctx: Any) -> None:
         ctx.set(dut.score.payload, 0xABCD)
@@ -217,3 +268,35 @@ def test_a_reset_in_the_middle_leaves_nothing_behind() -> None:
                 assert around.signals == [1]
 
     simulate(ResetInserter(reset)(dut), bench, background=around.benches()[2:])
+
+
+@pytest.mark.parametrize(
+    ("lanes", "word", "count", "repeats"), [(8, 32, 64, 4), (8, 32, 16, 16), (8, 32, 4, 64), (4, 32, 32, 8), (4, 16, 64, 8)]
+)
+def test_an_image_goes_at_a_beat_a_cycle(lanes: int, word: int, count: int, repeats: int) -> None:
+    latency, taken = 40, 0
+    m = Module()
+    m.submodules.store = dut = Store(dataclasses.replace(TINY, lanes=lanes, word=word))
+    m.submodules.writer = writer = WriteMaster()
+    wiring.connect(m, dut.transfer, writer.transfer)
+    wiring.connect(m, dut.beat, writer.beat)
+    m.d.comb += dut.written.eq(writer.done)
+    memory = AxiMemory(behind(m, writer.axi, latency))
+    around = Surroundings(dut)
+
+    async def clock(ctx: Any) -> None:
+        nonlocal taken
+        async for _ in ctx.tick():
+            taken += 1
+
+    async def bench(ctx: Any) -> None:
+        order = {"buffer": Buffer.LEFT, "count": count, "repeats": repeats, "address": 0x1040, "address_stride": 0x1000}
+        await stream_put(ctx, dut.order, [order])
+
+    simulate(m, bench, background=[*memory.benches(), around.buffers, clock])
+    per_address = lanes * word // 64
+    assert memory.pending == 0
+    assert taken <= 1.1 * count * repeats * per_address + 2 * latency
+    expected = beats_of(around.left[:count], word)
+    for row in range(repeats):
+        assert [memory.word(0x1040 + 0x1000 * row + 8 * i) for i in range(count * per_address)] == expected

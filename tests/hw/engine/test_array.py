@@ -10,54 +10,57 @@ import pytest
 from amaranth import ResetInserter, Signal
 from hardware import TINY, simulate
 
-from bnnedge.compiler.pack import codes_of
 from bnnedge.configuration import Configuration
 from bnnedge.hw.engine.array import LaneArray, finish_latency
+
+Range = tuple[int, int]
 
 
 @dataclasses.dataclass
 class Tile:
-    """Operands (lanes, planes, bits) of one tile, and what goes with it."""
+    """Operands (lanes, planes, words, bits) of one tile, which bits of each word count, and what goes with it."""
 
     left: np.ndarray
     right: np.ndarray
+    ranges: list[Range]
     meta: dict[str, int]
+
+    def valid(self, operand: np.ndarray) -> np.ndarray:
+        """(lanes, planes, bits) that count."""
+        return np.concatenate([operand[:, :, i, low:high] for i, (low, high) in enumerate(self.ranges)], axis=2)
 
     @property
     def products(self) -> np.ndarray:
         """Row by column, of the odd integers that the planes stand for."""
-        return codes_of(self.left).astype(np.int64) @ codes_of(self.right).astype(np.int64).T
+        return codes(self.valid(self.left)) @ codes(self.valid(self.right)).T
 
     @property
     def bias(self) -> int:
         """The largest product there could be."""
         scale = [2 ** operand.shape[1] - 1 for operand in (self.left, self.right)]
-        return self.left.shape[2] * scale[0] * scale[1]
+        return self.valid(self.left).shape[2] * scale[0] * scale[1]
 
-    def cycles(self, config: Configuration, junk: np.random.Generator) -> list[dict[str, Any]]:
-        """Inputs of the array, cycle by cycle; bits behind the last valid one are junk."""
-        lanes, word = config.lanes, config.word
-        bits = self.left.shape[2]
-        words = -(-bits // word)
-        padded = []
-        for operand in (self.left, self.right):
-            full = junk.integers(0, 2, (lanes, operand.shape[1], words * word)).astype(bool)
-            full[:, :, :bits] = operand
-            padded.append(full)
+    def cycles(self) -> list[dict[str, Any]]:
+        """Inputs of the array, cycle by cycle."""
         tags = []
-        planes = [operand.shape[1] for operand in padded]
+        planes = self.left.shape[1], self.right.shape[1]
         for diagonal in reversed(range(sum(planes) - 1)):
             pairs = [(i, diagonal - i) for i in range(planes[0]) if 0 <= diagonal - i < planes[1]]
-            for pair in pairs:
-                for w in range(words):
-                    new_diagonal = pair == pairs[0] and w == 0 and diagonal != sum(planes) - 2
-                    span = slice(w * word, (w + 1) * word)
-                    inputs = [integers(padded[side][:, pair[side], span]) for side in (0, 1)]
-                    tag = {"valid": 1, "double": new_diagonal, "tail": bits % word if w == words - 1 else 0}
-                    tags.append({"left": inputs[0], "right": inputs[1], "tag": tag})
+            for i, j in pairs:
+                for w, (low, high) in enumerate(self.ranges):
+                    new_diagonal = (i, j) == pairs[0] and w == 0 and diagonal != sum(planes) - 2
+                    tag = {"valid": 1, "double": new_diagonal, "low": low, "high": high}
+                    words = {"left": integers(self.left[:, i, w]), "right": integers(self.right[:, j, w])}
+                    tags.append({**words, "tag": tag})
         tags[0]["tag"]["first"] = 1
         tags[-1]["tag"] |= {"last": 1, "meta": self.meta}
         return tags
+
+
+def codes(bits: np.ndarray) -> np.ndarray:
+    """Odd integers (lanes, bits) of (lanes, planes, bits), least significant plane first."""
+    weights = 2 ** np.arange(bits.shape[1], dtype=np.int64)
+    return ((2 * bits.astype(np.int64) - 1) * weights[:, None]).sum(1)
 
 
 def integers(bits: np.ndarray) -> list[int]:
@@ -65,10 +68,18 @@ def integers(bits: np.ndarray) -> list[int]:
     return [int("".join(str(int(bit)) for bit in row[::-1]), 2) for row in bits]
 
 
-def random_tile(config: Configuration, source: np.random.Generator, planes: tuple[int, int], bits: int) -> Tile:
-    left, right = (source.integers(0, 2, (config.lanes, count, bits)).astype(bool) for count in planes)
-    meta = {"head": int(source.integers(4)), "first": int(source.integers(2)), "last": int(source.integers(2))}
-    return Tile(left, right, meta | {"columns": int(source.integers(1, config.lanes + 1))})
+def words_of(bits: int, word: int) -> list[Range]:
+    """Ranges of a contraction over `bits` bits."""
+    return [(0, min(word, bits - done)) for done in range(0, bits, word)]
+
+
+def random_tile(config: Configuration, source: np.random.Generator, planes: tuple[int, int], ranges: list[Range]) -> Tile:
+    shape = (len(ranges), config.word)
+    left, right = (source.integers(0, 2, (config.lanes, count, *shape)).astype(bool) for count in planes)
+    meta = {"head": 4, "pool": 3, "place": 4, "part": 4, "columns": config.lanes + 1, "row_first": 16, "row_last": 16}
+    flags = ("statistics", "emit", "continues", "unfinished", "begins", "first", "last")
+    meta |= dict.fromkeys(flags, 2)
+    return Tile(left, right, ranges, {name: int(source.integers(end)) for name, end in meta.items()})
 
 
 def check(config: Configuration, tiles: list[Tile], seed: int, idle: float = 0.0) -> None:
@@ -77,7 +88,7 @@ def check(config: Configuration, tiles: list[Tile], seed: int, idle: float = 0.0
     dut = LaneArray(config)
     stimulus: list[tuple[dict[str, Any], Tile | None]] = []
     for tile in tiles:
-        cycles = tile.cycles(config, source)
+        cycles = tile.cycles()
         for inputs in cycles:
             while source.random() < idle:
                 stimulus.append((nothing(config, source), None))
@@ -114,7 +125,7 @@ def check(config: Configuration, tiles: list[Tile], seed: int, idle: float = 0.0
 def nothing(config: Configuration, source: np.random.Generator) -> dict[str, Any]:
     """A cycle that must not count, though its inputs look alive."""
     words = integers(source.integers(0, 2, (2 * config.lanes, config.word)))
-    tag = {"valid": 0, "first": 1, "double": 1, "last": 1, "tail": 3}
+    tag = {"valid": 0, "first": 1, "double": 1, "last": 1, "low": 1, "high": 3}
     return {"left": words[: config.lanes], "right": words[config.lanes :], "tag": tag}
 
 
@@ -122,29 +133,46 @@ def nothing(config: Configuration, source: np.random.Generator) -> dict[str, Any
 def test_sums_are_products_of_all_planes_and_stay_until_the_next_tile(idle: float) -> None:
     source = np.random.default_rng(1)
     shapes = [((1, 1), 16), ((8, 1), 5), ((1, 1), 33), ((3, 2), 20), ((1, 3), 31), ((2, 2), 1), ((1, 8), 17)]
-    check(TINY, [random_tile(TINY, source, *shape) for shape in shapes], seed=2, idle=idle)
+    tiles = [random_tile(TINY, source, planes, words_of(bits, TINY.word)) for planes, bits in shapes]
+    check(TINY, tiles, seed=2, idle=idle)
+
+
+def test_any_range_of_a_words_bits_can_count() -> None:
+    source = np.random.default_rng(8)
+    ranges = [(low, high) for low in range(TINY.word) for high in range(low, TINY.word + 1)]
+    tiles = [random_tile(TINY, source, (1, 1), [r]) for r in ranges]
+    tiles += [random_tile(TINY, source, (2, 2), [(3, 9), (0, 0), (12, 16)])]
+    check(TINY, tiles, seed=9)
+
+
+def test_without_any_bits_the_sums_are_zero() -> None:
+    source = np.random.default_rng(10)
+    tiles = [random_tile(TINY, source, (3, 2), [(0, 0)] * words) for words in (1, 3)]
+    assert not tiles[0].products.any()
+    check(TINY, tiles, seed=11)
 
 
 def test_tiles_of_one_word_follow_each_other_without_a_gap() -> None:
     source = np.random.default_rng(3)
-    check(TINY, [random_tile(TINY, source, (1, 1), bits) for bits in range(1, 17)], seed=4)
+    check(TINY, [random_tile(TINY, source, (1, 1), [(0, bits)]) for bits in range(1, 17)], seed=4)
 
 
 @pytest.mark.parametrize("word", [32, 64])
 def test_wider_words(word: int) -> None:
     config = dataclasses.replace(TINY, word=word)
     source = np.random.default_rng(word)
-    tiles = [random_tile(config, source, (1, 2), bits) for bits in (1, word - 1, word, word + 1)]
+    tiles = [random_tile(config, source, (1, 2), words_of(bits, word)) for bits in (1, word - 1, word, word + 1)]
     check(config, tiles, seed=5, idle=0.1)
 
 
 def test_accumulators_hold_the_largest_sums() -> None:
     config = dataclasses.replace(TINY, accumulator=16)
     tiles = []
+    planes, bits = 8, config.largest_sum // 255
+    ranges = words_of(bits, config.word)
     for left, right in ((1, 1), (0, 0), (1, 0)):
-        planes, bits = 8, config.largest_sum // 255
-        operands = (np.full((config.lanes, n, bits), side, bool) for n, side in ((planes, left), (1, right)))
-        tiles.append(Tile(*operands, {"head": 0, "first": 1, "last": 1, "columns": 4}))
+        operands = (np.full((config.lanes, n, len(ranges), config.word), side, bool) for n, side in ((planes, left), (1, right)))
+        tiles.append(Tile(*operands, ranges, {"head": 0, "first": 1, "last": 1, "columns": 4}))
     assert abs(tiles[0].products).max() > config.largest_sum - 255
     check(config, tiles, seed=6)
 
@@ -153,8 +181,8 @@ def test_a_reset_forgets_the_tile_in_flight() -> None:
     reset = Signal()
     dut = LaneArray(TINY)
     source = np.random.default_rng(7)
-    tile = random_tile(TINY, source, (1, 1), 40)
-    cycles = tile.cycles(TINY, source)
+    tile = random_tile(TINY, source, (1, 1), words_of(40, TINY.word))
+    cycles = tile.cycles()
     done = 0
 
     async def send(ctx: Any, inputs: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Operand fetch against nested loops, with streams that stall and drains that take their time."""
+"""Operand fetch against nested loops, with streams that stall, buffers that are lent, and drains that take their time."""
 
 from __future__ import annotations
 
@@ -10,152 +10,121 @@ from typing import Any
 
 import pytest
 from amaranth import ResetInserter, Signal
-from hardware import TINY, never, simulate, stalls, steady, stream_get, stream_put
+from hardware import TINY, simulate, stalls, steady, stream_get, stream_put
+from tiles import ADDRESS, Order, Tile, drawn, half, tiles_of
 
 from bnnedge.configuration import Configuration
 from bnnedge.hw.buffers.banked import READ_LATENCY
-from bnnedge.hw.engine.fetch import Fetch, Walk
-from bnnedge.isa import Head, Opcode
+from bnnedge.hw.engine.fetch import Fetch
+from bnnedge.hw.layouts import PASS, SIDE_BITS, tile_meta
+from bnnedge.isa import Head, Opcode, Pool
 
 CONFIGS = {
     "granules-4": TINY,
     "granules-1": dataclasses.replace(TINY, lanes=16),
     "granules-16": dataclasses.replace(TINY, word=64),
 }
-Order = dict[str, int]
+MASKS = 1 << SIDE_BITS
 Event = tuple[Any, ...]
 
 
-def pairs_of_planes(left: int, right: int) -> list[tuple[int, int]]:
-    """Most significant diagonal first; within a diagonal the left plane falls."""
-    pairs = [(i, j) for i in range(left) for j in range(right)]
-    return sorted(pairs, key=lambda pair: (-sum(pair), -pair[0]))
+def operands(order: Order, tile: Tile, config: Configuration) -> Iterator[Event]:
+    """A tile's words. Those of a tile without a tap are read from anywhere, and none of their bits counts."""
+    ends = order["left_planes"] - 1, order["right_planes"] - 1
+    pairs = [(i, j) for i in range(ends[0] + 1) for j in range(ends[1] + 1)]
+    pairs.sort(key=lambda pair: (-sum(pair), -pair[0]))  # falling diagonals, on each the left plane falls
+    taps: list[tuple[int, int] | None] = [*tile.taps] or [None]
+    steps = [(n, tap, word) for n in range(len(pairs)) for tap in taps for word in range(order["words"])]
+    for n, tap, word in steps:
+        last_word = word == order["words"] - 1
+        new_pair = tap == taps[0] and word == 0
+        last = (n, tap, word) == steps[-1]
+        flags = (n == 0 and new_pair, new_pair and n > 0 and sum(pairs[n - 1]) > sum(pairs[n]), last)
+        meta = tile_meta().const(tile.meta).as_bits() if last else None
+        if tap is None:
+            yield ("multiply", None, None, *flags, 0, 0, meta)
+            continue
+        addresses = []
+        for side, start, plane in (("left", tile.left, ends[0] - pairs[n][0]), ("right", tile.right, ends[1] - pairs[n][1])):
+            across = 0 if order["window"] else tap[1]
+            address = start + plane * order[f"{side}_plane"] + tap[0] * order[f"{side}_tap_y"] + across * order[f"{side}_tap_x"]
+            addresses.append((address + word) % ADDRESS)
+        low, high = (tile.low, tile.high) if order["window"] else (0, order["tail"] if last_word else config.word)
+        yield ("multiply", *addresses, *flags, low, high, meta)
 
 
-@pytest.mark.parametrize("planes", [(1, 1), (8, 1), (1, 8), (2, 8), (8, 3), (8, 8)])
-def test_walk_visits_all_pairs_of_planes_by_falling_diagonals(planes: tuple[int, int]) -> None:
-    source = random.Random(sum(planes))
-    dut = Walk()
-    pairs = pairs_of_planes(*planes)
-
-    async def bench(ctx: Any) -> None:
-        ctx.set(dut.left_planes, planes[0])
-        ctx.set(dut.right_planes, planes[1])
-        for _ in range(2):  # two tiles
-            inputs = {
-                name: source.getrandbits(16) for name in ("left_base", "right_base", "left_stride", "right_stride")
-            }
-            for name, value in inputs.items():
-                ctx.set(getattr(dut, name), value)
-            ctx.set(dut.tile, 1)
-            await ctx.tick()
-            ctx.set(dut.tile, 0)
-            for place, (i, j) in enumerate(pairs):
-                while source.random() < 0.3:
-                    await ctx.tick()
-                down = planes[0] - 1 - i, planes[1] - 1 - j
-                assert ctx.get(dut.left) == (inputs["left_base"] + down[0] * inputs["left_stride"]) % (1 << 16)
-                assert ctx.get(dut.right) == (inputs["right_base"] + down[1] * inputs["right_stride"]) % (1 << 16)
-                assert ctx.get(dut.first) == (place == 0)
-                assert ctx.get(dut.double) == (place > 0 and i + j < sum(pairs[place - 1]))
-                assert ctx.get(dut.last) == (place == len(pairs) - 1)
-                ctx.set(dut.step, place < len(pairs) - 1)
-                await ctx.tick()
-                ctx.set(dut.step, 0)
-
-    simulate(dut, bench)
+def sides(order: Order, tile: Tile, config: Configuration) -> Iterator[Event]:
+    """The words of a BACKWARD tile's sides."""
+    granule = (order["first_group"] + tile.group) % config.granules
+    if order["pool"] == Pool.SIGNS:
+        for place in range(4):
+            address = tile.wide + half(order["wide_y"]) * (place >> 1) + half(order["wide_x"]) * (place & 1)
+            yield ("side", 1 << place, address % ADDRESS, granule, False)
+        yield ("side", MASKS, (tile.side + order["side_plane"]) % ADDRESS, granule, True)
+        return
+    planes = (1, MASKS) if order["pool"] == Pool.NONE else (1, MASKS, 2, 4)
+    for number, bits in enumerate(planes):
+        yield ("side", bits, (tile.side + number * order["side_plane"]) % ADDRESS, granule, bits == planes[-1])
 
 
-def pass_events(order: Order, config: Configuration) -> Iterator[Event]:
-    """What a PASS is to do, in order."""
-    yield ("head", *order.values())
-    for group in range(order["groups"]):
-        channel = order["channel"] + group * config.lanes
-        if order["head"] != Head.UPDATE:
-            yield ("pivots", channel % (1 << 14), order["head"] != Head.BACKWARD)
-        for tile in range(order["tiles"]):
-            left = order["left_base"] + tile * order["left_tile_stride"]
-            right = order["right_base"] + group * order["right_group_stride"]
-            pairs = pairs_of_planes(order["left_planes"], order["right_planes"])
-            for pair, (i, j) in enumerate(pairs):
+def events_of(order: Order, config: Configuration) -> Iterator[Event]:
+    """What an instruction is to do, in order."""
+    is_pass = order["opcode"] == Opcode.PASS
+    if is_pass:
+        yield ("head", PASS.const(order).as_bits())
+    for tile in tiles_of(order, config):
+        if not is_pass:
+            for plane in reversed(range(order["left_planes"])):
                 for word in range(order["words"]):
-                    last_word = word == order["words"] - 1
-                    ends = last_word and pair == len(pairs) - 1
-                    is_last_group = group == order["groups"] - 1
-                    meta = (
-                        order["head"],
-                        tile == 0,
-                        tile == order["tiles"] - 1,
-                        order["columns"] if is_last_group else config.lanes,
-                    )
-                    yield (
-                        "multiply",
-                        (left + (order["left_planes"] - 1 - i) * order["left_plane_stride"] + word) % (1 << 16),
-                        (right + (order["right_planes"] - 1 - j) * order["right_plane_stride"] + word) % (1 << 16),
-                        pair == 0 and word == 0,
-                        pair > 0 and word == 0 and sum(pairs[pair - 1]) > i + j,
-                        ends,
-                        order["tail"] % config.word if last_word else 0,
-                        meta if ends else None,
-                    )
-            if order["head"] == Head.BACKWARD:
-                word, granule = divmod(group, config.granules)
-                for name in ("active", "mask"):
-                    address = order[f"side_{name}"] + tile * order["side_stride"] + word
-                    yield (name, address % (1 << 16), granule)
+                    address = tile.left + (order["left_planes"] - 1 - plane) * order["left_plane"] + word
+                    number = order["first_tile"] % config.granules + tile.tile
+                    yield ("transpose", address % ADDRESS, word, plane, number, tile.columns, tile.shift)
+            continue
+        if tile.meta["first"] and order["statistics"]:
+            channel = (order["channel"] + tile.group * config.lanes) % 4096
+            forward = order["head"] != Head.BACKWARD
+            yield ("pivots", channel, forward, (order["first_group"] + tile.group) % 1024, order["fresh"])
+        shift = tile.shift if order["window"] else None
+        yield from ((*event, shift) for event in operands(order, tile, config))
+        if order["head"] == Head.BACKWARD:
+            yield from sides(order, tile, config)
+    if not is_pass:
+        yield ("signal", order["signal"])
 
 
-def transpose_events(order: Order) -> Iterator[Event]:
-    """What a TRANSPOSE is to do, in order."""
-    for tile in range(order["tiles"]):
-        for plane in reversed(range(order["left_planes"])):
-            down = order["left_planes"] - 1 - plane
-            for word in range(order["words"]):
-                address = (
-                    order["left_base"] + tile * order["left_tile_stride"] + down * order["left_plane_stride"] + word
-                )
-                yield ("transpose", address % (1 << 16), word, plane, tile)
-    yield ("signal", order["signal"])
-
-
-def random_order(source: random.Random, config: Configuration, **fixed: int) -> Order:
-    """A small PASS or TRANSPOSE at random addresses."""
-    order = {name: source.getrandbits(16) for name in ("left_base", "left_tile_stride", "left_plane_stride")}
-    order |= {name: source.getrandbits(16) for name in ("right_base", "right_group_stride", "right_plane_stride")}
-    order |= {name: source.getrandbits(16) for name in ("side_active", "side_mask", "side_stride")}
-    order |= {
-        "opcode": Opcode.PASS,
-        "signal": source.getrandbits(8),
-        "head": source.randrange(4),
-        "groups": source.randint(1, 6),
-        "tiles": source.randint(1, 4),
-        "words": source.choice((1, 1, 2, 3, 5)),
-        "tail": source.choice((1, config.word - 1, config.word)),
-        "columns": source.randint(1, config.lanes),
-        "channel": source.getrandbits(14),
-        "left_planes": source.choice((1, 1, 2, 3)),
-        "right_planes": source.choice((1, 1, 2, 8)),
-    }
-    return order | fixed
+def transpose(source: random.Random, config: Configuration, **fixed: int) -> Order:
+    """A TRANSPOSE: a window of one tap, always on the map."""
+    taps = {"origin": 0, "step": 0, "pitch": 0, "limit": 255}
+    axes = {f"{axis}_{name}": value for axis in "yx" for name, value in taps.items()} | {"taps_y": 1, "taps_x": 1}
+    order = drawn(source, config, opcode=Opcode.TRANSPOSE, **fixed)
+    return order | axes | {"signal": 1 + source.getrandbits(7)}
 
 
 class Run:
     """A simulation of Fetch: what it did, and when.
 
-    drain: cycles from the end of a tile to its `drained`, drawn from this range; None: never.
+    stall: how often a stream is not ready, or the buffers are lent, in a cycle. drain: cycles from the end of a tile to
+    its `drained`, drawn from this range; None: never.
     """
 
-    def __init__(
-        self, config: Configuration, seed: int, stall: float = 0.5, drain: range | None = range(1, 30)
-    ) -> None:
+    def __init__(self, config: Configuration, seed: int, stall: float = 0.4, drain: range | None = range(1, 30)) -> None:
         self.config, self.drain = config, drain
         self.source = random.Random(seed)
-        self.stalls = [stalls(seed + i, stall) if stall else never for i in range(3)]
+        self.stalls = [stalls(seed + i, stall) for i in range(4)]
         self.reset = Signal()
         self.dut = Fetch(config)
         self.events: list[Event] = []
         self.times: list[int] = []
         self.waited = 0
+
+    def check(self, orders: list[Order], *, expected: list[Order] | None = None, reset_after: int | None = None) -> None:
+        """Carry out the orders, and compare what is done with them, or with others."""
+        self.go(orders, reset_after=reset_after)
+        wanted = [event for order in expected or orders for event in events_of(order, self.config)]
+        for number, (seen, event) in enumerate(itertools.zip_longest(self.events, wanted)):
+            if event is not None and seen is not None and event[0] == "multiply":
+                seen = tuple(None if theirs is None else mine for mine, theirs in zip(seen, event, strict=True))
+            assert seen == event, number
 
     def go(self, orders: list[Order], *, reset_after: int | None = None, limit: int = 20_000) -> None:
         """Feed instructions until all have been accepted; with `reset_after`, again after a reset in that cycle."""
@@ -171,8 +140,9 @@ class Run:
                 ctx.set(self.reset, 0)
                 ctx.set(dut.instruction.valid, 0)
                 self.events.clear()
+                self.times.clear()
             await stream_put(ctx, dut.instruction, orders, self.stalls[0])
-            await ctx.tick().repeat(3)
+            await ctx.tick().repeat(20)
 
         async def take_heads(ctx: Any) -> None:
             await stream_get(ctx, dut.head, 1 << 30, self.stalls[1])
@@ -180,126 +150,168 @@ class Run:
         async def take_pivots(ctx: Any) -> None:
             await stream_get(ctx, dut.pivots, 1 << 30, self.stalls[2])
 
-        background = [take_heads, take_pivots, steady(dut.head), steady(dut.pivots), self.watch]
+        checks = [] if reset_after is not None else [steady(dut.head), steady(dut.pivots)]
+        background = [take_heads, take_pivots, *checks, self.watch]
         simulate(ResetInserter(self.reset)(dut), feed, background=background, limit=limit)
 
     async def watch(self, ctx: Any) -> None:
-        """Note what happens, check how it goes together, and pulse `drained`."""
+        """Note what happens, check how it goes together, lend the buffers, and pulse `drained`."""
         dut = self.dut
-        flags = (self.reset, dut.reading, dut.tag, dut.side_active, dut.side_mask, dut.transpose, dut.busy, dut.waiting)
-        values = (dut.left_address, dut.right_address, dut.side_granule, dut.transpose_word, dut.transpose_plane)
-        streams = (dut.head.valid & dut.head.ready, dut.head.payload, dut.pivots.valid & dut.pivots.ready)
-        more = (dut.pivots.payload, dut.transpose_tile, dut.signal, dut.instruction.valid)
+        tags = (dut.tag.valid, dut.tag.first, dut.tag.double, dut.tag.last, dut.tag.low, dut.tag.high, dut.tag.meta.as_value())
+        flags = (self.reset, dut.hold, dut.reading, dut.side, dut.side_end, dut.transpose, dut.busy, dut.waiting)
+        values = (dut.left_address, dut.right_address, dut.shift, dut.window, dut.side_granule, dut.signal)
+        streams = (dut.head.valid & dut.head.ready, dut.head.payload.as_value(), dut.pivots.valid & dut.pivots.ready)
+        pivot = dut.pivots.payload
+        group = (pivot.channel, pivot.forward, pivot.group, pivot.fresh)
+        columns = (dut.transpose_word, dut.transpose_plane, dut.transpose_tile, dut.transpose_base)
         time, drains_at = 0, -1
         in_flight = False
-        async for _, _, *sampled in ctx.tick().sample(*flags, *values, *streams, *more):
-            reset, reading, tag, active, mask, transpose, busy, waiting, *sampled = sampled
-            left, right, granule, word, plane, head, order, pivots, group, tile, signal, valid = sampled
-            event: Event | None = None
+        async for _, _, *sampled in ctx.tick().sample(*flags, *values, *streams, dut.instruction.valid, *tags, *group, *columns):
+            reset, hold, reading, side, side_end, transpose, busy, waiting, *sampled = sampled
+            left, right, shift, window, granule, signal, head, order, pivots, valid, *sampled = sampled
+            tag, first, double, last, low, high, meta, *sampled = sampled
+            events: list[Event] = []
+            if tag:
+                bits = (low, high, meta if last else None, shift if window else None)
+                events.append(("multiply", left, right, first, double, last, *bits))
+            if side:
+                events.append(("side", side, left, granule, side_end))
+            if transpose:
+                events.append(("transpose", left, *sampled[4:], shift))
+            if signal:
+                events.append(("signal", signal))
             if head:
-                event = ("head", *(order[name] for name in order_names))
-            elif pivots:
-                event = ("pivots", group.channel, group.forward)
-            elif tag.valid:
-                meta = (tag.meta.head, tag.meta.first, tag.meta.last, tag.meta.columns) if tag.last else None
-                event = ("multiply", left, right, tag.first, tag.double, tag.last, tag.tail, meta)
-            elif active or mask:
-                event = ("active" if active else "mask", left, granule)
-            elif transpose:
-                event = ("transpose", left, word, plane, tile)
-            elif signal:
-                event = ("signal", signal)
-            assert head + pivots + tag.valid + active + mask + transpose + (signal != 0) <= 1
-            assert reading == (tag.valid or active or mask or transpose)
-            assert busy == tag.valid
+                events.append(("head", order))
+            assert len(events) <= 1
+            assert reading == (tag or side != 0 or transpose) or hold
+            assert not (reading or tag or side or transpose) or not hold, "the buffers are lent"
+            assert busy == tag
+            assert side or not side_end
             assert not (busy and waiting)
-            assert valid or event is None
+            if pivots:
+                events.append(("pivots", *sampled[:4]))
+            assert valid or not events
             if waiting:
                 assert in_flight, "waits for nothing"
                 self.waited += 1
-            if tag.valid and tag.last:
+            if tag and last:
                 assert not in_flight, "a tile ends before the one ahead of it has drained"
                 in_flight = True
                 drains_at = time + self.source.choice(self.drain) if self.drain else -1
             ctx.set(dut.drained, time + 1 == drains_at)
+            ctx.set(dut.hold, self.stalls[3]())
             if time == drains_at:
                 in_flight = False
             if reset:
-                in_flight, drains_at, event = False, -1, None
+                in_flight, drains_at, events = False, -1, []
                 ctx.set(dut.drained, 0)
-            if event is not None:
-                self.events.append(event)
-                self.times.append(time)
+            self.events += events
+            self.times += [time] * len(events)
             time += 1
-
-
-order_names = list(random_order(random.Random(0), TINY))
 
 
 @pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
 @pytest.mark.parametrize("seed", range(2))
 def test_random_passes_are_the_nested_loops(config: Configuration, seed: int) -> None:
     source = random.Random(seed)
-    heads = source.sample(list(Head), 4)
-    orders = [random_order(source, config, head=int(head)) for head in heads]
+    orders = [drawn(source, config, head=head, height=2, tiles=2, groups=2) for head in source.sample(list(Head), 4)]
     run = Run(config, seed)
-    run.go(orders)
-    assert run.events == [event for order in orders for event in pass_events(order, config)]
+    run.check(orders)
     assert run.waited
 
 
-def test_side_words_go_on_when_groups_fill_a_word() -> None:
-    order = random_order(random.Random(1), TINY, head=Head.BACKWARD, groups=2 * TINY.granules + 1, tiles=2, words=1)
-    run = Run(TINY, seed=1, stall=0)
-    run.go([order])
-    assert run.events == list(pass_events(order, TINY))
+@pytest.mark.parametrize("pool", Pool)
+def test_a_backward_tile_is_followed_by_its_sides(pool: Pool) -> None:
+    order = drawn(random.Random(1), TINY, head=Head.BACKWARD, pool=pool, words=1, groups=TINY.granules + 1, first_group=2)
+    run = Run(TINY, seed=1)
+    run.check([order, order | {"first_group": 3}])
+    assert sum(event[0] == "side" for event in run.events) >= 2 * (TINY.granules + 1)
+
+
+@pytest.mark.parametrize("pool", Pool)
+def test_windows_in_strips(pool: Pool) -> None:
+    fixed = {"head": Head.FORWARD, "pool": pool, "width": 3, "x_origin": 511, "x_limit": 5, "x_step": 2, "taps_x": 3}
+    order = drawn(random.Random(2), TINY, window=3, strip=2, left_planes=2, **fixed)
+    Run(TINY, seed=2).check([order])
+
+
+def test_a_pass_of_nothing_but_taps_outside_the_map() -> None:
+    for head in (Head.FORWARD, Head.BACKWARD):
+        run = Run(TINY, seed=3)
+        run.check([drawn(random.Random(3), TINY, head=head, y_limit=0, words=2, left_planes=2)])
+        assert all(event[1] is not None and event[6:8] == (0, 0) for event in run.events if event[0] == "multiply")
 
 
 def test_eight_planes_on_both_sides() -> None:
-    order = random_order(random.Random(2), TINY, left_planes=8, right_planes=8, words=2, groups=1, tiles=2)
-    run = Run(TINY, seed=2)
-    run.go([order])
-    assert run.events == list(pass_events(order, TINY))
+    shape = {"left_planes": 8, "right_planes": 8, "words": 2, "groups": 1, "tiles": 2, "height": 1, "width": 1}
+    Run(TINY, seed=2).check([drawn(random.Random(2), TINY, **shape)])
+
+
+def full(source: random.Random, **fixed: Any) -> Order:
+    """A pass whose windows are all on the map."""
+    order = drawn(source, TINY, height=2, width=2, **fixed)
+    return order | {"y_origin": 0, "x_origin": 0, "y_limit": 40, "x_limit": 40}
 
 
 @pytest.mark.parametrize("head", Head)
-def test_a_tile_costs_one_cycle_beyond_its_words_and_two_for_its_side(head: Head) -> None:
-    shape = {"groups": 3, "tiles": 4, "words": 5, "left_planes": 2, "right_planes": 3}
-    order = random_order(random.Random(3), TINY, head=int(head), **shape)
-    run = Run(TINY, seed=3, stall=0, drain=range(1, 2))
-    run.go([order])
-    tile = 5 * 2 * 3 + 1 + (2 if head == Head.BACKWARD else 0)
-    assert run.times[-1] - run.times[0] == 3 * (1 + 4 * tile)
+@pytest.mark.parametrize("pool", Pool)
+def test_tiles_come_without_a_gap(head: Head, pool: Pool) -> None:
+    """A tile of n words takes n cycles, and its sides one each, from group to group."""
+    order = full(random.Random(3), head=head, pool=pool, groups=3, words=5, taps_y=1, taps_x=1, statistics=1)
+    run = Run(TINY, seed=3, stall=0, drain=range(1, 4))
+    run.check([order])
+    cycles = [time for event, time in zip(run.events, run.times, strict=True) if event[0] in ("multiply", "side")]
+    assert cycles == list(range(cycles[0], cycles[0] + len(cycles)))
     assert not run.waited
 
 
+def test_a_tile_of_one_word_costs_the_time_to_prepare_it() -> None:
+    order = full(random.Random(4), head=Head.UPDATE, words=1, left_planes=1, right_planes=1, taps_y=1, taps_x=1)
+    run = Run(TINY, seed=4, stall=0, drain=range(1, 4))
+    run.check([order])
+    cycles = [time for event, time in zip(run.events, run.times, strict=True) if event[0] == "multiply"]
+    assert {b - a for a, b in itertools.pairwise(cycles)} == {5}
+
+
 def test_without_a_drain_the_second_tile_goes_as_far_as_its_last_word() -> None:
-    order = random_order(random.Random(4), TINY, head=Head.UPDATE, tiles=3, words=3, left_planes=1, right_planes=2)
+    shape = {"tiles": 3, "words": 3, "left_planes": 1, "right_planes": 2, "taps_y": 1, "taps_x": 1}
+    order = full(random.Random(4), head=Head.UPDATE, statistics=0, **shape)
     run = Run(TINY, seed=4, drain=None)
     with pytest.raises(AssertionError, match="has not ended"):
         run.go([order], limit=200)
-    assert run.events == list(pass_events(order, TINY))[: 1 + 6 + 5]
+    assert run.events == list(events_of(order, TINY))[: 1 + 6 + 5]
 
 
-@pytest.mark.parametrize("drain", range(1, 12))
+@pytest.mark.parametrize("drain", range(1, 12, 2))
 def test_a_drain_at_any_time_lets_exactly_one_more_tile_end(drain: int) -> None:
-    order = random_order(random.Random(5), TINY, groups=2, tiles=3, words=1, left_planes=1, right_planes=1)
+    order = full(random.Random(5), groups=2, tiles=3, words=1, left_planes=1, right_planes=1)
     run = Run(TINY, seed=5, stall=0, drain=range(drain, drain + 1))
-    run.go([order])
-    assert run.events == list(pass_events(order, TINY))
+    run.check([order])
+
+
+def test_a_group_waits_until_its_pivots_are_asked_for() -> None:
+    order = full(random.Random(7), groups=3, tiles=1, words=1, statistics=1)
+    run = Run(TINY, seed=7, stall=0, drain=range(1, 2))
+    run.stalls[2] = stalls(7, 0.98)
+    run.check([order])
+
+
+def test_without_statistics_no_pivots_are_asked_for() -> None:
+    orders = [drawn(random.Random(6), TINY, head=head, statistics=0) for head in Head]
+    run = Run(TINY, seed=6)
+    run.check(orders)
+    assert "pivots" not in {event[0] for event in run.events}
 
 
 @pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
 @pytest.mark.parametrize("planes", [1, 3, 8])
 def test_transpose_reads_word_by_word_and_signals_after_the_last_write(config: Configuration, planes: int) -> None:
     source = random.Random(planes)
-    fixed = {"opcode": int(Opcode.TRANSPOSE), "left_planes": planes, "signal": 1 + source.getrandbits(7)}
-    orders = [random_order(source, config, **fixed) for _ in range(2)]
+    shape = {"left_planes": planes, "height": 2, "width": 2, "tiles": 2}
+    orders = [transpose(source, config, window=window, **shape) for window in (0, 3)]
     run = Run(config, seed=planes)
-    run.go(orders)
-    assert run.events == [event for order in orders for event in transpose_events(order)]
-    steps = itertools.pairwise(zip(run.events, run.times, strict=True))
-    for (before, begin), (event, time) in steps:
+    run.check(orders)
+    for (before, begin), (event, time) in itertools.pairwise(zip(run.events, run.times, strict=True)):
         if event[0] == "signal":
             # the first granules go the cycle after the word has come
             assert time - begin > READ_LATENCY + config.granules
@@ -309,23 +321,14 @@ def test_transpose_reads_word_by_word_and_signals_after_the_last_write(config: C
 
 def test_transpose_and_passes_follow_each_other() -> None:
     source = random.Random(6)
-    orders = [random_order(source, TINY, opcode=int(op), signal=5) for op in (Opcode.PASS, Opcode.TRANSPOSE) * 2]
-    run = Run(TINY, seed=6)
-    run.go(orders)
-    expected: list[Event] = []
-    for order in orders:
-        expected += pass_events(order, TINY) if order["opcode"] == Opcode.PASS else transpose_events(order)
-    assert run.events == expected
+    orders = [make(source, TINY) for make in (drawn, transpose, transpose, drawn, drawn)]
+    Run(TINY, seed=6).check(orders)
 
 
 @pytest.mark.parametrize("opcode", [Opcode.PASS, Opcode.TRANSPOSE])
 @pytest.mark.parametrize("after", [3, 20, 61])
 def test_a_reset_in_the_middle_leaves_nothing_behind(opcode: Opcode, after: int) -> None:
     source = random.Random(after)
-    orders = [
-        random_order(source, TINY, groups=3, tiles=3, words=4, signal=1, opcode=int(op)) for op in (opcode, Opcode.PASS)
-    ]
-    run = Run(TINY, seed=after, stall=0, drain=range(1, 20))
-    run.go([orders[0], orders[1]], reset_after=after)
-    first = pass_events(orders[0], TINY) if opcode == Opcode.PASS else transpose_events(orders[0])
-    assert run.events == [*first, *pass_events(orders[1], TINY)]
+    make = drawn if opcode == Opcode.PASS else transpose
+    orders = [make(source, TINY, tiles=3, words=4, height=2), drawn(source, TINY)]
+    Run(TINY, seed=after, stall=0, drain=range(1, 20)).check(orders, reset_after=after)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from amaranth import Module, ResetInserter, Signal
-from hardware import TINY, simulate, stream_put
+from hardware import TINY, simulate, stalls, stream_put
 
 from bnnedge.configuration import Configuration
 from bnnedge.hw.buffers.banked import READ_LATENCY, BankedBuffer
@@ -17,10 +17,8 @@ from bnnedge.hw.engine.transpose import Transpose
 from bnnedge.isa import Opcode
 
 CONFIGS = {
-    "granules-4": TINY,
-    "granules-1": dataclasses.replace(TINY, lanes=16),
-    "granules-2": dataclasses.replace(TINY, lanes=8),
-    "granules-16": dataclasses.replace(TINY, word=64),
+    f"granules-{word // lanes}": dataclasses.replace(TINY, lanes=lanes, word=word, left_depth=256)
+    for lanes, word in ((4, 16), (16, 16), (8, 16), (4, 64))
 }
 
 
@@ -29,42 +27,58 @@ def word(bits: np.ndarray) -> int:
 
 
 class Case:
-    """Images (images, planes, channels) to transpose into columns that begin at `base`."""
+    """Images (pixels, images, planes, channels) to transpose into columns that begin at `base`.
 
-    def __init__(self, config: Configuration, images: int, planes: int, channels: int, base: int, seed: int) -> None:
-        self.config, self.planes, self.base = config, planes, base
+    Tiles are numbered from `first`: the tile register's columns begin at that granule. A pixel's columns follow those of
+    the one before.
+    """
+
+    def __init__(
+        self, config: Configuration, images: int, planes: int, channels: int, base: int, *, first: int = 0, pixels: int = 1
+    ) -> None:
+        self.config, self.planes, self.base, self.first, self.pixels = config, planes, base, first, pixels
         self.tiles, self.groups = images // config.lanes, -(-channels // config.lanes)
         self.words = -(-channels // config.word)
-        self.bits = np.zeros((images, planes, self.words * config.word), bool)
-        self.bits[:, :, :channels] = np.random.default_rng(seed).integers(0, 2, (images, planes, channels))
-        self.plane_stride = -(-images // config.word)
+        self.bits = np.zeros((pixels, images, planes, self.words * config.word), bool)
+        source = np.random.default_rng(images + channels)
+        self.bits[..., :channels] = source.integers(0, 2, (pixels, images, planes, channels))
+        self.plane_stride = -(-(first + self.tiles) // config.granules)
+        self.pixel_stride = self.groups * planes * self.plane_stride
         self.order = {
             "opcode": int(Opcode.TRANSPOSE),
             "groups": self.groups,
-            "tiles": self.tiles,
-            "words": self.words,
-            "left_planes": planes,
-            "columns_base": base,
-            "columns_group_stride": planes * self.plane_stride,
-            "columns_plane_stride": self.plane_stride,
+            "columns_group": planes * self.plane_stride,
+            "columns_plane": self.plane_stride,
         }
 
-    def row_words(self, tile: int, plane: int, index: int) -> list[int]:
+    def places(self) -> list[tuple[int, int, int, int]]:
+        """Pixel, tile, plane and word of each read."""
+        return [
+            (pixel, tile, plane, index)
+            for pixel in range(self.pixels)
+            for tile in range(self.tiles)
+            for plane in reversed(range(self.planes))
+            for index in range(self.words)
+        ]
+
+    def row_words(self, pixel: int, tile: int, plane: int, index: int) -> list[int]:
         """What the banks of the left buffer hold there."""
         lanes, span = self.config.lanes, slice(index * self.config.word, (index + 1) * self.config.word)
-        return [word(self.bits[tile * lanes + i, plane, span]) for i in range(lanes)]
+        return [word(self.bits[pixel, tile * lanes + i, plane, span]) for i in range(lanes)]
 
     def columns(self) -> dict[tuple[int, int, int], int]:
         """Granules to write: (bank, address, granule) -> bits."""
         lanes, granules = self.config.lanes, self.config.granules
         expected = {}
-        for channel in range(self.groups * lanes):
-            for plane in range(self.planes):
-                for tile in range(self.tiles):
-                    group, bank = divmod(channel, lanes)
-                    address = self.base + (group * self.planes + plane) * self.plane_stride + tile // granules
-                    images = self.bits[tile * lanes : (tile + 1) * lanes, plane, channel]
-                    expected[bank, address, tile % granules] = word(images)
+        for pixel in range(self.pixels):
+            for channel in range(self.groups * lanes):
+                for plane in range(self.planes):
+                    for tile in range(self.tiles):
+                        group, bank = divmod(channel, lanes)
+                        address, granule = divmod(self.first + tile, granules)
+                        address += self.base + pixel * self.pixel_stride + (group * self.planes + plane) * self.plane_stride
+                        images = self.bits[pixel, tile * lanes : (tile + 1) * lanes, plane, channel]
+                        expected[bank, address, granule] = word(images)
         return expected
 
 
@@ -96,20 +110,17 @@ def transpose(config: Configuration, cases: list[Case], gaps: np.random.Generato
             written = Written(config)
             coming: list[list[int] | None] = [None] * READ_LATENCY
             ctx.set(dut.order, case.order)
-            places = [
-                (tile, plane, index)
-                for tile in range(case.tiles)
-                for plane in reversed(range(case.planes))
-                for index in range(case.words)
-            ]
-            reads: list[tuple[int, int, int] | None] = []
-            for place in places:
+            reads: list[tuple[int, int, int, int] | None] = []
+            for place in case.places():
                 reads += [place] + [None] * (config.granules - 1 + (int(gaps.integers(3)) if gaps else 0))
             for read in reads + [None] * (READ_LATENCY + config.granules + 1):
                 ctx.set(dut.read, read is not None)
                 if read is not None:
-                    for name, value in zip(("tile", "plane", "word"), read, strict=True):
-                        ctx.set(getattr(dut, name), value)
+                    pixel, tile, plane, index = read
+                    ctx.set(dut.base, case.base + pixel * case.pixel_stride)
+                    ctx.set(dut.tile, case.first + tile)
+                    ctx.set(dut.plane, plane)
+                    ctx.set(dut.word, index)
                 coming.append(case.row_words(*read) if read else None)
                 junk = [(1 << config.word) - 1] * config.lanes
                 ctx.set(dut.words, coming.pop(0) or junk)
@@ -128,17 +139,29 @@ def transpose(config: Configuration, cases: list[Case], gaps: np.random.Generato
 def test_writes_each_column_granule_once(config: Configuration, gaps: bool) -> None:
     two = 2 * config.word // config.lanes + 1  # tiles: more than a word of images
     cases = [
-        Case(config, config.lanes * min(two, 5), 2, config.word + config.lanes + 1, base=3, seed=1),
-        Case(config, config.lanes, 1, 1, base=0, seed=2),
-        Case(config, config.lanes * 2, 3, config.word, base=7, seed=3),
+        Case(config, config.lanes * min(two, 5), 2, config.word + config.lanes + 1, base=3),
+        Case(config, config.lanes, 1, 1, base=0, first=config.granules - 1),
+        Case(config, config.lanes * 2, 3, config.word, base=7, first=config.granules // 2, pixels=3),
     ]
     results = transpose(config, cases, np.random.default_rng(4) if gaps else None)
     for case, result in zip(cases, results, strict=True):
         assert result == case.columns()
 
 
+def test_the_largest_strides_and_addresses_wrap() -> None:
+    case = Case(TINY, images=4, planes=3, channels=16, base=2**16 - 3)
+    case.order |= {"columns_group": 2**16 - 5, "columns_plane": 2**16 - 1}
+    expected = {}
+    for group in range(4):
+        for plane in range(3):
+            for bank in range(4):
+                address = (case.base - 5 * group - plane) % 64
+                expected[bank, address, 0] = word(case.bits[0, :, plane, 4 * group + bank])
+    assert transpose(TINY, [case], None) == [expected]
+
+
 def test_images_of_more_than_a_word_go_on_at_the_next_address() -> None:
-    case = Case(TINY, images=36, planes=2, channels=10, base=1, seed=5)
+    case = Case(TINY, images=36, planes=2, channels=10, base=1)
     assert case.plane_stride == 3
     assert transpose(TINY, [case], None) == [case.columns()]
 
@@ -166,8 +189,9 @@ def test_a_reset_ends_the_writing(after: int) -> None:
 
 
 @pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
-def test_behind_the_fetch_everything_is_written_when_the_signal_comes(config: Configuration) -> None:
-    case = Case(config, config.lanes * 3, 2, config.word + 1, base=20, seed=6)
+@pytest.mark.parametrize("chance", [0, 0.5])
+def test_behind_the_fetch_everything_is_written_when_the_signal_comes(config: Configuration, chance: float) -> None:
+    case = Case(config, config.lanes * 2, 2, config.word + 1, base=20, first=config.granules // 2, pixels=4)
     m = Module()
     m.submodules.fetch = fetch = Fetch(config)
     m.submodules.left = left = BankedBuffer(config, config.left_depth)
@@ -179,27 +203,44 @@ def test_behind_the_fetch_everything_is_written_when_the_signal_comes(config: Co
         unit.word.eq(fetch.transpose_word),
         unit.plane.eq(fetch.transpose_plane),
         unit.tile.eq(fetch.transpose_tile),
+        unit.base.eq(fetch.transpose_base),
         unit.words.eq(left.words),
     ]
-    written = Written(config)
+    written, stall = Written(config), stalls(7, chance)
     slot = case.planes * case.words
     order = case.order | {
+        "height": 2,
+        "width": 2,
+        "tiles": case.tiles,
+        "first_tile": case.first,
+        "words": case.words,
+        "strip": 1,
+        "left_planes": case.planes,
         "left_base": 5 + (case.planes - 1) * case.words,
-        "left_tile_stride": slot,
-        "left_plane_stride": -case.words % (1 << 16),
+        "left_y": 2 * case.tiles * slot,
+        "left_x": case.tiles * slot,
+        "left_tile": slot,
+        "left_plane": -case.words % (1 << 16),
+        "columns_base": case.base,
+        "columns_y": 2 * case.pixel_stride,
+        "columns_x": case.pixel_stride,
         "signal": 4,
     }
 
     async def bench(ctx: Any) -> None:
         ctx.set(left.write.granules, [(1 << config.granules) - 1] * config.lanes)
-        for tile in range(case.tiles):
-            for plane in range(case.planes):
-                for index in range(case.words):
-                    ctx.set(left.write.address, 5 + tile * slot + plane * case.words + index)
-                    ctx.set(left.write.data, case.row_words(tile, plane, index))
-                    await ctx.tick()
+        for place in case.places():
+            pixel, tile, plane, index = place
+            ctx.set(left.write.address, 5 + (pixel * case.tiles + tile) * slot + plane * case.words + index)
+            ctx.set(left.write.data, case.row_words(*place))
+            await ctx.tick()
         ctx.set(left.write.granules, [0] * config.lanes)
         await stream_put(ctx, fetch.instruction, [order])
+
+    async def hold(ctx: Any) -> None:
+        while True:
+            ctx.set(fetch.hold, stall())
+            await ctx.tick()
 
     async def watch(ctx: Any) -> None:
         port = unit.write
@@ -211,4 +252,4 @@ def test_behind_the_fetch_everything_is_written_when_the_signal_comes(config: Co
         assert signal == 4
         assert written.granules == case.columns()
 
-    simulate(m, bench, watch)
+    simulate(m, bench, watch, background=[hold])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import random
 from collections.abc import Iterable
 from typing import Any, NamedTuple
@@ -13,6 +14,7 @@ from hardware import TINY, lanes_of, simulate
 
 from bnnedge import formats
 from bnnedge.hw.heads.emit import LATENCY, Emit
+from bnnedge.isa import Pool
 
 LANES = TINY.lanes
 SUM = TINY.largest_sum
@@ -20,11 +22,13 @@ MEAN = 12 * SUM  # no mean of a batch, nor the sum of two, is larger
 
 
 class Row(NamedTuple):
-    """Sums and signs of activation of a row, and its random bits."""
+    """Sums of a row and what stands beside them, its random bits, where it stands in its tile, and that at which place."""
 
     values: list[int]
-    active: list[bool]
+    side: list[int]
     random: int
+    number: int = 0
+    place: int = 0
 
 
 class Columns(NamedTuple):
@@ -44,23 +48,54 @@ class Codes(NamedTuple):
     planes: int
 
 
-def signs(row: Row, columns: Columns) -> list[int]:
-    """Bit 0: sign, bit 1: mask."""
-    limits = zip(row.values, columns.threshold, columns.low, columns.high, strict=True)
-    return [(y >= threshold) | (low <= y <= high) << 1 for y, threshold, low, high in limits]
+def forward(rows: list[Row], columns: Columns, pool: Pool) -> list[list[int]]:
+    """Bit 0: sign, bit 1: mask; SUMS: place of the maximum; SIGNS: sign, pooled sign and mask of the places so far."""
+    found = []
+    places: dict[int, list[list[tuple[bool, bool]]]] = {}  # for each row of a tile the signs and masks of its places
+    for row in rows:
+        limits = zip(row.values, columns.threshold, columns.low, columns.high, strict=True)
+        bits = [(y >= threshold, low <= y <= high) for y, threshold, low, high in limits]
+        seen = places[row.number] = [*(places[row.number] if row.place else []), bits]
+        codes = []
+        for j, (sign, mask) in enumerate(bits):
+            code = sign | mask << 1
+            if pool == Pool.SUMS:
+                code |= (row.side[j] >> 1 & 3) << 2
+            if pool == Pool.SIGNS:
+                masks = [place[j][1] for place in seen if place[j][0]]
+                code = sign | bool(masks) << 1 | (masks[0] if masks else seen[0][j][1]) << 2
+            codes.append(code)
+        found.append(codes)
+    return found
 
 
-def slopes(row: Row, columns: Columns) -> list[int]:
-    """dy, with GRADIENT_MEAN fraction bits."""
-    lanes = zip(row.values, row.active, columns.plus, columns.minus, strict=True)
-    return [4 * d - (plus if active else minus) for d, active, plus, minus in lanes]
+def slopes(row: Row, columns: Columns, pool: Pool = Pool.NONE) -> list[int | None]:
+    """dy, with GRADIENT_MEAN fraction bits; None: a random code."""
+    found: list[int | None] = []
+    for d, side, plus, minus in zip(row.values, row.side, columns.plus, columns.minus, strict=True):
+        active = side & 1
+        if pool == Pool.SIGNS:
+            active = side >> row.place & 1
+            routed = next((place for place in range(4) if side >> place & 1), 0)
+            d = d if row.place == routed else 0
+        there = pool != Pool.SUMS or row.place == side >> 1 & 3
+        found.append(4 * d - (plus if active else minus) if there else None)
+    return found
 
 
-def codes(row: Row, columns: Columns, settings: Codes) -> list[int]:
+def magnitude(rows: list[Row], columns: Columns, pool: Pool) -> int:
+    """Sum of |dy|."""
+    return sum(abs(dy) for row in rows for dy in slopes(row, columns, pool) if dy is not None)
+
+
+def codes(row: Row, columns: Columns, settings: Codes, pool: Pool = Pool.NONE) -> list[int]:
     """u of dy = (2 u - (2**g - 1)) * 2**e, rounded up with the probability of the fraction."""
     e, g = settings
     found = []
-    for dy, draw in zip(slopes(row, columns), lanes_of(row.random, LANES), strict=True):
+    for dy, draw in zip(slopes(row, columns, pool), lanes_of(row.random, LANES), strict=True):
+        if dy is None:
+            found.append(2 ** (g - 1) - (draw < 2**15))
+            continue
         noise = draw * 2 ** (e + 1) // 2**16
         found.append(max(0, min((dy - 2**e + noise) // 2 ** (e + 1) + 2 ** (g - 1), 2**g - 1)))
     return found
@@ -80,25 +115,35 @@ async def load(ctx: Any, dut: Emit, columns: Columns) -> None:
         ctx.set(dut.load, 0)
 
 
+def cells(values: Iterable[int], sides: Iterable[int]) -> list[dict[str, Any]]:
+    """A row of the tile buffer."""
+    return [{"sum": {"value": value, "side": side}} for value, side in zip(values, sides, strict=True)]
+
+
 async def send(ctx: Any, dut: Emit, rows: Iterable[Row], source: random.Random) -> None:
     """Send the rows with gaps, in which something else stands at the inputs; then wait until the last has left."""
     for row in rows:
         while source.random() < 0.3:
             ctx.set(dut.valid, 0)
             ctx.set(dut.random, source.randrange(1 << 64))
-            ctx.set(dut.row, [{"value": source.randint(-SUM, SUM), "active": 0}] * LANES)
+            ctx.set(dut.row, cells([source.randint(-SUM, SUM)] * LANES, [source.randrange(16)] * LANES))
+            ctx.set(dut.place, source.randrange(4))
+            ctx.set(dut.row_number, source.randrange(LANES))
             await ctx.tick()
         ctx.set(dut.valid, 1)
         ctx.set(dut.random, row.random)
-        ctx.set(dut.row, [{"value": v, "active": a} for v, a in zip(row.values, row.active, strict=True)])
+        ctx.set(dut.row, cells(row.values, row.side))
+        ctx.set(dut.place, row.place)
+        ctx.set(dut.row_number, row.number)
         await ctx.tick()
     ctx.set(dut.valid, 0)
     await ctx.tick().repeat(LATENCY - 1)
 
 
-async def set_up(ctx: Any, dut: Emit, settings: Codes | None) -> None:
+async def set_up(ctx: Any, dut: Emit, settings: Codes | None, pool: Pool = Pool.NONE) -> None:
     """Forward, or backward with these settings."""
     ctx.set(dut.backward, settings is not None)
+    ctx.set(dut.pool, pool)
     if settings:
         ctx.set(dut.exponent, settings.exponent)
         ctx.set(dut.gradient_planes, settings.planes)
@@ -107,7 +152,7 @@ async def set_up(ctx: Any, dut: Emit, settings: Codes | None) -> None:
     ctx.set(dut.clear, 0)
 
 
-def check(*passes: tuple[Codes | None, Columns, list[Row]]) -> None:
+def check(*passes: tuple[Codes | None, Columns, list[Row]], pools: Iterable[Pool] = itertools.repeat(Pool.NONE)) -> None:
     """Send rows in one simulation, pass behind pass; compare what leaves LATENCY cycles later, and the sum of |dy|."""
     dut = Emit(TINY)
     found: list[list[int]] = []
@@ -122,15 +167,15 @@ def check(*passes: tuple[Codes | None, Columns, list[Row]]) -> None:
 
     async def bench(ctx: Any) -> None:
         source = random.Random(1)
-        for settings, columns, rows in passes:
-            await set_up(ctx, dut, settings)
+        for (settings, columns, rows), pool in zip(passes, pools, strict=False):
+            await set_up(ctx, dut, settings, pool)
             await load(ctx, dut, columns)
             await send(ctx, dut, rows, source)
             if settings:
-                assert ctx.get(dut.magnitude) == sum(abs(dy) for row in rows for dy in slopes(row, columns))
+                assert ctx.get(dut.magnitude) == magnitude(rows, columns, pool)
             await ctx.tick()
-            want = [codes(row, columns, settings) if settings else signs(row, columns) for row in rows]
-            assert found == want, settings
+            want = [codes(row, columns, settings, pool) for row in rows] if settings else forward(rows, columns, pool)
+            assert found == want, (settings, pool)
             found.clear()
 
     simulate(dut, bench, background=[collect])
@@ -141,15 +186,24 @@ def rows_for(columns: Columns, settings: Codes, source: random.Random, count: in
     reach = 2 ** (settings.exponent + settings.planes + 1)
     rows = []
     for _ in range(count):
-        active = [source.random() < 0.5 for _ in range(LANES)]
-        means = [columns.plus[j] if active[j] else columns.minus[j] for j in range(LANES)]
+        side = [source.randrange(16) for _ in range(LANES)]
+        means = [columns.plus[j] if side[j] & 1 else columns.minus[j] for j in range(LANES)]
         values = [max(-SUM, min((source.randint(-reach, reach) + mean) // 4, SUM)) for mean in means]
-        rows.append(Row(values, active, source.randrange(1 << 64)))
+        rows.append(Row(values, side, source.randrange(1 << 64)))
     for value in (-SUM, SUM):
-        for active in (False, True):
-            rows.append(
-                Row([value] * LANES, [active] * LANES, source.choice((0, source.randrange(1 << 64), 2**64 - 1)))
-            )
+        for active in (0, 1):
+            draw = source.choice((0, source.randrange(1 << 64), 2**64 - 1))
+            rows.append(Row([value] * LANES, [active] * LANES, draw))
+    return rows
+
+
+def tiles_for(columns: Columns, settings: Codes, source: random.Random) -> list[Row]:
+    """The tiles of four places, twice, with all kinds of sides."""
+    rows = []
+    for place in (*range(4), *range(4)):
+        for number, row in enumerate(rows_for(columns, settings, source, LANES)[:LANES]):
+            side = [source.choice((0, 15, 1 << source.randrange(4), source.randrange(16))) for _ in range(LANES)]
+            rows.append(row._replace(side=side, number=number, place=place))
     return rows
 
 
@@ -178,7 +232,7 @@ def test_rounding_turns_where_fraction_and_random_number_fill_a_step(settings: C
     for fraction in sorted({0, step - 1} | {source.randrange(step) for _ in range(5)}):
         turn = (step - fraction) * 2**16 // step
         draws = sorted({max(0, min(turn + i, 2**16 - 1)) for i in (-1, 0, 1)} | {0, 2**16 - 1})
-        rows = [Row([0] * LANES, [False] * LANES, draw) for draw in draws]
+        rows = [Row([0] * LANES, [0] * LANES, draw) for draw in draws]
         passes.append((settings, Columns(minus=[step // 2 - fraction] * LANES), rows))
     check(*passes)
 
@@ -186,30 +240,70 @@ def test_rounding_turns_where_fraction_and_random_number_fill_a_step(settings: C
 def test_forward_bits_turn_at_their_limits() -> None:
     source = random.Random(3)
     limits = [SUM + 1, -SUM - 2, 5, -7]
-    columns = Columns(
-        threshold=limits, low=[limit - 3 for limit in limits[:1]] + [-SUM, 1, -7], high=[SUM, -SUM, 0, -7]
-    )
+    columns = Columns(threshold=limits, low=[limit - 3 for limit in limits[:1]] + [-SUM, 1, -7], high=[SUM, -SUM, 0, -7])
     near = [[limit + i for i in range(-4, 5)] for limit in (SUM - 4, -SUM + 4, 3, -7)]
-    rows = [Row([near[j][i] for j in range(LANES)], [False] * LANES, source.randrange(1 << 64)) for i in range(9)]
-    rows += [Row([extreme] * LANES, [True] * LANES, 0) for extreme in (-SUM, -1, 0, 1, SUM)]
+    rows = [Row([near[j][i] for j in range(LANES)], [0] * LANES, source.randrange(1 << 64)) for i in range(9)]
+    rows += [Row([extreme] * LANES, [1] * LANES, 0) for extreme in (-SUM, -1, 0, 1, SUM)]
     check((None, columns, rows))
 
 
-def test_forward_and_backward_rows_follow_each_other() -> None:
+@pytest.mark.parametrize("pool", Pool)
+@pytest.mark.parametrize("backward", [False, True])
+def test_tiles_of_four_places(pool: Pool, backward: bool) -> None:
+    """Thresholds are such that signs and masks of all kinds meet at the four places of an output."""
+    source = random.Random(5)
+    passes: list[tuple[Codes | None, Columns, list[Row]]] = []
+    for _ in range(8):
+        settings = Codes(source.randrange(8), source.randrange(1, 9))
+        reach = 2 ** (settings.exponent + settings.planes - 1)
+        columns = Columns(*([source.randint(-reach, reach) for _ in range(LANES)] for _ in Columns._fields))
+        passes.append((settings if backward else None, columns, tiles_for(columns, settings, source)))
+    check(*passes, pools=itertools.repeat(pool))
+
+
+@pytest.mark.parametrize("planes", [1, 4, 8])
+def test_a_code_without_gradient_is_the_upper_random_bit_whatever_the_sum(planes: int) -> None:
+    rows = [
+        Row([value] * LANES, [4] * LANES, draw, place=place)
+        for value in (-SUM, 0, SUM)
+        for draw in (0, 2**15 - 1, 2**15, 2**16 - 1, 2**64 - 1)
+        for place in range(4)
+    ]
+    for exponent in (0, 5, formats.MAX_EXPONENT):
+        check((Codes(exponent, planes), Columns(plus=[MEAN] * LANES, minus=[-MEAN] * LANES), rows), pools=[Pool.SUMS])
+
+
+def test_every_pattern_of_four_signs_is_pooled() -> None:
+    """Rows are patterns of signs, columns of masks; each of the tiles begins where the one before has left its bits."""
+    columns = Columns(threshold=[0] * LANES, low=[0, -9, 1, -1], high=[0, 9, 9, -1])
+    source = random.Random(6)
+    rows = []
+    for first in range(0, 16, LANES):
+        for place in range(4):
+            for number in range(LANES):
+                size = source.randrange(3)
+                value = size if first + number >> place & 1 else -1 - size
+                rows.append(Row([value] * LANES, [0] * LANES, 0, number, place))
+    check((None, columns, rows), pools=[Pool.SIGNS])
+
+
+def test_forward_and_backward_rows_and_kinds_of_pooling_follow_each_other() -> None:
     source = random.Random(4)
     passes: list[tuple[Codes | None, Columns, list[Row]]] = []
-    for i in range(6):
+    pools = []
+    for i in range(12):
         settings = Codes(source.randrange(12), source.randrange(1, 9))
         columns = Columns(*([source.randint(-200, 200) for _ in range(LANES)] for _ in Columns._fields))
-        passes.append((settings if i % 2 else None, columns, rows_for(columns, settings, source, 6)))
-    check(*passes)
+        passes.append((settings if i % 2 else None, columns, tiles_for(columns, settings, source)))
+        pools.append(Pool(i % 3))
+    check(*passes, pools=pools)
 
 
 def test_columns_loaded_between_rows_serve_the_rows_behind_them() -> None:
     """The last rows of a group are still on their way when the next group's columns come, one after another."""
     dut = Emit(TINY)
     settings = Codes(2, 8)
-    row = Row([20] * LANES, [True] * LANES, 0)
+    row = Row([20] * LANES, [1] * LANES, 0)
     old, new = Columns(plus=[0] * LANES), Columns(plus=[40] * LANES)
     found: list[list[int]] = []
 
@@ -222,7 +316,7 @@ def test_columns_loaded_between_rows_serve_the_rows_behind_them() -> None:
         await set_up(ctx, dut, settings)
         await load(ctx, dut, old)
         ctx.set(dut.random, row.random)
-        ctx.set(dut.row, [{"value": 20, "active": 1}] * LANES)
+        ctx.set(dut.row, cells(row.values, row.side))
         ctx.set(dut.valid, 1)
         await ctx.tick()
         ctx.set(dut.valid, 0)
@@ -244,7 +338,7 @@ def test_sixteen_lanes_add_up_their_sizes() -> None:
         for i in range(5):
             values = [(-1) ** j * (SUM - i * j) for j in range(16)]
             want += sum(4 * abs(value) for value in values)
-            ctx.set(dut.row, [{"value": value, "active": 0} for value in values])
+            ctx.set(dut.row, cells(values, [0] * 16))
             await ctx.tick()
         ctx.set(dut.valid, 0)
         await ctx.tick().repeat(LATENCY - 1)
@@ -260,7 +354,7 @@ def test_a_reset_leaves_no_row_on_its_way() -> None:
 
     async def bench(ctx: Any) -> None:
         ctx.set(unit.valid, 1)
-        ctx.set(unit.row, [{"value": 5, "active": 0}] * LANES)
+        ctx.set(unit.row, cells([5] * LANES, [0] * LANES))
         await ctx.tick().repeat(6)
         ctx.set(unit.valid, 0)
         ctx.set(reset, 1)

@@ -3,72 +3,71 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import pytest
 from amaranth import Module, ResetInserter, Signal
-from hardware import Stall, never, signed, simulate, stalls, steady, wait_for
+from amaranth.lib import wiring
+from hardware import Stall, never, signed, simulate, stalls, steady, stream_put, wait_for
 
 from bnnedge import formats, isa
-from bnnedge.compiler.pack import codes_of, pack_weights, unpack_banked, unpack_weights
-from bnnedge.compiler.placement import Layout, Tensor, layout
-from bnnedge.compiler.program import DONE, Addresses, Compiler
+from bnnedge.compiler.pack import codes_of, unpack_tensor
+from bnnedge.compiler.passes import Outputs, Part, Passes
+from bnnedge.compiler.plan import Plan
+from bnnedge.compiler.tensors import View
 from bnnedge.configuration import Configuration
 from bnnedge.hw.buffers.tile_buffer import TileBuffer
 from bnnedge.hw.heads.head import Head
 from bnnedge.hw.heads.softmax import SCORE_BITS
-from bnnedge.hw.layouts import PASS
-from bnnedge.isa import Instruction, Opcode
-from bnnedge.network import Dense, Network
+from bnnedge.hw.heads.totals import Totals
+from bnnedge.hw.layouts import PASS, tile_row
+from bnnedge.layers import Conv2D, Dense, MaxPool2D
+from bnnedge.network import Network
 from bnnedge.settings import Settings
+from bnnedge.sim import pooling
 from bnnedge.sim.golden import Golden, Result
-from bnnedge.sim.golden.model import pixel_codes, signs
 from bnnedge.state import TrainingState
 
-CONFIG = Configuration(name="tiny", lanes=4, word=16, left_depth=256, right_depth=64, tile_rows=256, channels=64)
+CONFIG = Configuration(name="tiny", lanes=4, word=16, left_depth=1024, right_depth=1024, tile_rows=512, channels=64)
 LANES = CONFIG.lanes
-NETWORK = Network((6,), [Dense(7), Dense(5)])  # the last tile of inputs and the last group of each layer are partial
 RATE = 700
 LATENTS = (0x1000, 0x2000)
-VALUE_BITS = CONFIG.accumulator
+TILES = 64 // LANES  # of a batch
+
+
+def network(pool: str) -> Network:
+    """2 x 2 pixels of 3 channels, or 2 x 4 to be pooled; the last tile of inputs and the last groups are partial."""
+    if pool == "none":
+        return Network((2, 2, 3), [Conv2D(5, kernel=1), Dense(6)])
+    return Network((2, 4, 3), [Conv2D(5, kernel=1), MaxPool2D(on=pool), Dense(6)])
 
 
 @dataclasses.dataclass
-class Rows:
-    """What engine and statistics make of a pass: sums and signs of activations (rows, columns), pivots (columns,)."""
+class Work:
+    """A pass, and what engine and statistics make of it: tiles (lanes, lanes) of sums and of side bits, and group sums."""
 
-    sums: np.ndarray
-    active: np.ndarray | None = None
-    pivots: np.ndarray | None = None
+    fields: dict[str, int]
+    sums: list[np.ndarray]
+    sides: list[np.ndarray]
+    groups: list[list[dict[str, int]] | None]
 
-    def tiles(self) -> Iterator[list[list[int]]]:
-        """Group by group the tiles of LANES rows of the tile buffer, as numbers."""
-        mask = (1 << VALUE_BITS) - 1
-        cells = self.sums.astype(np.int64) & mask
-        if self.active is not None:
-            cells |= self.active.astype(np.int64) << VALUE_BITS
-        cells = np.pad(cells, [(0, -n % LANES) for n in cells.shape])
-        for first in range(0, cells.shape[1], LANES):
-            group = cells[:, first : first + LANES].tolist()
-            rows = [sum(cell << j * (VALUE_BITS + 1) for j, cell in enumerate(row)) for row in group]
-            yield [rows[i : i + LANES] for i in range(0, len(rows), LANES)]
+    @property
+    def head(self) -> isa.Head:
+        """Its head."""
+        return isa.Head(self.fields["head"])
 
-    def group_sums(self) -> list[list[dict[str, int]]]:
-        """Batch sums of the columns of each group, none in an update."""
-        if self.active is not None:
-            x, second = self.active, np.where(self.active, self.sums, -self.sums)
-        elif self.pivots is not None:
-            x, second = np.zeros_like(self.sums), np.abs(self.sums - self.pivots)
-        else:
-            return []
-        columns = [
-            {"first": int(self.sums[:, j].sum()), "second": int(second[:, j].sum()), "ones": int(x[:, j].sum())}
-            for j in range(self.sums.shape[1])
-        ]
-        columns += [{"first": 0, "second": 0, "ones": 0}] * (-len(columns) % LANES)
-        return [columns[i : i + LANES] for i in range(0, len(columns), LANES)]
+    def rows(self) -> Iterator[int]:
+        """Rows of the tile buffer, as numbers."""
+        cell = tile_row(CONFIG).elem_shape.size
+        for sums, sides in zip(self.sums, self.sides, strict=True):
+            cells = sums.astype(np.int64) & (1 << cell) - 1
+            if self.head != isa.Head.UPDATE:
+                cells = sums.astype(np.int64) & (1 << CONFIG.accumulator) - 1 | sides.astype(np.int64) << CONFIG.accumulator
+            yield from (sum(c << j * cell for j, c in enumerate(row)) for row in cells.tolist())
 
 
 @dataclasses.dataclass
@@ -82,12 +81,12 @@ class Memories:
     scores: list[int]
     loss: int = 0
     hits: int = 0
+    blocked: int = 0
 
-    def bits(self, tensor: Tensor | None) -> np.ndarray:
-        """(vectors, planes, bits) of a tensor."""
-        assert tensor is not None
-        words = getattr(self, tensor.buffer)[tensor.base : tensor.base + tensor.words]
-        return unpack_banked(words.view(np.uint8).ravel(), (tensor.vectors, tensor.planes, tensor.bits), CONFIG)
+    def bits(self, view: View) -> np.ndarray:
+        """(vectors, height, width, planes, bits) of a tensor."""
+        words = getattr(self, view.buffer)[view.base : view.base + view.size]
+        return unpack_tensor(words.view(np.uint8).ravel(), view.tensor, CONFIG)
 
 
 def record(mu: int, psi: int = 0, beta: int = 0) -> int:
@@ -96,28 +95,19 @@ def record(mu: int, psi: int = 0, beta: int = 0) -> int:
     return mu & (1 << bits) - 1 | psi << bits | (beta & 0xFFFF) << 2 * bits
 
 
-def records_of(state: TrainingState, places: Layout) -> list[int]:
-    """The parameter memory of a training state."""
-    records = [0] * CONFIG.channels
-    for layer, place in zip(state.layers, places.layers, strict=True):
-        for j in range(place.fan_out):
-            records[place.channel + j] = record(int(layer.mu[j]), int(layer.psi[j]), int(layer.beta[j]))
-        records[place.exponent] = record(layer.exponent)
-    return records
-
-
 def run(
-    passes: Sequence[tuple[Instruction, Rows]],
+    passes: Sequence[Work],
     records: list[int],
     latents: dict[int, list[int]],
     labels: Sequence[int],
     seed: int,
     stall: Stall = never,
 ) -> Memories:
-    """Carry out the passes. The engine runs ahead as far as the DONE semaphore and the tile buffer let it."""
-    head, tiles, dut = Head(CONFIG), TileBuffer(CONFIG), Module()
+    """Carry out the passes. The engine runs ahead as far as the tile buffer lets it, but not of a LOSS that trains."""
+    head, tiles, totals, dut = Head(CONFIG), TileBuffer(CONFIG), Totals(CONFIG), Module()
     softmax, register = head.softmax, head.tile_register
-    dut.submodules.head, dut.submodules.tiles = head, tiles
+    dut.submodules.head, dut.submodules.tiles, dut.submodules.totals = head, tiles, totals
+    wiring.connect(dut, totals.added, head.added)
     dut.d.comb += [
         tiles.offset.eq(head.offset),
         tiles.pop.eq(head.pop),
@@ -126,6 +116,10 @@ def run(
         tiles.rewrite_row.eq(softmax.rewrite_row),
         head.available.eq(tiles.available),
         head.row.eq(tiles.row_out),
+        head.blocked.eq(tiles.busy),
+        totals.read.eq(head.read),
+        totals.address.eq(head.address),
+        head.totals.eq(totals.record),
     ]
     found = Memories(
         left=np.zeros((CONFIG.left_depth, LANES), "<u2"),
@@ -134,51 +128,61 @@ def run(
         latents={address: list(beats) for address, beats in latents.items()},
         scores=[],
     )
-    tokens = 1
+    done = 0
+    finished: deque[dict[str, Any]] = deque()  # groups that wait for the totals
 
     async def orders(ctx: Any) -> None:
-        nonlocal tokens
+        nonlocal done
         ctx.set(head.seed, seed)
         ctx.set(head.written, 1)
-        for instruction, _ in passes:
-            fields = {**instruction.fields, "opcode": instruction.opcode}
-            ctx.set(head.order.payload, {name: fields.get(name, 0) for name in PASS.members})
+        for number, work in enumerate(passes):
+            order = {name: work.fields.get(name, 0) for name in PASS.members}
+            ctx.set(head.order.payload, order | {"signal": number + 1, "opcode": int(isa.Opcode.PASS)})
             ctx.set(head.order.valid, 1)
             signal, idle, written = await wait_for(ctx, head.order.ready, head.signal, register.idle, head.written)
-            assert signal == fields.get("signal", 0)
+            assert signal == number + 1
             assert idle
             assert written
-            tokens += bool(signal & DONE)
+            done += 1
         ctx.set(head.order.valid, 0)
         assert not ctx.get(head.busy)
         assert ctx.get(tiles.available) == 0
         found.loss, found.hits = ctx.get(softmax.loss), ctx.get(softmax.hits)
 
     async def engine(ctx: Any) -> None:
-        nonlocal tokens
-        for instruction, rows in passes:
-            if instruction.fields.get("wait", 0) & DONE:
-                while not tokens:
+        for number, work in enumerate(passes):
+            fields = work.fields
+            while any(w.head == isa.Head.LOSS and not w.fields["inference"] for w in passes[done:number]):
+                await ctx.tick()
+            rows = list(work.rows()) if fields["emit"] or fields.get("unfinished") else []
+            continues = fields.get("continues", 0)
+            ctx.set(tiles.continues, continues)
+            ctx.set(tiles.unfinished, fields.get("unfinished", 0))
+            per_group = len(rows) // fields["groups"]
+            for group, sums in enumerate(work.groups):
+                for i in range(group * per_group, (group + 1) * per_group):
+                    if i % LANES == 0:
+                        while not (continues or ctx.get(tiles.room)) or stall():
+                            await ctx.tick()
+                    ctx.set(tiles.reserve, i % LANES == 0 and not continues)
+                    ctx.set(tiles.push, 1)
+                    ctx.set(tiles.begins, i == 0)
+                    ctx.set(tiles.row_in.as_value(), rows[i])
                     await ctx.tick()
-                tokens -= 1
-            sums = iter(rows.group_sums())
-            for group in rows.tiles():
-                for tile in group:
-                    while not ctx.get(tiles.room) or stall():
-                        await ctx.tick()
-                    ctx.set(tiles.reserve, 1)
-                    for row in tile:
-                        ctx.set(tiles.push, 1)
-                        ctx.set(tiles.row_in.as_value(), row)
-                        await ctx.tick()
-                        ctx.set(tiles.reserve, 0)
+                    ctx.set(tiles.reserve, 0)
                     ctx.set(tiles.push, 0)
-                columns = next(sums, None)
-                if columns is not None:
-                    ctx.set(head.group.payload, columns)
-                    ctx.set(head.group.valid, 1)
-                    await wait_for(ctx, head.group.ready)
-                    ctx.set(head.group.valid, 0)
+                if sums is not None or not fields["emit"]:
+                    told = {"group": fields["first_group"] + group, "fresh": fields.get("fresh", 0), "counts": sums is not None}
+                    finished.append(told | {"sums": sums or []})
+                while len(finished) > 4:
+                    await ctx.tick()
+
+    async def tell(ctx: Any) -> None:
+        while True:
+            while not finished:
+                await ctx.tick()
+            await stream_put(ctx, totals.group, [finished[0]])
+            finished.popleft()
 
     async def parameter_memory(ctx: Any) -> None:
         ports = (head.record_address, head.record_write, head.record_write_address, head.record_write_data.as_value())
@@ -187,12 +191,14 @@ def run(
             if write:
                 found.records[to] = data
 
+    async def count_blocked(ctx: Any) -> None:
+        async for _, _, busy, available in ctx.tick().sample(tiles.busy, tiles.available):
+            found.blocked += busy and available > 0
+
     async def bit_buffers(ctx: Any) -> None:
         ports = [(port.granules.as_value(), port.address, port.data) for port in (register.left, register.right)]
         async for _, _, *values in ctx.tick().sample(*(value for port in ports for value in port)):
-            for buffer, (granules, address, data) in zip(
-                (found.left, found.right), (values[:3], values[3:]), strict=True
-            ):
+            for buffer, (granules, address, data) in zip((found.left, found.right), (values[:3], values[3:]), strict=True):
                 for bank in range(LANES) if granules else ():
                     enabled = granules >> bank * CONFIG.granules & (1 << CONFIG.granules) - 1
                     mask = sum(0xF << 4 * i for i in range(CONFIG.granules) if enabled >> i & 1)
@@ -225,9 +231,7 @@ def run(
         """A read stream and a write stream of the same transfer, each with stalls of its own."""
         while True:
             ctx.set(head.latents.ready, not stall())
-            _, _, valid, ready, order = await ctx.tick().sample(
-                head.latents.valid, head.latents.ready, head.latents.payload
-            )
+            _, _, valid, ready, order = await ctx.tick().sample(head.latents.valid, head.latents.ready, head.latents.payload)
             if not (valid and ready):
                 continue
             ctx.set(head.latents.ready, 0)
@@ -253,10 +257,10 @@ def run(
                 await ctx.tick()
             ctx.set(head.written, 1)
 
-    background = [parameter_memory, bit_buffers, labels_there]
-    if any(order.fields["head"] == isa.Head.UPDATE for order, _ in passes):
+    background = [tell, parameter_memory, bit_buffers, labels_there, count_blocked]
+    if any(work.head == isa.Head.UPDATE for work in passes):
         background += [latent_memory, steady(head.latents), steady(head.new)]
-    if any(order.fields.get("inference") for order, _ in passes):
+    if any(work.fields["inference"] for work in passes if work.head == isa.Head.LOSS):
         background += [scores, steady(softmax.score)]
     if stall is not never:
         background.append(block_left)
@@ -264,119 +268,273 @@ def run(
     return found
 
 
-def passes_of(instructions: Sequence[Instruction], step: int) -> list[Instruction]:
-    """The passes of a program, with the step that the sequencer puts in."""
-    orders = [order for order in instructions if order.opcode == Opcode.PASS]
-    return [dataclasses.replace(order, fields={**order.fields, "step": step}) for order in orders]
-
-
 class Step:
-    """A golden training step after `number` others, its program, and what the engine gives to the head."""
+    """A golden training step after `number` others, and the passes that make it up."""
 
-    def __init__(self, settings: Settings, number: int) -> None:
+    def __init__(self, pool: str, number: int, **settings: Any) -> None:
         random = np.random.default_rng(number)
-        self.settings, self.places = settings, layout(NETWORK, settings, CONFIG)
-        self.labels = random.integers(0, NETWORK.classes, settings.batch)
-        state = TrainingState.initial(NETWORK, CONFIG.latent, settings.gradient_planes, seed=3)
-        golden = Golden(NETWORK, settings, CONFIG, state, keep=True)
+        self.network, self.settings = network(pool), Settings(batch=64, **settings)
+        self.plan = Plan(self.network, self.settings, CONFIG)
+        self.passes = Passes(CONFIG, self.settings, RATE)
+        self.number, self.pool = number, pool
+        self.labels = random.integers(0, 6, 64)
+        state = TrainingState.initial(self.network, CONFIG.latent, self.settings.gradient_planes, seed=3)
+        golden = Golden(self.network, self.settings, CONFIG, state, keep=True)
         for _ in range(number + 1):
             self.before = state.copy()
-            pixels = random.integers(0, 256, (settings.batch, *NETWORK.input_shape)).astype(np.uint8)
-            self.result: Result = golden.train(pixels, self.labels, RATE)
-        self.after, self.trace = state, golden.trace
-        program = Compiler(NETWORK, settings, CONFIG, self.places, Addresses(latents=LATENTS)).training(1, RATE)
-        self.passes = [(order, self.rows(order)) for order in passes_of(program.instructions, number)]
+            self.pixels = random.integers(0, 256, (64, *self.network.input_shape)).astype(np.uint8)
+            self.result: Result = golden.train(self.pixels, self.labels, RATE)
+        self.after = state
+        self.trace = {name: np.asarray(value) for name, value in golden.trace.items()}
+        self.views: dict[str, View] = {}
+        used = {"left": 0, "right": 0}
+        for name, item in self.plan.tensors.items():
+            buffer = "right" if "columns" in name or "weight" in name else "left"
+            self.views[name] = View.of(item.tensor, buffer, used[buffer])
+            used[buffer] += item.tensor.size
 
-    def rows(self, order: Instruction) -> Rows:
-        """What the engine gives for a pass."""
-        layer, head = order.fields["layer"], order.fields["head"]
-        trace = {name.partition(".")[2]: value for name, value in self.trace.items() if name[0] == str(layer + 1)}
-        if head == isa.Head.UPDATE:
-            return Rows(trace["slope"])
-        if head == isa.Head.BACKWARD:
-            return Rows(trace["d"], active=trace["active"])
+    def map(self, name: str) -> np.ndarray:
+        """A map of the trace, (images, height, width, channels)."""
+        values = self.trace[name]
+        return values.reshape(len(values), 1, 1, -1) if values.ndim == 2 else values
+
+    # What the engine gives
+
+    def tiles(self, part: Part, maps: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Tiles of maps (images, height, width, channels) that stand for the places: group, y, x, tile, place."""
+        found = []
+        for group in range(part.group, part.group + part.groups):
+            for y in range(part.y, part.y + part.rows):
+                for x in range(maps[0].shape[2]):
+                    for tile in range(part.tile, part.tile + part.tiles):
+                        for values in maps:
+                            cut = values[tile * LANES :][:LANES, y, x, group * LANES :][:, :LANES].astype(np.int64)
+                            found.append(np.pad(cut, [(0, LANES - n) for n in cut.shape]))
+        return found
+
+    def totals(self, part: Part, terms: dict[str, np.ndarray]) -> list[list[dict[str, int]] | None]:
+        """Sums of each group's columns over the part's images and rows of the map."""
+        found: list[list[dict[str, int]] | None] = []
+        images = slice(part.tile * LANES, (part.tile + part.tiles) * LANES)
+        for group in range(part.group, part.group + part.groups):
+            sums = {name: term[images, part.y : part.y + part.rows].sum((0, 1, 2)) for name, term in terms.items()}
+            found.append([])
+            for j in range(group * LANES, (group + 1) * LANES):
+                there = j < len(sums["first"])
+                found[-1].append({name: int(values[j]) if there else 0 for name, values in sums.items()})  # type: ignore[union-attr]
+        return found
+
+    def forward(self, layer: int, part: Part, **flags: int) -> Work:
+        """Statistics or emitting pass of a layer, or both at once."""
+        name, place = f"{layer + 1}.", self.plan.places[layer]
+        y, views, geometry = self.map(name + "y"), self.views, place.geometry
+        wide = pooling.places(y) if geometry.pool == "signs" else [y]
+        sides = [2 * self.map(name + "route") if geometry.pool == "sums" else np.zeros_like(m) for m in wide]
         half = 1 << formats.STATISTICS - 1
-        return Rows(trace["y"], pivots=self.before.layers[layer].mu + half >> formats.STATISTICS)
+        pivots = self.before.layers[layer].mu + half >> formats.STATISTICS
+        terms = {"first": sum(wide), "second": sum(abs(m - pivots) for m in wide), "signs": np.zeros_like(wide[0])}
+        if layer:
+            out = Outputs((), None, views[f"{name}code_columns.0"])
+            if f"{name}code" in views:
+                out = dataclasses.replace(out, rows=(views[f"{name}code"],))
+        else:
+            routes = ("route_low", "route_high") if geometry.pool == "sums" else ()
+            rows = tuple(views[name + kind] for kind in ("active", "mask", *routes))
+            out = Outputs(rows, views.get(name + "wide"), views[f"{name}active_columns.0"])
+        source = "1.active" if layer else "input"
+        operands = views[source], views[f"{name}weight"]
+        fields = self.passes.forward(place, part, *operands, out, loss=layer == 1, **flags)
+        return self.work(fields, part, wide, sides, terms)
 
-    def select(self, head: isa.Head) -> list[tuple[Instruction, Rows]]:
-        """The passes of one kind."""
-        return [(order, rows) for order, rows in self.passes if order.fields["head"] == head]
+    def backward(self, part: Part, **flags: int) -> Work:
+        """Data gradient of the first layer."""
+        place, above, views = self.plan.places[0], self.plan.geometry[1], self.views
+        d, active = self.map("1.d"), self.map("1.active")
+        side, positive, signs = active.astype(int), active, 2 * active.astype(int) - 1
+        if self.pool == "signs":
+            wide = [bits.astype(int) for bits in pooling.places(active)]
+            side, positive = sum(bits << i for i, bits in enumerate(wide)), self.map("1.pooled")
+            signs = sum(2 * bits - 1 for bits in wide)
+        elif self.pool == "sums":
+            side = side | self.map("1.route").astype(int) << 1
+        terms = {"first": d, "second": np.where(positive, d, -d), "signs": signs}
+        sides = [views[f"1.{kind}"] for kind in ("wide" if self.pool == "signs" else "active", "mask")]
+        out = Outputs((), None, views["1.code_columns.0"])
+        fields = self.passes.backward(
+            place, above, part, views["2.code"], views["2.weight_backward"], sides, out, first_x=0, width=d.shape[2], **flags
+        )
+        return self.work(fields, part, [d], [side], terms)
 
-    def run(self, passes: Sequence[tuple[Instruction, Rows]], *, stall: Stall = never, above: int = 0) -> Memories:
-        """Carry out some of the passes; `above` is what a LOSS pass left out would have added to the exponents."""
-        state = self.before.copy()
-        state.layers[0].exponent -= above
-        latents = {
-            address: pack_weights(layer.weight, CONFIG).view("<u8").tolist()
-            for address, layer in zip(LATENTS, state.layers, strict=True)
-        }
-        return run(passes, records_of(state, self.places), latents, self.labels, self.settings.seed, stall)
+    def update(self, layer: int, share: np.ndarray | None = None, **flags: int) -> Work:
+        """Weight gradient of a layer, or a share of it."""
+        name, place, views = f"{layer + 1}.", self.plan.places[layer], self.views
+        slope = self.trace[name + "slope"] if share is None else share
+        source = "1.active_columns.0" if layer else "input_columns"
+        groups, tiles = -(-place.geometry.filters // LANES), -(-place.geometry.tap_inputs // LANES)
+        part = Part(0, groups, 0, place.geometry.out_height, 0, tiles)
+        backward = (views[f"{name}weight_backward"],) if layer else ()
+        out = Outputs(backward, None, views[f"{name}weight"])
+        flags = {"emit": 1, "address": LATENTS[layer]} | flags
+        cut = {"columns": (0, place.geometry.out_width), "taps_y": (0, place.geometry.kernel_y)}
+        operands = views[source], views[f"{name}code_columns.0"]
+        fields = self.passes.update(place, part, *operands, out, **cut, **flags)
+        sums = list(self.weight_rows(layer, slope).reshape(-1, LANES, LANES))
+        return Work(fields | {"inference": 0, "step": self.number}, sums, sums, [None] * groups)
+
+    def work(self, fields: dict[str, int], part: Part, maps: Any, sides: Any, terms: dict[str, np.ndarray]) -> Work:
+        groups = self.totals(part, terms) if fields["statistics"] else [None] * part.groups
+        fields = {"inference": 0} | fields | {"step": self.number}
+        return Work(fields, self.tiles(part, maps), self.tiles(part, sides), groups)
+
+    def weight_rows(self, layer: int, weights: np.ndarray) -> np.ndarray:
+        """Rows of a (K, M) matrix in the order in which they are updated, columns beyond M 0."""
+        g = self.plan.geometry[layer]
+        full = weights.reshape(g.taps, g.tap_inputs, g.filters)
+        full = np.pad(full, [(0, 0), (0, -g.tap_inputs % LANES), (0, -g.filters % LANES)])
+        return full.reshape(*full.shape[:2], -1, LANES).transpose(2, 0, 1, 3).reshape(-1, LANES).astype(np.int64)
+
+    # Running, and comparing
+
+    def records(self, *, above: int = 0) -> list[int]:
+        """The parameter memory before the step; `above`: what a LOSS pass left out would have added to the exponents."""
+        records = [0] * CONFIG.channels
+        for layer, place in zip(self.before.layers, self.plan.places, strict=True):
+            for j in range(place.geometry.filters):
+                records[place.channel + j] = record(int(layer.mu[j]), int(layer.psi[j]), int(layer.beta[j]))
+            records[place.exponent] = record(layer.exponent - (0 if place.number else above))
+        return records
+
+    def run(self, passes: Sequence[Work], *, stall: Stall = never, above: int = 0) -> Memories:
+        """Carry out passes of this step."""
+        latents = {}
+        for i, layer in enumerate(self.before.layers):
+            words = self.weight_rows(i, layer.weight) & 0xFFFF
+            latents[LATENTS[i]] = [sum(word << 16 * j for j, word in enumerate(row)) for row in words.tolist()]
+        return run(passes, self.records(above=above), latents, self.labels.tolist(), self.settings.seed, stall)
 
     def check_signs(self, found: Memories) -> None:
         """Of the hidden layer: signs and masks as rows, signs as columns."""
-        place = self.places.layers[0]
-        assert np.array_equal(found.bits(place.active)[:, 0], self.trace["1.active"])
-        assert np.array_equal(found.bits(place.mask)[:, 0], self.trace["1.mask"])
-        assert np.array_equal(found.bits(place.active_columns)[:, 0], self.trace["1.active"].T)
+        seen, columns = "pooled" if self.pool == "signs" else "active", found.bits(self.views["1.active_columns.0"])
+        bits = {name: found.bits(view)[..., 0, :] for name, view in self.views.items() if view.buffer == "left"}
+        assert np.array_equal(bits["1.active"], self.map(f"1.{seen}"))
+        assert np.array_equal(bits["1.mask"], self.map("1.mask"))
+        assert np.array_equal(columns[..., 0, :], self.map(f"1.{seen}").transpose(3, 1, 2, 0))
+        if self.pool == "signs":
+            assert np.array_equal(bits["1.wide"], self.map("1.active"))
+        if self.pool == "sums":
+            assert np.array_equal(bits["1.route_low"] + 2 * bits["1.route_high"], self.map("1.route"))
 
     def check_codes(self, found: Memories, layer: int) -> None:
         """Gradient codes of a layer, as rows (of the first layer nobody needs them) and as columns."""
-        place, code = self.places.layers[layer], self.trace[f"{layer + 1}.code"]
-        assert np.array_equal(codes_of(found.bits(place.code_columns)), code.T)
-        if place.code is not None:
-            assert np.array_equal(codes_of(found.bits(place.code)), code)
+        code = self.map(f"{layer + 1}.code")
+        columns = codes_of(found.bits(self.views[f"{layer + 1}.code_columns.0"]))
+        assert np.array_equal(columns, code.transpose(3, 1, 2, 0))
+        if layer:
+            assert np.array_equal(codes_of(found.bits(self.views["2.code"])), code)
 
     def check_weights(self, found: Memories, layer: int) -> None:
         """Latent weights of a layer, and its binary weights in both orientations."""
-        place, state = self.places.layers[layer], self.after.layers[layer]
-        words = np.array(found.latents[LATENTS[layer]], "<u8").view("<i2")
-        assert np.array_equal(unpack_weights(words, state.weight.shape, CONFIG), state.weight)
-        assert np.array_equal(found.bits(place.weight_forward)[:, 0], state.sign.T)
-        if place.weight_backward is not None:
-            assert np.array_equal(found.bits(place.weight_backward)[:, 0], state.sign)
+        g, weights = self.plan.geometry[layer], self.after.layers[layer].weight
+        words = [[beat >> 16 * j & 0xFFFF for j in range(LANES)] for beat in found.latents[LATENTS[layer]]]
+        there = self.weight_rows(layer, np.ones_like(weights)) > 0
+        assert np.array_equal(np.array(words)[there], (self.weight_rows(layer, weights) & 0xFFFF)[there])
+        signs = (weights >= 0).reshape(g.kernel_y, -1, g.tap_inputs, g.filters)
+        assert np.array_equal(found.bits(self.views[f"{layer + 1}.weight"])[..., 0, :], signs.transpose(3, 0, 1, 2))
+        if layer:
+            assert np.array_equal(found.bits(self.views["2.weight_backward"])[..., 0, :], signs.transpose(2, 0, 1, 3))
 
     def check_records(self, found: Memories, layer: int, *, forward: bool, backward: bool, above: int = 0) -> None:
         """Moving averages are the new ones after a forward pass, beta and exponent after a backward one."""
-        place, before, after = self.places.layers[layer], self.before.layers[layer], self.after.layers[layer]
+        place, before, after = self.plan.places[layer], self.before.layers[layer], self.after.layers[layer]
         averages, learnt = (after if forward else before), (after if backward else before)
         want = [record(*map(int, entry)) for entry in zip(averages.mu, averages.psi, learnt.beta, strict=True)]
-        assert found.records[place.channel :][: place.fan_out] == want
+        assert found.records[place.channel :][: place.geometry.filters] == want
         assert found.records[place.exponent] == record(learnt.exponent - above)
 
 
-def test_a_whole_step_leaves_what_the_golden_model_does() -> None:
+@functools.cache
+def first_step(pool: str) -> Step:
+    """A first step, of which each test carries out the passes of one kind."""
+    return Step(pool, 0, gradient_planes=2, input_planes=2, slope_planes=1)
+
+
+def whole(step: Step, layer: int) -> Part:
+    """All that a layer's passes cover."""
+    g = step.plan.geometry[layer]
+    return Part(0, -(-g.filters // LANES), 0, g.pooled_height, 0, TILES)
+
+
+def cut(part: Part) -> list[Part]:
+    """In two by groups, and each in two by tiles; uneven."""
+    return [
+        dataclasses.replace(part, group=group, groups=1, tile=tile, tiles=tiles)
+        for group in range(part.groups)
+        for tile, tiles in ((0, 5), (5, TILES - 5))
+    ]
+
+
+def in_parts(make: Any, parts: Sequence[Part]) -> list[Work]:
+    """Passes that only sum, then, the other way round, passes that only emit."""
+    passes = []
+    for part in parts:
+        passes.append(make(part, statistics=1, fresh=int(part.tile == 0), emit=0))
+    for number, part in enumerate(reversed(parts)):
+        commit = int(part.tile != 0)  # the first one of its group
+        ends = {"opens": int(number == 0), "closes": int(number == len(parts) - 1)}
+        passes.append(make(part, statistics=0, emit=1, commit=commit, **ends))
+    return passes
+
+
+ALL = {"statistics": 1, "fresh": 1, "emit": 1, "commit": 1}
+
+
+@pytest.mark.parametrize("pool", ["none", "signs", "sums"])
+def test_a_whole_step_leaves_what_the_golden_model_does(pool: str) -> None:
     """Five passes under stalls; the rows of each update come while the pass before it is still on."""
-    settings = Settings(
-        batch=64, gradient_planes=3, input_planes=1, slope_planes=1, seed=2**64 - 1, optimiser="sign-sgd"
-    )
-    step = Step(settings, 4)
-    found = step.run(step.passes, stall=stalls(1, 0.3))
+    planes = {"gradient_planes": 3, "input_planes": 1, "slope_planes": 1}
+    step = Step(pool, 4, **planes, seed=2**64 - 1, optimiser="sign-sgd")
+    passes = [
+        step.forward(0, whole(step, 0), **ALL),
+        step.forward(1, whole(step, 1), **ALL),
+        step.backward(whole(step, 0), **ALL, opens=1, closes=1),
+        step.update(1),
+        step.update(0),
+    ]
+    found = step.run(passes, stall=stalls(1, 0.2))
     step.check_signs(found)
     assert (found.loss, found.hits) == (step.result.loss, step.result.hits)
-    step.check_codes(found, 0)
     for layer in (0, 1):
+        step.check_codes(found, layer)
         step.check_weights(found, layer)
         step.check_records(found, layer, forward=True, backward=True)
 
 
-@pytest.fixture(scope="module")
-def step() -> Step:
-    """A first step, of which each test carries out the passes of one kind."""
-    return Step(Settings(batch=64, gradient_planes=1, input_planes=2), 0)
-
-
-def test_forward_alone_gives_signs_and_masks(step: Step) -> None:
-    found = step.run(step.select(isa.Head.FORWARD))
+@pytest.mark.parametrize("pool", ["none", "signs", "sums"])
+def test_forward_in_parts_gives_signs_and_masks_and_commits_once(pool: str) -> None:
+    step = first_step(pool)
+    found = step.run(in_parts(functools.partial(step.forward, 0), cut(whole(step, 0))))
     step.check_signs(found)
     step.check_records(found, 0, forward=True, backward=False)
     step.check_records(found, 1, forward=False, backward=False)
-    assert not found.right.any()
 
 
-def test_loss_and_backward_give_codes_and_a_loss_starts_the_exponents_anew(step: Step) -> None:
-    """Backward first, as if behind that LOSS pass, then LOSS: its exponent must not count from what is above."""
-    above = step.trace["2.e"]
-    found = step.run(step.select(isa.Head.BACKWARD) + step.select(isa.Head.LOSS), above=above)
+@pytest.mark.parametrize("pool", ["none", "signs", "sums"])
+def test_backward_in_parts_gives_codes_and_one_exponent(pool: str) -> None:
+    step = first_step(pool)
+    above = int(step.trace["2.e"])
+    found = step.run(in_parts(step.backward, cut(whole(step, 0))), above=above)
+    step.check_codes(found, 0)
+    step.check_records(found, 0, forward=False, backward=True, above=above)
+
+
+def test_loss_and_backward_give_codes_and_a_loss_starts_the_exponents_anew() -> None:
+    """Backward first, as if behind that LOSS pass, then LOSS in parts: its exponent must not count from what is above."""
+    step = first_step("none")
+    above = int(step.trace["2.e"])
+    last = whole(step, 1)
+    sums = [step.forward(1, part, statistics=1, fresh=int(part.tile == 0), emit=0) for part in cut(last)]
+    loss = step.forward(1, last, statistics=0, emit=1, commit=1)
+    found = step.run([step.backward(whole(step, 0), **ALL, opens=1, closes=1), *sums, loss], above=above)
     step.check_codes(found, 0)
     step.check_codes(found, 1)
     assert (found.loss, found.hits) == (step.result.loss, step.result.hits)
@@ -384,67 +542,69 @@ def test_loss_and_backward_give_codes_and_a_loss_starts_the_exponents_anew(step:
     step.check_records(found, 1, forward=True, backward=True)
 
 
-def test_updates_alone_move_the_weights(step: Step) -> None:
-    found = step.run(step.select(isa.Head.UPDATE))
-    assert not found.left.any()
-    for layer in (0, 1):
-        step.check_weights(found, layer)
-        step.check_records(found, layer, forward=False, backward=False)
-
-
-def test_rows_of_a_backward_pass_wait_behind_those_of_an_update(step: Step) -> None:
-    above = step.trace["2.e"]
-    update = step.select(isa.Head.UPDATE)[0]
-    found = step.run([update, *step.select(isa.Head.BACKWARD)], stall=stalls(3, 0.3), above=above)
-    step.check_weights(found, update[0].fields["layer"])
+@pytest.mark.parametrize("pool", ["none", "signs", "sums"])
+def test_rows_that_are_added_up_meanwhile_delay_those_that_go_out(pool: str) -> None:
+    """Of an update in three passes, behind a backward pass and behind another update."""
+    step = first_step(pool)
+    above = int(step.trace["2.e"])
+    random = np.random.default_rng(5)
+    passes = [step.backward(whole(step, 0), **ALL, opens=1, closes=1)]
+    for layer in (1, 0):
+        slope = step.trace[f"{layer + 1}.slope"].astype(np.int64)
+        first, second = (random.integers(-(1 << 20), 1 << 20, slope.shape) for _ in range(2))
+        ways = ({"unfinished": 1, "emit": 0}, {"continues": 1, "unfinished": 1, "emit": 0}, {"continues": 1})
+        shares = (first, second, slope - first - second)
+        passes += [step.update(layer, share, **way) for share, way in zip(shares, ways, strict=True)]
+    found = step.run(passes, stall=stalls(3, 0.3) if pool == "none" else never, above=above)
+    assert found.blocked > 10
     step.check_codes(found, 0)
     step.check_records(found, 0, forward=False, backward=True, above=above)
+    for layer in (0, 1):
+        step.check_weights(found, layer)
 
 
-@pytest.mark.parametrize(("last", "mean_log2"), [(7, 0), (0, -1)])
-def test_the_next_exponent_counts_the_last_row_too(step: Step, last: int, mean_log2: int) -> None:
-    """448 gradients, whose sizes add up to 368, and to 452 with a last row of 7 in three columns."""
-    ((order, _),) = step.select(isa.Head.BACKWARD)
-    d = np.zeros((64, 7), int)
-    d[:, 0], d[:28, 1] = np.tile([1, -1], 32), np.tile([1, -1], 14)
-    d[63, 4:] = last
-    found = step.run([(order, Rows(d, active=np.ones((64, 7), bool)))])
-    planes = step.settings.gradient_planes
-    want = mean_log2 + formats.headroom(planes) + 1 - planes
-    assert signed(found.records[step.places.layers[0].exponent], formats.MU_BITS) == want
-
-
-def test_inference_gives_scores_while_rows_of_the_next_batch_wait(step: Step) -> None:
+def test_inference_gives_scores_while_rows_of_the_next_batch_wait() -> None:
     """They stand in the tile buffer behind those that the LOSS pass discards."""
-    state, places = step.after, layout(NETWORK, step.settings, CONFIG, training=False)
-    golden = Golden(NETWORK, step.settings, CONFIG, state)
-    program = Compiler(NETWORK, step.settings, CONFIG, places, Addresses()).inference(1)
-    orders = passes_of(program.instructions, step=0)
-    passes: list[tuple[Instruction, Rows]] = []
-    scores: list[int] = []
-    for seed in range(2):
-        pixels = np.random.default_rng(seed).integers(0, 256, (64, 6)).astype(np.uint8)
-        hidden = pixel_codes(pixels, 2) @ signs(state.layers[0].sign)
-        tau = state.layers[0].mu - ((state.layers[0].beta >> 4) * state.layers[0].psi >> CONFIG.latent - 1)
-        active = 64 * hidden.astype(int) >= tau
-        sums = (hidden, signs(active) @ signs(state.layers[1].sign))
-        passes += [(order, Rows(y, pivots=np.zeros(y.shape[1], int))) for order, y in zip(orders, sums, strict=True)]
-        scores = scores or golden.infer(pixels).ravel().tolist()
-    records = records_of(state, places)
-    found = run(passes[:-1], records, {}, step.labels.tolist(), step.settings.seed, stalls(2, 0.2))
+    step = first_step("none")
+    golden = Golden(step.network, step.settings, CONFIG, step.before.copy())
+    scores = golden.infer(step.pixels).ravel().tolist()
+    x = golden._input(step.pixels, step.settings.input_planes)[0]
+    layer = step.before.layers[0]
+    y = golden._sums(x, layer, step.plan.geometry[0], 3)[0]
+    active = 64 * y >= layer.mu - ((layer.beta.astype(np.int64) >> 4) * layer.psi >> CONFIG.latent - 1)
+    signs = np.where(active, 1, -1).reshape(64, -1) @ np.where(step.before.layers[1].weight >= 0, 1, -1)
+    step = Step("none", 0, gradient_planes=2, input_planes=2, slope_planes=1)
+    step.trace |= {"1.y": y, "2.y": signs}
+    passes = [step.forward(layer, whole(step, layer), statistics=0, emit=1, inference=1) for layer in (0, 1, 0)]
+    found = step.run(passes, stall=stalls(2, 0.2))
     assert found.scores == scores
-    assert found.records == records
-    assert np.array_equal(found.bits(places.layers[0].active)[:, 0], active)
+    assert found.records == step.records()
+    assert np.array_equal(found.bits(step.views["1.active"])[..., 0, :], active)
+
+
+@pytest.mark.parametrize(("last", "mean_log2"), [(1, 0), (0, -1)])
+def test_the_next_exponent_counts_the_last_row_too(last: int, mean_log2: int) -> None:
+    """Sizes of 1280 gradients that add up to four less, and with a 1 in the last row to as many."""
+    step = Step("none", 0, gradient_planes=2, input_planes=2, slope_planes=1)
+    d = np.zeros((64, 2, 2, 5), int)
+    d.reshape(-1)[:319] = np.where(np.arange(319) % 2, 1, -1)
+    d[63, 1, 1, 4] = last
+    step.trace |= {"1.d": d, "1.active": np.ones(d.shape, bool)}
+    work = step.backward(whole(step, 0), **ALL, opens=1, closes=1)
+    work.groups = [[dict.fromkeys(column, 0) for column in group] for group in work.groups if group]
+    found = step.run([work])
+    want = mean_log2 + formats.headroom(2) + 1 - 2
+    assert signed(found.records[step.plan.places[0].exponent], formats.MU_BITS) == want
 
 
 @pytest.mark.parametrize("cycles", [2, 20])
-def test_a_reset_ends_a_pass(step: Step, cycles: int) -> None:
+def test_a_reset_ends_a_pass(cycles: int) -> None:
     """In the middle of the first tile of an update, or while it waits for its rows."""
     reset, head = Signal(), Head(CONFIG)
-    order = step.select(isa.Head.UPDATE)[0][0]
+    fields = first_step("none").update(1).fields
 
     async def bench(ctx: Any) -> None:
-        ctx.set(head.order.payload, {name: order.fields.get(name, 0) for name in PASS.members})
+        ctx.set(head.order.payload, {name: fields.get(name, 0) for name in PASS.members})
         ctx.set(head.order.valid, 1)
         for port in (head.latents.ready, head.old.valid, head.new.ready):
             ctx.set(port, 1)

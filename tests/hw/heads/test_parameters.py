@@ -1,4 +1,4 @@
-"""Thresholds, moving averages and batch means of a group's columns against plain integers."""
+"""Thresholds, moving averages and means of a group's columns against plain integers."""
 
 from __future__ import annotations
 
@@ -16,16 +16,20 @@ from bnnedge.hw.heads.parameters import STAGES, SUMS_LATENCY, Parameters
 CONFIG = dataclasses.replace(TINY, latent=10)
 LANES, LATENT, TOP = CONFIG.lanes, CONFIG.latent, CONFIG.latent_top
 SUM = CONFIG.largest_sum
+TOTAL = (1 << 39) - 1  # the largest total
 ONE = 64  # mu, psi and tau have 6 fraction bits
 LOWEST, HIGHEST = -(1 << CONFIG.accumulator - 1), (1 << CONFIG.accumulator - 1) - 1
 
 
+SETTINGS = ("backward", "inference", "commit", "reciprocal", "mean_log2", "decay", "rate", "sign_sgd", "random", "channel")
+
+
 class Sums(NamedTuple):
-    """Batch sums of a column."""
+    """Totals of a column."""
 
     first: int
     second: int
-    ones: int
+    signs: int
 
 
 class Record(NamedTuple):
@@ -48,12 +52,32 @@ class Group(NamedTuple):
     records: list[Record]
     backward: bool = False
     inference: bool = False
-    batch_log2: int = 6
+    commit: bool = True
+    samples: int = 64
     decay: int = 3
     rate: int = 0
     sign_sgd: bool = False
     random: int = 0
     channel: int = 0
+
+    @property
+    def mean_log2(self) -> int:
+        """L."""
+        return (self.samples - 1).bit_length()
+
+    @property
+    def reciprocal(self) -> int:
+        """R: 1/n with 16 + L fraction bits, to the nearest."""
+        return (2 ** (16 + self.mean_log2) + self.samples // 2) // self.samples
+
+    def mean(self, total: int, fraction: int) -> int:
+        """total / n with this many fraction bits, rounded down."""
+        return total * self.reciprocal // 2 ** (16 + self.mean_log2 - fraction)
+
+    def nearest_mean(self, total: int) -> int:
+        """total / n with two fraction bits, rounded to the nearest."""
+        one = 2 ** (16 + self.mean_log2)
+        return (total * 4 * self.reciprocal + one // 2) // one
 
 
 def within(value: int) -> int:
@@ -62,12 +86,9 @@ def within(value: int) -> int:
 
 def forward(group: Group, sums: Sums, record: Record) -> tuple[dict[str, int], Record]:
     """A column's thresholds, and its new record."""
-    batch = 1 << group.batch_log2
-    mu, psi = sums.first * ONE // batch, sums.second * ONE // batch
+    mu, psi = group.mean(sums.first, 6), group.mean(sums.second, 6)
     weight, half = 1 << group.decay, (1 << group.decay) // 2
-    new = Record(
-        record.mu + (mu - record.mu + half) // weight, record.psi + (psi - record.psi + half) // weight, record.beta
-    )
+    new = Record(record.mu + (mu - record.mu + half) // weight, record.psi + (psi - record.psi + half) // weight, record.beta)
     if group.inference:
         mu, psi, new = record.mu, record.psi, record
     tau = mu - record.latent * psi // TOP
@@ -84,10 +105,8 @@ def forward(group: Group, sums: Sums, record: Record) -> tuple[dict[str, int], R
 
 def backward(group: Group, sums: Sums, record: Record, noise: int) -> tuple[dict[str, int], Record]:
     """What a column subtracts from its gradients, with two fraction bits, and its new record."""
-    batch = 1 << group.batch_log2
-    total = 2 * sums.ones - batch
-    c1 = (4 * (sums.first - total * sums.second // batch) + batch // 2) // batch
-    c2 = (4 * sums.second + batch // 2) // batch
+    c1 = group.nearest_mean(sums.first - (group.mean(sums.signs, 16) * sums.second >> 16))
+    c2 = group.nearest_mean(sums.second)
     beta = moved(record.beta, sums.first >= 0, noise, group.rate // 4, sign_sgd=group.sign_sgd, latent=LATENT)
     return {"plus": c1 + c2, "minus": c1 - c2}, record._replace(beta=signed(beta, 16))
 
@@ -114,7 +133,7 @@ def check(*groups: Group) -> None:
             memory[:] = [Record(-1, 1, -1)] * CONFIG.channels
             memory[group.channel : group.channel + LANES] = group.records
             sums[:] = group.sums
-            for name in ("backward", "inference", "batch_log2", "decay", "rate", "sign_sgd", "random", "channel"):
+            for name in SETTINGS:
                 ctx.set(getattr(dut, name), getattr(group, name))
             ctx.set(dut.begin, 1)
             await ctx.tick()
@@ -125,7 +144,8 @@ def check(*groups: Group) -> None:
             for column in range(LANES):
                 given = group.sums[column], group.records[column]
                 want, record = backward(group, *given, noises[column]) if group.backward else forward(group, *given)
-                want_memory[group.channel + column] = record
+                written = group.commit and not group.inference
+                want_memory[group.channel + column] = record if written else group.records[column]
                 assert ctx.get(dut.valid)
                 assert not ctx.get(dut.done)
                 assert ctx.get(dut.column) == column
@@ -145,23 +165,23 @@ def check(*groups: Group) -> None:
 def drawn(seed: int, **settings: Any) -> Group:
     """A group of random sums that some batch could have, small ones and large ones, and random records."""
     source = random.Random(seed)
-    batch_log2 = settings.setdefault("batch_log2", source.randrange(6, 10))
-    batch = 1 << batch_log2
+    samples = settings.setdefault("samples", source.choice((64, 512, 64 * 49, source.randint(64, 1 << 18))))
+
+    def total(largest: int) -> int:
+        return min(samples * largest, TOTAL)
 
     def sums() -> Sums:
-        largest = source.choice((3, 100, 10_000, SUM))
-        first = source.randint(-batch * largest, batch * largest)
-        ones = source.randint(0, batch)
+        largest = source.choice((3, 100, 10_000, largest_mean(samples)))
+        first = source.randint(-total(largest), total(largest))
+        signs = samples - 2 * source.randint(0, samples)
         if settings.get("backward"):
-            return Sums(first, source.randint(-batch * largest, batch * largest), ones)
-        return Sums(first, source.randint(0, 2 * batch * largest), ones)
+            return Sums(first, source.randint(-total(largest), total(largest)), signs)
+        return Sums(first, source.randint(0, total(2 * largest)), 0)
 
     def record() -> Record:
         largest = source.choice((3, 1000, SUM * ONE))
         beta = source.choice((-TOP, TOP - 1, 0, source.randrange(-TOP, TOP)))
-        return Record(
-            source.randint(-largest, largest), source.randint(0, 2 * largest), beta * 16 + source.randrange(16)
-        )
+        return Record(source.randint(-largest, largest), source.randint(0, 2 * largest), beta * 16 + source.randrange(16))
 
     fields = {
         "decay": source.randrange(4),
@@ -173,20 +193,40 @@ def drawn(seed: int, **settings: Any) -> Group:
     return Group([sums() for _ in range(LANES)], [record() for _ in range(LANES)], **{**fields, **settings})
 
 
-@pytest.mark.parametrize("batch_log2", [6, 7, 8, 9])
+def largest_mean(samples: int) -> int:
+    """Of sums: a reciprocal that is rounded up makes means larger by one in 2**17, and they must fit 28 bits."""
+    return SUM if samples & samples - 1 == 0 else SUM - 32
+
+
+SMALL = [Sums(TOTAL, TOTAL, 1 << 18), Sums(-TOTAL, 0, -(1 << 18)), Sums(-1, 1, -1), Sums(500_000, 500_001, 1)]
+SAMPLES = [64, 65, 96, 512, 64 * 196, 127 * 1024, 1 << 18]
+
+
+@pytest.mark.parametrize("samples", SAMPLES)
 @pytest.mark.parametrize("decay", [0, 1, 2, 3])
-def test_forward_gives_thresholds_of_the_batch_and_moves_the_averages(batch_log2: int, decay: int) -> None:
-    check(*(drawn(seed, batch_log2=batch_log2, decay=decay) for seed in range(20)))
+def test_forward_gives_thresholds_of_the_batch_and_moves_the_averages(samples: int, decay: int) -> None:
+    check(*(drawn(seed, samples=samples, decay=decay) for seed in range(20)))
 
 
 def test_inference_uses_the_moving_averages_and_leaves_them() -> None:
     check(*(drawn(seed, inference=True) for seed in range(30)))
 
 
-@pytest.mark.parametrize("batch_log2", [6, 7, 8, 9])
+@pytest.mark.parametrize("samples", SAMPLES)
 @pytest.mark.parametrize("sign_sgd", [False, True])
-def test_backward_gives_the_means_to_subtract_and_moves_beta(batch_log2: int, sign_sgd: bool) -> None:
-    check(*(drawn(seed, backward=True, batch_log2=batch_log2, sign_sgd=sign_sgd) for seed in range(20)))
+def test_backward_gives_the_means_to_subtract_and_moves_beta(samples: int, sign_sgd: bool) -> None:
+    check(*(drawn(seed, backward=True, samples=samples, sign_sgd=sign_sgd) for seed in range(20)))
+
+
+@pytest.mark.parametrize("backward", [False, True])
+def test_without_commit_the_memory_stays_and_the_results_are_the_same(backward: bool) -> None:
+    check(*(drawn(seed, backward=backward, commit=seed % 2) for seed in range(20)))
+
+
+@pytest.mark.parametrize("backward", [False, True])
+def test_the_most_samples(backward: bool) -> None:
+    """A million samples, whose totals still fit."""
+    check(*(drawn(seed, backward=backward, samples=1_000_000 + seed)._replace(sums=SMALL) for seed in range(5)))
 
 
 def test_forward_and_backward_groups_follow_each_other() -> None:
@@ -196,17 +236,19 @@ def test_forward_and_backward_groups_follow_each_other() -> None:
 Corner = Callable[[int], Group]
 
 
-def forward_corner(first: int, psi_per_image: int, beta: int, **settings: int) -> Corner:
-    """All columns with the same mean and deviation, for a batch of any size."""
+def forward_corner(first: int, deviation: int, beta: int, **settings: int) -> Corner:
+    """All columns with the same mean and deviation, for any number of samples; SUM stands for the largest there is."""
 
-    def group(batch: int) -> Group:
-        sums = [Sums(first * batch, psi_per_image * batch, batch)] * LANES
-        return Group(sums, [Record(-SUM * ONE, 0, beta)] * LANES, batch_log2=batch.bit_length() - 1, **settings)
+    def group(samples: int) -> Group:
+        less = SUM - largest_mean(samples)
+        mu, psi = (value - less * value // SUM for value in (first, deviation))
+        sums = [Sums(mu * samples, psi * samples, 0)] * LANES
+        return Group(sums, [Record(-SUM * ONE, 0, beta)] * LANES, samples=samples, **settings)
 
     return group
 
 
-@pytest.mark.parametrize("batch", [64, 512])
+@pytest.mark.parametrize("samples", [64, 65, 127 * 1024, 1 << 17])
 @pytest.mark.parametrize(
     "corner",
     [
@@ -219,25 +261,26 @@ def forward_corner(first: int, psi_per_image: int, beta: int, **settings: int) -
         pytest.param(forward_corner(SUM, 2 * SUM, 0x7FF, decay=1), id="averages halve the way"),
     ],
 )
-def test_forward_corners(corner: Corner, batch: int) -> None:
-    check(corner(batch))
+def test_forward_corners(corner: Corner, samples: int) -> None:
+    check(corner(samples))
 
 
-@pytest.mark.parametrize("batch", [64, 512])
+@pytest.mark.parametrize("samples", [64, 96, 512, 127 * 1024, 1 << 18])
 @pytest.mark.parametrize("s1", [-1, 1])
 @pytest.mark.parametrize("s2", [-1, 1])
 @pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
-def test_the_largest_gradients_have_exact_means(batch: int, s1: int, s2: int, share: float) -> None:
-    sums = Sums(s1 * batch * SUM, s2 * batch * SUM, int(batch * share))
+def test_the_largest_gradients_have_exact_means(samples: int, s1: int, s2: int, share: float) -> None:
+    largest = samples * largest_mean(samples)
+    sums = Sums(s1 * largest, s2 * largest, 2 * int(samples * share) - samples)
     record = Record(SUM * ONE, 2 * SUM * ONE, -TOP * 16 if s1 > 0 else TOP * 16 - 1)
-    group = Group([sums] * LANES, [record] * LANES, backward=True, batch_log2=batch.bit_length() - 1, rate=65535)
+    group = Group([sums] * LANES, [record] * LANES, backward=True, samples=samples, rate=65535)
     check(group, group._replace(rate=0))
 
 
 def test_beta_of_a_channel_without_gradients_moves_as_if_they_were_positive() -> None:
     """A channel whose images are all masked, or a lane without a channel."""
     group = drawn(3, backward=True, rate=5000)
-    check(group._replace(sums=[Sums(0, 0, ones) for ones in (0, 1, 63, 64)], batch_log2=6))
+    check(group._replace(sums=[Sums(0, 0, signs) for signs in (-64, -62, 62, 64)], samples=64))
 
 
 def test_the_last_channels_of_the_memory_are_reached() -> None:

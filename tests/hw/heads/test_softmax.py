@@ -12,12 +12,13 @@ from hardware import TINY, Stall, never, signed, simulate, stalls, steady
 
 from bnnedge import formats
 from bnnedge.hw.heads.softmax import CLASSES, SCORE_BITS, SUMS_LATENCY, Softmax
+from bnnedge.hw.layouts import tile_row
 from bnnedge.sim.golden.softmax import logits, softmax
 
 LANES, LATENT, TOP = TINY.lanes, TINY.latent, TINY.latent_top
 SUM = TINY.largest_sum
 VALUE_BITS = TINY.accumulator
-CELL_BITS = VALUE_BITS + 1
+CELL_BITS = tile_row(TINY).elem_shape.as_shape().width
 OTHER = (1 << CELL_BITS * LANES) - 1  # rows that belong to someone else
 
 
@@ -87,7 +88,7 @@ def expected(batch: Batch) -> dict[str, Any]:
     return {
         "scores": [(value, end) for row in biased.tolist() for value, end in zip(row, last.tolist(), strict=True)],
         "rows": pack(d, active),
-        "sums": list(zip(d.sum(0).tolist(), second.tolist(), active.sum(0).tolist(), strict=True)),
+        "sums": list(zip(d.sum(0).tolist(), second.tolist(), np.where(active, 1, -1).sum(0).tolist(), strict=True)),
         "loss": loss,
         "hits": hits,
     }
@@ -110,7 +111,7 @@ async def sums_of(ctx: Any, dut: Softmax, number: int) -> tuple[int, int, int]:
     ctx.set(dut.sums_class, number)
     await ctx.tick().repeat(SUMS_LATENCY)
     sums = ctx.get(dut.sums)
-    return sums.first, sums.second, sums.ones
+    return sums.first, sums.second, sums.signs
 
 
 async def compare(ctx: Any, dut: Softmax, batch: Batch, buffer: list[int], scores: list[tuple[int, bool]]) -> None:

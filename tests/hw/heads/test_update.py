@@ -25,17 +25,13 @@ class Row(NamedTuple):
 
     def beats(self) -> list[int]:
         """Four words a beat, the first of them lowest."""
-        return [
-            sum(word << 16 * i for i, word in enumerate(self.words[j : j + 4])) for j in range(0, len(self.words), 4)
-        ]
+        return [sum(word << 16 * i for i, word in enumerate(self.words[j : j + 4])) for j in range(0, len(self.words), 4)]
 
     def moved(self, rate: int, sign_sgd: bool) -> Row:
         """The row with its new words."""
         lanes = len(self.words)
         noises = lanes_of(self.random, lanes)
-        words = [
-            moved(self.words[j], bool(self.positive >> j & 1), noises[j], rate, sign_sgd=sign_sgd) for j in range(lanes)
-        ]
+        words = [moved(self.words[j], bool(self.positive >> j & 1), noises[j], rate, sign_sgd=sign_sgd) for j in range(lanes)]
         return self._replace(words=words)
 
     @property

@@ -96,9 +96,7 @@ def test_words_of_all_widths_move_under_either_optimiser_however_often_the_pipel
     top = 1 << latent - 1
     edges = [weight * 16 + k for weight in (-top, -top + 1, -1, 0, top - 2, top - 1) for k in range(16)]
     words = edges + [source.randrange(-top, top) * 16 + source.randrange(16) for _ in range(100)]
-    cases = [
-        Case(w % WORDS, bool(p), r) for w in words for p in (0, 1) for r in (0, source.randrange(WORDS), WORDS - 1)
-    ]
+    cases = [Case(w % WORDS, bool(p), r) for w in words for p in (0, 1) for r in (0, source.randrange(WORDS), WORDS - 1)]
     assert updated(cases, settings, stalls(2, 0.2)) == [expected(case, settings) for case in cases]
 
 

@@ -1,0 +1,171 @@
+"""Where tensors live while a step runs: all of them in the on-chip buffers, or in DDR, with parts on the chip by turns."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+from bnnedge.compiler.emitter import Emitter
+from bnnedge.compiler.plan import Plan
+from bnnedge.compiler.tensors import View
+from bnnedge.configuration import Configuration
+
+
+class Allocator:
+    """First-fit addresses for things that live from one operation to another (both included)."""
+
+    def __init__(self) -> None:
+        self.placed: list[tuple[int, int, tuple[int, int]]] = []
+
+    def place(self, size: int, life: tuple[int, int]) -> int:
+        """Return the lowest address at which `size` addresses are free during `life`."""
+        base = 0
+        for low, high, (first, last) in sorted(self.placed):
+            if first <= life[1] and life[0] <= last and low < base + size and base < high:
+                base = high
+        self.placed.append((base, base + size, life))
+        return base
+
+    @property
+    def used(self) -> int:
+        """Up to the highest address in use."""
+        return max((high for _, high, _ in self.placed), default=0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Piece:
+    """Room that an operation needs: `size` addresses, up to `copies` times, so that one is filled while another is used.
+
+    sides: buffers in which it may lie.
+    """
+
+    role: str
+    size: int
+    sides: tuple[str, ...]
+    copies: int = 2
+
+
+# Buffer, first address and size of each copy of a piece.
+Room = tuple[tuple[str, int, int], ...]
+
+
+def fit(pieces: Sequence[Piece], config: Configuration, *, from_top: bool = False) -> dict[str, Room] | None:
+    """Place pieces; None if they do not fit. Further copies come as far as there is room, in the order of the pieces."""
+    free = {"left": config.left_depth, "right": config.right_depth}
+    rooms: dict[str, Room] = {}
+
+    def place(piece: Piece) -> bool:
+        side = max(piece.sides, key=lambda side: free[side])
+        if free[side] < piece.size:
+            return False
+        free[side] -= piece.size
+        depth = config.left_depth if side == "left" else config.right_depth
+        base = free[side] if from_top else depth - free[side] - piece.size
+        rooms[piece.role] = (*rooms.get(piece.role, ()), (side, base, piece.size))
+        return True
+
+    for piece in sorted(pieces, key=lambda piece: (len(piece.sides), -piece.size)):
+        if not place(piece):
+            return None
+    for copy in range(1, max(piece.copies for piece in pieces)):
+        for piece in pieces:
+            if piece.copies > copy:
+                place(piece)
+    return rooms
+
+
+class Resident:
+    """Every tensor has its home in a buffer, by lifetime; nothing moves."""
+
+    resident = True
+
+    def __init__(self, plan: Plan) -> None:
+        buffers = {"left": Allocator(), "right": Allocator()}
+        self.homes: dict[str, View] = {}
+        for name, item in plan.tensors.items():
+            kind = name.split(".")[1] if "." in name else name
+            if kind == "input_top":
+                continue
+            side = "right" if kind.startswith("weight") or kind == "code_columns" else "left"
+            base = buffers[side].place(item.tensor.size, item.life)
+            self.homes[name] = View.of(item.tensor, side, base)
+        self.used = {side: allocator.used for side, allocator in buffers.items()}
+
+    def take(self, role: str, *views: View) -> list[View]:
+        """Operands."""
+        return [self.homes[view.tensor.name] for view in views]
+
+    def give(self, role: str, *views: View) -> list[View]:
+        """Room for results."""
+        return self.take(role, *views)
+
+    def keep(self, views: Sequence[View]) -> None:
+        """Results are complete, and stay."""
+
+    def finish(self) -> None:
+        """There is nothing to store."""
+
+
+class Streamed:
+    """Operands come from DDR and results go there; what is on the chip already is not brought again."""
+
+    resident = False
+
+    def __init__(self, emitter: Emitter) -> None:
+        self.emitter = emitter
+        self.rooms: dict[str, Room] = {}
+        self.held: dict[str, list[tuple[View, ...]]] = {}
+        self.turn: dict[str, int] = {}
+        self.results: list[View] = []
+
+    def begin(self, rooms: dict[str, Room]) -> None:
+        """Another operation, with these rooms."""
+        self.rooms = rooms
+        self.held = {role: [()] * len(room) for role, room in rooms.items()}
+        self.turn = dict.fromkeys(rooms, 0)
+
+    def take(self, role: str, *views: View) -> list[View]:
+        """Operands, which lie one behind the other."""
+        found = self.find(role, *views)
+        if not found:
+            found = self.give(role, *views)
+            for view in found:
+                if any(view.tensor.name == result.tensor.name for result in self.results):
+                    self.finish()
+                self.emitter.load(view)
+        return found
+
+    def find(self, role: str, *views: View) -> list[View]:
+        """Those views, if they are on the chip."""
+        for held in self.held[role]:
+            if tuple(dataclasses.replace(view, buffer="left", base=0) for view in held) == views:
+                return list(held)
+        return []
+
+    def give(self, role: str, *views: View) -> list[View]:
+        """Room for results, or for operands that are made on the chip; one behind the other."""
+        room, turn = self.rooms[role], self.turn[role]
+        self.turn[role] = (turn + 1) % len(room)
+        (buffer, base, size), placed = room[turn], []
+        assert sum(view.size for view in views) <= size, f"{role} of {views[0].tensor.name} needs more room than planned"
+        for view in views:
+            placed.append(dataclasses.replace(view, buffer=buffer, base=base))
+            base += view.size
+        if any(_same_place(view, result) for view in placed for result in self.results):
+            self.finish()
+        self.held[role][turn] = tuple(placed)
+        return placed
+
+    def keep(self, views: Sequence[View]) -> None:
+        """Results are complete. They go to DDR behind the next pass, so that it is on its way while they are stored."""
+        self.results += views
+
+    def finish(self) -> None:
+        """Store what is complete."""
+        for view in self.results:
+            self.emitter.store(view)
+        self.results = []
+
+
+def _same_place(a: View, b: View) -> bool:
+    return a.buffer == b.buffer and a.base < b.base + b.size and b.base < a.base + a.size

@@ -1,0 +1,136 @@
+"""What the operations of training share: the order of their parts, the network's input, and how a pass is appended."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+
+from bnnedge.compiler.buffers import Resident, Streamed
+from bnnedge.compiler.cutter import Cutter
+from bnnedge.compiler.emitter import Emitter
+from bnnedge.compiler.passes import Part, Passes
+from bnnedge.compiler.plan import Plan
+from bnnedge.compiler.tensors import Tensor, View
+from bnnedge.compiler.tiling import Tiling, parts
+from bnnedge.compiler.tokens import Access
+from bnnedge.isa import Head, Opcode
+
+
+@dataclasses.dataclass(frozen=True)
+class Unit:
+    """A part of an operation: a block of images, a band of rows of the map, groups of channels.
+
+    sums: its sums are added to the totals, as the first ones of these channels if `fresh`. emits: its results are wanted;
+    `commits`: for the first time, of these channels; `opens`: of the whole layer.
+    """
+
+    block: int
+    y: int
+    rows: int
+    group: int
+    groups: int
+    sums: bool
+    emits: bool
+    fresh: bool
+    commits: bool
+    opens: bool
+
+    def flags(self, *, first: bool) -> dict[str, int]:
+        """Fields of a pass; `first`: of the unit's passes."""
+        return {
+            "statistics": self.sums,
+            "fresh": self.fresh and first,
+            "emit": self.emits,
+            "commit": self.commits and first,
+            "opens": self.opens and first,
+        }
+
+
+def units(tiling: Tiling, blocks: int, height: int, groups: int, *, inference: bool = False) -> Iterator[Unit]:
+    """The parts of an operation in their order.
+
+    Statistics come first; then the same parts the other way round, which finds the last ones still on the chip.
+    """
+    bands = [(b, *band) for b in range(blocks) for band in parts(height, tiling.rows)]
+    if tiling.fused or inference:
+        phases = [(not inference, True, bands)]
+    else:
+        phases = [(True, False, bands), (False, True, bands[::-1])]
+    for sums, emits, order in phases:
+        for n, (b, y, rows) in enumerate(order):
+            for group, count in parts(groups, tiling.groups):
+                commits = emits and n == 0 and not inference
+                yield Unit(b, y, rows, group, count, sums, emits, sums and n == 0, commits, commits and group == 0)
+
+
+class Operations:
+    """Appends the passes of a plan's operations: see `forward`, `backward` and `update` in the modules of these names.
+
+    With everything `Resident` an operation is one pass. `Streamed`, it goes through blocks of images, bands of rows, groups
+    of channels and tiles.
+    """
+
+    def __init__(self, plan: Plan, cutter: Cutter, emitter: Emitter, buffers: Resident | Streamed, rate: int) -> None:
+        self.plan, self.cutter, self.emitter, self.buffers = plan, cutter, emitter, buffers
+        self.config, self.settings = plan.config, plan.settings
+        self.passes = Passes(self.config, self.settings, rate)
+        self.lanes = self.config.lanes
+        self.tiles = self.settings.batch // self.lanes
+        self.labelled = 0  # tiles of this batch whose labels are in the queue
+
+    def begin(self, i: int, tiling: Tiling) -> Tiling:
+        """Begin an operation; return its tiling: everything at once, if everything is resident."""
+        if isinstance(self.buffers, Streamed):
+            self.buffers.begin(tiling.rooms)
+            return tiling
+        return Tiling(1, -(-self.plan.geometry[i].filters // self.lanes), self.tiles, {}, 0.0, fused=True)
+
+    def words(self, groups: tuple[int, int]) -> tuple[int, int]:
+        """Words that hold these groups of channels: the first, and how many."""
+        return groups[0] // self.config.granules, -(-groups[1] // self.config.granules)
+
+    def samples(self, role: str, tensor: Tensor, t: int, tiles: int) -> View:
+        """Samples of some tiles, gathered unless they are on the chip."""
+        view = View.of(tensor, groups=(t, tiles))
+        if isinstance(self.buffers, Resident):
+            return self.buffers.take(role, view)[0]
+        found = self.buffers.find(role, view)
+        if not found:
+            found = self.buffers.give(role, view)
+            self.gather(found[0], t, tiles, labels=t + tiles > self.labelled)
+            self.labelled = max(self.labelled, t + tiles)
+        return found[0]
+
+    def gather(self, view: View, t: int, tiles: int, *, labels: bool, ahead: int = 0) -> None:
+        """Append the GATHER of a view of some tiles' samples."""
+        samples = (t * self.lanes, tiles * self.lanes)
+        batch = self.settings.batch
+        self.emitter.gather(view, *samples, self.plan.sample_bytes, batch=batch, labels=labels, ahead=ahead)
+
+    def transpose(self, source: View, target: View, t: int, tiles: int) -> None:
+        """Append the TRANSPOSE of some tiles of samples."""
+        part = Part(0, target.groups, target.y, target.rows, t, tiles)
+        fields = self.passes.transpose(part, source, target, self.plan.geometry[0])
+        self.emitter.execute("input, as columns", fields, [source], [target], opcode=Opcode.TRANSPOSE)
+
+    def execute(self, i: int, comment: str, part: Part, fields: dict[str, int], reads: list[View], writes: list[View]) -> None:
+        """Append a pass of layer i; then what the passes before it have completed is stored."""
+        others = []
+        if fields["head"] != Head.UPDATE:
+            place, most = self.plan.places[i], self.config.layer_channels // self.lanes
+            first = part.group % most
+            groups = (first, first + part.groups) if first + part.groups <= most else (0, most)
+            channel = place.channel + part.group * self.lanes
+            channels = (channel, channel + part.groups * self.lanes)
+            others += [
+                Access("totals", (groups,), bool(fields["statistics"])),
+                Access("parameters", (channels,), False),
+                Access("parameters", (channels,), bool(fields["commit"]), late=True),
+                Access("parameters", ((place.exponent, place.exponent + 1),), True, late=True),
+            ]
+            if fields["emit"]:
+                others.append(Access("totals", (groups,), False, late=True))
+        if fields["head"] == Head.LOSS:
+            others.append(Access("report", ((0, 1),), True, late=True))
+        self.emitter.execute(f"{comment}, layer {i + 1}", fields, reads, writes, others)
+        self.buffers.finish()

@@ -1,0 +1,387 @@
+"""PASS instructions: the loops, addresses and taps of each product of training, from where its operands lie."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+from bnnedge import formats, isa
+from bnnedge.compiler.tensors import View
+from bnnedge.configuration import Configuration
+from bnnedge.isa import Head, Pool
+from bnnedge.network import Geometry
+from bnnedge.settings import Settings
+
+NO_LIMIT = (1 << 8) - 1  # of a map, where every tap counts
+POOL = {"none": Pool.NONE, "signs": Pool.SIGNS, "sums": Pool.SUMS}
+MODULAR = (16, 12)  # widths of addresses, and of places for random numbers
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """What a pass covers: groups, rows of the (pooled) output map and tiles; of each the first and how many."""
+
+    group: int
+    groups: int
+    y: int
+    rows: int
+    tile: int
+    tiles: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """A layer's number, its geometry, and its first entry and its exponent's entry in the parameter memory."""
+
+    number: int
+    geometry: Geometry
+    channel: int
+    exponent: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Outputs:
+    """Where a pass writes (None: nowhere). FORWARD: `rows` has sign, mask and, with pool sums, the places of the maxima
+    (2 planes), each a view of its own; with pool signs `wide` has the signs of all places. BACKWARD: `rows` is one view.
+    """
+
+    rows: tuple[View, ...] = ()
+    wide: View | None = None
+    columns: View | None = None
+
+    def views(self) -> list[View]:
+        """All of them."""
+        return [*self.rows, *(view for view in (self.wide, self.columns) if view is not None)]
+
+
+def strips(geometry: Geometry, word: int) -> tuple[int, int]:
+    """(steps of x that share a word, words of a row of pixels) of a convolution of pixels.
+
+    Word j of a row begins with the pixel under the left end of the window at step j * steps; windows do not cross words.
+    Steps are 0 if no word is wide enough.
+    """
+    outputs = 1 if geometry.pool == "none" else 2
+    pixels = word // geometry.channels
+    steps = min(((pixels - geometry.kernel_x) // geometry.stride + 1) // outputs, geometry.pooled_width)
+    return steps, -(-geometry.pooled_width // max(1, steps))
+
+
+class Passes:
+    """Makes the fields of PASS instructions; `flags` are fields that it takes as they are."""
+
+    def __init__(self, config: Configuration, settings: Settings, rate: int) -> None:
+        self.config, self.settings, self.rate = config, settings, rate
+
+    # The three products
+
+    def forward(self, place: Place, part: Part, x: View, w: View, out: Outputs, *, loss: bool, **flags: int) -> dict[str, int]:
+        """Sums of a layer; `x` rows of its input, `w` its forward weights."""
+        g = place.geometry
+        outputs = 1 if g.pool == "none" else 2
+        step = g.stride * outputs
+        fields = {
+            "head": Head.LOSS if loss else Head.FORWARD,
+            **self._part(place, part, g.pooled_width),
+            **self._axis("y", -g.pad_y + part.y * step, step, 0, g.kernel_y, g.height),
+            **self._axis("x", -g.pad_x, step, 0, g.kernel_x, g.width),
+            **_left(x, x.top(part.tile, part.y * step - g.pad_y, 0 if g.pixels else -g.pad_x)),
+            "left_y": step * x.along_y,
+            "left_x": step * x.along_x,
+            "left_tap_y": x.along_y,
+            "left_tap_x": x.along_x,
+            **_right(w, part.group),
+            "right_tap_y": w.along_y,
+            "right_tap_x": w.along_x,
+            **self._words(g.channels),
+            **(self._codes_out(place, part, out) if loss and out.columns else self._sums_out(g, part, out)),
+        }
+        if g.pixels:
+            steps, _ = strips(g, self.config.word)
+            fields |= {"window": g.channels, "strip": steps, "strip_shift": step * g.channels, "left_x": x.along_x}
+            fields |= {"words": 1, "tail": self.config.word}
+        return self._finish(fields, flags)
+
+    def backward(
+        self,
+        place: Place,
+        above: Geometry,
+        part: Part,
+        code: View,
+        w: View,
+        sides: Sequence[View],
+        out: Outputs,
+        *,
+        first_x: int,
+        width: int,
+        **flags: int,
+    ) -> dict[str, int]:
+        """Gradient of a layer's output from the codes of the layer above.
+
+        Pixels are those from row `part.y` and column `first_x` on, apart by the stride above. sides: with pool signs the
+        signs of all places, then masks; else signs, masks, routes.
+        """
+        g = place.geometry
+        y, x, step = part.y, first_x, above.stride
+        axes: dict[str, int] = {}
+        tap: dict[str, int] = {}
+        origins: list[int] = []
+        for axis, first, kernel, pad, limit in (
+            ("y", y, above.kernel_y, above.pad_y, above.out_height),
+            ("x", x, above.kernel_x, above.pad_x, above.out_width),
+        ):
+            # Tap k reaches output (i + pad - k) / stride: of the taps, those that divide evenly, the last one first.
+            nearest = (first + pad) % step
+            taps = -(-(kernel - nearest) // step)
+            origin = (first + pad - nearest) // step - (taps - 1)
+            tap[axis] = nearest + step * (taps - 1)
+            axes |= self._axis(axis, origin, 1, 0, max(1, taps), limit if taps > 0 else 0)
+            origins.append(origin)
+        fields = {
+            "head": Head.BACKWARD,
+            **self._part(place, part, width),
+            **axes,
+            **_left(code, code.top(part.tile, *origins)),
+            "left_y": code.along_y,
+            "left_x": code.along_x,
+            "left_tap_y": code.along_y,
+            "left_tap_x": code.along_x,
+            **_right(w, part.group, max(tap["y"], 0), max(tap["x"], 0)),
+            "right_tap_y": -step * w.along_y,
+            "right_tap_x": -step * w.along_x,
+            **self._words(above.filters),
+            **(self._codes_out(place, part, out, step, x) if out.columns else {}),
+        }
+        word = part.group // self.config.granules
+        if g.pool == "signs":
+            wide, mask = sides
+            # the masks are read as the plane behind signs that are not here
+            fields |= _walk("wide", wide, part.tile, 2 * y, 2 * x, 2, word)
+            fields |= _walk("side", mask, part.tile, y, x, step, word)
+        else:
+            fields |= _walk("side", sides[0], part.tile, y, x, step, word)
+            fields["side_plane"] = sides[1].base - sides[0].base
+        return self._finish(fields, flags)
+
+    def update(
+        self,
+        place: Place,
+        part: Part,
+        x: View,
+        dy: View,
+        out: Outputs,
+        *,
+        columns: tuple[int, int],
+        taps_y: tuple[int, int],
+        **flags: int,
+    ) -> dict[str, int]:
+        """Weight gradient: `x` columns of the input, `dy` columns of the codes; rows `part.y` .. of the output map.
+
+        Tiles are groups of inputs. columns: of the output, (first, how many): all, but in a convolution of pixels. taps_y:
+        rows of the window.
+        """
+        g = place.geometry
+        (first_x, width), (tap_y, window_y) = columns, taps_y
+        pitch = g.stride.bit_length() - 1
+        top = part.y * g.stride + tap_y - g.pad_y
+        window = 1 if g.pixels else g.kernel_x
+        fields = {
+            "head": Head.UPDATE,
+            **self._part(place, dataclasses.replace(part, y=0, rows=window_y), window),
+            **self._axis("y", top, 1, pitch, part.rows, g.height),
+            **_left(x, x.top(part.tile, top, first_x if g.pixels else -g.pad_x)),
+            "left_y": x.along_y,
+            "left_x": x.along_x,
+            "left_tap_y": g.stride * x.along_y,
+            **_right(dy, part.group, part.y, first_x),
+            "right_tap_y": dy.along_y,
+            "right_tap_x": dy.along_x,
+            **self._words(min(x.tensor.bits, x.words * self.config.word)),
+            "random_base": tap_y * window,
+            "random_y": window,
+            "random_x": 1,
+            "rows": part.groups * window_y * window * part.tiles * self.config.lanes,
+        }
+        if g.pixels:
+            fields |= {**self._axis("x", 0, 0, 0, width, NO_LIMIT), "left_tap_x": x.along_x}
+        else:
+            fields |= {**self._axis("x", -g.pad_x, 1, pitch, width, g.width), "left_tap_x": g.stride * x.along_x}
+        granules = self.config.granules
+        if out.columns is not None:  # forward weights: bank = output channel, a word holds inputs
+            view = out.columns
+            fields |= {
+                "columns_planes": 1,
+                "columns_buffer": isa.Buffer[view.buffer.upper()],
+                "columns_base": view.address(part.group, tap_y, 0) + part.tile // granules - view.word,
+                "columns_group": view.along_group,
+                "columns_y": view.along_y,
+                "columns_x": view.along_x,
+            }
+        if out.rows:  # backward weights: bank = input, a word holds output channels
+            view = out.rows[0]
+            fields |= {"rows_planes": 1, "rows_buffer": isa.Buffer[view.buffer.upper()]}
+            fields |= _walk("rows", view, part.tile, tap_y, 0, 1, part.group // granules)
+        fields["sign_sgd"] = int(self.settings.optimiser == "sign-sgd")
+        fields["rate"] = self.rate
+        return self._finish(fields, flags)
+
+    def transpose(self, part: Part, source: View, target: View, geometry: Geometry) -> dict[str, int]:
+        """The input as columns: of a convolution of pixels the window's columns at each output column."""
+        g = geometry
+        fields = {
+            "groups": target.tensor.groups,
+            "height": part.rows,
+            "width": g.out_width if g.pixels else 1,
+            "tiles": part.tiles,
+            "first_tile": part.tile,
+            **self._axis("y", 0, 0, 0, 1, NO_LIMIT),
+            **self._axis("x", 0, 0, 0, 1, NO_LIMIT),
+            "left_planes": target.tensor.planes,
+            "left_base": source.top(part.tile, part.y, 0),
+            "left_y": source.along_y,
+            "left_x": source.along_x,
+            "left_tile": source.along_group,
+            "left_plane": -source.along_plane,
+            "words": source.tensor.words,
+            "tail": self.config.word,
+            "strip": 1,
+            "columns_planes": target.tensor.planes,
+            "columns_buffer": isa.Buffer[target.buffer.upper()],
+            "columns_base": target.address(0, part.y, 0),
+            "columns_y": target.along_y,
+            "columns_x": target.along_x,
+            "columns_group": target.along_group,
+            "columns_plane": target.along_plane,
+        }
+        if g.pixels:
+            steps, _ = strips(g, self.config.word)
+            outputs = steps * (1 if g.pool == "none" else 2)
+            fields |= {"window": g.channels, "strip": outputs, "strip_shift": g.stride * g.channels}
+        return self._finish(fields, {})
+
+    # Pieces
+
+    def _part(self, place: Place, part: Part, width: int) -> dict[str, int]:
+        g, lanes = place.geometry, self.config.lanes
+        n = self.settings.batch * g.samples
+        log2 = (n - 1).bit_length()
+        groups = -(-g.filters // lanes)
+        ends = part.group + part.groups == groups
+        return {
+            "pool": POOL[g.pool],
+            "groups": part.groups,
+            "height": part.rows,
+            "width": width,
+            "tiles": part.tiles,
+            "first_group": part.group,
+            "first_tile": part.tile,
+            "columns": g.filters - (groups - 1) * lanes if ends else lanes,
+            "row_last": formats.WINDOW_BITS - 1,
+            "strip": 1,
+            "layer": place.number,
+            "channel": place.channel + part.group * lanes,
+            "batch_log2": self.settings.batch_log2,
+            "reciprocal": ((1 << formats.MEAN + log2) + n // 2) // n,
+            "mean_log2": log2,
+        }
+
+    def _axis(self, axis: str, origin: int, step: int, pitch: int, taps: int, limit: int) -> dict[str, int]:
+        bits = isa.layout(isa.Opcode.PASS)[f"{axis}_origin"].bits
+        return {
+            f"{axis}_origin": origin % (1 << bits),
+            f"{axis}_step": step,
+            f"{axis}_pitch": pitch,
+            f"taps_{axis}": taps,
+            f"{axis}_limit": limit,
+        }
+
+    def _words(self, bits: int) -> dict[str, int]:
+        words = -(-bits // self.config.word)
+        return {"words": words, "tail": bits - (words - 1) * self.config.word}
+
+    def _sums_out(self, g: Geometry, part: Part, out: Outputs) -> dict[str, int]:
+        """Fields of what a FORWARD pass writes."""
+        fields: dict[str, int] = {}
+        word = part.group // self.config.granules
+        if out.rows:
+            first = out.rows[0]
+            prefix = "pooled" if g.pool == "signs" else "rows"
+            fields |= _walk(prefix, first, part.tile, part.y, 0, 1, word)
+            fields |= {f"{prefix}_planes": len(out.rows), "rows_buffer": isa.Buffer[first.buffer.upper()]}
+            fields[f"{prefix}_plane"] = out.rows[1].base - first.base if len(out.rows) > 1 else 0
+        if out.wide is not None:
+            fields |= {"rows_planes": 1, **_walk("rows", out.wide, part.tile, 2 * part.y, 0, 2, word)}
+        if out.columns is not None:
+            fields |= self._columns(out.columns, part, part.y, 0, 1, 1)
+        return fields
+
+    def _codes_out(self, place: Place, part: Part, out: Outputs, step: int = 1, x: int = 0) -> dict[str, int]:
+        """Fields of the gradient codes that a LOSS or BACKWARD pass writes, at pixels `step` apart."""
+        g = place.geometry
+        places = 1 if g.pool == "none" else 2
+        stride = places if places == 2 else step
+        y, x = places * part.y, places * x
+        fields = {
+            "random_base": y * g.out_width + x,
+            "random_y": stride * g.out_width,
+            "random_x": stride,
+            "exponent": place.exponent,
+            "count": self.settings.batch * g.samples * g.filters,
+            "headroom": formats.headroom(self.settings.gradient_planes),
+            "sign_sgd": int(self.settings.optimiser == "sign-sgd"),
+            "rate": self.rate,
+        }
+        if out.rows:
+            view = out.rows[0]
+            fields |= _walk("rows", view, part.tile, y, x, stride, part.group // self.config.granules)
+            fields |= {"rows_planes": view.tensor.planes, "rows_plane": view.along_plane}
+            fields["rows_buffer"] = isa.Buffer[view.buffer.upper()]
+        assert out.columns is not None
+        return fields | self._columns(out.columns, part, y, x, stride, out.columns.tensor.planes)
+
+    def _columns(self, view: View, part: Part, y: int, x: int, stride: int, planes: int) -> dict[str, int]:
+        return {
+            "columns_planes": planes,
+            "columns_buffer": isa.Buffer[view.buffer.upper()],
+            "columns_base": view.address(part.group, y, x) + part.tile // self.config.granules - view.word,
+            "columns_group": view.along_group,
+            "columns_y": stride * view.along_y,
+            "columns_x": stride * view.along_x,
+            "columns_plane": view.along_plane,
+        }
+
+    def _finish(self, fields: dict[str, int], flags: dict[str, int]) -> dict[str, int]:
+        """All fields; addresses, and what is added to them, are modulo a power of two."""
+        known = isa.layout(isa.Opcode.PASS)
+        merged = {**fields, **flags}
+        return {
+            name: int(value) % (1 << known[name].bits) if known[name].bits in MODULAR else int(value)
+            for name, value in merged.items()
+        }
+
+
+def _left(view: View, base: int) -> dict[str, int]:
+    return {
+        "left_planes": view.tensor.planes,
+        "left_base": base,
+        "left_tile": view.along_group,
+        "left_plane": -view.along_plane,
+    }
+
+
+def _right(view: View, group: int, y: int = 0, x: int = 0) -> dict[str, int]:
+    return {
+        "right_planes": view.tensor.planes,
+        "right_base": view.top(group, y, x),
+        "right_group": view.along_group,
+        "right_plane": -view.along_plane,
+    }
+
+
+def _walk(prefix: str, view: View, tile: int, y: int, x: int, stride: int, word: int) -> dict[str, int]:
+    """An address that follows pixels `stride` apart; `word` is that of the first group."""
+    return {
+        f"{prefix}_base": view.address(tile, y, x) + word - view.word,
+        f"{prefix}_y": stride * view.along_y,
+        f"{prefix}_x": stride * view.along_x,
+        f"{prefix}_tile": view.along_group,
+    }

@@ -1,0 +1,141 @@
+"""Parts of an operation that one pass covers, and the choice among them: what fits, and takes least time."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+from bnnedge.compiler.buffers import Piece, Room, fit
+from bnnedge.configuration import Configuration
+from bnnedge.network import Geometry
+
+MEMORY_BYTES = 14.0  # a cycle, all ports together: the pinned memory model
+BEAT = 8  # bytes
+PASS_OVERHEAD = 60  # cycles between passes: taps of the first tile, pipelines, tokens
+
+
+@dataclasses.dataclass(frozen=True)
+class Tiling:
+    """Of a pass: rows of the output map, groups of channels, tiles; and the rooms of its operands and results.
+
+    fused: one pass sums and emits, so its sums wait in the tile buffer. cycles: estimated, of the whole operation.
+    """
+
+    rows: int
+    groups: int
+    tiles: int
+    rooms: dict[str, Room]
+    cycles: float
+    fused: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class LatentSet:
+    """Weight words that lie in DDR one behind the other: tiles of lanes x lanes, of groups of outputs, then taps, then
+    groups of inputs. Each is (first, how many).
+    """
+
+    outputs: tuple[int, int]
+    taps_y: tuple[int, int]
+    inputs: tuple[int, int]
+
+
+@dataclasses.dataclass(frozen=True)
+class Sets:
+    """Of weight gradients: `tiling.tiles` groups of inputs and `tiling.groups` of outputs at a time; together with
+    `taps_y` rows of the window they are added up over all blocks of images and bands of `tiling.rows` rows. Results are
+    stored by `inputs` groups of inputs and `outputs` groups of outputs. whole: the network's input is there with all rows.
+    """
+
+    tiling: Tiling
+    taps_y: int
+    inputs: int
+    outputs: int
+    whole: bool
+
+    def stores(self, g: Geometry, lanes: int) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
+        """What is stored together, in order: groups of inputs and of outputs, each (first, how many)."""
+        for inputs in parts(-(-g.tap_inputs // lanes), self.inputs):
+            for outputs in parts(-(-g.filters // lanes), self.outputs):
+                yield inputs, outputs
+
+    def latents(self, g: Geometry, inputs: tuple[int, int], outputs: tuple[int, int]) -> Iterator[LatentSet]:
+        """What is added up together, in order, of what is stored together."""
+        for c in parts(inputs[1], self.tiling.tiles, inputs[0]):
+            for tap in range(0, g.kernel_y, self.taps_y):
+                for m in parts(outputs[1], self.tiling.groups, outputs[0]):
+                    yield LatentSet(m, (tap, self.taps_y), c)
+
+
+@dataclasses.dataclass(frozen=True)
+class Cost:
+    """Of an operation: cycles of the engine, passes, and addresses that are moved, by role: `reads` to the chip, `writes`
+    from it.
+    """
+
+    engine: float
+    passes: int
+    reads: Mapping[str, float]
+    writes: Mapping[str, float]
+
+
+def best(
+    config: Configuration,
+    candidates: Iterable[tuple[int, int, int]],
+    pieces: Callable[[int, int, int], Sequence[Piece]],
+    cost: Callable[[int, int, int], Cost],
+    *,
+    from_top: bool,
+    fused: bool = False,
+) -> Tiling | None:
+    """The candidate (rows, groups, tiles) that fits and takes least time; None if none fits."""
+    beats = config.lanes * config.word // (8 * BEAT)
+    found: Tiling | None = None
+    for candidate in candidates:
+        rooms = fit([piece for piece in pieces(*candidate) if piece.size], config, from_top=from_top)
+        if rooms is None:
+            continue
+        c = cost(*candidate)
+        reads, writes = sum(c.reads.values()), sum(c.writes.values())
+        # What has no second copy is moved while the engine waits.
+        single = [role for role, room in rooms.items() if len(room) == 1] if c.passes > 1 else []
+        waits = sum(c.reads.get(role, 0) + c.writes.get(role, 0) for role in single)
+        memory = max(reads, writes, (reads + writes) * BEAT / MEMORY_BYTES)
+        cycles = max(c.engine + waits * beats, memory * beats) + c.passes * PASS_OVERHEAD
+        if found is None or cycles < found.cycles:
+            found = Tiling(*candidate, rooms, cycles, fused)
+    return found
+
+
+def parts(count: int, size: int, first: int = 0) -> Iterator[tuple[int, int]]:
+    """`count` things from `first` on in parts of `size`: (first, how many) of each."""
+    for start in range(first, first + count, size):
+        yield start, min(size, first + count - start)
+
+
+def sizes(count: int, least: int = 1) -> Iterator[int]:
+    """Sizes of parts of `count` things, the largest first, multiples of `least` (or all of them)."""
+    seen = 0
+    for pieces in range(1, count + 1):
+        even = -(-count // pieces)
+        size = min(count, -(-even // least) * least)
+        if size != seen:
+            yield size
+        seen = size
+
+
+def input_rows(g: Geometry, y: int, rows: int) -> tuple[int, int]:
+    """Rows of the input map (first, how many) under rows y.. of the (pooled) output map."""
+    places = 1 if g.pool == "none" else 2
+    first = y * places * g.stride - g.pad_y
+    last = ((y + rows) * places - 1) * g.stride - g.pad_y + g.kernel_y
+    first, last = max(0, first), min(g.height, last)
+    return first, last - first
+
+
+def code_rows(above: Geometry, y: int, rows: int) -> tuple[int, int]:
+    """Rows of the map of codes above (first, how many) that rows y.. of that layer's input reach; one at least."""
+    first = max(0, -(-(y + above.pad_y - above.kernel_y + 1) // above.stride))
+    last = min(above.out_height - 1, (y + rows - 1 + above.pad_y) // above.stride)
+    first = min(first, above.out_height - 1)
+    return first, max(1, last - first + 1)

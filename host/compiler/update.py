@@ -1,0 +1,137 @@
+"""The weight gradient of a layer, and its update."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from bnnedge.compiler.buffers import Resident, Streamed
+from bnnedge.compiler.operations import Operations
+from bnnedge.compiler.passes import Outputs, Part
+from bnnedge.compiler.tensors import Tensor, View
+from bnnedge.compiler.tiling import LatentSet, Sets, parts
+from bnnedge.formats import WEIGHT_WORD, WINDOW_BITS
+from bnnedge.network import Geometry
+
+
+def update(ops: Operations, i: int) -> None:
+    """Append the weight gradient of layer i, and its update."""
+    if isinstance(ops.buffers, Resident):
+        _resident(ops, ops.buffers, i)
+        return
+    plan, g = ops.plan, ops.plan.geometry[i]
+    sets = ops.cutter.update(i)
+    ops.buffers.begin(sets.tiling.rooms)
+    forward, backward = plan[f"{i + 1}.weight"], plan[f"{i + 1}.weight_backward"] if i else None
+    address = ops.emitter.addresses.latents[i]
+    for inputs, outputs in sets.stores(g, ops.lanes):
+        kept = ops.buffers.give("wf", View.of(forward, groups=outputs, words=ops.words(inputs)))
+        if backward is not None:
+            kept += ops.buffers.give("wb", View.of(backward, groups=inputs, words=ops.words(outputs)))
+        out = Outputs(tuple(kept[1:]), None, kept[0])
+        for latents in sets.latents(g, inputs, outputs):
+            address += _slopes(ops, i, sets, latents, out, address)
+        ops.buffers.keep(kept)
+
+
+def _slopes(ops: Operations, i: int, sets: Sets, latents: LatentSet, out: Outputs, address: int) -> int:
+    """Passes that together make the gradients of one set of weights; return the bytes of their weight words."""
+    plan, place = ops.plan, ops.plan.places[i]
+    g = place.geometry
+    images = min(plan.block[i], plan.block[i - 1] if i else plan.block[i])
+    words = images // ops.config.word
+    (m, count), (c, tiles), (tap, taps) = latents.outputs, latents.inputs, latents.taps_y
+    work = [
+        (n * words, band, run)
+        for n in range(ops.settings.batch // images)
+        for band in parts(g.out_height, sets.tiling.rows)
+        for run in runs(g)
+    ]
+    fields: dict[str, int] = {}
+    for n, (word, (y, rows), (first_x, width, low, high)) in enumerate(work):
+        x = _columns(ops, i, (c, tiles), (y, rows), (tap, taps), (word, words), whole=sets.whole)
+        tensor = _block(ops, i, "code_columns", word)
+        (dy,) = ops.buffers.take("dy", View.of(tensor, groups=(m, count), rows=(y, rows), words=(word, words)))
+        part, last = Part(m, count, y, rows, c, tiles), n == len(work) - 1
+        fields = ops.passes.update(
+            place,
+            part,
+            x,
+            dy,
+            out,
+            columns=(first_x, width),
+            taps_y=(tap, taps),
+            row_first=low,
+            row_last=high,
+            continues=n > 0,
+            unfinished=not last,
+            emit=last,
+            address=address,
+        )
+        ops.execute(i, "weight gradient", part, fields, [x, dy], out.views() if last else [])
+    return fields["rows"] * ops.lanes * WEIGHT_WORD // 8
+
+
+def runs(g: Geometry) -> Iterator[tuple[int, int, int, int]]:
+    """Columns of the output over whose windows the same rows of sums count: (first, how many, first row, last row).
+
+    Only in a convolution of pixels does a row of sums depend on the column of the window.
+    """
+    if not g.pixels:
+        yield 0, g.out_width, 0, WINDOW_BITS - 1
+        return
+    start, before = 0, (-1, -1)
+    for x in range(g.out_width + 1):
+        left = x * g.stride - g.pad_x
+        rows = max(0, -left) * g.channels, min(g.kernel_x, g.width - left) * g.channels - 1
+        if x and (x == g.out_width or rows != before):
+            yield start, x - start, *before
+            start = x
+        before = rows
+
+
+def _columns(
+    ops: Operations,
+    i: int,
+    groups: tuple[int, int],
+    band: tuple[int, int],
+    taps: tuple[int, int],
+    words: tuple[int, int],
+    *,
+    whole: bool,
+) -> View:
+    """Columns of the input that the taps reach from a band of the output."""
+    g = ops.plan.geometry[i]
+    first = max(0, band[0] * g.stride + taps[0] - g.pad_y)
+    last = min(g.height, (band[0] + band[1] - 1) * g.stride + sum(taps) - g.pad_y)
+    rows = (0, g.height) if whole else (min(first, g.height - 1), max(1, last - first))
+    if i:
+        view = View.of(_block(ops, i - 1, "active_columns", words[0]), groups=groups, rows=rows, words=words)
+        return ops.buffers.take("x", view)[0]
+    # The network's input is gathered, and turned on the chip.
+    assert isinstance(ops.buffers, Streamed)
+    view = View.of(ops.plan["input_columns"], rows=rows, words=words)
+    found = ops.buffers.find("x", view)
+    if not found:
+        granules = ops.config.granules
+        t, tiles = words[0] * granules, words[1] * granules
+        source = ops.samples("samples", ops.plan["input_top"], t, tiles)
+        found = ops.buffers.give("x", view)
+        ops.transpose(source, found[0], t, tiles)
+    return found[0]
+
+
+def _block(ops: Operations, i: int, kind: str, word: int) -> Tensor:
+    """The block of a tensor of columns that holds a word."""
+    return next(tensor for tensor in ops.plan.blocks(i, kind) if tensor.word <= word < tensor.word + tensor.words)
+
+
+def _resident(ops: Operations, buffers: Resident, i: int) -> None:
+    """All of it in one pass."""
+    homes = buffers.homes
+    x = homes["input_columns"] if i == 0 else homes[f"{i}.active_columns.0"]
+    dy = homes[f"{i + 1}.code_columns.0"]
+    out = Outputs((homes[f"{i + 1}.weight_backward"],) if i else (), None, homes[f"{i + 1}.weight"])
+    part = Part(0, dy.groups, 0, 1, 0, x.groups)
+    address = ops.emitter.addresses.latents[i]
+    fields = ops.passes.update(ops.plan.places[i], part, x, dy, out, columns=(0, 1), taps_y=(0, 1), emit=1, address=address)
+    ops.execute(i, "weight gradient", part, fields, [x, dy], out.views())

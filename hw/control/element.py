@@ -1,0 +1,35 @@
+"""Addresses of elements that lie a stride apart."""
+
+from __future__ import annotations
+
+from amaranth import Module, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+HALF = 16
+
+
+class ElementAddress(wiring.Component):
+    """base + number * stride, modulo 2**32. Half of the number is multiplied at a time, the products go into a register.
+
+    Members
+    -------
+    run: in, until `done`, with `base`, `number`, `stride`, all stable; low in the cycle behind that.
+    done: out, the third cycle behind the first. address: out, then; holds until the next run.
+    """
+
+    def __init__(self) -> None:
+        super().__init__({"run": In(1), "base": In(32), "number": In(32), "stride": In(32), "done": Out(1), "address": Out(32)})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        phase, product = Signal(2), Signal(32)
+        m.d.comb += self.done.eq(phase == 3)
+        m.d.sync += product.eq(self.number.word_select(phase[0], HALF) * self.stride)
+        with m.If(self.run):
+            m.d.sync += phase.eq(phase + 1)
+        with m.If(phase == 1):
+            m.d.sync += self.address.eq(self.base + product)
+        with m.If(phase == 2):
+            m.d.sync += self.address.eq(self.address + (product << HALF))
+        return m

@@ -1,0 +1,160 @@
+"""Programs on an independent machine: every operand is where the instructions look for it, and nothing overtakes it."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+from interpreter import Machine, Mismatch, check_training
+from networks import random_network
+from ordering import check_order
+
+from bnnedge import Configuration, Conv2D, Dense, MaxPool2D, Network, Settings, configuration, isa
+from bnnedge.compiler import Compiler
+from bnnedge.compiler.layout import layout
+from bnnedge.isa import Head, Instruction, Opcode
+
+SMALL = configuration("sim-small")
+# Buffers that hold less: more bands, groups of channels and tiles by turns, single copies.
+TIGHT = dataclasses.replace(SMALL, left_depth=384, right_depth=512)
+NARROW = dataclasses.replace(SMALL, lanes=4, word=16, tile_rows=128)
+WIDE = dataclasses.replace(SMALL, lanes=16, word=64, tile_rows=256)
+CONFIGS = {"small": SMALL, "tight": TIGHT, "narrow": NARROW, "wide": WIDE}
+FEW = Settings(batch=64, gradient_planes=2, input_planes=2, slope_planes=2)
+
+
+def check(network: Network, settings: Settings, config: Configuration, steps: int = 2) -> None:
+    """Run a program of training and one of inference."""
+    machine = Machine(layout(network, settings, config))
+    machine_order = machine.run(Compiler(machine.layout, machine.addresses()).training(steps, 1).instructions)
+    check_training(machine, steps)
+    check_order(machine_order)
+    machine = Machine(layout(network, settings, config, training=False))
+    check_order(machine.run(Compiler(machine.layout, machine.addresses()).inference(2).instructions))
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+@pytest.mark.parametrize("seed", range(5))
+def test_random_networks(config: str, seed: int) -> None:
+    for number in range(seed, 1000, 100):
+        network, settings = random_network(number, 3e4)
+        try:
+            layout(network, settings, CONFIGS[config])
+        except ValueError:  # too large: the next one
+            continue
+        check(network, settings, CONFIGS[config])
+        return
+    pytest.fail("no network fits")
+
+
+@pytest.mark.parametrize("sizes", [[20, 24, 12, 10], [70, 33, 5], [9, 2]])
+def test_dense_networks_that_stay_on_the_chip(sizes: list[int]) -> None:
+    network = Network((sizes[0],), [Dense(n) for n in sizes[1:]])
+    assert layout(network, FEW, SMALL).resident is not None
+    check(network, FEW, SMALL)
+
+
+def test_a_dense_network_that_streams() -> None:
+    network = Network((100,), [Dense(256), Dense(128), Dense(10)])
+    assert layout(network, FEW, TIGHT).resident is None
+    check(network, FEW, TIGHT)
+
+
+def test_parameters_by_turns() -> None:
+    layers = [Conv2D(16, 1), Conv2D(16, 1), Conv2D(12, 1), Conv2D(16, 1), Dense(4)]
+    config = dataclasses.replace(SMALL, channels=64)
+    network = Network((2, 3, 3), layers)
+    assert not layout(network, FEW, config).parameters_stay
+    check(network, FEW, config)
+
+
+def test_weight_gradients_in_parts_and_taps_row_by_row() -> None:
+    network = Network((8, 8, 1), [Conv2D(12, 3, padding="same"), Conv2D(10, 7, 2, "same"), Dense(3)])
+    settings = dataclasses.replace(FEW, batch=128, gradient_planes=4)
+    there = layout(network, settings, TIGHT)
+    sets = [there.cutter.update(i) for i in range(2)]
+    assert sets[1].taps_y == 1
+    assert any(found.tiling.rows < 4 for found in sets)
+    assert there.plan.block[0] < 128
+    check(network, settings, TIGHT)
+
+
+def test_groups_of_channels_by_turns() -> None:
+    network = Network((4, 4, 2), [Conv2D(64, 1), Conv2D(72, 2), Dense(3)])
+    tiling = layout(network, FEW, TIGHT).cutter.forward(1)
+    assert tiling.groups < 9
+    check(network, FEW, TIGHT)
+
+
+# A mistake in any of these fields must be noticed, else the tests above show nothing.
+FIELDS = {
+    Head.FORWARD: "left_base left_y left_x left_tile left_tap_y right_base right_tap_y rows_base pooled_base columns_base "
+    "columns_y y_origin tail first_tile channel fresh reciprocal",
+    Head.LOSS: "left_base rows_base columns_group columns_plane count commit statistics exponent",
+    Head.BACKWARD: "left_base left_plane right_base side_base side_y wide_x rows_plane columns_plane random_base random_y "
+    "x_origin opens closes emit",
+    Head.UPDATE: "left_base left_tap_y left_plane right_base right_tap_x right_plane random_base address columns_base rows_base "
+    "rows_tile row_last unfinished emit rows",
+}
+POOLED = Network((6, 6, 2), [Conv2D(9, padding="same"), MaxPool2D(), Conv2D(10, 2), Dense(9), Dense(9)])
+
+
+@pytest.mark.parametrize(("head", "field"), [(head, field) for head, fields in FIELDS.items() for field in fields.split()])
+def test_a_wrong_field_is_noticed(head: Head, field: str) -> None:
+    there = layout(POOLED, FEW, SMALL)
+    right = Compiler(there, Machine(there).addresses()).training(1, 1).instructions
+    bits = isa.layout(Opcode.PASS)[field].bits
+    for n, instruction in enumerate(right):
+        if instruction.opcode != Opcode.PASS or instruction.fields["head"] != head:
+            continue
+        value = instruction.fields.get(field, 0) + (2 if field == "address" else 1)
+        code = list(right)
+        code[n] = Instruction(Opcode.PASS, {**instruction.fields, field: value % (1 << bits)}, instruction.comment)
+        machine = Machine(there)
+        machine.addresses()
+        try:
+            machine.run(tuple(code))
+            check_training(machine, 1)
+        except (Mismatch, IndexError, KeyError):
+            return
+    pytest.fail("no pass needs it")
+
+
+def test_a_missing_token_is_noticed() -> None:
+    machine = Machine(layout(POOLED, FEW, SMALL))
+    code = list(Compiler(machine.layout, machine.addresses()).training(1, 1).instructions)
+    noticed = taken = 0
+    for n, instruction in enumerate(code):
+        for bit in range(8):
+            if not instruction.fields.get("wait", 0) >> bit & 1 or n % 3:
+                continue
+            # Without this token, and the one that was given for it, the others meet as before.
+            number = sum(before.fields.get("wait", 0) >> bit & 1 for before in code[:n])
+            givers = [k for k, before in enumerate(code) if before.fields.get("signal", 0) >> bit & 1]
+            shorter = list(code)
+            for place, mask in ((n, "wait"), (givers[number], "signal")):
+                fields = shorter[place].fields
+                shorter[place] = Instruction(shorter[place].opcode, {**fields, mask: fields[mask] & ~(1 << bit)})
+            taken += 1
+            again = Machine(machine.layout)
+            again.addresses()
+            touched = again.run(tuple(shorter))
+            try:
+                check_order(touched)
+            except Mismatch:
+                noticed += 1
+    # Some tokens stand for what others enforce as well.
+    assert taken / 2 < noticed
+
+
+@pytest.mark.parametrize(
+    ("config", "network"),
+    [
+        (SMALL, Network((3, 9, 3), [Conv2D(40, 5, 2, "same"), Dense(9)])),
+        (configuration("pynq-z2"), Network((4, 6, 2), [Conv2D(96, 7, padding="same"), Conv2D(4, 3, 2), Dense(3)])),
+    ],
+    ids=["sim-small", "pynq-z2"],
+)
+def test_unfinished_weight_gradients_fit_the_tile_buffer(config: Configuration, network: Network) -> None:
+    # In a padded convolution of pixels the columns at the edges have passes of their own: sums are left unfinished.
+    check(network, FEW, config, steps=1)

@@ -1,0 +1,61 @@
+"""The estimate of cycles: what makes a step longer makes the estimate larger; tests/system holds it against the RTL."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from bnnedge import Conv2D, Dense, MaxPool2D, Network, Settings, configuration, mlp
+from bnnedge.compiler import estimate
+
+CONFIG = configuration("sim-small")
+NETWORK = Network((8, 8, 3), [Conv2D(16, padding="same"), MaxPool2D(), Conv2D(24), Dense(10)])
+SETTINGS = Settings(batch=64, gradient_planes=4, input_planes=4)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"gradient_planes": 8},
+        {"input_planes": 8},
+        {"network": Network((8, 8, 3), [Conv2D(32, padding="same"), MaxPool2D(), Conv2D(24), Dense(10)])},
+        {"network": Network((8, 8, 3), [Conv2D(16, padding="same"), MaxPool2D(), Conv2D(24), Dense(24), Dense(10)])},
+        {"network": Network((12, 8, 3), [Conv2D(16, padding="same"), MaxPool2D(), Conv2D(24), Dense(10)])},
+    ],
+    ids=str,
+)
+def test_more_work_takes_longer(more: dict[str, int]) -> None:
+    settings = {name: value for name, value in more.items() if name != "network"}
+    longer = estimate(more.get("network", NETWORK), dataclasses.replace(SETTINGS, **settings), CONFIG)  # type: ignore[arg-type]
+    assert longer.cycles_per_image > estimate(NETWORK, SETTINGS, CONFIG).cycles_per_image
+
+
+def test_operations_add_up_and_say_what_bounds_them() -> None:
+    found = estimate(NETWORK, SETTINGS, CONFIG)
+    assert found.fits
+    assert found.reasons == []
+    total = sum(operation["cycles"] for operation in found.layers) / SETTINGS.batch
+    assert total == pytest.approx(found.cycles_per_image, rel=0.1)
+    names = [operation["pass"] for operation in found.layers]
+    assert {f"weight gradient, layer {i}" for i in (1, 2, 3)} <= set(names)
+    assert {operation["bound by"] for operation in found.layers} <= {"engine", "memory", "head"}
+    assert found.images_per_second == pytest.approx(CONFIG.clock_hz / found.cycles_per_image)
+
+
+def test_the_clock_scales_the_rate_alone() -> None:
+    fast = estimate(NETWORK, SETTINGS, dataclasses.replace(CONFIG, clock_hz=2 * CONFIG.clock_hz))
+    slow = estimate(NETWORK, SETTINGS, CONFIG)
+    assert fast.cycles_per_image == slow.cycles_per_image
+    assert fast.images_per_second == 2 * slow.images_per_second
+
+
+def test_what_does_not_fit_has_a_reason() -> None:
+    found = estimate(Network((64,), [Dense(200)]), Settings(), CONFIG)
+    assert not found.fits
+    assert "200 classes" in found.reasons[0]
+
+
+def test_the_papers_mlp_takes_what_it_was_measured_to_take() -> None:
+    found = estimate(mlp(), Settings(batch=128, gradient_planes=4), configuration("pynq-z2"))
+    assert found.cycles_per_image == pytest.approx(1366, rel=0.05)

@@ -1,0 +1,197 @@
+"""Where tensors live, how operations are cut, and what does not fit."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+
+import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from networks import random_network
+
+from bnnedge import Conv2D, Dense, MaxPool2D, Network, Settings, cnv, configuration, mlp
+from bnnedge.compiler import fitting
+from bnnedge.compiler.buffers import Allocator, Piece, fit
+from bnnedge.compiler.layout import layout
+from bnnedge.compiler.plan import ALWAYS
+from bnnedge.compiler.tensors import Tensor, View
+
+SMALL, BOARD = configuration("sim-small"), configuration("pynq-z2")
+LARGE = dataclasses.replace(BOARD, left_depth=1 << 16, right_depth=1 << 16, tile_rows=4096)
+
+
+def dense(*sizes: int) -> Network:
+    """A dense network with these inputs and outputs."""
+    return Network((sizes[0],), [Dense(n) for n in sizes[1:]])
+
+
+# Tensors and views
+
+
+def test_addresses_of_a_tensor_follow_its_shape() -> None:
+    tensor = Tensor.of("t", SMALL, vectors=20, size=(4, 5), planes=3, bits=70)
+    assert (tensor.groups, tensor.words, tensor.size) == (3, 3, 3 * 4 * 5 * 3 * 3)
+    view = View.of(tensor, "left", 100, groups=(1, 2), rows=(2, 2))
+    assert view.size == 2 * 2 * 5 * 3 * 3
+    assert view.address(1, 2, 0) == 100
+    assert view.address(2, 3, 4, 2) == 100 + 90 + 45 + 4 * 9 + 2 * 3
+    assert view.top(1, 2, 1) == 100 + 9 + 6
+
+
+def test_a_planar_tensor_has_its_uppermost_plane_first() -> None:
+    tensor = Tensor.of("t", SMALL, vectors=8, size=(4, 5), planes=3, bits=32, planar=True)
+    view = View.of(tensor)
+    assert view.top(0, 0, 0) == 0
+    assert view.address(0, 1, 2, 0) == 2 * 20 + 5 + 2
+    assert view.along_plane == -20
+
+
+# Places
+
+
+@given(st.lists(st.integers(1, 300), min_size=1, max_size=6), st.integers(1, 8), st.sampled_from([64, 128, 256]))
+@hypothesis_settings(max_examples=40, deadline=None)
+def test_tensors_that_live_together_never_overlap(sizes: list[int], planes: int, batch: int) -> None:
+    there = layout(dense(*sizes, 10), Settings(batch=batch, gradient_planes=planes, slope_planes=1), LARGE)
+    assert there.resident is not None
+    lives = {name: item.life for name, item in there.plan.tensors.items()}
+    for (a, here), (b, home) in itertools.combinations(there.resident.homes.items(), 2):
+        together = lives[a][0] <= lives[b][1] and lives[b][0] <= lives[a][1]
+        apart = here.base + here.size <= home.base or home.base + home.size <= here.base
+        assert here.buffer != home.buffer or apart or not together, (a, b)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_tensors_in_memory_never_overlap_while_they_live(seed: int) -> None:
+    network, settings = random_network(seed, 1e5)
+    there = layout(network, settings, LARGE)
+    offsets, size = there.arena()
+    separate, all_of_it = there.arena(shared=False)
+    bank = LARGE.lanes * LARGE.word // 8
+    assert size <= all_of_it
+    for places, shared in ((offsets, True), (separate, False)):
+        for a, b in itertools.combinations(places, 2):
+            first, second = there.plan.tensors[a], there.plan.tensors[b]
+            together = not shared or (first.life[0] <= second.life[1] and second.life[0] <= first.life[1])
+            ends = places[a] + first.tensor.size * bank, places[b] + second.tensor.size * bank
+            assert ends[0] <= places[b] or ends[1] <= places[a] or not together, (a, b)
+            assert max(ends) <= (size if shared else all_of_it)
+
+
+def test_allocator_fills_gaps_and_respects_lives() -> None:
+    allocator = Allocator()
+    assert [allocator.place(10, (0, 1)), allocator.place(10, (1, 2)), allocator.place(10, (2, 3))] == [0, 10, 0]
+    assert allocator.place(5, ALWAYS) == 20
+    assert allocator.used == 25
+
+
+@pytest.mark.parametrize("from_top", [False, True])
+@pytest.mark.parametrize(("left", "right", "copies"), [(1024, 2048, 2), (256, 2048, 1), (128, 640, 1)])
+def test_rooms_do_not_overlap_and_copies_are_given_up(left: int, right: int, copies: int, from_top: bool) -> None:
+    config = dataclasses.replace(SMALL, left_depth=left, right_depth=right)
+    pieces = [Piece("x", 160, ("left",)), Piece("w", 100, ("right",)), Piece("rows", 120, ("left", "right"))]
+    rooms = fit(pieces, config, from_top=from_top)
+    if left < 160:
+        assert rooms is None
+        return
+    assert rooms is not None
+    assert set(rooms) == {"x", "w", "rows"}
+    assert len(rooms["x"]) == copies
+    taken = [place for places in rooms.values() for place in places]
+    for a, b in itertools.combinations(taken, 2):
+        assert a[0] != b[0] or a[1] + a[2] <= b[1] or b[1] + b[2] <= a[1]
+    depth = {"left": config.left_depth, "right": config.right_depth}
+    assert all(base >= 0 and base + size <= depth[buffer] for buffer, base, size in taken)
+
+
+def test_the_papers_networks_fit_the_board() -> None:
+    for planes in (4, 8):
+        there = layout(mlp(), Settings(batch=128, gradient_planes=planes), BOARD)
+        assert there.resident is not None
+        assert there.resident.used["left"] <= 4096
+        assert there.resident.used["right"] <= 3072
+    assert layout(cnv(), Settings(batch=128, gradient_planes=4), BOARD).resident is None
+
+
+def test_inference_needs_less() -> None:
+    training, inference = (layout(mlp(), Settings(), BOARD, training=t).resident for t in (True, False))
+    assert training is not None
+    assert inference is not None
+    assert inference.used["left"] < training.used["left"]
+    assert inference.used["right"] < training.used["right"]
+
+
+# Limits
+
+
+@pytest.mark.parametrize(
+    ("network", "settings", "config", "text"),
+    [
+        (dense(20000, 10), {"batch": 64}, "pynq-z2", "layer 1 .dense 10.: its forward sums reach 5100000"),
+        (
+            Network((9, 9, 1), [Conv2D(8, padding="same"), Dense(10)]),
+            {"slope_planes": 8, "batch": 512},
+            "pynq-z2",
+            "layer 1 .conv2d 8.: its weight gradients reach 2696716800.*fewer slope planes or gradient planes",
+        ),
+        (dense(64, 200), {}, "pynq-z2", "200 classes: the last layer can have 64 at most"),
+        (dense(64, 128, 40), {"batch": 64}, "sim-small", "40 classes: the last layer can have 32 at most"),
+        (dense(64, 10), {"batch": 512}, "sim-small", "batch of 512 does not fit the tile buffer: 256 at most"),
+        (dense(8, *[8] * 70, 10), {}, "pynq-z2", "71 layers, the program format holds 64"),
+        (
+            Network((64, 64, 3), [Conv2D(8, padding="same"), Dense(10)]),
+            {"batch": 512},
+            "pynq-z2",
+            r"layer 1 .conv2d 8.: its sums over a batch reach 4194304.* a smaller batch or map",
+        ),
+        (
+            Network((8, 8, 3), [Conv2D(300, padding="same"), Dense(10)]),
+            {"batch": 128},
+            "sim-small",
+            "layer 1 .conv2d 300.: 256 channels at most can be summed over several passes",
+        ),
+        (
+            Network((12, 12, 2), [Conv2D(33, 1), Dense(6)]),
+            {"batch": 64},
+            "sim-small",
+            "layer 2 .dense 6.: .*does not fit the buffers .left 1024, right 2048.*use a smaller batch",
+        ),
+    ],
+)
+def test_what_does_not_fit_is_named_with_the_limit(network: Network, settings: dict[str, int], config: str, text: str) -> None:
+    with pytest.raises(ValueError, match=text):
+        layout(network, Settings(**settings), configuration(config))  # type: ignore[arg-type]
+
+
+def test_too_many_channels_of_a_layer_are_named_with_the_limit() -> None:
+    config = dataclasses.replace(LARGE, channels=64)
+    with pytest.raises(ValueError, match=r"layer 1 .dense 80.: the parameter memory .* holds 62 channels of a layer"):
+        layout(dense(16, 80, 10), Settings(batch=64), config)
+
+
+@pytest.mark.parametrize("config", ["sim-small", "pynq-z2"])
+def test_pooled_windows_wider_than_a_word_are_refused(config: str) -> None:
+    network = Network((4, 8, 16), [Conv2D(8, 1, 2), MaxPool2D(), Dense(4)])
+    with pytest.raises(ValueError, match=r"layer 1 .conv2d 8.: "):
+        layout(network, Settings(batch=64), configuration(config))
+
+
+def test_the_first_configuration_that_fits_is_found() -> None:
+    assert fitting(dense(64, 128, 10), Settings(batch=64)).name == "sim-small"
+    assert fitting(dense(784, 256, 40), Settings(batch=128)).name == "pynq-z2"
+    with pytest.raises(ValueError, match=r"no configuration holds network 'network': .*classes"):
+        fitting(dense(784, 200), Settings())
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_a_layout_is_found_or_the_layer_named(seed: int) -> None:
+    tight = dataclasses.replace(SMALL, left_depth=256, right_depth=256, channels=64, tile_rows=128)
+    network, settings = random_network(seed, 3e5)
+    for training in (True, False):
+        try:
+            layout(network, settings, tight, training=training)
+        except ValueError as error:
+            if not any(what in str(error) for what in [*(g.name for g in network.geometry), "the last layer"]):
+                pytest.fail(str(error))

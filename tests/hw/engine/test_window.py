@@ -1,0 +1,35 @@
+"""The window multiplexer against shifts of integers."""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+from typing import Any
+
+import pytest
+from amaranth.sim import Simulator
+from hardware import TINY
+
+from bnnedge.formats import WINDOW_BITS
+from bnnedge.hw.engine.window import Window
+
+
+@pytest.mark.parametrize("word", [16, 32, 64])
+def test_a_window_is_the_bits_from_shift_on_and_without_one_words_pass(word: int) -> None:
+    config = dataclasses.replace(TINY, word=word)
+    source, dut = random.Random(word), Window(config)
+
+    async def bench(ctx: Any) -> None:
+        for shift in range(64):
+            words = [source.choice((0, (1 << word) - 1, source.getrandbits(word))) for _ in range(config.lanes)]
+            ctx.set(dut.words, words)
+            ctx.set(dut.shift, shift)
+            for window in (0, 1):
+                ctx.set(dut.window, window)
+                await ctx.delay(1e-9)
+                wanted = [(w >> shift) % (1 << WINDOW_BITS) if window else w for w in words]
+                assert list(ctx.get(dut.wanted)) == wanted
+
+    simulator = Simulator(dut)
+    simulator.add_testbench(bench)
+    simulator.run()

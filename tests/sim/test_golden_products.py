@@ -1,0 +1,106 @@
+"""The exact products against loops over every tap; pooling and means against their definitions."""
+
+from __future__ import annotations
+
+import itertools
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from bnnedge import Conv2D, Dense, Network
+from bnnedge.layers import Geometry
+from bnnedge.sim import pooling
+from bnnedge.sim.golden import products
+from bnnedge.sim.golden.mean import Mean
+
+LAYERS = [Conv2D(5), Conv2D(4, 2, 2), Conv2D(3, 4, 1, "same"), Conv2D(3, 5, 2, "same"), Conv2D(2, 1, 2), Dense(7)]
+
+
+def second(layer: Conv2D | Dense, height: int = 7, width: int = 6) -> Geometry:
+    """Geometry of a layer behind a map of 3 channels."""
+    return Network((height, width), [Conv2D(3, 1), layer, Dense(2)]).geometry[1]
+
+
+def signs(random: np.random.RandomState, *shape: int) -> np.ndarray:
+    return (2 * random.randint(0, 2, shape) - 1).astype(np.int8)
+
+
+def taps(layer: Geometry):
+    """(output, input, rows of the weight matrix) of every tap that lies inside the map."""
+    for oy, ox, y, x in itertools.product(*map(range, (layer.out_height, layer.out_width, layer.kernel_y, layer.kernel_x))):
+        iy, ix = oy * layer.stride + y - layer.pad_y, ox * layer.stride + x - layer.pad_x
+        if 0 <= iy < layer.height and 0 <= ix < layer.width:
+            first = (y * layer.kernel_x + x) * layer.channels
+            yield (oy, ox), (iy, ix), slice(first, first + layer.channels)
+
+
+@pytest.mark.parametrize("part", [1, 1 << 22])
+@pytest.mark.parametrize("layer", LAYERS)
+def test_products(monkeypatch: pytest.MonkeyPatch, layer: Conv2D | Dense, part: int) -> None:
+    monkeypatch.setattr(products, "_PART", part)
+    layer, random = second(layer), np.random.RandomState(1)
+    x, weight = random.randint(-9, 10, (5, 7, 6, 3)), signs(random, layer.fan_in, layer.fan_out)
+    code = random.randint(-255, 256, (5, layer.out_height, layer.out_width, layer.fan_out))
+    y, d, slope = np.zeros_like(code), np.zeros_like(x), np.zeros(weight.shape, int)
+    for (oy, ox), (iy, ix), rows in taps(layer):
+        y[:, oy, ox] += x[:, iy, ix] @ weight[rows]
+        d[:, iy, ix] += code[:, oy, ox] @ weight[rows].T
+        slope[rows] += x[:, iy, ix].T @ code[:, oy, ox]
+    np.testing.assert_array_equal(products.forward(x, weight, layer, 9), y)
+    np.testing.assert_array_equal(products.data_gradient(code, weight, layer, 255), d)
+    np.testing.assert_array_equal(products.weight_gradient(x, code, layer, 9 * 255), slope)
+
+
+@pytest.mark.parametrize("largest", [3, 255])
+def test_large_products_are_not_rounded(largest: int) -> None:
+    """Sums beyond 2**24, all of one sign but for one odd code, which float32 would lose."""
+    layer = Network((64, 64), [Conv2D(2, 1), Dense(2)]).geometry[0]
+    x, code = np.full((96, 64, 64, 1), largest, np.int16), np.full((96, 64, 64, 2), 255, np.int16)
+    code[-1, -1, -1, 0] = 253
+    total = 96 * 64 * 64 * 255 * largest
+    assert products.weight_gradient(x, code, layer, 255 * largest).tolist() == [[total - 2 * largest, total]]
+
+
+def test_long_sums_are_not_rounded() -> None:
+    layer = Network((70_000,), [Dense(2)]).geometry[0]
+    x = np.full((1, 1, 1, layer.fan_in), 255, np.int16)
+    x[0, 0, 0, 0] = 254
+    weight = np.ones((layer.fan_in, 2), np.int8)
+    assert products.forward(x, weight, layer, 255).ravel().tolist() == [255 * layer.fan_in - 1] * 2
+    layer = Network((2,), [Dense(70_000), Dense(2)]).geometry[0]
+    code = np.full((1, 1, 1, layer.fan_out), 255, np.int16)
+    code[0, 0, 0, 0] = 253
+    weight = np.ones((2, layer.fan_out), np.int8)
+    assert products.data_gradient(code, weight, layer, 255).ravel().tolist() == [255 * layer.fan_out - 2] * 2
+
+
+@pytest.mark.parametrize("kind", [bool, np.int32])
+def test_pooling(kind: type) -> None:
+    a = np.random.RandomState(2).randint(0, 2 if kind is bool else 4, (3, 4, 6, 5)).astype(kind)
+    pooled, route = pooling.maximum(a)
+    back = np.zeros_like(a)
+    pooling.put(back, pooled, route)
+    for b, y, x, c in np.ndindex(pooled.shape):
+        four = a[b, 2 * y : 2 * y + 2, 2 * x : 2 * x + 2, c].ravel().tolist()
+        assert pooled[b, y, x, c] == max(four)
+        assert route[b, y, x, c] == four.index(max(four))
+        put = back[b, 2 * y : 2 * y + 2, 2 * x : 2 * x + 2, c].ravel().tolist()
+        assert put == [max(four) if i == route[b, y, x, c] else 0 for i in range(4)]
+    assert pooled.dtype == kind
+    np.testing.assert_array_equal(pooling.pick(a, route), pooled)
+
+
+@pytest.mark.parametrize("samples", [64, 512 * 4096, 64 * 900, 64 * 5, 128 * 7])
+def test_means(samples: int) -> None:
+    mean, totals = Mean(samples), [0, 1, -1, samples, 12345 * samples - 1, 3 - (1 << 36), (1 << 37) + 11]
+    assert 1 << 16 <= mean.reciprocal < 1 << 17
+    assert abs(mean.reciprocal - Fraction(1 << 16 + mean.log2, samples)) <= Fraction(1, 2)
+    floored, rounded = mean.of(np.array(totals), 6), mean.rounded(np.array(totals))
+    for total, low, near in zip(totals, floored.tolist(), rounded.tolist(), strict=True):
+        error = abs(total) / samples * 2**-16  # of the reciprocal
+        assert abs(low - Fraction(64 * total, samples)) <= 1 + 64 * error
+        assert abs(near - Fraction(4 * total, samples)) <= Fraction(1, 2) + 4 * error
+        if samples & samples - 1 == 0:
+            assert low == 64 * total // samples
+            assert near == (8 * total + samples) // (2 * samples)

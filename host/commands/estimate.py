@@ -65,8 +65,9 @@ def _text(result: Any) -> str:
             lines.append(f"{place}, bytes")
             lines += [f"  {kind:<18}{count:>14,}" for kind, count in kinds.items()]
             lines.append(f"  {'total':<18}{sum(kinds.values()):>14,}")
-    if result.layers:
-        lines += ["", *_table(result.layers)]
+    for rows in (result.layers, result.tensors):
+        if rows:
+            lines += ["", *_table(rows)]
     return "\n".join(lines)
 
 

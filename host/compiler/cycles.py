@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from bnnedge.compiler.layout import Layout, layout
-from bnnedge.compiler.memory import memory_of
+from bnnedge.compiler.memory import memory_of, tensors_of
 from bnnedge.compiler.program import unplaced
 from bnnedge.compiler.tiling import BEAT, MEMORY_BYTES
 from bnnedge.configuration import Configuration
@@ -40,12 +40,13 @@ class Estimate:
 
     cycles_per_image, images_per_second: of training, at the pinned memory model and the configuration's clock.
     layers: for each operation its name, passes, cycles (from the end of the one before), bytes moved, and what bounds it.
-    memory: bytes. fits, reasons: whether it can be compiled, and why not.
+    tensors: name, bytes and place of each. memory: bytes. fits, reasons: whether it can be compiled, and why not.
     """
 
     cycles_per_image: float
     images_per_second: float
     layers: list[dict[str, Any]]
+    tensors: list[dict[str, Any]]
     memory: Memory
     fits: bool
     reasons: list[str]
@@ -56,11 +57,12 @@ def estimate(network: Network, settings: Settings, config: Configuration) -> Est
     try:
         there = layout(network, settings, config)
     except ValueError as error:
-        return Estimate(float("nan"), 0.0, [], Memory({}, {}), False, [str(error)])
+        return Estimate(float("nan"), 0.0, [], [], Memory({}, {}), False, [str(error)])
     model = _Schedule(there)
     operations = model.run()
     cycles = model.period / settings.batch
-    return Estimate(cycles, config.clock_hz / cycles, operations, memory_of(network, settings, config), True, [])
+    memory = memory_of(network, settings, config)
+    return Estimate(cycles, config.clock_hz / cycles, operations, tensors_of(there), memory, True, [])
 
 
 def _popcount_latency(word: int) -> int:

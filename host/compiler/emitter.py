@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Mapping
 
-from bnnedge import formats
 from bnnedge.compiler.tensors import View
 from bnnedge.compiler.tokens import Access, Order
 from bnnedge.configuration import Configuration
@@ -167,8 +166,3 @@ class Emitter:
     def barrier(self) -> None:
         """Wait for everything."""
         self.order.add(Opcode.SYNC, {}, "until all is done")
-
-    @property
-    def latent_word(self) -> int:
-        """Bytes of a weight word."""
-        return formats.WEIGHT_WORD // 8

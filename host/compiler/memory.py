@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from bnnedge import isa
 from bnnedge.compiler.emitter import RECORD_BYTES, REPORT_BYTES
-from bnnedge.compiler.layout import layout
+from bnnedge.compiler.layout import Layout, layout
 from bnnedge.compiler.program import unplaced
 from bnnedge.configuration import Configuration
 from bnnedge.devices.device import Memory
@@ -29,6 +31,18 @@ KINDS = {
 def kind_of(name: str) -> str:
     """What a tensor of that name is, for people."""
     return "input" if name.startswith("input") else KINDS[name.split(".")[1]]
+
+
+def tensors_of(there: Layout) -> list[dict[str, Any]]:
+    """Each tensor's name, bytes, and where it lives: in a buffer from an address on, or in DDR."""
+    bank = there.config.lanes * there.config.word // 8
+    found = []
+    for name, item in there.plan.tensors.items():
+        home = there.resident.homes.get(name) if there.resident is not None else None
+        where = f"{home.buffer} buffer, {home.base}" if home else "DDR" if "." in name else "by turns on the chip"
+        if home or there.resident is None:
+            found.append({"tensor": name, "bytes": item.tensor.size * bank, "lives": where})
+    return found
 
 
 def memory_of(network: Network, settings: Settings, config: Configuration) -> Memory:

@@ -346,6 +346,7 @@ class Estimate:
     cycles_per_image: float = 1234.5
     images_per_second: float = 81004.0
     layers: list = dataclasses.field(default_factory=lambda: [{"layer": "dense 1", "cycles": 98000, "share": 0.5}])
+    tensors: list = dataclasses.field(default_factory=lambda: [{"tensor": "1.active", "lives": "DDR"}])
     memory: Memory = dataclasses.field(default_factory=lambda: Memory({"left": 4096}, {"weights": 800000}))
     fits: bool = True
     reasons: list = dataclasses.field(default_factory=list)

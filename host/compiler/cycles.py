@@ -22,10 +22,12 @@ from bnnedge.configuration import Configuration
 from bnnedge.devices.device import Memory
 from bnnedge.formats import HASH_ROUNDS
 from bnnedge.isa import INSTRUCTION_BYTES, SEMAPHORES, UNITS, Buffer, Head, Instruction, Opcode, Pool, Unit
+from bnnedge.isa import layout as layout_of
 from bnnedge.network import Network
 from bnnedge.settings import Settings
 
 MEMORY_LATENCY = 40  # of the pinned memory model: cycles from an address to its first data
+PASS = layout_of(Opcode.PASS)
 STEPS = 2  # modelled; the last one counts
 FETCH = MEMORY_LATENCY + 16 + 12  # cycles of the sequencer for an instruction
 QUEUED = {Unit.EXECUTE: 2, Unit.LOAD: 4, Unit.STORE: 4}  # instructions that a queue holds
@@ -77,7 +79,7 @@ def tile_words(f: Mapping[str, int]) -> np.ndarray:
     """Words that the engine multiplies for the tiles of a group, (height, width) int64: those of taps on the map."""
     counts = {}
     for axis, outputs in (("y", f["height"]), ("x", f["width"])):
-        bits = 9
+        bits = PASS[f"{axis}_origin"].bits
         first = f[f"{axis}_origin"]
         first -= (first >> bits - 1) << bits
         at = first + np.arange(outputs) * f.get(f"{axis}_step", 0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Mapping
 
+from bnnedge import isa
 from bnnedge.compiler.tensors import View
 from bnnedge.compiler.tokens import Access, Order
 from bnnedge.configuration import Configuration
@@ -12,8 +13,9 @@ from bnnedge.isa import Buffer, Opcode
 
 REPORT_BYTES = 16
 RECORD_BYTES = 16
-MOST_REPEATS = (1 << 10) - 1
-MOST_COUNT = (1 << 16) - 1
+_FIELDS = isa.layout(Opcode.LOAD)
+MOST_REPEATS = (1 << _FIELDS["repeats"].bits) - 1
+MOST_COUNT = (1 << _FIELDS["count"].bits) - 1
 
 
 @dataclasses.dataclass(frozen=True)

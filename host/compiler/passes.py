@@ -12,9 +12,9 @@ from bnnedge.isa import Head, Pool
 from bnnedge.network import Geometry
 from bnnedge.settings import Settings
 
-NO_LIMIT = (1 << 8) - 1  # of a map, where every tap counts
+NO_LIMIT = (1 << isa.layout(isa.Opcode.PASS)["y_limit"].bits) - 1  # of a map, where every tap counts
 POOL = {"none": Pool.NONE, "signs": Pool.SIGNS, "sums": Pool.SUMS}
-MODULAR = (16, 12)  # widths of addresses, and of places for random numbers
+ADDRESS_BITS = isa.layout(isa.Opcode.PASS)["left_base"].bits
 
 
 @dataclasses.dataclass(frozen=True)
@@ -352,10 +352,10 @@ class Passes:
     def _finish(self, fields: dict[str, int], flags: dict[str, int]) -> dict[str, int]:
         """All fields; addresses, and what is added to them, are modulo a power of two."""
         known = isa.layout(isa.Opcode.PASS)
-        merged = {**fields, **flags}
+        values = {name: int(value) for name, value in {**fields, **flags}.items()}
         return {
-            name: int(value) % (1 << known[name].bits) if known[name].bits in MODULAR else int(value)
-            for name, value in merged.items()
+            name: value % (1 << known[name].bits) if known[name].bits == ADDRESS_BITS or name.startswith("random_") else value
+            for name, value in values.items()
         }
 
 

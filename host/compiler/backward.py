@@ -16,35 +16,40 @@ def backward(ops: Operations, i: int) -> None:
     """Append the data gradient of layer i's output."""
     plan, place, above = ops.plan, ops.plan.places[i], ops.plan.geometry[i + 1]
     g = place.geometry
-    tiling = ops.begin(i, ops.cutter.backward(i))
-    code, weights = plan[f"{i + 2}.code"], plan[f"{i + 2}.weight_backward"]
+    weights = plan[f"{i + 2}.weight_backward"]
     block = plan.block[i] // ops.lanes
     places = 1 if g.pool == "none" else 2
-    for unit in units(tiling, ops.tiles // block, g.pooled_height, weights.groups):
-        groups, band = (unit.group, unit.groups), (places * unit.y, places * unit.rows)
-        (w,) = ops.buffers.take("w", View.of(weights, groups=groups))
-        columns: list[View] = []
-        if unit.emits:
-            tensor = plan[f"{i + 1}.code_columns.{unit.block}"]
-            columns = ops.buffers.give("columns", View.of(tensor, groups=groups, rows=band))
-        first = True
-        for t, tiles in parts(block, tiling.tiles, unit.block * block):
-            (dy,) = ops.buffers.take("x", View.of(code, groups=(t, tiles), rows=code_rows(above, unit.y, unit.rows)))
-            sides = _sides(ops, i, t, tiles, unit)
+    for tiling in ops.begin(i, ops.cutter.backward):
+        there = units(tiling, ops.tiles // block, block, g.pooled_height, weights.groups)
+        steps = [(unit, *tiles) for unit in there for tiles in unit.tiles]
+        made: dict[int, list[View]] = {}
+        for n, (unit, t, tiles) in enumerate(steps):
+            groups, band = (unit.group, unit.groups), (places * unit.y, places * unit.rows)
+            first, last = (t, tiles) == unit.tiles[0], (t, tiles) == unit.tiles[-1]
+            (w,) = ops.buffers.take("w", View.of(weights, groups=groups))
+            dy, *sides = _operands(ops, i, unit, t, tiles)
             rows: list[View] = []
             if i and unit.emits:
                 view = View.of(plan[f"{i + 1}.code"], groups=(t, tiles), rows=band, words=ops.words(groups))
                 rows = ops.buffers.give("rows", view)
-            out = Outputs(tuple(rows), None, columns[0] if columns else None)
-            whole = Part(unit.group, unit.groups, unit.y, unit.rows, t, tiles)
-            for part, x, width in classes(g, above.stride, whole):
-                flags = unit.flags(first=first)
-                first = False
-                fields = ops.passes.backward(place, above, part, dy, w, sides, out, first_x=x, width=width, **flags)
-                name = "data gradient" if unit.emits else "data gradient, statistics"
-                ops.execute(i, name, part, fields, [dy, w, *sides], out.views())
-            ops.buffers.keep(rows)
-        ops.buffers.keep(columns)
+            for m, count in parts(unit.groups, 1 if tiling.apart else unit.groups, unit.group):
+                if first and unit.emits:
+                    tensor = plan[f"{i + 1}.code_columns.{unit.block}"]
+                    made[m] = ops.buffers.give("columns", View.of(tensor, groups=(m, count), rows=band))
+                part = Part(m, count, unit.y, unit.rows, t, tiles)
+                out = Outputs(tuple(rows), None, made[m][0] if unit.emits else None)
+                for number, (pixels, x, width) in enumerate(classes(g, above.stride, part)):
+                    flags = unit.flags(m, first=first and number == 0)
+                    fields = ops.passes.backward(place, above, pixels, dy, w, sides, out, first_x=x, width=width, **flags)
+                    name = "data gradient" if unit.emits else "data gradient, statistics"
+                    ops.execute(i, name, pixels, fields, [dy, w, *sides], out.views())
+                if m + count == unit.group + unit.groups:
+                    ops.buffers.keep(rows)
+                if last and unit.emits:
+                    ops.buffers.keep(made[m])
+                if tiling.apart and n + 1 < len(steps):
+                    # It comes meanwhile: behind all these passes it would wait for a place in a queue.
+                    _operands(ops, i, *steps[n + 1])
     ops.emitter.amend(closes=1)
 
 
@@ -66,9 +71,11 @@ def classes(g: Geometry, step: int, part: Part) -> Iterator[tuple[Part, int, int
                     yield dataclasses.replace(part, y=y + n * step, rows=1), x, 1
 
 
-def _sides(ops: Operations, i: int, t: int, tiles: int, unit: Unit) -> list[View]:
-    """What the forward pass kept of the unit's outputs: see `Passes.backward`."""
+def _operands(ops: Operations, i: int, unit: Unit, t: int, tiles: int) -> list[View]:
+    """Codes of the layer above; then what the forward pass kept of the unit's outputs: see `Passes.backward`."""
     plan, pool = ops.plan, ops.plan.geometry[i].pool
+    reached = code_rows(ops.plan.geometry[i + 1], unit.y, unit.rows)
+    codes = ops.buffers.take("x", View.of(plan[f"{i + 2}.code"], groups=(t, tiles), rows=reached))
     kinds = {"none": ("active", "mask"), "signs": ("mask",), "sums": ("active", "mask", "route_low", "route_high")}[pool]
     groups, words = (t, tiles), ops.words((unit.group, unit.groups))
     band = (unit.y, unit.rows)
@@ -76,4 +83,4 @@ def _sides(ops: Operations, i: int, t: int, tiles: int, unit: Unit) -> list[View
     if pool == "signs":
         band = (2 * unit.y, 2 * unit.rows)
         views.insert(0, View.of(plan[f"{i + 1}.wide"], groups=groups, rows=band, words=words))
-    return ops.buffers.take("sides", *views)
+    return codes + ops.buffers.take("sides", *views)

@@ -36,13 +36,14 @@ class Allocator:
 class Piece:
     """Room that an operation needs: `size` addresses, up to `copies` times, so that one is filled while another is used.
 
-    sides: buffers in which it may lie.
+    sides: buffers in which it may lie. least: copies that it can't do without.
     """
 
     role: str
     size: int
     sides: tuple[str, ...]
     copies: int = 2
+    least: int = 1
 
 
 # Buffer, first address and size of each copy of a piece.
@@ -65,11 +66,11 @@ def fit(pieces: Sequence[Piece], config: Configuration, *, from_top: bool = Fals
         return True
 
     for piece in sorted(pieces, key=lambda piece: (len(piece.sides), -piece.size)):
-        if not place(piece):
+        if not all(place(piece) for _ in range(piece.least)):
             return None
     for copy in range(1, max(piece.copies for piece in pieces)):
         for piece in pieces:
-            if piece.copies > copy:
+            if piece.least <= copy < piece.copies:
                 place(piece)
     return rooms
 
@@ -114,15 +115,16 @@ class Streamed:
     def __init__(self, emitter: Emitter) -> None:
         self.emitter = emitter
         self.rooms: dict[str, Room] = {}
-        self.held: dict[str, list[tuple[View, ...]]] = {}
-        self.turn: dict[str, int] = {}
+        self.held: dict[str, list[tuple[View, ...]]] = {}  # views in each copy of a role's room
+        self.turns: dict[str, list[int]] = {}  # the copies; what was used last comes last
         self.results: list[View] = []
 
     def begin(self, rooms: dict[str, Room]) -> None:
-        """Another operation, with these rooms."""
+        """Another phase or operation, with these rooms; what lies in one that a role has again stays there."""
+        before = {role: dict(zip(room, self.held[role], strict=True)) for role, room in self.rooms.items()}
         self.rooms = rooms
-        self.held = {role: [()] * len(room) for role, room in rooms.items()}
-        self.turn = dict.fromkeys(rooms, 0)
+        self.held = {role: [before.get(role, {}).get(copy, ()) for copy in room] for role, room in rooms.items()}
+        self.turns = {role: list(range(len(room))) for role, room in rooms.items()}
 
     def take(self, role: str, *views: View) -> list[View]:
         """Operands, which lie one behind the other."""
@@ -137,23 +139,28 @@ class Streamed:
 
     def find(self, role: str, *views: View) -> list[View]:
         """Those views, if they are on the chip."""
-        for held in self.held[role]:
+        for copy, held in enumerate(self.held[role]):
             if tuple(dataclasses.replace(view, buffer="left", base=0) for view in held) == views:
+                self._use(role, copy)
                 return list(held)
         return []
 
+    def _use(self, role: str, copy: int) -> None:
+        turns = self.turns[role]
+        turns.append(turns.pop(turns.index(copy)))
+
     def give(self, role: str, *views: View) -> list[View]:
         """Room for results, or for operands that are made on the chip; one behind the other."""
-        room, turn = self.rooms[role], self.turn[role]
-        self.turn[role] = (turn + 1) % len(room)
-        (buffer, base, size), placed = room[turn], []
+        copy = self.turns[role][0]
+        self._use(role, copy)
+        (buffer, base, size), placed = self.rooms[role][copy], []
         assert sum(view.size for view in views) <= size, f"{role} of {views[0].tensor.name} needs more room than planned"
         for view in views:
             placed.append(dataclasses.replace(view, buffer=buffer, base=base))
             base += view.size
         if any(_same_place(view, result) for view in placed for result in self.results):
             self.finish()
-        self.held[role][turn] = tuple(placed)
+        self.held[role][copy] = tuple(placed)
         return placed
 
     def keep(self, views: Sequence[View]) -> None:

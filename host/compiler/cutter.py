@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 from collections.abc import Callable, Iterator
@@ -24,11 +25,10 @@ class Cutter:
         self.tiles = self.settings.batch // self.lanes
 
     @functools.cache  # noqa: B019 - lives as long as the layout
-    def forward(self, i: int) -> Tiling:
-        """Forward pass of layer i."""
+    def forward(self, i: int) -> tuple[Tiling, ...]:
+        """Forward pass of layer i: all at once, or its sums first and then its results."""
         plan, g, training, last = self.plan, self.plan.geometry[i], self.plan.training, i == self.plan.last
         block = plan.block[i] // self.lanes if training else self.tiles
-        image_words = plan.block[i] // self.config.word
         source, weights = plan["input"] if i == 0 else plan[f"{i}.active"], plan[f"{i + 1}.weight"]
         groups, places = weights.groups, 1 if g.pool == "none" else 4
         codes = self.settings.gradient_planes
@@ -46,47 +46,32 @@ class Cutter:
         def pieces(rows: int, size: int, tiles: int) -> list[Piece]:
             # All tiles of a block of samples stay for its bands, and one of the next block comes meanwhile.
             copies = block // tiles + 1 if i == 0 else 2
-            pixels = rows * g.pooled_width
             return [
                 Piece("x", x_size(rows, tiles), ("left",), copies),
                 Piece("w", size * weights.size // groups, ("right",)),
-                Piece("rows", tiles * pixels * self._words(size) * rows_planes, EITHER),
-                Piece("columns", size * pixels * image_words * columns_planes, EITHER),
+                *self._results(i, rows, size, tiles, block, rows_planes, columns_planes),
             ]
 
-        def cost(rows: int, size: int, tiles: int, phases: int) -> Cost:
+        def cost(rows: int, size: int, tiles: int) -> Cost:
             units, chunks = self.tiles // block * -(-g.pooled_height // rows), -(-groups // size)
             contraction = max(self.lanes, weights.size // groups * source.planes)
-            engine = phases * self.tiles * groups * g.pooled_height * g.pooled_width * places * contraction
             again = chunks if tiles < block else 1
             reads = {
-                "x": phases * (units * again * block if i else self.tiles) // tiles * x_size(rows, tiles),
-                "w": weights.size * (phases * units if chunks > 1 else 1),
+                "x": units * again * block // tiles * x_size(rows, tiles),
+                "w": weights.size * (units if chunks > 1 else 1),
             }
-            return Cost(
-                engine,
-                phases * units * chunks * block // tiles,
-                reads,
-                _results(pieces(rows, size, tiles), units * chunks, block // tiles),
-            )
+            engine = self.tiles * groups * g.pooled_height * g.pooled_width * places * contraction
+            return Cost(engine, units * chunks * block // tiles, reads)
 
-        one = g.pooled_height * g.pooled_width * (places if g.pool == "signs" else 1)
-        if block == self.tiles and (last or self.settings.batch * one <= self.config.tile_rows):
-            whole = ((g.pooled_height, size, self.tiles) for size in sizes(groups, self.granules))
-            found = best(self.config, whole, pieces, lambda r, s, t: cost(r, s, t, 1), from_top=i % 2 == 1, fused=True)
-            if found or last:
-                return self._checked(found, i, "forward pass", whole=last)
-        phases = 2 if training else 1
-        bands = self._bands(g.pooled_height, groups, block)
-        return self._checked(
-            best(self.config, bands, pieces, lambda r, s, t: cost(r, s, t, phases), from_top=i % 2 == 1), i, "forward pass"
-        )
+        pixels = g.pooled_height * g.pooled_width * (places if g.pool == "signs" else 1)
+        at_once = last or pixels * self.settings.batch <= self.config.tile_rows
+        return self._phases(i, "forward pass", weights.groups, block, pieces, cost, at_once=at_once)
 
     @functools.cache  # noqa: B019
-    def backward(self, i: int) -> Tiling:
-        """Data gradient of layer i's output."""
+    def backward(self, i: int) -> tuple[Tiling, ...]:
+        """Data gradient of layer i's output: all at once, or its sums first and then its results."""
         plan, g, above = self.plan, self.plan.geometry[i], self.plan.geometry[i + 1]
-        block, image_words = plan.block[i] // self.lanes, plan.block[i] // self.config.word
+        block = plan.block[i] // self.lanes
         code, weights = plan[f"{i + 2}.code"], plan[f"{i + 2}.weight_backward"]
         groups, places = weights.groups, 1 if g.pool == "none" else 4
         codes = self.settings.gradient_planes
@@ -96,48 +81,28 @@ class Cutter:
             return tiles * _most(lambda y, n: code_rows(above, y, n), g.pooled_height, rows) * code.row
 
         def pieces(rows: int, size: int, tiles: int) -> list[Piece]:
-            pixels = rows * g.pooled_width
             return [
                 Piece("x", x_size(rows, tiles), ("left",)),
-                Piece("sides", tiles * pixels * self._words(size) * side_planes, ("left",)),
+                Piece("sides", tiles * rows * g.pooled_width * self._words(size) * side_planes, ("left",)),
                 Piece("w", size * weights.size // groups, ("right",)),
-                Piece("rows", tiles * pixels * places * self._words(size) * codes if i else 0, EITHER),
-                Piece("columns", size * pixels * places * image_words * codes, EITHER),
+                *self._results(i, rows, size, tiles, block, places * codes if i else 0, places * codes),
             ]
 
-        def cost(rows: int, size: int, tiles: int, phases: int) -> Cost:
+        def cost(rows: int, size: int, tiles: int) -> Cost:
             units, chunks = self.tiles // block * -(-g.pooled_height // rows), -(-groups // size)
             reached = min(above.kernel_y, above.out_height) * min(above.kernel_x, above.out_width) // above.stride**2
             contraction = max(self.lanes, max(1, reached) * weights.words * codes + side_planes)
-            emitting = max(contraction, places * self.lanes)
             pixels = self.tiles * g.pooled_height * g.pooled_width
             again = chunks if tiles < block else 1
             reads = {
-                "x": phases * units * again * block // tiles * x_size(rows, tiles),
-                "sides": phases * pixels * self._words(size) * chunks * side_planes,
-                "w": weights.size * (phases * units if chunks > 1 else 1),
+                "x": units * again * block // tiles * x_size(rows, tiles),
+                "sides": pixels * self._words(size) * chunks * side_planes,
+                "w": weights.size * (units if chunks > 1 else 1),
             }
-            engine = pixels * groups * (emitting + (phases - 1) * contraction)
-            return Cost(
-                engine,
-                phases * units * chunks * block // tiles,
-                reads,
-                _results(pieces(rows, size, tiles), units * chunks, block // tiles),
-            )
+            return Cost(pixels * groups * max(contraction, places * self.lanes), units * chunks * block // tiles, reads)
 
-        if (
-            block == self.tiles
-            and above.stride == 1
-            and self.settings.batch * g.pooled_height * g.pooled_width <= self.config.tile_rows
-        ):
-            whole = ((g.pooled_height, size, self.tiles) for size in sizes(groups, self.granules))
-            found = best(self.config, whole, pieces, lambda r, s, t: cost(r, s, t, 1), from_top=i % 2 == 1, fused=True)
-            if found:
-                return found
-        bands = self._bands(g.pooled_height, groups, block)
-        return self._checked(
-            best(self.config, bands, pieces, lambda r, s, t: cost(r, s, t, 2), from_top=i % 2 == 1), i, "data gradient"
-        )
+        at_once = above.stride == 1 and g.pooled_height * g.pooled_width * self.settings.batch <= self.config.tile_rows
+        return self._phases(i, "data gradient", weights.groups, block, pieces, cost, at_once=at_once, apart=True)
 
     @functools.cache  # noqa: B019
     def update(self, i: int) -> Sets:
@@ -215,6 +180,65 @@ class Cutter:
         """Words that hold so many groups of channels."""
         return -(-groups // self.granules)
 
+    def _results(self, i: int, rows: int, size: int, tiles: int, block: int, planes: int, column_planes: int) -> list[Piece]:
+        """Results of a unit of an operation of layer i: of some tiles as rows, of a block of images as columns."""
+        pixels = rows * self.plan.geometry[i].pooled_width
+        columns = size * pixels * (block * self.lanes // self.config.word) * column_planes
+        return [Piece("rows", tiles * pixels * self._words(size) * planes, EITHER), Piece("columns", columns, EITHER)]
+
+    def _phases(
+        self,
+        i: int,
+        what: str,
+        groups: int,
+        block: int,
+        pieces: Callable[[int, int, int], list[Piece]],
+        cost: Callable[[int, int, int], Cost],
+        *,
+        at_once: bool,
+        apart: bool = False,
+    ) -> tuple[Tiling, ...]:
+        """The tilings of an operation; `at_once`: the sums of a group can wait in the tile buffer; `apart`: see `Tiling`."""
+        config, training, height = self.config, self.plan.training, self.plan.geometry[i].pooled_height
+        low = i % 2 == 1
+
+        def stored(rows: int, size: int, tiles: int) -> Cost:
+            """With what is stored: rows for each unit's tiles, columns for each unit."""
+            operands = cost(rows, size, tiles)
+            again = {"rows": operands.passes, "columns": operands.passes * tiles // block}
+            writes = {p.role: p.size * again[p.role] for p in pieces(rows, size, tiles) if p.role in again}
+            return dataclasses.replace(operands, writes=writes)
+
+        if block == self.tiles and at_once:
+            whole = ((height, size, self.tiles) for size in sizes(groups, self.granules))
+            found = best(config, whole, pieces, stored, from_top=low, sums=training)
+            if found or i == self.plan.last:
+                return (self._checked(found, i, what, whole=i == self.plan.last),)
+        bands = list(self._bands(height, groups, block))
+
+        def split(rows: int, size: int, tiles: int) -> list[Piece]:
+            """Columns group by group; the operands of the next tiles come while all groups of these are worked on."""
+            others = [p for p in pieces(rows, size, tiles) if p.role != "columns"]
+            columns = next(p for p in pieces(rows, size, tiles) if p.role == "columns")
+            return [
+                *(dataclasses.replace(p, least=2) if p.role in ("x", "sides") else p for p in others),
+                dataclasses.replace(columns, size=columns.size // size, copies=2 * size, least=size),
+            ]
+
+        found = best(config, bands, pieces, stored, from_top=low)
+        if apart:
+            other = best(config, bands, split, stored, from_top=low, apart=True)
+            found = min(filter(None, (found, other)), key=lambda tiling: tiling.cycles, default=None)
+        emit = self._checked(found, i, what)
+        if not training:
+            return (emit,)
+
+        def operands(rows: int, size: int, tiles: int) -> list[Piece]:
+            return [piece for piece in pieces(rows, size, tiles) if piece.role not in ("rows", "columns")]
+
+        sums = best(config, bands, operands, cost, from_top=not low, sums=True, emits=False)
+        return self._checked(sums, i, what), emit
+
     def _bands(self, height: int, groups: int, block: int) -> Iterator[tuple[int, int, int]]:
         for rows in sizes(height):
             for size in sizes(groups, self.granules):
@@ -239,9 +263,3 @@ class Cutter:
 def _most(needed: Callable[[int, int], tuple[int, int]], height: int, rows: int) -> int:
     """Most rows that any band needs."""
     return max(needed(y, n)[1] for y, n in parts(height, rows))
-
-
-def _results(pieces: list[Piece], units: int, subsets: int) -> dict[str, float]:
-    """Addresses of results, stored for each unit: rows for each of its subsets of tiles, columns once."""
-    again = {"rows": units * subsets, "columns": units}
-    return {piece.role: piece.size * again[piece.role] for piece in pieces if piece.role in again}

@@ -7,32 +7,32 @@ import dataclasses
 from bnnedge.compiler.operations import Operations, Unit, units
 from bnnedge.compiler.passes import Outputs, Part
 from bnnedge.compiler.tensors import View
-from bnnedge.compiler.tiling import input_rows, parts
+from bnnedge.compiler.tiling import input_rows
 
 
 def forward(ops: Operations, i: int, *, inference: bool = False) -> None:
     """Append the forward pass of layer i."""
     plan, place = ops.plan, ops.plan.places[i]
     g, last = place.geometry, i == plan.last
-    tiling = ops.begin(i, ops.cutter.forward(i))
     weights = plan[f"{i + 1}.weight"]
     block = plan.block[i] // ops.lanes if plan.training else ops.tiles
-    for unit in units(tiling, ops.tiles // block, g.pooled_height, weights.groups, inference=inference):
-        (w,) = ops.buffers.take("w", View.of(weights, groups=(unit.group, unit.groups)))
-        columns = ops.buffers.give("columns", _columns(ops, i, unit)) if unit.emits and not inference else []
-        for t, tiles in parts(block, tiling.tiles, unit.block * block):
-            x = _input(ops, i, t, tiles, unit)
-            out = _rows(ops, i, t, tiles, unit, inference=inference) if unit.emits else Outputs()
-            written = dataclasses.replace(out, columns=columns[0]) if columns else out
-            part = Part(unit.group, unit.groups, unit.y, unit.rows, t, tiles)
-            flags = unit.flags(first=t == unit.block * block)
-            if last:  # the softmax begins when all sums have been added up, in inference too
-                flags |= {"statistics": True, "fresh": True}
-            fields = ops.passes.forward(place, part, x, w, written, loss=last, inference=inference, **flags)
-            name = "loss" if last else "forward" if unit.emits else "forward, statistics"
-            ops.execute(i, name, part, fields, [x, w], written.views())
-            ops.buffers.keep(out.views())
-        ops.buffers.keep(columns)
+    for tiling in ops.begin(i, ops.cutter.forward):
+        for unit in units(tiling, ops.tiles // block, block, g.pooled_height, weights.groups, inference=inference):
+            (w,) = ops.buffers.take("w", View.of(weights, groups=(unit.group, unit.groups)))
+            columns = ops.buffers.give("columns", _columns(ops, i, unit)) if unit.emits and not inference else []
+            for t, tiles in unit.tiles:
+                x = _input(ops, i, t, tiles, unit)
+                out = _rows(ops, i, t, tiles, unit, inference=inference) if unit.emits else Outputs()
+                written = dataclasses.replace(out, columns=columns[0]) if columns else out
+                part = Part(unit.group, unit.groups, unit.y, unit.rows, t, tiles)
+                flags = unit.flags(unit.group, first=(t, tiles) == unit.tiles[0])
+                if last:  # the softmax begins when all sums have been added up, in inference too
+                    flags |= {"statistics": True, "fresh": True}
+                fields = ops.passes.forward(place, part, x, w, written, loss=last, inference=inference, **flags)
+                name = "loss" if last else "forward" if unit.emits else "forward, statistics"
+                ops.execute(i, name, part, fields, [x, w], written.views())
+                ops.buffers.keep(out.views())
+            ops.buffers.keep(columns)
 
 
 def _input(ops: Operations, i: int, t: int, tiles: int, unit: Unit) -> View:

@@ -74,8 +74,8 @@ class Layout:
 
     def _cut(self) -> None:
         for i in range(len(self.plan.geometry)):
-            tiling = self.cutter.forward(i)
-            if not tiling.fused and self.training and self.channels(i) > self.config.layer_channels:
+            phases = self.cutter.forward(i)
+            if len(phases) > 1 and self.channels(i) > self.config.layer_channels:
                 g = self.plan.geometry[i]
                 raise ValueError(
                     f"{g.name}: {self.config.layer_channels} channels at most can be summed over several passes with "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from bnnedge.compiler.buffers import Resident, Streamed
 from bnnedge.compiler.cutter import Cutter
@@ -20,8 +20,8 @@ from bnnedge.isa import Head, Opcode
 class Unit:
     """A part of an operation: a block of images, a band of rows of the map, groups of channels.
 
-    sums: its sums are added to the totals, as the first ones of these channels if `fresh`. emits: its results are wanted;
-    `commits`: for the first time, of these channels; `opens`: of the whole layer.
+    tiles: of each pass, (first, how many). sums: its sums are added to the totals, as the first ones of these channels if
+    `fresh`. emits: its results are wanted; `commits`: for the first time, of these channels; `opens`: of the whole layer.
     """
 
     block: int
@@ -29,38 +29,36 @@ class Unit:
     rows: int
     group: int
     groups: int
+    tiles: tuple[tuple[int, int], ...]
     sums: bool
     emits: bool
     fresh: bool
     commits: bool
     opens: bool
 
-    def flags(self, *, first: bool) -> dict[str, int]:
-        """Fields of a pass; `first`: of the unit's passes."""
+    def flags(self, group: int, *, first: bool) -> dict[str, int]:
+        """Fields of a pass over groups from `group` on; `first`: of the unit's passes over these."""
         return {
             "statistics": self.sums,
             "fresh": self.fresh and first,
             "emit": self.emits,
             "commit": self.commits and first,
-            "opens": self.opens and first,
+            "opens": self.opens and first and group == self.group,
         }
 
 
-def units(tiling: Tiling, blocks: int, height: int, groups: int, *, inference: bool = False) -> Iterator[Unit]:
-    """The parts of an operation in their order.
+def units(tiling: Tiling, blocks: int, block: int, height: int, groups: int, *, inference: bool = False) -> Iterator[Unit]:
+    """The parts of an operation over `blocks` blocks of `block` tiles in their order.
 
-    Statistics come first; then the same parts the other way round, which finds the last ones still on the chip.
+    Passes that emit behind those that sum go the other way round, which finds the last operands still on the chip.
     """
-    bands = [(b, *band) for b in range(blocks) for band in parts(height, tiling.rows)]
-    if tiling.fused or inference:
-        phases = [(not inference, True, bands)]
-    else:
-        phases = [(True, False, bands), (False, True, bands[::-1])]
-    for sums, emits, order in phases:
-        for n, (b, y, rows) in enumerate(order):
-            for group, count in parts(groups, tiling.groups):
-                commits = emits and n == 0 and not inference
-                yield Unit(b, y, rows, group, count, sums, emits, sums and n == 0, commits, commits and group == 0)
+    step = 1 if tiling.sums or inference else -1
+    bands = [(b, *band) for b in range(blocks) for band in parts(height, tiling.rows)][::step]
+    for n, (b, y, rows) in enumerate(bands):
+        tiles = tuple(parts(block, tiling.tiles, b * block))[::step]
+        for group, count in parts(groups, tiling.groups):
+            fresh, commits = tiling.sums and n == 0, tiling.emits and n == 0 and not inference
+            yield Unit(b, y, rows, group, count, tiles, tiling.sums, tiling.emits, fresh, commits, commits and group == 0)
 
 
 class Operations:
@@ -78,12 +76,15 @@ class Operations:
         self.tiles = self.settings.batch // self.lanes
         self.labelled = 0  # tiles of this batch whose labels are in the queue
 
-    def begin(self, i: int, tiling: Tiling) -> Tiling:
-        """Begin an operation; return its tiling: everything at once, if everything is resident."""
-        if isinstance(self.buffers, Streamed):
+    def begin(self, i: int, phases: Callable[[int], tuple[Tiling, ...]]) -> Iterator[Tiling]:
+        """Begin each phase of an operation of layer i; with everything resident, there is one that does it all at once."""
+        if isinstance(self.buffers, Resident):
+            groups = -(-self.plan.geometry[i].filters // self.lanes)
+            yield Tiling(1, groups, self.tiles, {}, 0.0, sums=self.plan.training)
+            return
+        for tiling in phases(i):
             self.buffers.begin(tiling.rooms)
-            return tiling
-        return Tiling(1, -(-self.plan.geometry[i].filters // self.lanes), self.tiles, {}, 0.0, fused=True)
+            yield tiling
 
     def words(self, groups: tuple[int, int]) -> tuple[int, int]:
         """Words that hold these groups of channels: the first, and how many."""

@@ -11,14 +11,18 @@ from bnnedge.network import Geometry
 
 MEMORY_BYTES = 14.0  # a cycle, all ports together: the pinned memory model
 BEAT = 8  # bytes
-PASS_OVERHEAD = 60  # cycles between passes: taps of the first tile, pipelines, tokens
+EXPOSED = 0.5  # share of an operation's first operands and last results that nothing hides
+LOAD_OVERHEAD = 150  # cycles before the first beat, two LOADs for some operands
+PASS_OVERHEAD = 100  # cycles between passes: taps of the first tile, pipelines, tokens
 
 
 @dataclasses.dataclass(frozen=True)
 class Tiling:
     """Of a pass: rows of the output map, groups of channels, tiles; and the rooms of its operands and results.
 
-    fused: one pass sums and emits, so its sums wait in the tile buffer. cycles: estimated, of the whole operation.
+    sums: its passes add up the sums of the batch. emits: they make results; with `sums` too, at once: the sums wait in the
+    tile buffer. apart: each group of channels has passes and columns of its own, so that columns of one group are stored
+    while those of the next are made. cycles: estimated, of all these passes.
     """
 
     rows: int
@@ -26,7 +30,9 @@ class Tiling:
     tiles: int
     rooms: dict[str, Room]
     cycles: float
-    fused: bool = False
+    sums: bool = False
+    emits: bool = True
+    apart: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,7 +82,7 @@ class Cost:
     engine: float
     passes: int
     reads: Mapping[str, float]
-    writes: Mapping[str, float]
+    writes: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
 
 def best(
@@ -86,7 +92,9 @@ def best(
     cost: Callable[[int, int, int], Cost],
     *,
     from_top: bool,
-    fused: bool = False,
+    sums: bool = False,
+    emits: bool = True,
+    apart: bool = False,
 ) -> Tiling | None:
     """The candidate (rows, groups, tiles) that fits and takes least time; None if none fits."""
     beats = config.lanes * config.word // (8 * BEAT)
@@ -100,11 +108,28 @@ def best(
         # What has no second copy is moved while the engine waits.
         single = [role for role, room in rooms.items() if len(room) == 1] if c.passes > 1 else []
         waits = sum(c.reads.get(role, 0) + c.writes.get(role, 0) for role in single)
+        splits = 1
+        if apart:
+            splits, copies = candidate[1], rooms["columns"]
+            waits += _late(splits, len(copies), copies[0][2], c.engine / beats / c.passes / splits) * c.writes["columns"]
+        # There is little else to do while the first operands come and the last results go.
+        waits += EXPOSED * sum(room[0][2] for room in rooms.values())
         memory = max(reads, writes, (reads + writes) * BEAT / MEMORY_BYTES)
-        cycles = max(c.engine + waits * beats, memory * beats) + c.passes * PASS_OVERHEAD
+        moving = memory * beats + c.passes * len(c.reads) * LOAD_OVERHEAD
+        cycles = max(c.engine + waits * beats, moving) + c.passes * splits * PASS_OVERHEAD
         if found is None or cycles < found.cycles:
-            found = Tiling(*candidate, rooms, cycles, fused)
+            found = Tiling(*candidate, rooms, cycles, sums, emits, apart)
     return found
+
+
+def _late(splits: int, copies: int, size: int, time: float) -> float:
+    """How long passes wait for columns' room, in parts of the time that storing takes.
+
+    The columns of each of `splits` groups, `size` addresses, are stored one after another from the first group's pass over the
+    last tiles on; the last group's pass over the next first tiles takes the place of the one `copies - splits` before.
+    `time` of a pass, in addresses that are stored meanwhile.
+    """
+    return max(0.0, (2 * splits - copies) * size - (2 * splits - 2) * time) / (splits * size)
 
 
 def parts(count: int, size: int, first: int = 0) -> Iterator[tuple[int, int]]:

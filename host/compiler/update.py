@@ -22,19 +22,23 @@ def update(ops: Operations, i: int) -> None:
     sets = ops.cutter.update(i)
     ops.buffers.begin(sets.tiling.rooms)
     forward, backward = plan[f"{i + 1}.weight"], plan[f"{i + 1}.weight_backward"] if i else None
-    address = ops.emitter.addresses.latents[i]
+    address, back = ops.emitter.addresses.latents[i], False
     for inputs, outputs in sets.stores(g, ops.lanes):
         kept = ops.buffers.give("wf", View.of(forward, groups=outputs, words=ops.words(inputs)))
         if backward is not None:
             kept += ops.buffers.give("wb", View.of(backward, groups=inputs, words=ops.words(outputs)))
         out = Outputs(tuple(kept[1:]), None, kept[0])
         for latents in sets.latents(g, inputs, outputs):
-            address += _slopes(ops, i, sets, latents, out, address)
+            address += _slopes(ops, i, sets, latents, out, address, back=back)
+            back = not back
         ops.buffers.keep(kept)
 
 
-def _slopes(ops: Operations, i: int, sets: Sets, latents: LatentSet, out: Outputs, address: int) -> int:
-    """Passes that together make the gradients of one set of weights; return the bytes of their weight words."""
+def _slopes(ops: Operations, i: int, sets: Sets, latents: LatentSet, out: Outputs, address: int, *, back: bool) -> int:
+    """Passes that together make the gradients of one set of weights; return the bytes of their weight words.
+
+    back: the other way round, which finds operands of the set before still on the chip.
+    """
     plan, place = ops.plan, ops.plan.places[i]
     g = place.geometry
     images = min(plan.block[i], plan.block[i - 1] if i else plan.block[i])
@@ -46,6 +50,8 @@ def _slopes(ops: Operations, i: int, sets: Sets, latents: LatentSet, out: Output
         for band in parts(g.out_height, sets.tiling.rows)
         for run in runs(g)
     ]
+    if back:
+        work.reverse()
     fields: dict[str, int] = {}
     for n, (word, (y, rows), (first_x, width, low, high)) in enumerate(work):
         x = _columns(ops, i, (c, tiles), (y, rows), (tap, taps), (word, words), whole=sets.whole)

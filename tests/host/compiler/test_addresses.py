@@ -81,9 +81,18 @@ def test_weight_gradients_in_parts_and_taps_row_by_row() -> None:
 
 def test_groups_of_channels_by_turns() -> None:
     network = Network((4, 4, 2), [Conv2D(64, 1), Conv2D(72, 2), Dense(3)])
-    tiling = layout(network, FEW, TIGHT).cutter.forward(1)
-    assert tiling.groups < 9
-    check(network, FEW, TIGHT)
+    config = dataclasses.replace(TIGHT, right_depth=128)
+    assert any(tiling.groups < 9 for tiling in layout(network, FEW, config).cutter.forward(1))
+    check(network, FEW, config)
+
+
+def test_columns_group_by_group() -> None:
+    network = Network((10, 10, 2), [Conv2D(32, 3), Conv2D(8, 3), Dense(4)])
+    config = dataclasses.replace(TIGHT, right_depth=192)
+    tiling = layout(network, FEW, config).cutter.backward(0)[-1]
+    assert tiling.apart
+    assert tiling.groups <= len(tiling.rooms["columns"]) < 2 * tiling.groups
+    check(network, FEW, config)
 
 
 # A mistake in any of these fields must be noticed, else the tests above show nothing.

@@ -1,0 +1,17 @@
+"""TUL PYNQ-Z2: Zynq-7020, 512 MB of DDR3."""
+
+from bnnedge.boards.board import XC7Z020, Board
+
+BOARD = Board(
+    name="pynq-z2",
+    title="TUL PYNQ-Z2",
+    part=XC7Z020,
+    configuration="pynq-z2",
+    pins={
+        "led_busy": ("R14", "LVCMOS33"),
+        "led_error": ("P14", "LVCMOS33"),
+    },
+    registers=(0x43C0_0000, 0x1_0000),
+    memory_ports=(0, 2),
+    ddr=512 << 20,
+)

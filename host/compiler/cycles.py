@@ -68,11 +68,11 @@ def estimate(network: Network, settings: Settings, config: Configuration) -> Est
 
 
 def _popcount_latency(word: int) -> int:
-    """Register stages of the engine's popcount: a third of the word, halved level by level, two levels a stage."""
-    terms, levels = -(-word // 3), 0
-    while terms > 1:
-        terms, levels = -(-terms // 2), levels + 1
-    return 1 + -(-levels // 2)
+    """Register stages of the engine's popcount: counters of three bits and of six, then sums of two, the last with the
+    accumulators' register.
+    """
+    triples = -(-word // 3)
+    return 3 + (-(-triples // 6) - 1).bit_length()
 
 
 def tile_words(f: Mapping[str, int]) -> np.ndarray:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from amaranth import Array, Cat, Module, Mux, Signal
+from amaranth import Array, Cat, Module, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from bnnedge.configuration import Configuration
 from bnnedge.hw.engine import popcount
+from bnnedge.hw.engine.accumulator import PairAccumulator
 from bnnedge.hw.layouts import tile_meta
 
 
@@ -23,7 +24,7 @@ def tag_layout(config: Configuration) -> data.StructLayout:
 
 def finish_latency(config: Configuration) -> int:
     """Cycles from the last operands of a tile at the array's inputs to `done`."""
-    return 3 + popcount.latency(config.word)
+    return 4 + popcount.latency(config.word)
 
 
 class LaneArray(wiring.Component):
@@ -59,9 +60,10 @@ class LaneArray(wiring.Component):
         m = Module()
         lanes, word = self.config.lanes, self.config.word
 
-        # Cycle 1: operand registers. Invalid bits are cleared on the left and set on the right: they never agree.
+        # Cycle 1: operand registers. Bits agree where the left one differs from the right one's complement; invalid bits
+        # are 0 in both.
         left = Signal(data.ArrayLayout(word, lanes))
-        right = Signal(data.ArrayLayout(word, lanes))
+        opposite = Signal(data.ArrayLayout(word, lanes))
         tag = self.tag
         valid = Signal(word)
         valid_bits = Signal(range(word + 1))
@@ -70,7 +72,7 @@ class LaneArray(wiring.Component):
             valid_bits.eq(tag.high - tag.low),
         ]
         m.d.sync += [left[i].eq(self.left[i] & valid) for i in range(lanes)]
-        m.d.sync += [right[i].eq(self.right[i] | ~valid) for i in range(lanes)]
+        m.d.sync += [opposite[i].eq(~self.right[i] & valid) for i in range(lanes)]
 
         # Tag and number of valid bits keep pace with the counts.
         bits = valid_bits
@@ -79,24 +81,26 @@ class LaneArray(wiring.Component):
             bits_next = Signal(range(word + 1), name=f"bits_{stage}")
             m.d.sync += [tag_next.eq(tag), bits_next.eq(bits)]
             tag, bits = tag_next, bits_next
+        counted = tag  # that of the counts
+        tag = Signal(tag_layout(self.config))  # that of the accumulators
+        m.d.sync += tag.eq(counted)
 
-        def accumulate(accumulator: Signal, amount: Signal) -> None:
-            with m.If(tag.valid):
-                before = Mux(tag.first, 0, Mux(tag.double, accumulator << 1, accumulator))
-                m.d.sync += accumulator.eq(before + amount)
+        def accumulators(name: str, *counts: Signal) -> list[Signal]:
+            m.submodules[name] = pair = PairAccumulator(self.width, len(counts[0]))
+            m.d.comb += [pair.first.eq(counted.first), pair.double.eq(counted.double), pair.step.eq(tag.valid)]
+            m.d.comb += [port.eq(count) for port, count in zip(pair.counts, counts, strict=False)]
+            return list(pair.sums)
 
         rows = []
         for i in range(lanes):
-            row = []
+            counts = []
             for j in range(lanes):
                 m.submodules[f"lane_{i}_{j}"] = lane = popcount.Popcount(word)
-                accumulator = Signal(self.width, name=f"accumulator_{i}_{j}")
-                m.d.comb += [lane.left.eq(left[i]), lane.right.eq(right[j])]
-                accumulate(accumulator, lane.count)
-                row.append(accumulator)
-            rows.append(Cat(row))
-        bias = Signal(self.width)
-        accumulate(bias, bits)
+                m.d.comb += [lane.left.eq(left[i]), lane.right.eq(opposite[j])]
+                counts.append(lane.count)
+            pairs = (accumulators(f"accumulators_{i}_{j}", *counts[j : j + 2]) for j in range(0, lanes, 2))
+            rows.append(Cat(pairs))
+        bias = accumulators("bias", bits)[0]
 
         # The finished tile moves aside, and drains while the lanes work on the next one.
         finished = Signal()

@@ -169,14 +169,20 @@ class Softmax(wiring.Component):
             centred.eq((y << formats.STATISTICS) - class_2.mu),
             active_3.eq(y >= class_2.threshold),
         ]
-        scaled_4, scaled_5 = (Signal(signed(formats.MU_BITS + 1 + RECIPROCAL_BITS), name=f"scaled_{i}") for i in (4, 5))
+        # The product in parts of 24 x 17 bits, each of which is one multiplier block.
+        scaled_5 = Signal(signed(formats.MU_BITS + 1 + RECIPROCAL_BITS))
+        low, high = 24, 17
+        part_4, upper_4 = Signal(low + high), Signal(low + RECIPROCAL_BITS - high)
+        top_4 = Signal(signed(formats.MU_BITS + 1 - low + RECIPROCAL_BITS))
         bias_4, bias_5, bias_6 = (Signal(signed(BIASED_BITS), name=f"bias_{i}") for i in (4, 5, 6))
         active_4, active_5, active_6 = (Signal(name=f"active_{i}") for i in (4, 5, 6))
         z_6 = Signal(signed(formats.LOGIT_BITS))
         rounded = (scaled_5 + (1 << LOGIT_SHIFT - 1)) >> LOGIT_SHIFT
         m.d.sync += [
-            scaled_4.eq(centred * reciprocal_3),
-            scaled_5.eq(scaled_4),
+            part_4.eq(centred[:low] * reciprocal_3[:high]),
+            upper_4.eq(centred[:low] * reciprocal_3[high:]),
+            top_4.eq(centred[low:].as_signed() * reciprocal_3),
+            scaled_5.eq(part_4 + (upper_4 << high) + (top_4 << low)),
             z_6.eq(Mux(rounded < -limit, -limit, Mux(rounded > limit, limit, rounded))),
             bias_4.eq(class_3.bias), bias_5.eq(bias_4), bias_6.eq(bias_5),
             active_4.eq(active_3), active_5.eq(active_4), active_6.eq(active_5),

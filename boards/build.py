@@ -30,9 +30,9 @@ def build(board: Board, config: Configuration, directory: Path, flow: Flow) -> d
     folder = directory / f"{MODULE}.{flow.name}"
     progress = Progress(flow.name, folder)
     progress.begin("generation")
-    generate(board, config, directory)
     for name in (BITSTREAM, REPORT):
         (directory / name).unlink(missing_ok=True)
+    generate(board, config, directory)
     shutil.rmtree(folder, ignore_errors=True)  # nothing of an earlier build can pass for this one's
     folder.mkdir()
     outcome = flow.run(board, config.clock_hz, directory, progress)

@@ -23,14 +23,14 @@ BITSTREAM, MANIFEST, REPORT = f"{MODULE}.bit", "manifest.json", "build.json"
 def generate(board: Board, config: Configuration, directory: Path) -> list[Path]:
     """Write the files to `directory`, which is made if need be; return them. ValueError if the part is too small.
 
-    A bitstream that lies there is kept, and named in the manifest, if the Verilog is the same as before; otherwise it is
-    deleted: files of a folder belong together.
+    A bitstream that lies there is kept, and named in the manifest, if Verilog, constraints and script are the same as
+    before; otherwise it is deleted: files of a folder belong together.
     """
     check_size(board, config)
     text = convert(Top(board, config), MODULE)
     files = {VERILOG: text, CONSTRAINTS: constraints(board), METADATA: to_hwh(board, config), SCRIPT: script(board, config)}
-    before = directory / VERILOG
-    if not before.exists() or before.read_text() != text:
+    before = {path.name: path.read_text() for path in directory.glob(f"{MODULE}.*") if path.name in files}
+    if any(before.get(name) != files[name] for name in (VERILOG, CONSTRAINTS, SCRIPT)):
         for name in (BITSTREAM, REPORT):
             (directory / name).unlink(missing_ok=True)
     return [*write(directory, files), write_manifest(board, config, directory)]

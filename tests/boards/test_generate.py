@@ -12,6 +12,7 @@ import pytest
 from hardware import TINY
 from pretend import BOARD
 
+from bnnedge.boards import BOARDS
 from bnnedge.boards.generate import constraints, generate
 from bnnedge.boards.hwh import to_hwh
 from bnnedge.configuration import Configuration
@@ -45,15 +46,23 @@ def test_constraints_name_exactly_the_ports(verilog: str) -> None:
     assert {line.split()[0] for line in text.splitlines()} == {"#", "set_property"}, "openXC7 knows no other command"
 
 
-def test_a_bitstream_stays_only_beside_its_verilog(tmp_path: Path) -> None:
+@pytest.mark.parametrize("change", ["verilog", "clock", "board"])
+def test_a_bitstream_stays_only_beside_its_sources(tmp_path: Path, change: str) -> None:
     generate(BOARD, TINY, tmp_path)
     for name in ("bnnedge.bit", "build.json"):
         (tmp_path / name).write_bytes(b"bits")
     files = generate(BOARD, TINY, tmp_path)
     assert json.loads(files[-1].read_text())["bitstream_sha256"] == hashlib.sha256(b"bits").hexdigest()
-    (tmp_path / "bnnedge.v").write_text("module bnnedge; endmodule")
-    generate(BOARD, TINY, tmp_path)
+    board, config = BOARD, TINY
+    if change == "verilog":
+        (tmp_path / "bnnedge.v").write_text("module bnnedge; endmodule")
+    elif change == "clock":
+        config = dataclasses.replace(TINY, clock_hz=120_000_000)
+    else:
+        board = BOARDS["pynq-z1"]
+    files = generate(board, config, tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(FILES)
+    assert "bitstream_sha256" not in json.loads(files[-1].read_text())
 
 
 def test_too_large_a_configuration(tmp_path: Path) -> None:

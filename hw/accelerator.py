@@ -324,11 +324,21 @@ class Accelerator(wiring.Component):
     Members
     -------
     s_axi: in, registers. m0_axi, m1_axi: out, memory. irq: out, halted with `done` or `error`.
+    busy, error: out, as in register STATUS.
     """
 
     def __init__(self, config: Configuration) -> None:
         self.config = config
-        super().__init__({"s_axi": In(AxiLite()), "m0_axi": Out(Axi4()), "m1_axi": Out(Axi4()), "irq": Out(1)})
+        super().__init__(
+            {
+                "s_axi": In(AxiLite()),
+                "m0_axi": Out(Axi4()),
+                "m1_axi": Out(Axi4()),
+                "irq": Out(1),
+                "busy": Out(1),
+                "error": Out(1),
+            }
+        )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -357,6 +367,8 @@ class Accelerator(wiring.Component):
             file.done.eq(core.done & ~starting),
             file.error.eq(core.error),
             self.irq.eq(file.done | file.error),
+            self.busy.eq(file.busy),
+            self.error.eq(file.error),
         ]
         for name in ("program", "step", "seed"):
             m.d.comb += getattr(core, name).eq(getattr(file, name))

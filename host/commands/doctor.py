@@ -15,6 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
+from bnnedge.boards import BOARDS
+from bnnedge.boards.flows import FLOWS
 from bnnedge.data import sources
 
 
@@ -65,6 +67,7 @@ def look() -> list[Finding]:
         _package("yaml", "host", "networks in YAML files", "pyyaml", needed=False),
         _package("matplotlib", "host", "draws curve.png", needed=False),
         _package("tqdm", "host", "progress bars", needed=False),
+        *(_flow(name) for name in FLOWS),
         Finding("data digits", str(Path(sources.__file__).with_name("digits.npz")), ""),
         _data("mnist", "four idx files"),
         _data("fashion-mnist", "four idx files"),
@@ -124,6 +127,11 @@ def _cache() -> Finding:
     except OSError as error:
         return Finding(name, "", f"{folder} cannot be written to ({error.strerror}): set BNNEDGE_CACHE to a folder")
     return Finding(name, str(folder), "")
+
+
+def _flow(name: str) -> Finding:
+    missing = FLOWS[name].missing(BOARDS["pynq-z2"])
+    return Finding(f"flow {name}", "" if missing else "ready", f"for bitstreams: needs {'; '.join(missing)}", needed=False)
 
 
 def _data(name: str, files: str) -> Finding:

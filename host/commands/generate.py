@@ -1,28 +1,40 @@
-"""`bnnedge generate`: the accelerator's Verilog and its manifest."""
+"""`bnnedge generate`: the accelerator's Verilog and its manifest, or all that the build for a board needs."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
 
+from bnnedge.boards import BOARDS, board
 from bnnedge.commands import options
-from bnnedge.configuration import configuration
 from bnnedge.devices import DeviceError
 
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    options.add_configuration(parser, "pynq-z2")
-    parser.add_argument("--out", metavar="DIR", help="folder for the files (default: build/CONFIG)")
+    text = "also write constraints, build script and metadata for pynq"
+    parser.add_argument("--board", metavar="|".join(BOARDS), help=text)
+    options.add_board_configuration(parser)
+    parser.add_argument("--out", metavar="DIR", help="folder for the files (default: build/CONFIG, or build/BOARD/CONFIG)")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Generate; return the exit status."""
-    chosen = configuration(arguments.config or "pynq-z2")
+    target = board(arguments.board) if arguments.board else None
+    chosen = options.board_configuration(arguments, target.configuration if target else "pynq-z2")
+    folder = Path("build", *([target.name] if target else []), chosen.name)
+    directory = Path(arguments.out) if arguments.out else folder
     try:
-        from bnnedge.hw.generate import generate
+        if target:
+            from bnnedge.boards.generate import generate as generate_for
+
+            files = generate_for(target, chosen, directory)
+        else:
+            from bnnedge.hw.generate import generate
+
+            files = generate(chosen, directory)
     except ModuleNotFoundError as error:
         raise DeviceError(f"generating needs the Python module {error.name}: pip install 'bnnedge[hw]'") from error
-    for path in generate(chosen, Path(arguments.out or Path("build") / chosen.name)):
+    for path in files:
         print(path)
     return 0

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
-from bnnedge.configuration import CONFIGURATIONS
+from bnnedge.configuration import CONFIGURATIONS, Configuration, configuration
 from bnnedge.network import BUILT_IN, Network
 from bnnedge.settings import OPTIMISERS, Settings
 
@@ -22,6 +23,17 @@ def positive(text: str) -> int:
 positive.__name__ = "positive whole number"  # argparse names the type in its errors
 
 
+def megahertz(text: str) -> int:
+    """A frequency, for argparse: MHz as text, Hz as a number; up to 250 MHz, the most that a Zynq's fabric gets."""
+    number = float(text)
+    if not 1 <= number <= 250:
+        raise argparse.ArgumentTypeError(f"must be a number of MHz in 1..250, not {text}")
+    return round(1e6 * number)
+
+
+megahertz.__name__ = "number of MHz"
+
+
 def add_network(parser: argparse.ArgumentParser, default: str) -> None:
     """Declare --network."""
     names = "|".join(BUILT_IN)
@@ -33,6 +45,18 @@ def add_configuration(parser: argparse.ArgumentParser, default: str) -> None:
     """Declare --config; the default stands in the help only."""
     names = ", ".join(CONFIGURATIONS)
     parser.add_argument("--config", metavar="NAME", help=f"accelerator: {names} (default: {default})")
+
+
+def add_board_configuration(parser: argparse.ArgumentParser) -> None:
+    """Declare --config and --clock of commands that take a board."""
+    add_configuration(parser, "the board's own; pynq-z2 without a board")
+    parser.add_argument("--clock", type=megahertz, metavar="MHZ", help="of the design (default: the configuration's)")
+
+
+def board_configuration(arguments: argparse.Namespace, default: str) -> Configuration:
+    """The configuration that those options ask for; ValueError if there is none of its name."""
+    chosen = configuration(arguments.config or default)
+    return dataclasses.replace(chosen, clock_hz=arguments.clock) if arguments.clock else chosen
 
 
 def add_settings(parser: argparse.ArgumentParser, batch: str) -> None:

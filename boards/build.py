@@ -1,0 +1,66 @@
+"""From a board and a configuration to a bitstream and its report."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from bnnedge.boards.board import Board
+from bnnedge.boards.flows.flow import Flow, FlowError, Progress
+from bnnedge.boards.generate import BITSTREAM, MODULE, REPORT, VERILOG, check_size, generate, write_manifest
+from bnnedge.configuration import Configuration
+from bnnedge.files import atomic
+from bnnedge.hw.generate import write
+
+
+def build(board: Board, config: Configuration, directory: Path, flow: Flow) -> dict[str, Any]:
+    """Generate into `directory`, run the flow in a folder of it, and put the bitstream and build.json there.
+
+    Returns what build.json says. Before anything is written, ValueError if the part is too small, FlowError if tools are
+    missing. FlowError also if a tool fails, or if the design does not reach the clock: then build.json tells the
+    frequency, and the bitstream stays in the flow's folder, since a board that runs it would compute nonsense.
+    """
+    if missing := flow.missing(board):
+        raise FlowError(f"flow {flow.name} needs {'; '.join(missing)}: see docs/boards.md")
+    check_size(board, config)
+    directory = directory.absolute()
+    folder = directory / f"{MODULE}.{flow.name}"
+    progress = Progress(flow.name, folder)
+    progress.begin("generation")
+    for name in (BITSTREAM, REPORT):
+        (directory / name).unlink(missing_ok=True)
+    generate(board, config, directory)
+    shutil.rmtree(folder, ignore_errors=True)  # nothing of an earlier build can pass for this one's
+    folder.mkdir()
+    outcome = flow.run(board, config.clock_hz, directory, progress)
+    progress.end()
+    if not outcome.bitstream.exists():
+        raise FlowError(f"{flow.name} ended without an error, but wrote no {outcome.bitstream}")
+
+    bits = outcome.bitstream.read_bytes()
+    fmax_hz = round(outcome.fmax_hz)
+    report = {
+        "board": board.name,
+        "part": board.part.name,
+        "configuration": config.name,
+        "flow": flow.name,
+        "clock_hz": config.clock_hz,
+        "fmax_hz": fmax_hz,
+        "utilisation": {name: {"used": used, "available": there} for name, (used, there) in outcome.utilisation.items()},
+        "seconds": progress.seconds,
+        "verilog_sha256": hashlib.sha256((directory / VERILOG).read_bytes()).hexdigest(),
+        "bitstream_sha256": hashlib.sha256(bits).hexdigest(),
+    }
+    write(directory, {REPORT: json.dumps(report, indent=2) + "\n"})
+    if fmax_hz < config.clock_hz:
+        raise FlowError(
+            f"the design reaches {fmax_hz / 1e6:.1f} MHz, less than its clock of {config.clock_hz / 1e6:g} MHz: "
+            f"try --clock {fmax_hz // 10**6}; the bitstream stays in {outcome.bitstream}"
+        )
+    with atomic(directory / BITSTREAM) as file:
+        file.write(bits)
+    write_manifest(board, config, directory)
+    return report

@@ -1,0 +1,71 @@
+"""Everything a board's build needs: Verilog, constraints, metadata, build script and manifest."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from bnnedge import registers
+from bnnedge.boards.board import Board
+from bnnedge.boards.flows.vivado import script
+from bnnedge.boards.hwh import to_hwh
+from bnnedge.boards.zynq.top import Top
+from bnnedge.configuration import Configuration
+from bnnedge.hw.generate import convert, manifest, write
+from bnnedge.hw.resources import block_rams, memories
+
+MODULE = "bnnedge"
+VERILOG, CONSTRAINTS, METADATA, SCRIPT = f"{MODULE}.v", f"{MODULE}.xdc", f"{MODULE}.hwh", f"{MODULE}.tcl"
+BITSTREAM, MANIFEST, REPORT = f"{MODULE}.bit", "manifest.json", "build.json"
+
+
+def generate(board: Board, config: Configuration, directory: Path) -> list[Path]:
+    """Write the files to `directory`, which is made if need be; return them. ValueError if the part is too small.
+
+    A bitstream that lies there is kept, and named in the manifest, if Verilog, constraints and script are the same as
+    before; otherwise it is deleted: files of a folder belong together.
+    """
+    check_size(board, config)
+    text = convert(Top(board, config), MODULE)
+    files = {VERILOG: text, CONSTRAINTS: constraints(board), METADATA: to_hwh(board, config), SCRIPT: script(board, config)}
+    before = {path.name: path.read_text() for path in directory.glob(f"{MODULE}.*") if path.name in files}
+    if any(before.get(name) != files[name] for name in (VERILOG, CONSTRAINTS, SCRIPT)):
+        for name in (BITSTREAM, REPORT):
+            (directory / name).unlink(missing_ok=True)
+    return [*write(directory, files), write_manifest(board, config, directory)]
+
+
+def write_manifest(board: Board, config: Configuration, directory: Path) -> Path:
+    """Write what the Verilog, and the bitstream if there is one, in `directory` are."""
+    more: dict[str, Any] = {
+        "board": board.name,
+        "part": board.part.name,
+        "clock_hz": config.clock_hz,
+        "registers": {name: register.offset for name, register in registers.REGISTERS.items()},
+    }
+    bitstream = directory / BITSTREAM
+    if bitstream.exists():
+        more["bitstream_sha256"] = hashlib.sha256(bitstream.read_bytes()).hexdigest()
+    (path,) = write(directory, {MANIFEST: manifest(config, (directory / VERILOG).read_text(), **more)})
+    return path
+
+
+def constraints(board: Board) -> str:
+    """XDC: package pin and I/O standard of each port. The clock is the build script's: openXC7 knows ports alone."""
+    lines = [f"# {board.title}, {board.part.name}"]
+    for port, (pin, standard) in board.pins.items():
+        lines.append(f"set_property PACKAGE_PIN {pin} [get_ports {port}]")
+        lines.append(f"set_property IOSTANDARD {standard} [get_ports {port}]")
+    return "\n".join(lines) + "\n"
+
+
+def check_size(board: Board, config: Configuration) -> None:
+    """ValueError if the configuration's memories exceed the part's block RAM."""
+    needed, there = block_rams(config), board.part.bram36
+    if needed > there:
+        largest = max(memories(config), key=lambda memory: memory.block_rams)
+        raise ValueError(
+            f"configuration {config.name!r} does not fit {board.title}: it needs {needed:g} block RAMs, {board.part.name} "
+            f"has {there} ({needed - there:g} too few); the {largest.name} takes {largest.block_rams:g} of them"
+        )

@@ -1,0 +1,1 @@
+"""What boards with a Zynq-7000 share: its processor, the bridges to it, and the top around the accelerator."""

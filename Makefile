@@ -22,8 +22,8 @@ train: $(READY) ## train a small network on the simulated accelerator, checked b
 test: $(READY) ## run the tests, but for the long ones
 	$(IN_VENV) pytest -n $(JOBS) --dist worksteal tests
 
-test-long: $(READY) ## run the long tests
-	$(IN_VENV) pytest -n $(JOBS) --dist worksteal -m long tests
+test-long: $(READY) ## run the long tests; what they print is kept in docs/evidence.txt
+	$(IN_VENV) pytest -n $(JOBS) --dist worksteal -m long -rA tests
 
 benchmark: $(READY) ## print accuracy against float32 (MNIST, Fashion-MNIST: BNNEDGE_DATA) and device cycles of the paper's MLP
 	$(IN_VENV) PYTHONPATH=tests python tests/benchmarks/cycles.py --config pynq-z2

@@ -14,6 +14,7 @@ from bnnedge.boards.zynq.top import Top
 from bnnedge.configuration import Configuration
 from bnnedge.hw.generate import convert, manifest, write
 from bnnedge.hw.resources import block_rams, memories
+from bnnedge.hw.series7 import SERIES7
 
 MODULE = "bnnedge"
 VERILOG, CONSTRAINTS, METADATA, SCRIPT = f"{MODULE}.v", f"{MODULE}.xdc", f"{MODULE}.hwh", f"{MODULE}.tcl"
@@ -27,7 +28,7 @@ def generate(board: Board, config: Configuration, directory: Path) -> list[Path]
     before; otherwise it is deleted: files of a folder belong together.
     """
     check_size(board, config)
-    text = convert(Top(board, config), MODULE)
+    text = convert(Top(board, config), MODULE, platform=SERIES7)
     files = {VERILOG: text, CONSTRAINTS: constraints(board), METADATA: to_hwh(board, config), SCRIPT: script(board, config)}
     before = {path.name: path.read_text() for path in directory.glob(f"{MODULE}.*") if path.name in files}
     if any(before.get(name) != files[name] for name in (VERILOG, CONSTRAINTS, SCRIPT)):

@@ -9,6 +9,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from amaranth.back import verilog
@@ -27,11 +28,11 @@ def to_verilog(config: Configuration) -> str:
     return convert(Accelerator(config), MODULE)
 
 
-def convert(top: wiring.Component, module: str) -> str:
-    """Verilog of a component, as a module of this name."""
+def convert(top: wiring.Component, module: str, *, platform: str | None = None, language: ModuleType = verilog) -> str:
+    """Verilog (or, `language` rtlil, RTLIL) of a component, as a module of this name; `platform`: SERIES7, or any."""
     ports = {"_".join(map(str, path)): (value, None) for path, _, value in top.signature.flatten(top)}
     with _no_collection():
-        return verilog.convert(top, name=module, ports=ports, emit_src=False)
+        return language.convert(top, name=module, ports=ports, platform=platform, emit_src=False)
 
 
 @contextlib.contextmanager

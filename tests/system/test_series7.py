@@ -14,7 +14,7 @@ from bnnedge import Configuration, Settings
 from bnnedge.devices.accelerator import AcceleratorDevice
 from bnnedge.devices.rtl import DDR_BYTES, PORTS
 from bnnedge.hw.accelerator import Accelerator
-from bnnedge.hw.generate import MODULE
+from bnnedge.hw.generate import MODULE, convert
 from bnnedge.hw.series7 import SERIES7
 from bnnedge.sim.verilated import VerilatedBus
 
@@ -25,9 +25,7 @@ PROGRAM = "import sys, pyosys.libyosys as yosys\ndesign = yosys.Design()\nfor li
 
 def expanded(config: Configuration, folder: Path) -> str:
     """Verilog of the accelerator with 7-series primitives, and these replaced by Yosys's models of them."""
-    top = Accelerator(config)
-    ports = {"_".join(map(str, path)): (value, None) for path, _, value in top.signature.flatten(top)}
-    text = rtlil.convert(top, name=MODULE, ports=ports, platform=SERIES7, emit_src=False)
+    text = convert(Accelerator(config), MODULE, platform=SERIES7, language=rtlil)
     assert text.count("cell \\DSP48E1") == config.lanes**2 // 2 + 1
     (folder / "top.il").write_text(text)
     script = [

@@ -1,0 +1,138 @@
+"""Resources and logic delay of a board's design: Yosys alone maps the whole top for the part."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from amaranth.back import rtlil
+
+from bnnedge.boards.board import Board
+from bnnedge.boards.generate import MODULE
+from bnnedge.boards.zynq.top import Top
+from bnnedge.configuration import Configuration
+from bnnedge.hw.generate import convert
+from bnnedge.hw.series7 import SERIES7
+
+# LUTs of cells that are called otherwise: inverters, shift registers and LUT RAM.
+LUTS = {
+    "INV": 1,
+    "SRL16E": 1,
+    "SRLC32E": 1,
+    "RAM32X1D": 2,
+    "RAM64X1D": 2,
+    "RAM128X1S": 2,
+    "RAM128X1D": 4,
+    "RAM32M": 4,
+    "RAM64M": 4,
+}
+TARGET = 6000  # ps: paths that are faster may be made smaller instead
+YOSYS = (
+    "import sys, pyosys.libyosys as yosys\ndesign = yosys.Design()\nfor line in sys.stdin: yosys.run_pass(line.strip(), design)"
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Resources:
+    """Cells: LUTs (logic, shift registers and RAM), flip-flops, block RAMs of 36 kbit, multiplier blocks."""
+
+    lut: int
+    ff: int
+    bram36: float
+    dsp: int
+
+    @classmethod
+    def of(cls, cells: Mapping[str, int]) -> Resources:
+        """Those of mapped cells, counted by type."""
+        return cls(
+            lut=sum(count * (1 if re.fullmatch(r"LUT\d", kind) else LUTS.get(kind, 0)) for kind, count in cells.items()),
+            ff=sum(count for kind, count in cells.items() if kind.startswith("FD")),
+            bram36=cells.get("RAMB36E1", 0) + cells.get("RAMB18E1", 0) / 2,
+            dsp=cells.get("DSP48E1", 0),
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Synthesis:
+    """What Yosys made of a board's design.
+
+    total: of the top. units: of its units by name, without the units inside them. logic_delay_ns: of the slowest path through
+    LUTs, carry chains, block RAMs and multipliers, without wires. slowest: the cells of that path, from its end.
+    """
+
+    total: Resources
+    units: dict[str, Resources]
+    logic_delay_ns: float
+    slowest: list[str]
+
+
+def synthesise(board: Board, config: Configuration, log: Path) -> Synthesis:
+    """Map the board's top; its units keep their borders, so that each has its share. `log` gets what Yosys says.
+
+    Raises ModuleNotFoundError without pyosys, RuntimeError if Yosys fails.
+    """
+    import pyosys  # type: ignore[import-untyped]  # noqa: F401 - the subprocess needs it
+
+    with tempfile.TemporaryDirectory() as folder:
+        design, counts, timing = (Path(folder) / name for name in ("top.il", "counts.json", "timing.txt"))
+        design.write_text(text := convert(Top(board, config), MODULE, platform=SERIES7, language=rtlil))
+        units = re.findall(r"^module \\(\S+\.core\.\w+)$", text, re.MULTILINE)
+        _yosys(
+            [
+                f"scratchpad -set abc9.D {TARGET}",
+                f"read_rtlil {design}",
+                *(f"setattr -mod -set keep_hierarchy 1 {unit}" for unit in units),
+                "rename -hide w:*",  # abc9 trips over public names that differ by a number alone
+                f"synth_xilinx -family xc7 -abc9 -flatten -noiopad -top {MODULE}",
+                f"tee -q -o {counts} stat -json",
+                *(f"setattr -mod -unset keep_hierarchy {unit}" for unit in units),
+                "flatten",
+                "read_verilog -lib -specify -overwrite +/xilinx/cells_sim.v",
+                f"tee -q -o {timing} sta",
+            ],
+            log,
+        )
+        modules = json.loads(counts.read_text())["modules"]
+        delay, slowest = _slowest(timing.read_text())
+    cells = {name.lstrip("\\"): Counter(module["num_cells_by_type"]) for name, module in modules.items()}
+    total = Resources.of(sum(cells.values(), Counter()))
+    by_unit = {name.rpartition(".")[2] if name in units else "rest": Resources.of(kinds) for name, kinds in cells.items()}
+    return Synthesis(total, by_unit, delay, slowest)
+
+
+def _yosys(script: list[str], log: Path) -> None:
+    """Run a script; in a process of its own, since Yosys talks to the standard output."""
+    with log.open("w") as output:
+        done = subprocess.run(
+            [sys.executable, "-c", YOSYS],
+            input="\n".join(script),
+            text=True,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            check=False,
+        )
+    if done.returncode:
+        raise RuntimeError(f"Yosys failed: the end of {log} says why")
+
+
+def _slowest(report: str) -> tuple[float, list[str]]:
+    """Delay in ns of the slowest path in a report of Yosys's `sta`, and its cells from the end."""
+    found = re.search(r"^Latest arrival time in '.*' is (\d+):$", report, re.MULTILINE)
+    if not found:
+        raise RuntimeError("Yosys reports no slowest path")
+    path = report[found.end() :].partition("Warning: Endpoint")[0]
+    return int(found[1]) / 1000, re.findall(r"^ *\d+ (\S+ \(\w+\.\S+\))$", path, re.MULTILINE)
+
+
+def to_json(board: Board, config: Configuration, found: Synthesis) -> str:
+    """The content of synth.json."""
+    content: dict[str, Any] = {"board": board.name, "part": board.part.name, "configuration": config.name}
+    return json.dumps(content | dataclasses.asdict(found), indent=2) + "\n"

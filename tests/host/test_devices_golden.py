@@ -92,7 +92,7 @@ def test_probe(device, state, samples):
     result, held = device.probe(images, labels, np.arange(64), RATE)
     assert set(held) == {"1.active", "1.mask", "2.active", "2.mask", "1.code", "2.code", "3.code"}
     for name, value in held.items():
-        assert value.shape == (64, NETWORK.geometry[int(name[0]) - 1].filters), name
+        assert value.shape == (64, 1, 1, NETWORK.geometry[int(name[0]) - 1].filters), name
         assert value.dtype == (np.int16 if name.endswith("code") else bool), name
     other = open_device("golden", SMALL)
     other.prepare(NETWORK, SETTINGS)
@@ -111,7 +111,7 @@ def test_convolutions():
     _, held = device.probe(images, labels, np.arange(64), RATE)
     assert {name: value.shape[1:] for name, value in held.items()} == {
         "1.active": (8, 8, 4), "1.pooled": (4, 4, 4), "1.mask": (4, 4, 4), "1.code": (8, 8, 4),
-        "2.active": (1, 1, 4), "2.route": (1, 1, 4), "2.mask": (1, 1, 4), "2.code": (2, 2, 4), "3.code": (3,),
+        "2.active": (1, 1, 4), "2.route": (1, 1, 4), "2.mask": (1, 1, 4), "2.code": (2, 2, 4), "3.code": (1, 1, 3),
     }  # fmt: skip
     assert device.infer(images).shape == (80, 3)
 

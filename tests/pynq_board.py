@@ -51,7 +51,8 @@ class Buffer(PynqBuffer):
     """Contiguous memory, tracked until it is given back."""
 
     def freebuffer(self) -> None:
-        if self.base is not None and isinstance(self.bo, int) and self.device.buffers.pop(self.bo, None) is not None:
+        if isinstance(self.bo, int) and self.bo in self.device.buffers:
+            self.device.buffers.pop(self.bo)[0][:] = 0x5A  # where a board unmaps it
             self.device.bus.release(self.bo)
 
 

@@ -80,7 +80,7 @@ def check(folder: Path, configuration: Configuration) -> Bitstream:
             raise DeviceError(f"{folder / name} is not the file that manifest.json describes: {AGAIN}")
     path = folder / FILES[0]
     part = part_of(path)
-    if not target.part.name.startswith("xc" + part.removeprefix("xc")):  # Vivado leaves the xc away
+    if not target.part.name.startswith("xc" + part.removeprefix("xc")):  # some tools leave the xc away
         raise DeviceError(
             f"{path} is for the part {part}, and {target.title} has {target.part.name}: take a bitstream for this board"
         )

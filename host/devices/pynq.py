@@ -47,11 +47,13 @@ class PynqBus:
 
     def read(self, offset: int) -> int:
         """Return the 32-bit register at byte `offset`."""
-        return int(self._mmio.read(offset))
+        with _explained("the accelerator does not answer"):
+            return int(self._mmio.read(offset))
 
     def write(self, offset: int, value: int) -> None:
         """Write the 32-bit register at byte `offset`."""
-        self._mmio.write(offset, int(value))  # pynq takes nothing but int
+        with _explained("the accelerator does not answer"):
+            self._mmio.write(offset, int(value))  # pynq takes nothing but int
 
     def allocate(self, nbytes: int) -> tuple[int, np.ndarray]:
         """A buffer of its own for each piece: some versions of pynq flush and invalidate buffers only as a whole."""
@@ -60,18 +62,20 @@ class PynqBus:
         try:
             buffer = pynq.allocate((max(SMALLEST, nbytes),), "u1", target=self._device)
             address = int(buffer.device_address)
-        except (MemoryError, OSError, RuntimeError) as error:
+        except Exception as error:  # whatever pynq, XRT or gRPC raise
             raise MemoryError(self._shortage(nbytes, error)) from error
         self._buffers[address] = buffer
         return address, np.asarray(buffer)[:nbytes]
 
     def sync_to_device(self, address: int) -> None:
         """Flush the caches, or send the bytes to the board."""
-        self._buffers[address].sync_to_device()
+        with _explained("a buffer cannot be written back"):
+            self._buffers[address].sync_to_device()
 
     def sync_from_device(self, address: int) -> None:
         """Invalidate the caches, or fetch the bytes from the board."""
-        self._buffers[address].sync_from_device()
+        with _explained("a buffer cannot be read"):
+            self._buffers[address].sync_from_device()
 
     def release(self, address: int) -> None:
         """Give the buffer back."""
@@ -143,11 +147,11 @@ def _explained(what: str) -> Iterator[None]:
         yield
     except DeviceError:
         raise
-    except (OSError, RuntimeError) as error:
+    except Exception as error:  # pynq, XRT and gRPC have exceptions of their own, with nothing in common
         denied = isinstance(error, OSError) and error.errno in (errno.EPERM, errno.EACCES)
         if denied or "root permissions" in str(error).lower():
             what = "no access to the programmable logic: run as root, with sudo -E or in the board's notebooks"
-        raise DeviceError(f"{what} ({error})") from error
+        raise DeviceError(f"{what} ({type(error).__name__}: {error})") from error
 
 
 def _check_part(device: Any, found: Bitstream) -> None:

@@ -19,16 +19,10 @@ from pynq_board import AFI, SLCR, SimulatedBoard, overlay
 from bnnedge import Conv2D, Dense, DeviceError, MaxPool2D, Network, Settings, Trainer, configuration, open_device
 from bnnedge.devices.bitstream import VARIABLE
 from bnnedge.devices.pynq import open_pynq
-from bnnedge.hw.generate import to_verilog
 from bnnedge.registers import MAGIC
 from bnnedge.sim.verilated import VerilatedBus
 
 CONFIG = configuration("sim-small")
-
-
-@pytest.fixture(scope="module")
-def verilog() -> str:
-    return to_verilog(CONFIG)
 
 
 @pytest.fixture
@@ -96,9 +90,7 @@ def test_too_little_contiguous_memory_says_how_to_get_more(board: SimulatedBoard
     device.prepare(network, Settings(batch=64))
     held = set(board.buffers)
     images, labels = np.zeros((300_000, 16), np.uint8), np.zeros(300_000, np.int64)
-    text = (
-        r"no [\d,]+ bytes of contiguous memory beside the [\d,]+ in use .* cma=256M, .*network takes [\d,]+ bytes.*fewer images"
-    )
+    text = r"no [\d,]+ bytes of contiguous memory beside the [\d,]+ in use .* cma=256M, .*takes [\d,]+ bytes.*fewer images"
     with pytest.raises(DeviceError, match=text):
         device.train(images, labels, np.arange(64), 1)
     assert set(board.buffers) == held
@@ -157,7 +149,7 @@ def test_a_device_that_pynq_cannot_load_is_explained(board: SimulatedBoard, monk
         raise OSError(22, "Invalid argument")
 
     monkeypatch.setattr(board, "download", fail)
-    with pytest.raises(DeviceError, match=r"pynq cannot load .*bnnedge.bit \(\[Errno 22\] Invalid argument\)"):
+    with pytest.raises(DeviceError, match=r"pynq cannot load .*bnnedge.bit \(OSError: \[Errno 22\] Invalid argument\)"):
         open_device("pynq", CONFIG)
 
 

@@ -33,7 +33,11 @@ class Mmio(mmio_pb2_grpc.MmioServicer):
 
     def read(self, request: Any, context: Any) -> Any:
         data = self.board.read_registers(int(request.mmio_id) + request.offset, request.length)
-        return mmio_pb2.ReadResponse(data=int.from_bytes(data, "little"))
+        value = int.from_bytes(data, "little")
+        try:
+            return mmio_pb2.ReadResponse(data=value)
+        except ValueError:  # pynq 3.1: a signed number
+            return mmio_pb2.ReadResponse(data=value - (1 << 32))
 
     def write(self, request: Any, context: Any) -> Any:
         self.board.write_registers(int(request.mmio_id) + request.offset, request.data)

@@ -48,7 +48,7 @@ class PynqBus:
     def read(self, offset: int) -> int:
         """Return the 32-bit register at byte `offset`."""
         with _explained("the accelerator does not answer"):
-            return int(self._mmio.read(offset))
+            return int(self._mmio.read(offset)) & 0xFFFF_FFFF  # pynq 3.1 brings signed numbers from afar
 
     def write(self, offset: int, value: int) -> None:
         """Write the 32-bit register at byte `offset`."""

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from bnnedge.configuration import Configuration
 from bnnedge.devices.device import Device, DeviceError, Memory, StepResult, check_order
 
-__all__ = ["DEVICES", "Device", "DeviceError", "Memory", "StepResult", "check_order", "open_device"]
+__all__ = ["DEVICES", "Device", "DeviceError", "Memory", "StepResult", "check_order", "open_device", "own_configuration"]
 
 
 # The imports stand inside: a board has neither bnnedge.sim nor what it needs.
@@ -31,6 +31,15 @@ def _pynq(configuration: Configuration) -> Device:
 
 DEVICES: dict[str, Callable[[Configuration], Device]] = {"golden": _golden, "rtl": _rtl, "pynq": _pynq}
 EXTRAS = {"rtl": "sim", "pynq": "board"}  # extras of the package with what a device needs
+
+
+def own_configuration(name: str) -> Configuration | None:
+    """The one configuration that a device has: for "pynq" that of its bitstream. None if it takes any, or is yet to be told."""
+    if name != "pynq":
+        return None
+    from bnnedge.devices.bitstream import built
+
+    return built()
 
 
 def open_device(name: str, configuration: Configuration) -> Device:

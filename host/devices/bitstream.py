@@ -47,6 +47,21 @@ def find(configuration: Configuration) -> Bitstream:
     return check(folder, configuration)
 
 
+def built() -> Configuration | None:
+    """The configuration of the one bitstream that there is; None if there is none, or a choice.
+
+    DeviceError if its manifest cannot be understood.
+    """
+    chosen = os.environ.get(VARIABLE)
+    manifests = [Path(chosen) / FILES[2]] if chosen else sorted(OVERLAYS.glob(f"*/{FILES[2]}"))
+    if len(manifests) != 1 or not manifests[0].is_file():
+        return None
+    try:
+        return Configuration(**_manifest(manifests[0])["configuration"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise DeviceError(f"{manifests[0]} describes no configuration of this version ({error}): {AGAIN}") from None
+
+
 def check(folder: Path, configuration: Configuration) -> Bitstream:
     """The bitstream in `folder`; DeviceError unless it is whole and of this configuration and version."""
     from bnnedge.boards import board

@@ -13,7 +13,7 @@ import pytest
 from bnnedge import DeviceError, configuration
 from bnnedge.boards import BOARDS
 from bnnedge.boards.overlay import write_overlay
-from bnnedge.devices import bitstream
+from bnnedge.devices import bitstream, own_configuration
 
 CONFIG = configuration("pynq-z2")
 
@@ -53,6 +53,20 @@ def test_the_package_s_own_folder_is_the_default(folder: Path, monkeypatch: pyte
         bitstream.find(CONFIG)
     folder.rename(folder.with_name("pynq-z2"))
     assert bitstream.find(CONFIG).path.name == "bnnedge.bit"
+
+
+def test_the_only_one_says_what_was_built(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert own_configuration("rtl") is None
+    monkeypatch.delenv("BNNEDGE_BITSTREAM", raising=False)
+    monkeypatch.setattr(bitstream, "OVERLAYS", folder.parent)
+    assert own_configuration("pynq") == CONFIG
+    write_overlay(BOARDS["pynq-z2"], configuration("pynq-z2-x64"), bit_file(), folder.with_name("second"))
+    assert own_configuration("pynq") is None, "there are two"
+    monkeypatch.setenv("BNNEDGE_BITSTREAM", str(folder.with_name("second")))
+    assert own_configuration("pynq") == configuration("pynq-z2-x64")
+    edit(folder.with_name("second"), configuration={"lanes": 16, "colour": "red"})
+    with pytest.raises(DeviceError, match=r"manifest.json describes no configuration of this version \(.*colour.*\): copy"):
+        own_configuration("pynq")
 
 
 @pytest.mark.parametrize("name", bitstream.FILES)

@@ -44,7 +44,7 @@ def test_a_network_trains_bit_for_bit_like_the_golden_model(board: SimulatedBoar
     images = (random.randint(0, 100, (160, 6, 6)) + 40 * labels[:, None, None]).astype(np.uint8)
     network = Network((6, 6), [Dense(24), Dense(16), Dense(4)])
     settings = Settings(batch=64, gradient_planes=4)
-    with Trainer(network, "pynq", configuration="sim-small", settings=settings, check=True) as trainer:
+    with Trainer(network, "pynq", settings=settings, check=True) as trainer:
         history = trainer.fit(images, labels, epochs=2, validation_data=(images, labels))
         assert trainer.bit_exact
         assert trainer.device.name == "pynq"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -25,6 +26,7 @@ RESET_CYCLES = 20_000  # in which all that is on the bus must end
 CONTROL = REGISTERS["CONTROL"]
 PATIENCE = 1_000_000  # cycles without any progress after which a run counts as stuck
 PROGRESS = (Counter.ENGINE, Counter.READ_0, Counter.WRITE_0, Counter.READ_1, Counter.WRITE_1)
+PACKED_AT_ONCE = 1024  # images
 INFERENCE_CHUNK = 64  # batches of one inference run
 
 # Tensors that a probe finds, and what golden model and tests call them: where signs are pooled, `active` are all signs.
@@ -50,8 +52,15 @@ class Region:
 
     def fill(self, data: np.ndarray | bytes) -> None:
         """Copy `data` to the front of the region."""
-        flat = np.frombuffer(data, np.uint8) if isinstance(data, bytes) else np.ascontiguousarray(data).view(np.uint8).ravel()
-        self._bytes[: len(flat)] = flat
+        self.fill_with([data])
+
+    def fill_with(self, parts: Iterable[np.ndarray | bytes]) -> None:
+        """Copy `parts` to the front of the region, one behind the other, each as it comes."""
+        place = 0
+        for data in parts:
+            flat = np.frombuffer(data, np.uint8) if isinstance(data, bytes) else np.ascontiguousarray(data).view(np.uint8).ravel()
+            self._bytes[place : place + len(flat)] = flat
+            place += len(flat)
         self.bus.sync_to_device(self.address)
 
     def release(self) -> None:
@@ -344,11 +353,13 @@ class AcceleratorDevice:
         """The packed data set in device memory; packed anew only if the arrays are others."""
         if self._samples is None or self._samples[0] is not images or self._samples[1] is not labels:
             self._forget_samples()
-            packed = pack.pack_samples(images, labels, self.layout.plan)
+            plan = self.layout.plan
             with contextlib.ExitStack() as stack:
-                region = self._region(stack, packed.size)
+                region = self._region(stack, len(images) * plan.sample_bytes)
                 stack.pop_all()
-            region.fill(packed)
+            # A board has no room for a second packed data set.
+            cuts = [slice(start, start + PACKED_AT_ONCE) for start in range(0, len(images), PACKED_AT_ONCE)]
+            region.fill_with(pack.pack_samples(images[cut], labels[cut], plan) for cut in cuts)
             self._samples = (images, labels, region)
         return self._samples[2]
 

@@ -102,9 +102,7 @@ class PynqBus:
 
     def _shortage(self, nbytes: int, error: BaseException) -> str:
         held = sum(buffer.nbytes for buffer in self._buffers.values())
-        enough = 256
-        while enough << 20 < 3 * (held + nbytes) // 2:
-            enough *= 2
+        enough = max(256, 64 * -(-(held + nbytes) // (56 << 20)))  # MiB; Linux itself takes some of it
         return (
             f"no {nbytes:,} bytes of contiguous memory beside the {held:,} in use ({_contiguous() or error}): "
             f"boot Linux with cma={enough}M, see docs/pynq.md"
@@ -127,9 +125,9 @@ def open_pynq(configuration: Configuration, folder: Path | None = None, device: 
     folder: of the bitstream; by default what `bitstream.find` finds. device: the pynq.Device; by default pynq's own choice.
     DeviceError says what is missing or does not fit: files, permissions, part, clock, memory ports, hardware.
     """
-    found = bitstream.check(folder, configuration) if folder else bitstream.find(configuration)
     import pynq
 
+    found = bitstream.check(folder, configuration) if folder else bitstream.find(configuration)
     with _explained("pynq finds no device: run this on a PYNQ board, or set PYNQ_REMOTE_DEVICES to a board's address"):
         device = device or pynq.Device.active_device
     _check_part(device, found)

@@ -47,13 +47,15 @@ def test_unknown_device():
         open_device("gpu", SMALL)
 
 
-def test_missing_module_is_named(monkeypatch):
+@pytest.mark.parametrize(("device", "module", "extra"), [("rtl", "amaranth", "sim"), ("pynq", "pynq", "board")])
+def test_missing_module_is_named(monkeypatch, device, module, extra):
     def needs(configuration):
-        raise ModuleNotFoundError("No module named 'amaranth'", name="amaranth")
+        raise ModuleNotFoundError(f"No module named {module!r}", name=module)
 
-    monkeypatch.setitem(open_device.__globals__["DEVICES"], "rtl", needs)
-    with pytest.raises(DeviceError, match=r"device 'rtl' needs the Python module amaranth: .* 'bnnedge\[sim\]'"):
-        open_device("rtl", SMALL)
+    monkeypatch.setitem(open_device.__globals__["DEVICES"], device, needs)
+    text = rf"device {device!r} needs the Python module {module}: .* 'bnnedge\[{extra}\]'"
+    with pytest.raises(DeviceError, match=text):
+        open_device(device, SMALL)
 
 
 @pytest.mark.parametrize(("device", "module"), [("golden", "scipy"), ("golden", "bnnedge.sim"), ("rtl", "bnnedge.hw")])

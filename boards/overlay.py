@@ -11,6 +11,7 @@ from bnnedge import isa
 from bnnedge.boards.board import Board
 from bnnedge.boards.hwh import to_hwh
 from bnnedge.configuration import Configuration
+from bnnedge.devices.bitstream import FILES
 from bnnedge.files import atomic
 
 
@@ -19,7 +20,8 @@ def write_overlay(board: Board, config: Configuration, bitstream: bytes, directo
 
     `bitstream` is the .bit of this configuration on this board. `bnnedge.devices.bitstream` reads and checks the folder.
     """
-    files = {"bnnedge.bit": bitstream, "bnnedge.hwh": to_hwh(board, config).encode()}
+    bit, hwh, about = FILES
+    files = {bit: bitstream, hwh: to_hwh(board, config).encode()}
     manifest = {
         "board": board.name,
         "part": board.part.name,
@@ -28,7 +30,7 @@ def write_overlay(board: Board, config: Configuration, bitstream: bytes, directo
         "instruction_set": isa.VERSION,
         "sha256": {name: hashlib.sha256(content).hexdigest() for name, content in files.items()},
     }
-    files["manifest.json"] = (json.dumps(manifest, indent=2) + "\n").encode()
+    files[about] = (json.dumps(manifest, indent=2) + "\n").encode()
     for name, content in files.items():
         with atomic(directory / name) as file:
             file.write(content)

@@ -54,7 +54,7 @@ class Buffers(buffer_pb2_grpc.RemoteBufferServicer):
         try:
             address, there = self.board.bus.allocate(request.size)
         except MemoryError:
-            return buffer_pb2.AllocateResponse(msg="BO allocation failed")
+            return buffer_pb2.AllocateResponse()  # as PYNQ's own server does
         self.board.buffers[address] = np.full(request.size, 0xA5, np.uint8), there
         return buffer_pb2.AllocateResponse(buffer_id=str(address))
 
@@ -86,7 +86,7 @@ class Buffers(buffer_pb2_grpc.RemoteBufferServicer):
 
     def physical_address(self, request: Any, context: Any) -> Any:
         if not request.buffer_id:
-            return buffer_pb2.AddressResponse(msg="no such buffer")
+            context.abort(grpc.StatusCode.NOT_FOUND, "no such buffer")
         return buffer_pb2.AddressResponse(address=int(request.buffer_id))
 
 

@@ -8,14 +8,12 @@ import json
 import os
 import struct
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bnnedge import isa
+from bnnedge.boards import Board, board
 from bnnedge.configuration import Configuration
 from bnnedge.devices.device import DeviceError
-
-if TYPE_CHECKING:
-    from bnnedge.boards import Board
 
 VARIABLE = "BNNEDGE_BITSTREAM"
 OVERLAYS = Path(__file__).parents[1] / "overlays"
@@ -64,22 +62,20 @@ def built() -> Configuration | None:
 
 def check(folder: Path, configuration: Configuration) -> Bitstream:
     """The bitstream in `folder`; DeviceError unless it is whole and of this configuration and version."""
-    from bnnedge.boards import board
-
-    missing = [name for name in FILES if not (folder / name).is_file()]
+    missing = [file for file in FILES if not (folder / file).is_file()]
     if missing:
         raise DeviceError(f"{folder} lacks {', '.join(missing)}: {AGAIN} ({', '.join(FILES)})")
     manifest = _manifest(folder / "manifest.json")
     try:
         target = board(manifest["board"])
         digest, version = int(manifest["digest"], 16), int(manifest["instruction_set"])
-        built, clock_hz = manifest["configuration"]["name"], int(manifest["configuration"]["clock_hz"])
-        hashes = {name: str(manifest["sha256"][name]) for name in FILES[:2]}
+        name, clock_hz = manifest["configuration"]["name"], int(manifest["configuration"]["clock_hz"])
+        hashes = {file: str(manifest["sha256"][file]) for file in FILES[:2]}
     except (KeyError, TypeError, ValueError) as error:
         raise DeviceError(f"{folder / 'manifest.json'} is not of a bitstream for a board ({error}): {AGAIN}") from None
     if digest != configuration.digest:
         raise DeviceError(
-            f"{folder} holds configuration {built!r} (digest {digest:#010x}), not {configuration.name!r} "
+            f"{folder} holds configuration {name!r} (digest {digest:#010x}), not {configuration.name!r} "
             f"({configuration.digest:#010x}): choose that configuration, or another folder with {VARIABLE}"
         )
     if version != isa.VERSION:
@@ -90,9 +86,9 @@ def check(folder: Path, configuration: Configuration) -> Bitstream:
         raise DeviceError(
             f"{folder} was built for {clock_hz / 1e6:g} MHz, {configuration.name!r} asks for {configuration.clock_hz / 1e6:g} MHz"
         )
-    for name, expected in hashes.items():
-        if hashlib.sha256((folder / name).read_bytes()).hexdigest() != expected:
-            raise DeviceError(f"{folder / name} is not the file that manifest.json describes: {AGAIN}")
+    for file, expected in hashes.items():
+        if hashlib.sha256((folder / file).read_bytes()).hexdigest() != expected:
+            raise DeviceError(f"{folder / file} is not the file that manifest.json describes: {AGAIN}")
     path = folder / FILES[0]
     part = part_of(path)
     if not target.part.name.startswith("xc" + part.removeprefix("xc")):  # some tools leave the xc away

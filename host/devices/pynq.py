@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from bnnedge import isa
+from bnnedge.boards.hwh import INSTANCE
 from bnnedge.configuration import Configuration
 from bnnedge.devices import bitstream
 from bnnedge.devices.accelerator import AcceleratorDevice
@@ -23,11 +24,11 @@ from bnnedge.devices.device import DeviceError
 from bnnedge.registers import REGISTERS
 
 STATUS = REGISTERS["STATUS"]
-INSTANCE = "bnnedge"  # the accelerator's name in the .hwh
 ARCHITECTURE = "armv7l"  # of a Zynq-7000's processor
 IDCODE = 0xF800_0530  # of the chip: the upper four bits are its revision
 AFI = 0xF800_8000  # control of the high-performance ports, 4 KiB each
 AFI_CONTROLS = (0x00, 0x14)  # of reads, of writes; bit 0: 32 bits wide
+MANAGER_STATE = "/sys/class/fpga_manager/fpga0/state"
 PAUSES = 20e-6, 1e-3  # seconds between two looks at STATUS: at first, at most
 SMALLEST = 8192  # bytes: some versions of pynq's runtime place smaller buffers beyond 32-bit addresses
 
@@ -59,11 +60,14 @@ class PynqBus:
         """A buffer of its own for each piece: some versions of pynq flush and invalidate buffers only as a whole."""
         import pynq
 
-        try:
-            buffer = pynq.allocate((max(SMALLEST, nbytes),), "u1", target=self._device)
+        with _explained("memory cannot be reserved"):
+            try:
+                buffer = pynq.allocate((max(SMALLEST, nbytes),), "u1", target=self._device)
+                if getattr(buffer, "buffer_id", None) == "":  # how PYNQ.remote tells
+                    raise MemoryError("the board has no more")
+            except (MemoryError, RuntimeError) as error:
+                raise MemoryError(self._shortage(nbytes, error)) from error
             address = int(buffer.device_address)
-        except Exception as error:  # whatever pynq, XRT or gRPC raise
-            raise MemoryError(self._shortage(nbytes, error)) from error
         self._buffers[address] = buffer
         return address, np.asarray(buffer)[:nbytes]
 
@@ -79,7 +83,8 @@ class PynqBus:
 
     def release(self, address: int) -> None:
         """Give the buffer back."""
-        self._buffers.pop(address).freebuffer()
+        with _explained("a buffer cannot be given back"):
+            self._buffers.pop(address).freebuffer()
 
     def run(self, max_cycles: int) -> bool:
         """Wait until the accelerator halts or `max_cycles` of its clock have passed; tell whether it halted."""
@@ -96,9 +101,10 @@ class PynqBus:
             pause = min(2 * pause, longest)
 
     def close(self) -> None:
-        """Give all buffers back."""
+        """Give all buffers back, if the board still answers."""
         while self._buffers:
-            self._buffers.popitem()[1].freebuffer()
+            with contextlib.suppress(Exception):
+                self._buffers.popitem()[1].freebuffer()
 
     def _shortage(self, nbytes: int, error: BaseException) -> str:
         held = sum(buffer.nbytes for buffer in self._buffers.values())
@@ -140,16 +146,17 @@ def open_pynq(configuration: Configuration, folder: Path | None = None, device: 
 
 @contextlib.contextmanager
 def _explained(what: str) -> Iterator[None]:
-    """Turn what pynq raises into a DeviceError that begins with `what`."""
+    """Turn what pynq raises, too little memory aside, into a DeviceError that begins with `what`."""
     try:
         yield
-    except DeviceError:
+    except (DeviceError, MemoryError):
         raise
     except Exception as error:  # pynq, XRT and gRPC have exceptions of their own, with nothing in common
         denied = isinstance(error, OSError) and error.errno in (errno.EPERM, errno.EACCES)
         if denied or "root permissions" in str(error).lower():
             what = "no access to the programmable logic: run as root, with sudo -E or in the board's notebooks"
-        raise DeviceError(f"{what} ({type(error).__name__}: {error})") from error
+        said = error.details() if hasattr(error, "details") else error  # gRPC's own text takes many lines
+        raise DeviceError(f"{what} ({type(error).__name__}: {said})") from error
 
 
 def _check_part(device: Any, found: Bitstream) -> None:
@@ -176,7 +183,8 @@ def _load(device: Any, found: Bitstream, configuration: Configuration) -> None:
         overlay = pynq.Overlay(str(found.path), download=False, device=device)
         _check_metadata(overlay, found, configuration)
         overlay.clock_dict = {}  # pynq would set the clock that the .hwh gives, not that of the configuration
-        if device.has_capability("REMOTE"):
+        remote = device.has_capability("REMOTE")
+        if remote:
             # A board keeps files by their name, and would load an older one.
             overlay.binfile_name = f"{INSTANCE}-{found.sha256[:16]}.bin"
         wanted = configuration.clock_hz / 1e6
@@ -188,6 +196,10 @@ def _load(device: Any, found: Bitstream, configuration: Configuration) -> None:
                 "choose a clock_hz by which the processor's PLL (1000 MHz) can be divided"
             )
         overlay.download()
+        if remote:  # where a failure would not be told
+            state = device.read_file(MANAGER_STATE).decode().strip()
+            if state != "operating":
+                raise DeviceError(f"the board refused {found.path}: its FPGA manager says {state!r}")
 
 
 def _check_metadata(overlay: Any, found: Bitstream, configuration: Configuration) -> None:

@@ -21,6 +21,7 @@ from bnnedge.devices.pynq import open_pynq
 from bnnedge.sim.verilated import VerilatedBus
 
 CONFIG = configuration("sim-small")
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:pynq")  # of what pynq itself uses
 
 
 @pytest.fixture

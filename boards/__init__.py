@@ -1,4 +1,7 @@
-"""Boards that the accelerator is built for: a folder each. `BOARDS` has them by name."""
+"""Boards that the accelerator is built for: a folder each. `BOARDS` has them by name.
+
+Only data is imported here, as drivers read it where there is no Amaranth.
+"""
 
 from __future__ import annotations
 

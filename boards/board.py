@@ -9,11 +9,12 @@ import dataclasses
 class Part:
     """An FPGA.
 
-    name: with package and speed grade, as vendor tools call it. luts: 6-input lookup tables. ffs: flip-flops.
-    bram36: block RAMs of 36 kbit. dsps: multiplier blocks.
+    name: with package and speed grade, as vendor tools call it. idcode: its JTAG identification, revision (the upper four
+    bits) aside. luts: 6-input lookup tables. ffs: flip-flops. bram36: block RAMs of 36 kbit. dsps: multiplier blocks.
     """
 
     name: str
+    idcode: int
     luts: int
     ffs: int
     bram36: int
@@ -40,4 +41,4 @@ class Board:
     ddr: int
 
 
-XC7Z020 = Part("xc7z020clg400-1", luts=53_200, ffs=106_400, bram36=140, dsps=220)
+XC7Z020 = Part("xc7z020clg400-1", idcode=0x3727093, luts=53_200, ffs=106_400, bram36=140, dsps=220)

@@ -17,7 +17,7 @@ from bnnedge.configuration import Configuration
 from bnnedge.configuration import configuration as configuration_called
 from bnnedge.data import DataError
 from bnnedge.data.dataset import check_classes, check_images, check_labels, check_training_images, quantise
-from bnnedge.devices import Device, open_device
+from bnnedge.devices import Device, open_device, own_configuration
 from bnnedge.network import Network
 from bnnedge.runner import Measurement, Runner
 from bnnedge.schedule import SCHEDULES, Plan, check_rate, rate_unit, round_rate
@@ -33,8 +33,8 @@ class Trainer:
     Parameters
     ----------
     network: what to train.
-    device: "golden", "rtl", or a device that is open already; the trainer closes what it opened.
-    configuration: of the accelerator, or its name; by default that of the device, or the
+    device: "golden", "rtl", "pynq" (a board), or a device that is open already; the trainer closes what it opened.
+    configuration: of the accelerator, or its name; by default that of the device or of the board's bitstream, else the
         smallest one that holds the network.
     settings: batch, planes, optimiser, seed; see `Settings`.
     rate: learning rate at the start; weights lie in [-1, 1], and a step moves them by at most this.
@@ -68,7 +68,8 @@ class Trainer:
         self._opened: list[Device] = []
         try:
             if isinstance(device, str):
-                device = self._open(device, configuration or fitting(network, self.settings))
+                configuration = configuration or own_configuration(device) or fitting(network, self.settings)
+                device = self._open(device, configuration)
             self.device = device
             if check and device.name == "golden":
                 raise ValueError("check: the golden model is what other devices are checked against")

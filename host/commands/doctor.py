@@ -68,6 +68,7 @@ def look() -> list[Finding]:
         _package("matplotlib", "host", "draws curve.png", needed=False),
         _package("tqdm", "host", "progress bars", needed=False),
         *(_flow(name) for name in FLOWS),
+        _package("pynq", "board", "trains on a PYNQ board", needed=False),
         Finding("data digits", str(Path(sources.__file__).with_name("digits.npz")), ""),
         _data("mnist", "four idx files"),
         _data("fashion-mnist", "four idx files"),

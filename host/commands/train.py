@@ -46,8 +46,8 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--samples", type=options.positive, metavar="N", help="train on the first N training images (default: all)"
     )
-    parser.add_argument("--device", choices=sorted(DEVICES), default="rtl", help="(default: rtl)")
-    options.add_configuration(parser, "the smallest that holds the network, or that of --resume")
+    parser.add_argument("--device", choices=sorted(DEVICES), default="rtl", help="pynq: a board (default: rtl)")
+    options.add_configuration(parser, "that of --resume or of a board's bitstream, else the smallest that holds the network")
     options.add_settings(parser, "64 for digits and cifar10, else 128")
     length = parser.add_mutually_exclusive_group()
     length.add_argument(

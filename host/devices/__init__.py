@@ -7,7 +7,7 @@ from collections.abc import Callable
 from bnnedge.configuration import Configuration
 from bnnedge.devices.device import Device, DeviceError, Memory, StepResult, check_order
 
-__all__ = ["DEVICES", "Device", "DeviceError", "Memory", "StepResult", "check_order", "open_device"]
+__all__ = ["DEVICES", "Device", "DeviceError", "Memory", "StepResult", "check_order", "open_device", "own_configuration"]
 
 
 # The imports stand inside: a board has neither bnnedge.sim nor what it needs.
@@ -23,11 +23,27 @@ def _rtl(configuration: Configuration) -> Device:
     return open_rtl(configuration)
 
 
-DEVICES: dict[str, Callable[[Configuration], Device]] = {"golden": _golden, "rtl": _rtl}
+def _pynq(configuration: Configuration) -> Device:
+    from bnnedge.devices.pynq import open_pynq
+
+    return open_pynq(configuration)
+
+
+DEVICES: dict[str, Callable[[Configuration], Device]] = {"golden": _golden, "rtl": _rtl, "pynq": _pynq}
+EXTRAS = {"rtl": "sim", "pynq": "board"}  # extras of the package with what a device needs
+
+
+def own_configuration(name: str) -> Configuration | None:
+    """The one configuration that a device has: for "pynq" that of its bitstream. None if it takes any, or is yet to be told."""
+    if name != "pynq":
+        return None
+    from bnnedge.devices.bitstream import built
+
+    return built()
 
 
 def open_device(name: str, configuration: Configuration) -> Device:
-    """Open a device by name: "golden" (NumPy) or "rtl" (the verilated accelerator).
+    """Open a device by name: "golden" (NumPy), "rtl" (the verilated accelerator) or "pynq" (a board).
 
     Raises ValueError for another name, DeviceError if a module that the device needs is not installed.
     """
@@ -36,7 +52,7 @@ def open_device(name: str, configuration: Configuration) -> Device:
     try:
         return DEVICES[name](configuration)
     except ModuleNotFoundError as error:
-        # The extra brings what simulation needs, and no module of this package's own, which a board may lack.
-        extra = name == "rtl" and not (error.name or "").startswith("bnnedge")
-        advice = ": install it with pip install 'bnnedge[sim]'" if extra else ", which is not installed"
+        # An extra brings no module of this package's own, which a board may lack.
+        extra = EXTRAS.get(name) if not (error.name or "").startswith("bnnedge") else None
+        advice = f": install it with pip install 'bnnedge[{extra}]'" if extra else ", which is not installed"
         raise DeviceError(f"device {name!r} needs the Python module {error.name}{advice}") from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -25,6 +26,7 @@ RESET_CYCLES = 20_000  # in which all that is on the bus must end
 CONTROL = REGISTERS["CONTROL"]
 PATIENCE = 1_000_000  # cycles without any progress after which a run counts as stuck
 PROGRESS = (Counter.ENGINE, Counter.READ_0, Counter.WRITE_0, Counter.READ_1, Counter.WRITE_1)
+PACKED_AT_ONCE = 1024  # images
 INFERENCE_CHUNK = 64  # batches of one inference run
 
 # Tensors that a probe finds, and what golden model and tests call them: where signs are pooled, `active` are all signs.
@@ -37,20 +39,29 @@ PROBED = {
 
 
 class Region:
-    """A piece of device memory."""
+    """A piece of device memory. Host and accelerator may each see it through caches, or over a network: data is copied."""
 
     def __init__(self, bus: Bus, nbytes: int) -> None:
         self.bus, self.nbytes = bus, nbytes
-        self.address, self.bytes = bus.allocate(max(64, nbytes))
+        self.address, self._bytes = bus.allocate(max(64, nbytes))
 
-    def view(self, dtype: str) -> np.ndarray:
-        """The bytes as numbers."""
-        return self.bytes[: self.nbytes].view(dtype)
+    def fetch(self, dtype: str) -> np.ndarray:
+        """A copy of the bytes, as numbers."""
+        self.bus.sync_from_device(self.address)
+        return self._bytes[: self.nbytes].copy().view(dtype)
 
     def fill(self, data: np.ndarray | bytes) -> None:
         """Copy `data` to the front of the region."""
-        flat = np.frombuffer(data, np.uint8) if isinstance(data, bytes) else np.ascontiguousarray(data).view(np.uint8).ravel()
-        self.bytes[: len(flat)] = flat
+        self.fill_with([data])
+
+    def fill_with(self, parts: Iterable[np.ndarray | bytes]) -> None:
+        """Copy `parts` to the front of the region, one behind the other, each as it comes."""
+        place = 0
+        for data in parts:
+            flat = np.frombuffer(data, np.uint8) if isinstance(data, bytes) else np.ascontiguousarray(data).view(np.uint8).ravel()
+            self._bytes[place : place + len(flat)] = flat
+            place += len(flat)
+        self.bus.sync_to_device(self.address)
 
     def release(self) -> None:
         """Give the memory back."""
@@ -90,6 +101,7 @@ class AcceleratorDevice:
             **{f"latents {i}": 2 * self.layout.latent_words(i) for i in range(len(plan.geometry))},
             "arena": self.layout.arena()[1],
         }
+        self._needed = sum(sizes.values())
         with contextlib.ExitStack() as stack:
             regions = {name: self._region(stack, size) for name, size in sizes.items()}
             stack.pop_all()
@@ -129,9 +141,9 @@ class AcceleratorDevice:
         if not self._regions:
             raise DeviceError("nothing is prepared: call prepare and load_state first")
         layers = []
-        mu, psi, beta = pack.unpack_records(self._regions["records"].view("<u8").reshape(-1, 2))
+        mu, psi, beta = pack.unpack_records(self._regions["records"].fetch("<u8").reshape(-1, 2))
         for i in range(len(self.layout.plan.geometry)):
-            flat = self._regions[f"latents {i}"].view("<i2")
+            flat = self._regions[f"latents {i}"].fetch("<i2")
             channels = self._channels(i)
             layers.append(
                 LayerState(
@@ -166,11 +178,11 @@ class AcceleratorDevice:
             arena = self._region(stack, nbytes)
             addresses = {name: arena.address + offset for name, offset in offsets.items()}
             (result,) = self._train(images, labels, order, 1, rate, addresses)
+            stored = arena.fetch("u1")
 
             def bits(name: str) -> np.ndarray:
                 tensor, start = plan[name], offsets[name]
-                stored = arena.view("u1")[start : start + self._tensor_bytes(tensor)]
-                return pack.unpack_tensor(stored, tensor, self.configuration)
+                return pack.unpack_tensor(stored[start : start + self._tensor_bytes(tensor)], tensor, self.configuration)
 
             found: dict[str, np.ndarray] = {}
             for i, g in enumerate(plan.geometry):
@@ -213,7 +225,7 @@ class AcceleratorDevice:
                     scores=scores.address,
                 )
                 self._run(Compiler(there, addresses).inference(batches))
-                values = scores.view("<i2").reshape(-1, per_image // 2)
+                values = scores.fetch("<i2").reshape(-1, per_image // 2)
                 logits[start : start + len(part)] = values[: len(part), : self.network.classes]
         return logits
 
@@ -252,7 +264,7 @@ class AcceleratorDevice:
                 reports=reports.address,
             )
             self._run(Compiler(self.layout, addresses).training(steps, rate, probe=bool(probes)))
-            found = reports.view("<u4").reshape(steps, 4)
+            found = reports.fetch("<u4").reshape(steps, 4)
         self._step += steps
         return [StepResult(int(loss), int(hits), int(low) | int(high) << 32) for loss, hits, low, high in found]
 
@@ -324,7 +336,7 @@ class AcceleratorDevice:
             region = Region(self.bus, nbytes)
         except MemoryError as error:
             hint = "use fewer images, fewer input planes, or a device with more memory"
-            raise DeviceError(f"{error}: {hint}") from None
+            raise DeviceError(f"{error} (the network takes {self._needed:,} bytes, its images aside): {hint}") from None
         stack.callback(region.release)
         return region
 
@@ -341,11 +353,13 @@ class AcceleratorDevice:
         """The packed data set in device memory; packed anew only if the arrays are others."""
         if self._samples is None or self._samples[0] is not images or self._samples[1] is not labels:
             self._forget_samples()
-            packed = pack.pack_samples(images, labels, self.layout.plan)
+            plan = self.layout.plan
             with contextlib.ExitStack() as stack:
-                region = self._region(stack, packed.size)
+                region = self._region(stack, len(images) * plan.sample_bytes)
                 stack.pop_all()
-            region.fill(packed)
+            # A board has no room for a second packed data set.
+            cuts = [slice(start, start + PACKED_AT_ONCE) for start in range(0, len(images), PACKED_AT_ONCE)]
+            region.fill_with(pack.pack_samples(images[cut], labels[cut], plan) for cut in cuts)
             self._samples = (images, labels, region)
         return self._samples[2]
 

@@ -70,7 +70,9 @@ class GoldenDevice:
             names = [f"{i + 1}.code" for i in range(len(network.geometry))]
             for i, layer in enumerate(network.geometry[:-1]):
                 names += [f"{i + 1}.{what}" for what in (*_HELD, *_POOLED[layer.pool])]
-            return result, {name: golden.trace[name] for name in names}
+            held = ((name, golden.trace[name]) for name in names)
+            # The golden model has no height and width of dense layers.
+            return result, {name: value if value.ndim == 4 else value[:, None, None] for name, value in held}
         finally:
             golden.keep, golden.trace = False, {}
 

@@ -107,6 +107,12 @@ class CocotbBus:
         self.used = start + nbytes
         return BASE + start, self.ddr.bytes[start : start + nbytes]
 
+    def sync_to_device(self, address: int) -> None:
+        """Nothing: both sides see the same bytes."""
+
+    def sync_from_device(self, address: int) -> None:
+        """Nothing: both sides see the same bytes."""
+
     def release(self, address: int) -> None:
         """Nothing is used again."""
 

@@ -144,6 +144,12 @@ class VerilatedBus:
             at = high
         raise MemoryError(f"no room for {nbytes} bytes in the device's {self.memory.size} bytes of DDR")
 
+    def sync_to_device(self, address: int) -> None:
+        """Nothing: both sides see the same bytes."""
+
+    def sync_from_device(self, address: int) -> None:
+        """Nothing: both sides see the same bytes."""
+
     def release(self, address: int) -> None:
         """Give back what :meth:`allocate` returned with this address; ``ValueError`` where there is none."""
         for index, (low, _) in enumerate(self._allocated):

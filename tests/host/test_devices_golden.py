@@ -47,13 +47,15 @@ def test_unknown_device():
         open_device("gpu", SMALL)
 
 
-def test_missing_module_is_named(monkeypatch):
+@pytest.mark.parametrize(("device", "module", "extra"), [("rtl", "amaranth", "sim"), ("pynq", "pynq", "board")])
+def test_missing_module_is_named(monkeypatch, device, module, extra):
     def needs(configuration):
-        raise ModuleNotFoundError("No module named 'amaranth'", name="amaranth")
+        raise ModuleNotFoundError(f"No module named {module!r}", name=module)
 
-    monkeypatch.setitem(open_device.__globals__["DEVICES"], "rtl", needs)
-    with pytest.raises(DeviceError, match=r"device 'rtl' needs the Python module amaranth: .* 'bnnedge\[sim\]'"):
-        open_device("rtl", SMALL)
+    monkeypatch.setitem(open_device.__globals__["DEVICES"], device, needs)
+    text = rf"device {device!r} needs the Python module {module}: .* 'bnnedge\[{extra}\]'"
+    with pytest.raises(DeviceError, match=text):
+        open_device(device, SMALL)
 
 
 @pytest.mark.parametrize(("device", "module"), [("golden", "scipy"), ("golden", "bnnedge.sim"), ("rtl", "bnnedge.hw")])
@@ -92,7 +94,7 @@ def test_probe(device, state, samples):
     result, held = device.probe(images, labels, np.arange(64), RATE)
     assert set(held) == {"1.active", "1.mask", "2.active", "2.mask", "1.code", "2.code", "3.code"}
     for name, value in held.items():
-        assert value.shape == (64, NETWORK.geometry[int(name[0]) - 1].filters), name
+        assert value.shape == (64, 1, 1, NETWORK.geometry[int(name[0]) - 1].filters), name
         assert value.dtype == (np.int16 if name.endswith("code") else bool), name
     other = open_device("golden", SMALL)
     other.prepare(NETWORK, SETTINGS)
@@ -111,7 +113,7 @@ def test_convolutions():
     _, held = device.probe(images, labels, np.arange(64), RATE)
     assert {name: value.shape[1:] for name, value in held.items()} == {
         "1.active": (8, 8, 4), "1.pooled": (4, 4, 4), "1.mask": (4, 4, 4), "1.code": (8, 8, 4),
-        "2.active": (1, 1, 4), "2.route": (1, 1, 4), "2.mask": (1, 1, 4), "2.code": (2, 2, 4), "3.code": (3,),
+        "2.active": (1, 1, 4), "2.route": (1, 1, 4), "2.mask": (1, 1, 4), "2.code": (2, 2, 4), "3.code": (1, 1, 3),
     }  # fmt: skip
     assert device.infer(images).shape == (80, 3)
 

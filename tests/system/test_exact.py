@@ -13,7 +13,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from networks import random_network
 
-from bnnedge import Configuration, Conv2D, Dense, MaxPool2D, Network, Settings, configuration
+from bnnedge import Configuration, Conv2D, Dense, MaxPool2D, Network, Settings, Trainer, configuration
 from bnnedge.compiler import estimate
 from bnnedge.compiler.layout import layout
 from bnnedge.devices.accelerator import AcceleratorDevice
@@ -25,6 +25,17 @@ def test_every_tensor_of_every_step_is_the_same(small: AcceleratorDevice) -> Non
     pair = Pair.of(small, [20, 24, 12, 10], Settings(batch=64, seed=5))
     for _ in range(3):
         pair.probe()
+
+
+def test_a_trainer_compares_every_step(small: AcceleratorDevice) -> None:
+    random = np.random.RandomState(0)
+    images, labels = random.randint(0, 256, (130, 6, 6, 2)).astype(np.uint8), random.randint(0, 3, 130)
+    for front in ([Dense(24)], [Conv2D(8, 3, padding="same"), MaxPool2D("sums")]):
+        network = Network((6, 6, 2), [*front, Dense(16), Dense(3)])
+        trainer = Trainer(network, small, settings=Settings(batch=64, gradient_planes=4), check=True)
+        trainer.fit(images, labels)
+        trainer.evaluate(images, labels)
+        assert trainer.bit_exact
 
 
 def test_the_device_trains_on_its_own_and_infers(small: AcceleratorDevice) -> None:

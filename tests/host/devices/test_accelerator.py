@@ -39,6 +39,12 @@ class FakeBus:
         self.places[address] = -(-nbytes // align) * align
         return address, self.memory[address : address + nbytes]
 
+    def sync_to_device(self, address: int) -> None:
+        assert address in self.places
+
+    def sync_from_device(self, address: int) -> None:
+        assert address in self.places
+
     def release(self, address: int) -> None:
         del self.places[address]
 

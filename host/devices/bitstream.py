@@ -1,0 +1,121 @@
+"""Bitstreams on disk: where they lie, and whether one is what a driver is about to load."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import struct
+from pathlib import Path
+from typing import Any
+
+from bnnedge import isa
+from bnnedge.boards import Board, board
+from bnnedge.configuration import Configuration
+from bnnedge.devices.device import DeviceError
+
+VARIABLE = "BNNEDGE_BITSTREAM"
+OVERLAYS = Path(__file__).parents[1] / "overlays"
+FILES = ("bnnedge.bit", "bnnedge.hwh", "manifest.json")
+AGAIN = "copy the three files of one build"
+
+
+@dataclasses.dataclass(frozen=True)
+class Bitstream:
+    """A checked bitstream: `path` of the .bit, the board that it is for, its highest clock in Hz, and its SHA-256."""
+
+    path: Path
+    board: Board
+    clock_hz: int
+    sha256: str
+
+
+def find(configuration: Configuration) -> Bitstream:
+    """The bitstream in the folder that BNNEDGE_BITSTREAM names, else in overlays/CONFIGURATION of the installed package.
+
+    DeviceError says what is missing, or what is wrong with it.
+    """
+    chosen = os.environ.get(VARIABLE)
+    folder = Path(chosen) if chosen else OVERLAYS / configuration.name
+    if not folder.is_dir():
+        raise DeviceError(
+            f"there is no folder {folder}: set {VARIABLE} to one with a bitstream of {configuration.name!r} ({', '.join(FILES)})"
+        )
+    return check(folder, configuration)
+
+
+def built() -> Configuration | None:
+    """The configuration of the one bitstream that there is; None if there is none, or a choice.
+
+    DeviceError if its manifest cannot be understood.
+    """
+    chosen = os.environ.get(VARIABLE)
+    manifests = [Path(chosen) / FILES[2]] if chosen else sorted(OVERLAYS.glob(f"*/{FILES[2]}"))
+    if len(manifests) != 1 or not manifests[0].is_file():
+        return None
+    try:
+        return Configuration(**_manifest(manifests[0])["configuration"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise DeviceError(f"{manifests[0]} describes no configuration of this version ({error}): {AGAIN}") from None
+
+
+def check(folder: Path, configuration: Configuration) -> Bitstream:
+    """The bitstream in `folder`; DeviceError unless it is whole and of this configuration and version."""
+    missing = [file for file in FILES if not (folder / file).is_file()]
+    if missing:
+        raise DeviceError(f"{folder} lacks {', '.join(missing)}: {AGAIN} ({', '.join(FILES)})")
+    manifest = _manifest(folder / "manifest.json")
+    try:
+        target = board(manifest["board"])
+        digest, version = int(manifest["digest"], 16), int(manifest["instruction_set"])
+        name, clock_hz = manifest["configuration"]["name"], int(manifest["configuration"]["clock_hz"])
+        hashes = {file: str(manifest["sha256"][file]) for file in FILES[:2]}
+    except (KeyError, TypeError, ValueError) as error:
+        raise DeviceError(f"{folder / 'manifest.json'} is not of a bitstream for a board ({error}): {AGAIN}") from None
+    if digest != configuration.digest:
+        raise DeviceError(
+            f"{folder} holds configuration {name!r} (digest {digest:#010x}), not {configuration.name!r} "
+            f"({configuration.digest:#010x}): choose that configuration, or another folder with {VARIABLE}"
+        )
+    if version != isa.VERSION:
+        raise DeviceError(
+            f"{folder} has version {version} of the instruction set, this bnnedge {isa.VERSION}: take a bitstream of this version"
+        )
+    if configuration.clock_hz > clock_hz:
+        raise DeviceError(
+            f"{folder} was built for {clock_hz / 1e6:g} MHz, {configuration.name!r} asks for {configuration.clock_hz / 1e6:g} MHz"
+        )
+    for file, expected in hashes.items():
+        if hashlib.sha256((folder / file).read_bytes()).hexdigest() != expected:
+            raise DeviceError(f"{folder / file} is not the file that manifest.json describes: {AGAIN}")
+    path = folder / FILES[0]
+    part = part_of(path)
+    if not target.part.name.startswith("xc" + part.removeprefix("xc")):  # some tools leave the xc away
+        raise DeviceError(
+            f"{path} is for the part {part}, and {target.title} has {target.part.name}: take a bitstream for this board"
+        )
+    return Bitstream(path.resolve(), target, clock_hz, hashes[FILES[0]])
+
+
+def _manifest(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text())
+    except ValueError as error:
+        raise DeviceError(f"{path} cannot be read ({error}): {AGAIN}") from None
+
+
+def part_of(path: Path) -> str:
+    """The part that a .bit names in its header, such as "7z020clg400"; DeviceError if it has no such header."""
+    content = path.read_bytes()[:4096]
+    try:
+        place = 2 + struct.unpack_from(">H", content)[0] + 2  # a field of sync bytes, and a 1
+        while True:
+            key, length = struct.unpack_from(">cH", content, place)
+            if key == b"b":
+                return content[place + 3 : place + 2 + length].decode("ascii")
+            if key not in b"acd":
+                raise ValueError("no part")
+            place += 3 + length
+    except (struct.error, ValueError):
+        raise DeviceError(f"{path} is not a bitstream: it lacks the header of a .bit file. Build or copy it again") from None

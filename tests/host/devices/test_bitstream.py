@@ -1,0 +1,136 @@
+"""Finding bitstreams: whole ones of this configuration, board and version, and clear words for all others."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import struct
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bnnedge import DeviceError, configuration
+from bnnedge.boards import BOARDS
+from bnnedge.boards.overlay import write_overlay
+from bnnedge.devices import bitstream, own_configuration
+
+CONFIG = configuration("pynq-z2")
+
+
+def bit_file(part: str = "7z020clg400") -> bytes:
+    def field(key: bytes, text: str) -> bytes:
+        return key + struct.pack(">H", len(text) + 1) + text.encode() + b"\0"
+
+    header = struct.pack(">H", 9) + bytes(9) + struct.pack(">H", 1)
+    return header + field(b"a", "top;Version=1") + field(b"b", part) + field(b"c", "day") + b"e" + bytes(8)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    write_overlay(BOARDS["pynq-z2"], CONFIG, bit_file(), tmp_path / "overlay")
+    return tmp_path / "overlay"
+
+
+def edit(folder: Path, **changes: Any) -> None:
+    """Change values of the manifest."""
+    path = folder / "manifest.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+def test_a_good_one_is_found(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BNNEDGE_BITSTREAM", str(folder))
+    found = bitstream.find(CONFIG)
+    assert (found.path, found.board, found.clock_hz) == (folder / "bnnedge.bit", BOARDS["pynq-z2"], 100_000_000)
+    slower = dataclasses.replace(CONFIG, clock_hz=50_000_000)
+    assert bitstream.find(slower) == found
+
+
+def test_the_package_s_own_folder_is_the_default(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("BNNEDGE_BITSTREAM", raising=False)
+    monkeypatch.setattr(bitstream, "OVERLAYS", folder.parent)
+    with pytest.raises(DeviceError, match=r"there is no folder .*pynq-z2: set BNNEDGE_BITSTREAM to one with .* 'pynq-z2' \(bnne"):
+        bitstream.find(CONFIG)
+    folder.rename(folder.with_name("pynq-z2"))
+    assert bitstream.find(CONFIG).path.name == "bnnedge.bit"
+
+
+def test_the_only_one_says_what_was_built(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert own_configuration("rtl") is None
+    monkeypatch.delenv("BNNEDGE_BITSTREAM", raising=False)
+    monkeypatch.setattr(bitstream, "OVERLAYS", folder.parent)
+    assert own_configuration("pynq") == CONFIG
+    write_overlay(BOARDS["pynq-z2"], configuration("pynq-z2-x64"), bit_file(), folder.with_name("second"))
+    assert own_configuration("pynq") is None, "there are two"
+    monkeypatch.setenv("BNNEDGE_BITSTREAM", str(folder.with_name("second")))
+    assert own_configuration("pynq") == configuration("pynq-z2-x64")
+    edit(folder.with_name("second"), configuration={"lanes": 16, "colour": "red"})
+    with pytest.raises(DeviceError, match=r"manifest.json describes no configuration of this version \(.*colour.*\): copy"):
+        own_configuration("pynq")
+
+
+@pytest.mark.parametrize("name", bitstream.FILES)
+def test_each_file_is_needed(folder: Path, name: str) -> None:
+    (folder / name).unlink()
+    with pytest.raises(DeviceError, match=f"overlay lacks {name}: copy the three files of one build"):
+        bitstream.check(folder, CONFIG)
+
+
+@pytest.mark.parametrize("name", bitstream.FILES[:2])
+def test_files_of_another_build_are_refused(folder: Path, name: str) -> None:
+    (folder / name).write_bytes((folder / name).read_bytes() + b" ")
+    with pytest.raises(DeviceError, match=f"{name} is not the file that manifest.json describes: copy the three files"):
+        bitstream.check(folder, CONFIG)
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"digest": "0x12345678"}, r"holds configuration 'pynq-z2' \(digest 0x12345678\), not 'pynq-z2' \(0x\w+\): choose that"),
+        ({"instruction_set": 1}, r"has version 1 of the instruction set, this bnnedge \d+: take a bitstream of this version"),
+        ({"board": "ultra96"}, r"not of a bitstream for a board \(there is no board 'ultra96'; there are .*\): copy"),
+        ({"sha256": {}}, r"manifest.json is not of a bitstream for a board \('bnnedge.bit'\): copy"),
+        ({"configuration": None}, "manifest.json is not of a bitstream for a board"),
+    ],
+)
+def test_manifests_that_do_not_fit_are_refused(folder: Path, changes: dict[str, Any], text: str) -> None:
+    edit(folder, **changes)
+    with pytest.raises(DeviceError, match=text):
+        bitstream.check(folder, CONFIG)
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "3"])
+def test_manifests_that_are_none_are_refused(folder: Path, content: str) -> None:
+    (folder / "manifest.json").write_text(content)
+    with pytest.raises(DeviceError, match=r"manifest.json (cannot be read|is not of a bitstream)"):
+        bitstream.check(folder, CONFIG)
+
+
+def test_another_configuration_is_refused(folder: Path) -> None:
+    with pytest.raises(DeviceError, match=r"holds configuration 'pynq-z2' .*, not 'sim-small' .*BNNEDGE_BITSTREAM"):
+        bitstream.check(folder, configuration("sim-small"))
+
+
+def test_a_faster_clock_than_it_was_built_for_is_refused(folder: Path) -> None:
+    with pytest.raises(DeviceError, match="overlay was built for 100 MHz, 'pynq-z2' asks for 125 MHz"):
+        bitstream.check(folder, dataclasses.replace(CONFIG, clock_hz=125_000_000))
+
+
+def test_a_bitstream_for_another_part_is_refused(tmp_path: Path) -> None:
+    write_overlay(BOARDS["pynq-z2"], CONFIG, bit_file("7z010clg400"), tmp_path)
+    with pytest.raises(DeviceError, match="part 7z010clg400, and TUL PYNQ-Z2 has xc7z020clg400-1: take"):
+        bitstream.check(tmp_path, CONFIG)
+
+
+@pytest.mark.parametrize("part", ["7z020clg400", "xc7z020clg400", "xc7z020clg400-1"])
+def test_parts_are_known_under_the_names_that_tools_give_them(tmp_path: Path, part: str) -> None:
+    write_overlay(BOARDS["pynq-z2"], CONFIG, bit_file(part), tmp_path)
+    assert bitstream.part_of(tmp_path / "bnnedge.bit") == part
+    bitstream.check(tmp_path, CONFIG)
+
+
+@pytest.mark.parametrize("content", [b"", b"\0", b"hello, this is text", bit_file()[:20], bytes(5000)])
+def test_a_file_that_is_no_bitstream_is_refused(tmp_path: Path, content: bytes) -> None:
+    write_overlay(BOARDS["pynq-z2"], CONFIG, content, tmp_path)
+    with pytest.raises(DeviceError, match=r"bnnedge.bit is not a bitstream: it lacks the header of a .bit file"):
+        bitstream.check(tmp_path, CONFIG)

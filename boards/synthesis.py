@@ -64,8 +64,8 @@ class Resources:
 class Synthesis:
     """What Yosys made of a board's design.
 
-    total: of the top. units: of its units by name, without the units inside them. logic_delay_ns: of the slowest path through
-    LUTs, carry chains, block RAMs and multipliers, without wires. slowest: the cells of that path, from its end.
+    total: of the top. units: of the accelerator's units by name, and of what is between and around them. logic_delay_ns: of the
+    accelerator's slowest path from register to register, without wires. slowest: the cells of that path, from its end.
     """
 
     total: Resources
@@ -85,16 +85,19 @@ def synthesise(board: Board, config: Configuration, log: Path) -> Synthesis:
         design, counts, timing = (Path(folder) / name for name in ("top.il", "counts.json", "timing.txt"))
         design.write_text(text := convert(Top(board, config), MODULE, platform=SERIES7, language=rtlil))
         units = re.findall(r"^module \\(\S+\.core\.\w+)$", text, re.MULTILINE)
+        clocked = f"{MODULE}.accelerator"  # its clock is a port: Yosys knows no arrival at an output of the processor
         _yosys(
             [
                 f"scratchpad -set abc9.D {TARGET}",
                 f"read_rtlil {design}",
-                *(f"setattr -mod -set keep_hierarchy 1 {unit}" for unit in units),
+                *(f"setattr -mod -set keep_hierarchy 1 {module}" for module in (clocked, *units)),
                 "rename -hide w:*",  # abc9 trips over public names that differ by a number alone
                 f"synth_xilinx -family xc7 -abc9 -flatten -noiopad -top {MODULE}",
                 f"tee -q -o {counts} stat -json",
                 *(f"setattr -mod -unset keep_hierarchy {unit}" for unit in units),
+                f"hierarchy -top {clocked}",
                 "flatten",
+                "delete =$paramod*",  # cells read before, without their delays
                 "read_verilog -lib -specify -overwrite +/xilinx/cells_sim.v",
                 f"tee -q -o {timing} sta",
             ],
@@ -104,8 +107,9 @@ def synthesise(board: Board, config: Configuration, log: Path) -> Synthesis:
         delay, slowest = _slowest(timing.read_text())
     cells = {name.lstrip("\\"): Counter(module["num_cells_by_type"]) for name, module in modules.items()}
     total = Resources.of(sum(cells.values(), Counter()))
-    by_unit = {name.rpartition(".")[2] if name in units else "rest": Resources.of(kinds) for name, kinds in cells.items()}
-    return Synthesis(total, by_unit, delay, slowest)
+    rest = sum((kinds for name, kinds in cells.items() if name not in units), Counter())
+    by_unit = {name.rpartition(".")[2]: Resources.of(cells[name]) for name in units}
+    return Synthesis(total, by_unit | {"rest": Resources.of(rest)}, delay, slowest)
 
 
 def _yosys(script: list[str], log: Path) -> None:

@@ -1,4 +1,4 @@
-"""The command line: `bnnedge train`, `estimate`, `generate`, `bitstream`, `doctor`."""
+"""The command line: `bnnedge train`, `estimate`, `generate`, `synth`, `bitstream`, `doctor`."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from bnnedge.commands import bitstream, doctor, estimate, generate, train
+from bnnedge.commands import bitstream, doctor, estimate, generate, synth, train
 
 _COMMANDS = {
     "train": (train, "train a network on the simulated accelerator or in the golden model"),
     "estimate": (estimate, "estimate cycles, memory and fit of a network on a configuration"),
     "generate": (generate, "write the accelerator's Verilog and its manifest; for a board, all that its build needs"),
+    "synth": (synth, "say what a board's design takes of its part, by Yosys alone"),
     "bitstream": (bitstream, "build a board's bitstream with Vivado or openXC7"),
     "doctor": (doctor, "say what is installed, what is missing, and what that prevents"),
 }

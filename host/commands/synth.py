@@ -1,0 +1,59 @@
+"""`bnnedge synth`: resources and logic delay of a board's design, by Yosys alone."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bnnedge.boards import BOARDS, Board, board
+from bnnedge.commands import options
+from bnnedge.configuration import Configuration
+from bnnedge.devices import DeviceError
+from bnnedge.files import atomic
+
+if TYPE_CHECKING:
+    from bnnedge.boards.synthesis import Synthesis
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("--board", metavar="|".join(BOARDS), required=True, help="whose part to map the design for")
+    options.add_board_configuration(parser)
+    parser.add_argument("--out", metavar="DIR", help="folder for synth.json and synth.log (default: build/BOARD/CONFIG)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Synthesise; return the exit status."""
+    target = board(arguments.board)
+    chosen = options.board_configuration(arguments, target.configuration)
+    directory = Path(arguments.out) if arguments.out else Path("build", target.name, chosen.name)
+    directory.mkdir(parents=True, exist_ok=True)
+    log = directory / "synth.log"
+    print(f"Yosys maps {chosen.name} for {target.part.name}: this takes some minutes; its words go to {log}", flush=True)
+    try:
+        from bnnedge.boards.synthesis import synthesise, to_json
+
+        found = synthesise(target, chosen, log)
+    except ModuleNotFoundError as error:
+        raise DeviceError(f"synthesis needs the Python module {error.name}: pip install 'bnnedge[hw,synth]'") from error
+    with atomic(directory / "synth.json") as file:
+        file.write(to_json(target, chosen, found).encode())
+    print(table(target, chosen, found))
+    print(directory / "synth.json")
+    return 0
+
+
+def table(target: Board, config: Configuration, found: Synthesis) -> str:
+    """Resources by unit with the part's share, cost of the engine, and the slowest path."""
+    part = target.part
+    there = {"lut": part.luts, "ff": part.ffs, "bram36": part.bram36, "dsp": part.dsps}
+    lines = [f"{'unit':<18}{'LUT':>9}{'FF':>9}{'BRAM36':>9}{'DSP':>9}"]
+    for name, unit in sorted(found.units.items(), key=lambda item: -item[1].lut):
+        lines.append(f"{name:<18}" + "".join(f"{getattr(unit, kind):>9g}" for kind in there))
+    lines.append(f"{'all':<18}" + "".join(f"{getattr(found.total, kind):>9g}" for kind in there))
+    lines.append(f"{'of ' + part.name:<18}" + "".join(f"{getattr(found.total, kind) / there[kind]:>9.1%}" for kind in there))
+    operations = config.lanes**2 * config.word
+    lines.append(f"engine: {found.units['array'].lut / operations:.2f} LUTs per bit-operation ({operations:,} a cycle)")
+    lines.append(f"slowest path: {found.logic_delay_ns:.2f} ns of logic, to {found.slowest[0] if found.slowest else '?'}")
+    return "\n".join(lines)

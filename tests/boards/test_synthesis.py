@@ -1,0 +1,62 @@
+"""Resources by unit and logic delay, on a small accelerator; the board's own is mapped in the long tests."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from bnnedge import Configuration, cli
+from bnnedge.boards import BOARDS
+from bnnedge.boards.synthesis import Resources, synthesise
+from bnnedge.configuration import CONFIGURATIONS
+
+pytest.importorskip("pyosys", reason="needs pyosys (pip install 'bnnedge[synth]')")
+BOARD = BOARDS["pynq-z2"]
+TINY = Configuration(name="tiny", lanes=4, word=16, left_depth=512, right_depth=512, tile_rows=64, channels=64)
+
+
+def test_cells_are_counted_as_what_they_take() -> None:
+    cells = {
+        "LUT2": 3,
+        "LUT6": 2,
+        "INV": 1,
+        "SRL16E": 2,
+        "RAM32M": 1,
+        "FDRE": 7,
+        "FDSE": 1,
+        "RAMB36E1": 2,
+        "RAMB18E1": 1,
+        "BUFG": 1,
+    }
+    assert Resources.of(cells) == Resources(lut=12, ff=8, bram36=2.5, dsp=0)
+
+
+def test_table_and_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setitem(CONFIGURATIONS, "tiny", TINY)
+    assert cli.main(["synth", "--board", "pynq-z2", "--config", "tiny", "--out", str(tmp_path)]) == 0
+    printed = capsys.readouterr().out
+    found = json.loads((tmp_path / "synth.json").read_text())
+    assert (found["board"], found["part"], found["configuration"]) == ("pynq-z2", "xc7z020clg400-1", "tiny")
+    for kind in ("lut", "ff", "bram36", "dsp"):
+        assert found["total"][kind] == sum(unit[kind] for unit in found["units"].values())
+    assert found["units"]["array"]["dsp"] == TINY.lanes**2 // 2 + 1  # two accumulators in each, and the bias
+    assert found["units"]["left"]["bram36"] == TINY.lanes / 2
+    assert 1 < found["logic_delay_ns"] < 10
+    assert f"{found['total']['lut']:g}" in printed
+    assert "LUTs per bit-operation" in printed
+
+
+@pytest.mark.long
+def test_the_boards_design_fits(tmp_path: Path) -> None:
+    config = CONFIGURATIONS[BOARD.configuration]
+    found = synthesise(BOARD, config, tmp_path / "log")
+    part, total = BOARD.part, found.total
+    print(f"{config.name} on {part.name}: {total}, {found.logic_delay_ns:.2f} ns, engine {found.units['array'].lut} LUTs")
+    assert total.lut <= 0.80 * part.luts
+    assert total.ff <= 0.60 * part.ffs
+    assert total.bram36 <= 0.95 * part.bram36
+    assert total.dsp <= part.dsps
+    assert found.units["array"].lut / (config.lanes**2 * config.word) <= 1.9
+    assert found.logic_delay_ns <= 6.0

@@ -84,7 +84,7 @@ def synthesise(board: Board, config: Configuration, log: Path) -> Synthesis:
     with tempfile.TemporaryDirectory() as folder:
         design, counts, timing = (Path(folder) / name for name in ("top.il", "counts.json", "timing.txt"))
         design.write_text(text := convert(Top(board, config), MODULE, platform=SERIES7, language=rtlil))
-        units = re.findall(r"^module \\(\S+\.core\.\w+)$", text, re.MULTILINE)
+        units = re.findall(r"^module \\(\S+\.core\.[\w$]+)$", text, re.MULTILINE)
         clocked = f"{MODULE}.accelerator"  # its clock is a port: Yosys knows no arrival at an output of the processor
         _yosys(
             [
@@ -108,7 +108,7 @@ def synthesise(board: Board, config: Configuration, log: Path) -> Synthesis:
     cells = {name.lstrip("\\"): Counter(module["num_cells_by_type"]) for name, module in modules.items()}
     total = Resources.of(sum(cells.values(), Counter()))
     rest = sum((kinds for name, kinds in cells.items() if name not in units), Counter())
-    by_unit = {name.rpartition(".")[2]: Resources.of(cells[name]) for name in units}
+    by_unit = {name.rpartition(".")[2].partition("$")[0]: Resources.of(cells[name]) for name in units}
     return Synthesis(total, by_unit | {"rest": Resources.of(rest)}, delay, slowest)
 
 

@@ -14,7 +14,8 @@ pytest.importorskip("pynq", reason="pynq is not installed (pip install 'bnnedge[
 
 import pynq
 from exact import Pair
-from pynq_board import AFI, SLCR, SimulatedBoard, overlay
+from overlays import overlay
+from pynq_board import AFI, SLCR, SimulatedBoard
 
 from bnnedge import Conv2D, Dense, DeviceError, MaxPool2D, Network, Settings, Trainer, configuration, open_device
 from bnnedge.devices.bitstream import VARIABLE

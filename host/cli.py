@@ -1,4 +1,4 @@
-"""The command line: `bnnedge train`, `estimate`, `generate`, `bitstream`, `doctor`."""
+"""The command line: `bnnedge train`, `estimate`, `generate`, `bitstream`, `package`, `selftest`, `doctor`."""
 
 from __future__ import annotations
 
@@ -6,13 +6,15 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from bnnedge.commands import bitstream, doctor, estimate, generate, train
+from bnnedge.commands import bitstream, doctor, estimate, generate, package, selftest, train
 
 _COMMANDS = {
     "train": (train, "train a network on the simulated accelerator or in the golden model"),
     "estimate": (estimate, "estimate cycles, memory and fit of a network on a configuration"),
     "generate": (generate, "write the accelerator's Verilog and its manifest; for a board, all that its build needs"),
     "bitstream": (bitstream, "build a board's bitstream with Vivado or openXC7"),
+    "package": (package, "pack a board's overlay, this package and an installer into one archive"),
+    "selftest": (selftest, "test a device: registers, memory, and training against the golden model"),
     "doctor": (doctor, "say what is installed, what is missing, and what that prevents"),
 }
 

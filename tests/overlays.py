@@ -10,7 +10,7 @@ from pretend import BOARD
 from bnnedge.boards import Board
 from bnnedge.boards.hwh import to_hwh
 from bnnedge.configuration import Configuration
-from bnnedge.devices.bitstream import FILES
+from bnnedge.devices.bitstream import BIT, METADATA
 from bnnedge.manifest import write_manifest
 
 
@@ -27,9 +27,8 @@ def bit_file(part: str = "7z020clg400", content: bytes = b"\xaa\x99\x55\x66" * 6
 
 def overlay(folder: Path, config: Configuration, board: Board = BOARD, bits: bytes | None = None) -> Path:
     """Write the three files of one build, with these `bits` as its .bit; return the folder."""
-    bit, hwh, _ = FILES
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / bit).write_bytes(bit_file() if bits is None else bits)
-    (folder / hwh).write_text(to_hwh(board, config))
-    write_manifest(folder, config, FILES[:2], board)
+    (folder / BIT).write_bytes(bit_file() if bits is None else bits)
+    (folder / METADATA).write_text(to_hwh(board, config))
+    write_manifest(folder, config, (BIT, METADATA), board)
     return folder

@@ -90,9 +90,8 @@ def wheel(folder: Path) -> Path:
     command = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(folder), str(copy)]
     if _can_build():
         command.insert(4, "--no-build-isolation")
-    ended = subprocess.run(
-        command, env={**os.environ, "SOURCE_DATE_EPOCH": EPOCH}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
+    environment = {**os.environ, "SOURCE_DATE_EPOCH": EPOCH}
+    ended = subprocess.run(command, env=environment, umask=0o022, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     found = list(folder.glob("*.whl"))
     if ended.returncode or not found:
         raise PackageError(f"pip built no wheel (exit status {ended.returncode}):\n{ended.stdout.strip()}")

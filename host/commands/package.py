@@ -10,7 +10,8 @@ from bnnedge.boards import BOARDS, board
 from bnnedge.boards.package import package
 from bnnedge.commands import options
 from bnnedge.configuration import configuration
-from bnnedge.devices.bitstream import BIT, MANIFEST
+from bnnedge.devices.bitstream import BIT, described
+from bnnedge.manifest import MANIFEST
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -26,9 +27,9 @@ def run(arguments: argparse.Namespace) -> int:
     target = board(arguments.board)
     name = configuration(arguments.config).name if arguments.config else target.configuration
     folder = Path(arguments.folder or Path("build", target.name, name))
-    archive = Path(arguments.out or Path("build", target.name, f"bnnedge-{name}.tar.gz"))
     if not (folder / MANIFEST).exists():
         raise ValueError(f"there is no {folder / MANIFEST}: run bnnedge bitstream (or generate) --board {target.name} before")
+    archive = Path(arguments.out or Path("build", target.name, f"bnnedge-{described(folder).name}.tar.gz"))
     names = package(target, folder, archive)
     print("\n".join(names))
     if not any(name.endswith(BIT) for name in names):

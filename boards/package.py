@@ -18,6 +18,7 @@ from pathlib import Path
 from bnnedge.boards.board import Board
 from bnnedge.devices import bitstream
 from bnnedge.files import atomic
+from bnnedge.manifest import MANIFEST
 
 TREE = Path(__file__).resolve().parents[1]
 SOURCES = ("boards", "host", "hw", "sim", "LICENSE", "README.md", "pyproject.toml", "setup.py")
@@ -37,7 +38,7 @@ def package(board: Board, folder: Path, archive: Path) -> list[str]:
     The overlay is what `generate` and `build` leave, with or without a bitstream. Equal sources give equal bytes.
     DeviceError if the overlay's files do not belong together, PackageError if it is another board's, or without a wheel.
     """
-    files = [bitstream.METADATA, bitstream.MANIFEST]
+    files = [bitstream.METADATA, MANIFEST]
     config = bitstream.described(folder)
     if (folder / bitstream.BIT).exists():
         files.insert(0, bitstream.BIT)

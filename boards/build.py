@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -10,10 +9,11 @@ from typing import Any
 
 from bnnedge.boards.board import Board
 from bnnedge.boards.flows.flow import Flow, FlowError, Progress
-from bnnedge.boards.generate import BITSTREAM, MODULE, REPORT, VERILOG, check_size, generate, write_manifest
+from bnnedge.boards.generate import BITSTREAM, DESCRIBED, MODULE, REPORT, VERILOG, check_size, generate
 from bnnedge.configuration import Configuration
 from bnnedge.files import atomic
 from bnnedge.hw.generate import write
+from bnnedge.manifest import sha256, write_manifest
 
 
 def build(board: Board, config: Configuration, directory: Path, flow: Flow) -> dict[str, Any]:
@@ -40,7 +40,6 @@ def build(board: Board, config: Configuration, directory: Path, flow: Flow) -> d
     if not outcome.bitstream.exists():
         raise FlowError(f"{flow.name} ended without an error, but wrote no {outcome.bitstream}")
 
-    bits = outcome.bitstream.read_bytes()
     fmax_hz = round(outcome.fmax_hz)
     report = {
         "board": board.name,
@@ -51,8 +50,8 @@ def build(board: Board, config: Configuration, directory: Path, flow: Flow) -> d
         "fmax_hz": fmax_hz,
         "utilisation": {name: {"used": used, "available": there} for name, (used, there) in outcome.utilisation.items()},
         "seconds": progress.seconds,
-        "verilog_sha256": hashlib.sha256((directory / VERILOG).read_bytes()).hexdigest(),
-        "bitstream_sha256": hashlib.sha256(bits).hexdigest(),
+        "verilog_sha256": sha256(directory / VERILOG),
+        "bitstream_sha256": sha256(outcome.bitstream),
     }
     write(directory, {REPORT: json.dumps(report, indent=2) + "\n"})
     if fmax_hz < config.clock_hz:
@@ -61,6 +60,6 @@ def build(board: Board, config: Configuration, directory: Path, flow: Flow) -> d
             f"try --clock {fmax_hz // 10**6}; the bitstream stays in {outcome.bitstream}"
         )
     with atomic(directory / BITSTREAM) as file:
-        file.write(bits)
-    write_manifest(board, config, directory)
+        file.write(outcome.bitstream.read_bytes())
+    write_manifest(directory, config, DESCRIBED, board)
     return report

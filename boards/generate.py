@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
-from typing import Any
 
-from bnnedge import registers
 from bnnedge.boards.board import Board
 from bnnedge.boards.flows.vivado import script
 from bnnedge.boards.hwh import to_hwh
 from bnnedge.boards.zynq.top import Top
 from bnnedge.configuration import Configuration
-from bnnedge.hw.generate import convert, manifest, write
+from bnnedge.hw.generate import convert, write
 from bnnedge.hw.resources import block_rams, memories
 from bnnedge.hw.series7 import SERIES7
+from bnnedge.manifest import write_manifest
 
 MODULE = "bnnedge"
 VERILOG, CONSTRAINTS, METADATA, SCRIPT = f"{MODULE}.v", f"{MODULE}.xdc", f"{MODULE}.hwh", f"{MODULE}.tcl"
-BITSTREAM, MANIFEST, REPORT = f"{MODULE}.bit", "manifest.json", "build.json"
+BITSTREAM, REPORT = f"{MODULE}.bit", "build.json"
+DESCRIBED = VERILOG, METADATA, BITSTREAM  # in the manifest
 
 
 def generate(board: Board, config: Configuration, directory: Path) -> list[Path]:
@@ -34,22 +33,7 @@ def generate(board: Board, config: Configuration, directory: Path) -> list[Path]
     if any(before.get(name) != files[name] for name in (VERILOG, CONSTRAINTS, SCRIPT)):
         for name in (BITSTREAM, REPORT):
             (directory / name).unlink(missing_ok=True)
-    return [*write(directory, files), write_manifest(board, config, directory)]
-
-
-def write_manifest(board: Board, config: Configuration, directory: Path) -> Path:
-    """Write what the Verilog, and the bitstream if there is one, in `directory` are."""
-    more: dict[str, Any] = {
-        "board": board.name,
-        "part": board.part.name,
-        "clock_hz": config.clock_hz,
-        "registers": {name: register.offset for name, register in registers.REGISTERS.items()},
-    }
-    bitstream = directory / BITSTREAM
-    if bitstream.exists():
-        more["bitstream_sha256"] = hashlib.sha256(bitstream.read_bytes()).hexdigest()
-    (path,) = write(directory, {MANIFEST: manifest(config, (directory / VERILOG).read_text(), **more)})
-    return path
+    return [*write(directory, files), write_manifest(directory, config, DESCRIBED, board)]
 
 
 def constraints(board: Board) -> str:

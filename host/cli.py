@@ -1,4 +1,4 @@
-"""The command line: `bnnedge train`, `estimate`, `generate`, `synth`, `bitstream`, `doctor`."""
+"""The command line: `bnnedge train`, `estimate`, `generate`, `synth`, `bitstream`, `package`, `selftest`, `doctor`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from bnnedge.commands import bitstream, doctor, estimate, generate, synth, train
+from bnnedge.commands import bitstream, doctor, estimate, generate, package, selftest, synth, train
 
 _COMMANDS = {
     "train": (train, "train a network on the simulated accelerator or in the golden model"),
@@ -14,6 +14,8 @@ _COMMANDS = {
     "generate": (generate, "write the accelerator's Verilog and its manifest; for a board, all that its build needs"),
     "synth": (synth, "say what a board's design takes of its part, by Yosys alone"),
     "bitstream": (bitstream, "build a board's bitstream with Vivado or openXC7"),
+    "package": (package, "pack a board's overlay, this package and an installer into one archive"),
+    "selftest": (selftest, "test a device: registers, memory, and training against the golden model"),
     "doctor": (doctor, "say what is installed, what is missing, and what that prevents"),
 }
 

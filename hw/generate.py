@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import gc
-import hashlib
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 from amaranth.back import verilog
 from amaranth.lib import wiring
 
-from bnnedge import isa
 from bnnedge.configuration import Configuration
 from bnnedge.files import atomic
 from bnnedge.hw.accelerator import Accelerator
+from bnnedge.manifest import write_manifest
 
 MODULE = "accelerator"
 
@@ -47,18 +43,6 @@ def _no_collection() -> Iterator[None]:
             gc.enable()
 
 
-def manifest(config: Configuration, text: str, **more: Any) -> str:
-    """What the Verilog `text` is, as JSON; `more` goes in between."""
-    content = {
-        "configuration": dataclasses.asdict(config),
-        "digest": f"{config.digest:#010x}",
-        "instruction_set": isa.VERSION,
-        **more,
-        "verilog_sha256": hashlib.sha256(text.encode()).hexdigest(),
-    }
-    return json.dumps(content, indent=2) + "\n"
-
-
 def write(directory: Path, files: Mapping[str, str]) -> list[Path]:
     """Write texts by file name to `directory`, which is made if need be; return the files."""
     for name, content in files.items():
@@ -69,5 +53,5 @@ def write(directory: Path, files: Mapping[str, str]) -> list[Path]:
 
 def generate(config: Configuration, directory: Path) -> list[Path]:
     """Write accelerator.v and manifest.json to `directory`, which is made if need be; return the files."""
-    text = to_verilog(config)
-    return write(directory, {f"{MODULE}.v": text, "manifest.json": manifest(config, text)})
+    files = write(directory, {f"{MODULE}.v": to_verilog(config)})
+    return [*files, write_manifest(directory, config, [path.name for path in files])]

@@ -11,15 +11,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pretend import BOARD
 from pynq.buffer import PynqBuffer
 from pynq.pl_server.device import Device
 
-from bnnedge.boards import BOARDS, Board
-from bnnedge.boards.overlay import write_overlay
-from bnnedge.configuration import Configuration
 from bnnedge.registers import REGISTERS
 
-BOARD = BOARDS["pynq-z2"]
 TICK = 20_000  # cycles that pass while the processor looks at STATUS once
 SLCR, AFI = 0xF800_0000, 0xF800_8000
 PROCESSOR = {
@@ -28,23 +25,6 @@ PROCESSOR = {
     SLCR + 0x530: 0x23727093,  # the chip: xc7z020, revision 2
     **{AFI + 0x1000 * port + offset: 1 for port in range(4) for offset in (0x00, 0x14)},  # ports 32 bits wide
 }
-
-
-def bit_file(part: str = "7z020clg400", content: bytes = b"\xaa\x99\x55\x66" * 64) -> bytes:
-    """A .bit with a true header and no bitstream."""
-
-    def field(key: bytes, text: str) -> bytes:
-        return key + struct.pack(">H", len(text) + 1) + text.encode() + b"\0"
-
-    start = struct.pack(">H", 9) + bytes.fromhex("0ff00ff00ff00ff000") + struct.pack(">H", 1)
-    fields = field(b"a", "bnnedge;UserID=0XFFFFFFFF") + field(b"b", part) + field(b"c", "2025/01/01") + field(b"d", "00:00:00")
-    return start + fields + b"e" + struct.pack(">I", len(content)) + content
-
-
-def overlay(folder: Path, config: Configuration, board: Board = BOARD, **header: Any) -> Path:
-    """A folder as a driver finds it."""
-    write_overlay(board, config, bit_file(**header), folder)
-    return folder
 
 
 class Buffer(PynqBuffer):

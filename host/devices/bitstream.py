@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import os
 import struct
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,12 @@ from bnnedge import isa
 from bnnedge.boards import Board, board
 from bnnedge.configuration import Configuration
 from bnnedge.devices.device import DeviceError
+from bnnedge.manifest import MANIFEST, sha256
 
 VARIABLE = "BNNEDGE_BITSTREAM"
 OVERLAYS = Path(__file__).parents[1] / "overlays"
-FILES = ("bnnedge.bit", "bnnedge.hwh", "manifest.json")
+BIT, METADATA = "bnnedge.bit", "bnnedge.hwh"
+FILES = BIT, METADATA, MANIFEST
 AGAIN = "copy the three files of one build"
 
 
@@ -51,28 +53,49 @@ def built() -> Configuration | None:
     DeviceError if its manifest cannot be understood.
     """
     chosen = os.environ.get(VARIABLE)
-    manifests = [Path(chosen) / FILES[2]] if chosen else sorted(OVERLAYS.glob(f"*/{FILES[2]}"))
+    manifests = [Path(chosen) / MANIFEST] if chosen else sorted(OVERLAYS.glob(f"*/{MANIFEST}"))
     if len(manifests) != 1 or not manifests[0].is_file():
         return None
+    return described(manifests[0].parent)
+
+
+def described(folder: Path) -> Configuration:
+    """The configuration that the manifest in `folder` describes; DeviceError if it cannot be understood."""
+    path = folder / MANIFEST
     try:
-        return Configuration(**_manifest(manifests[0])["configuration"])
+        return Configuration(**_manifest(path)["configuration"])
     except (KeyError, TypeError, ValueError) as error:
-        raise DeviceError(f"{manifests[0]} describes no configuration of this version ({error}): {AGAIN}") from None
+        raise DeviceError(f"{path} describes no configuration of this version ({error}): {AGAIN}") from None
 
 
 def check(folder: Path, configuration: Configuration) -> Bitstream:
     """The bitstream in `folder`; DeviceError unless it is whole and of this configuration and version."""
-    missing = [file for file in FILES if not (folder / file).is_file()]
+    target, clock_hz = check_files(folder, configuration, (BIT, METADATA))
+    path = folder / BIT
+    part = part_of(path)
+    if not target.part.name.startswith("xc" + part.removeprefix("xc")):  # some tools leave the xc away
+        raise DeviceError(
+            f"{path} is for the part {part}, and {target.title} has {target.part.name}: take a bitstream for this board"
+        )
+    return Bitstream(path.resolve(), target, clock_hz, sha256(path))
+
+
+def check_files(folder: Path, configuration: Configuration, files: Sequence[str]) -> tuple[Board, int]:
+    """Board and highest clock (Hz) of what lies in `folder`.
+
+    DeviceError unless `files` and manifest are there, belong together, and are of this configuration and version.
+    """
+    missing = [file for file in (*files, MANIFEST) if not (folder / file).is_file()]
     if missing:
         raise DeviceError(f"{folder} lacks {', '.join(missing)}: {AGAIN} ({', '.join(FILES)})")
-    manifest = _manifest(folder / "manifest.json")
+    manifest = _manifest(folder / MANIFEST)
     try:
         target = board(manifest["board"])
         digest, version = int(manifest["digest"], 16), int(manifest["instruction_set"])
         name, clock_hz = manifest["configuration"]["name"], int(manifest["configuration"]["clock_hz"])
-        hashes = {file: str(manifest["sha256"][file]) for file in FILES[:2]}
+        hashes = {file: str(manifest["sha256"][file]) for file in files}
     except (KeyError, TypeError, ValueError) as error:
-        raise DeviceError(f"{folder / 'manifest.json'} is not of a bitstream for a board ({error}): {AGAIN}") from None
+        raise DeviceError(f"{folder / MANIFEST} is not of a bitstream for a board ({error}): {AGAIN}") from None
     if digest != configuration.digest:
         raise DeviceError(
             f"{folder} holds configuration {name!r} (digest {digest:#010x}), not {configuration.name!r} "
@@ -87,15 +110,9 @@ def check(folder: Path, configuration: Configuration) -> Bitstream:
             f"{folder} was built for {clock_hz / 1e6:g} MHz, {configuration.name!r} asks for {configuration.clock_hz / 1e6:g} MHz"
         )
     for file, expected in hashes.items():
-        if hashlib.sha256((folder / file).read_bytes()).hexdigest() != expected:
+        if sha256(folder / file) != expected:
             raise DeviceError(f"{folder / file} is not the file that manifest.json describes: {AGAIN}")
-    path = folder / FILES[0]
-    part = part_of(path)
-    if not target.part.name.startswith("xc" + part.removeprefix("xc")):  # some tools leave the xc away
-        raise DeviceError(
-            f"{path} is for the part {part}, and {target.title} has {target.part.name}: take a bitstream for this board"
-        )
-    return Bitstream(path.resolve(), target, clock_hz, hashes[FILES[0]])
+    return target, clock_hz
 
 
 def _manifest(path: Path) -> dict[str, Any]:

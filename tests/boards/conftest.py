@@ -25,7 +25,7 @@ def verilog() -> str:
 def converted(monkeypatch: pytest.MonkeyPatch, verilog: str) -> None:
     """Spare the conversion."""
     monkeypatch.setattr(generation, "Top", lambda board, config: None)
-    monkeypatch.setattr(generation, "convert", lambda top, module: verilog)
+    monkeypatch.setattr(generation, "convert", lambda top, module, **options: verilog)
 
 
 @pytest.fixture

@@ -9,10 +9,12 @@ from pathlib import Path
 
 import pytest
 from hardware import TINY
+from overlays import bit_file
 from pretend import BOARD, Tool
 
 from bnnedge.boards.build import build
 from bnnedge.boards.flows.flow import FlowError, Outcome, Progress
+from bnnedge.devices import bitstream
 from bnnedge.files import atomic
 
 pytestmark = pytest.mark.usefixtures("converted")
@@ -49,8 +51,8 @@ def test_success(tmp_path: Path, tool: Tool, capsys: pytest.CaptureFixture[str])
     assert (out / "bnnedge.bit").read_bytes() == b"bits"
     assert json.loads((out / "build.json").read_text()) == report
     manifest = json.loads((out / "manifest.json").read_text())
-    assert manifest["bitstream_sha256"] == report["bitstream_sha256"] == hashlib.sha256(b"bits").hexdigest()
-    assert manifest["verilog_sha256"] == report["verilog_sha256"]
+    assert manifest["sha256"]["bnnedge.bit"] == report["bitstream_sha256"] == hashlib.sha256(b"bits").hexdigest()
+    assert manifest["sha256"]["bnnedge.v"] == report["verilog_sha256"]
     assert report["utilisation"] == {"luts": {"used": 10, "available": 40}, "bram36": {"used": 1.5, "available": 2}}
     assert (report["board"], report["part"], report["flow"]) == ("pynq-z2", "xc7z020clg400-1", "pretended")
     assert (report["configuration"], report["clock_hz"], report["fmax_hz"]) == ("tiny", 100_000_000, 123_456_789)
@@ -59,6 +61,14 @@ def test_success(tmp_path: Path, tool: Tool, capsys: pytest.CaptureFixture[str])
     printed = capsys.readouterr().out.splitlines()
     assert [line.split(" ... ")[0] for line in printed] == [f"pretended: {step}" for step in report["seconds"]]
     assert (out / "bnnedge.pretended" / "build-it.log").read_text() == "step second\nstep third\n"
+
+
+def test_the_folder_is_what_a_driver_starts_with(tmp_path: Path, tool: Tool) -> None:
+    (tmp_path / "true.bit").write_bytes(bit_file())
+    tool("build-it", f"cp {tmp_path}/true.bit out.bit")
+    build(BOARD, TINY, tmp_path / "out", Pretended())
+    found = bitstream.check(tmp_path / "out", TINY)
+    assert (found.path, found.board, found.clock_hz) == (tmp_path / "out" / "bnnedge.bit", BOARD, TINY.clock_hz)
 
 
 def test_a_failing_tool(tmp_path: Path, tool: Tool) -> None:
@@ -73,7 +83,7 @@ def test_a_failing_tool(tmp_path: Path, tool: Tool) -> None:
     assert lines[1:] == ["step routing", "no route to b", "it hurts"]
     assert log.exists()
     assert names(tmp_path) - {"tools"} == SOURCES | {"bnnedge.pretended"}, "a bitstream is left, of another build"
-    assert "bitstream_sha256" not in json.loads((tmp_path / "manifest.json").read_text())
+    assert "bnnedge.bit" not in json.loads((tmp_path / "manifest.json").read_text())["sha256"]
 
 
 def test_a_tool_that_writes_nothing(tmp_path: Path, tool: Tool) -> None:
@@ -137,4 +147,4 @@ def test_a_full_disk_leaves_no_part_of_a_bitstream(tmp_path: Path, tool: Tool, m
     with pytest.raises(OSError, match="No space"):
         build(BOARD, TINY, tmp_path, Pretended())
     assert not (tmp_path / "bnnedge.bit").exists()
-    assert "bitstream_sha256" not in json.loads((tmp_path / "manifest.json").read_text())
+    assert "bnnedge.bit" not in json.loads((tmp_path / "manifest.json").read_text())["sha256"]

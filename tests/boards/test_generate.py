@@ -30,11 +30,10 @@ def test_files_and_manifest(tmp_path: Path, verilog: str) -> None:
     assert files[2].read_text() == to_hwh(BOARD, TINY)
     manifest = json.loads(files[4].read_text())
     assert manifest["configuration"] == dataclasses.asdict(TINY)
-    assert manifest["verilog_sha256"] == hashlib.sha256(verilog.encode()).hexdigest()
+    assert manifest["sha256"] == {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in (files[0], files[2])}
     assert (manifest["board"], manifest["part"], manifest["clock_hz"]) == ("pynq-z2", "xc7z020clg400-1", 100_000_000)
     assert manifest["registers"] == {name: register.offset for name, register in REGISTERS.items()}
     assert {"digest", "instruction_set"} <= manifest.keys()
-    assert "bitstream_sha256" not in manifest
 
 
 def test_constraints_name_exactly_the_ports(verilog: str) -> None:
@@ -52,7 +51,7 @@ def test_a_bitstream_stays_only_beside_its_sources(tmp_path: Path, change: str) 
     for name in ("bnnedge.bit", "build.json"):
         (tmp_path / name).write_bytes(b"bits")
     files = generate(BOARD, TINY, tmp_path)
-    assert json.loads(files[-1].read_text())["bitstream_sha256"] == hashlib.sha256(b"bits").hexdigest()
+    assert json.loads(files[-1].read_text())["sha256"]["bnnedge.bit"] == hashlib.sha256(b"bits").hexdigest()
     board, config = BOARD, TINY
     if change == "verilog":
         (tmp_path / "bnnedge.v").write_text("module bnnedge; endmodule")
@@ -62,7 +61,7 @@ def test_a_bitstream_stays_only_beside_its_sources(tmp_path: Path, change: str) 
         board = BOARDS["pynq-z1"]
     files = generate(board, config, tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(FILES)
-    assert "bitstream_sha256" not in json.loads(files[-1].read_text())
+    assert "bnnedge.bit" not in json.loads(files[-1].read_text())["sha256"]
 
 
 def test_too_large_a_configuration(tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ def test_generate_writes_the_verilog_and_what_it_is(tmp_path: Path, verilog: str
     assert manifest["configuration"]["left_depth"] == 64
     assert int(manifest["digest"], 16) == TINY.digest
     assert manifest["instruction_set"] == isa.VERSION
-    assert manifest["verilog_sha256"] == hashlib.sha256(files[0].read_bytes()).hexdigest()
+    assert manifest["sha256"] == {"accelerator.v": hashlib.sha256(files[0].read_bytes()).hexdigest()}
 
 
 def test_nothing_of_this_machine_is_in_the_verilog(verilog: str) -> None:

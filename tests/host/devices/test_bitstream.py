@@ -4,32 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import struct
 from pathlib import Path
 from typing import Any
 
 import pytest
+from overlays import bit_file, overlay
 
 from bnnedge import DeviceError, configuration
 from bnnedge.boards import BOARDS
-from bnnedge.boards.overlay import write_overlay
 from bnnedge.devices import bitstream, own_configuration
 
 CONFIG = configuration("pynq-z2")
 
 
-def bit_file(part: str = "7z020clg400") -> bytes:
-    def field(key: bytes, text: str) -> bytes:
-        return key + struct.pack(">H", len(text) + 1) + text.encode() + b"\0"
-
-    header = struct.pack(">H", 9) + bytes(9) + struct.pack(">H", 1)
-    return header + field(b"a", "top;Version=1") + field(b"b", part) + field(b"c", "day") + b"e" + bytes(8)
-
-
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    write_overlay(BOARDS["pynq-z2"], CONFIG, bit_file(), tmp_path / "overlay")
-    return tmp_path / "overlay"
+    return overlay(tmp_path / "overlay", CONFIG)
 
 
 def edit(folder: Path, **changes: Any) -> None:
@@ -60,7 +50,7 @@ def test_the_only_one_says_what_was_built(folder: Path, monkeypatch: pytest.Monk
     monkeypatch.delenv("BNNEDGE_BITSTREAM", raising=False)
     monkeypatch.setattr(bitstream, "OVERLAYS", folder.parent)
     assert own_configuration("pynq") == CONFIG
-    write_overlay(BOARDS["pynq-z2"], configuration("pynq-z2-x64"), bit_file(), folder.with_name("second"))
+    overlay(folder.with_name("second"), configuration("pynq-z2-x64"))
     assert own_configuration("pynq") is None, "there are two"
     monkeypatch.setenv("BNNEDGE_BITSTREAM", str(folder.with_name("second")))
     assert own_configuration("pynq") == configuration("pynq-z2-x64")
@@ -117,20 +107,20 @@ def test_a_faster_clock_than_it_was_built_for_is_refused(folder: Path) -> None:
 
 
 def test_a_bitstream_for_another_part_is_refused(tmp_path: Path) -> None:
-    write_overlay(BOARDS["pynq-z2"], CONFIG, bit_file("7z010clg400"), tmp_path)
+    overlay(tmp_path, CONFIG, bits=bit_file("7z010clg400"))
     with pytest.raises(DeviceError, match="part 7z010clg400, and TUL PYNQ-Z2 has xc7z020clg400-1: take"):
         bitstream.check(tmp_path, CONFIG)
 
 
 @pytest.mark.parametrize("part", ["7z020clg400", "xc7z020clg400", "xc7z020clg400-1"])
 def test_parts_are_known_under_the_names_that_tools_give_them(tmp_path: Path, part: str) -> None:
-    write_overlay(BOARDS["pynq-z2"], CONFIG, bit_file(part), tmp_path)
+    overlay(tmp_path, CONFIG, bits=bit_file(part))
     assert bitstream.part_of(tmp_path / "bnnedge.bit") == part
     bitstream.check(tmp_path, CONFIG)
 
 
 @pytest.mark.parametrize("content", [b"", b"\0", b"hello, this is text", bit_file()[:20], bytes(5000)])
 def test_a_file_that_is_no_bitstream_is_refused(tmp_path: Path, content: bytes) -> None:
-    write_overlay(BOARDS["pynq-z2"], CONFIG, content, tmp_path)
+    overlay(tmp_path, CONFIG, bits=content)
     with pytest.raises(DeviceError, match=r"bnnedge.bit is not a bitstream: it lacks the header of a .bit file"):
         bitstream.check(tmp_path, CONFIG)

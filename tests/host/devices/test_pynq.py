@@ -14,9 +14,11 @@ pytest.importorskip("pynq", reason="pynq is not installed (pip install 'bnnedge[
 
 import pynq
 from exact import Pair
-from pynq_board import AFI, SLCR, SimulatedBoard, overlay
+from overlays import overlay
+from pynq_board import AFI, SLCR, SimulatedBoard
 
 from bnnedge import Conv2D, Dense, DeviceError, MaxPool2D, Network, Settings, Trainer, configuration, open_device
+from bnnedge.cli import main
 from bnnedge.devices.bitstream import VARIABLE
 from bnnedge.devices.pynq import open_pynq
 from bnnedge.registers import MAGIC
@@ -60,6 +62,14 @@ def test_convolutions_agree_down_to_every_tensor(board: SimulatedBoard) -> None:
     pair.probe()
     pair.infer()
     device.close()
+    assert board.buffers == {}
+
+
+def test_selftest(board: SimulatedBoard, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["selftest"]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert [line[:12] for line in printed[:5]] == [f"ok      {name}" for name in ("gold", "regi", "memo", "step", "run ")]
+    assert "device 'pynq' is 'sim-small'" in printed[1]
     assert board.buffers == {}
 
 

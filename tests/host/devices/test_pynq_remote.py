@@ -11,8 +11,9 @@ import pytest
 pytest.importorskip("pynq.pl_server.remote_device", reason="pynq 4.0 is not installed (pip install 'bnnedge[board]')")
 
 import pynq
+from overlays import bit_file, overlay
 from pynq.pl_server import embedded_device, global_state, remote_device
-from pynq_board import SimulatedBoard, overlay
+from pynq_board import SimulatedBoard
 from pynq_remote import MANAGER, Server
 
 from bnnedge import Dense, DeviceError, Network, Settings, Trainer, configuration, open_device
@@ -55,7 +56,7 @@ def test_a_notebook_on_a_pc_trains_bit_for_bit_like_the_golden_model(server: Ser
 
 def test_a_new_bitstream_replaces_an_older_one_on_the_board(server: Server, tmp_path: Path) -> None:
     open_pynq(CONFIG).close()
-    folder = overlay(tmp_path / "newer", CONFIG, content=b"newer" * 100)
+    folder = overlay(tmp_path / "newer", CONFIG, bits=bit_file(content=b"newer" * 100))
     open_pynq(CONFIG, folder).close()
     names = [name for name in server.files.files if name.startswith("/lib/firmware/bnnedge-")]
     assert len(names) == 2

@@ -1,0 +1,33 @@
+"""`bnnedge selftest`: whether a device works, from its registers to training."""
+
+from __future__ import annotations
+
+import argparse
+
+from bnnedge.commands import options
+from bnnedge.configuration import configuration
+from bnnedge.devices import DEVICES, own_configuration
+from bnnedge.selftest import selftest
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("--device", choices=sorted(DEVICES), default="pynq", help="pynq: a board (default: pynq)")
+    options.add_configuration(parser, "that of a board's bitstream; sim-small for other devices")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Check, print a line for each result, and return 1 if one failed."""
+    if arguments.config:
+        chosen = configuration(arguments.config)
+    else:
+        usual = "pynq-z2" if arguments.device == "pynq" else "sim-small"
+        chosen = own_configuration(arguments.device) or configuration(usual)
+    failed = 0
+    for result in selftest(arguments.device, chosen):
+        print(f"{'FAILED' if result.remedy else 'ok':<8}{result.name:<14}{result.text}", flush=True)
+        if result.remedy:
+            failed += 1
+            print(f"{'':<22}{result.remedy}", flush=True)
+    print(f"\n{failed} checks failed" if failed else f"\n{arguments.device} works")
+    return 1 if failed else 0

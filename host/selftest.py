@@ -1,0 +1,146 @@
+"""Tests of a device from its registers to training, on random data: what `bnnedge selftest` runs."""
+
+from __future__ import annotations
+
+import dataclasses
+import zlib
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from bnnedge import formats
+from bnnedge.configuration import Configuration, configuration
+from bnnedge.devices import Device, open_device
+from bnnedge.layers import Conv2D, Dense, MaxPool2D
+from bnnedge.network import Network
+from bnnedge.settings import Settings
+from bnnedge.state import LayerState, TrainingState
+from bnnedge.trainer import Trainer
+
+NETWORK = Network((8, 8, 2), [Conv2D(16, 3, padding="same"), MaxPool2D(), Dense(24), Dense(10)], "selftest")
+SETTINGS = Settings(batch=64, gradient_planes=4)
+STEPS = 4
+ANSWER = 0xE1BE04FA  # CRC-32 of the golden model's state of `sim-small` after STEPS
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """One check: `text` says what was seen; `remedy`, if it failed and nothing else, what to do."""
+
+    name: str
+    text: str
+    remedy: str = ""
+
+
+def selftest(name: str, chosen: Configuration) -> Iterator[Result]:
+    """Check the device `name` with the configuration `chosen`; results as they come, none behind a device that does not open.
+
+    ValueError if there is no such device.
+    """
+    yield _check("golden model", _golden, "NumPy computes something else here than elsewhere: install another version of it")
+    try:
+        device = open_device(name, chosen)
+    except (RuntimeError, MemoryError) as error:
+        yield Result("registers", str(error), "nothing else can be tested before this; for a board, see docs/pynq.md")
+        return
+    try:
+        yield Result("registers", f"device {name!r} is {chosen.name!r}, digest {chosen.digest:#010x}")
+        yield _check("memory", lambda: _memory(device), "host and accelerator disagree about memory: restart the board")
+        if name != "golden":  # which is what the others are compared with
+            wrong = "timing or a wrong bitstream: build it with a slower --clock, and report it if that does not help"
+            yield _check("steps", lambda: _steps(device), wrong)
+            yield _check("run", lambda: _run(device), wrong)
+    finally:
+        device.close()
+
+
+def _check(name: str, run: Callable[[], str], remedy: str) -> Result:
+    try:
+        return Result(name, run())
+    except (RuntimeError, MemoryError) as error:  # of devices, of what differs
+        return Result(name, str(error), remedy)
+
+
+def _golden() -> str:
+    """The golden model gives the known answer."""
+    with _trainer("golden", configuration("sim-small")) as trainer:
+        _fit(trainer)
+        arrays = [(layer.weight, layer.beta, layer.mu, layer.psi) for layer in trainer.state.layers]
+    found = zlib.crc32(b"".join(array.astype("<i4").tobytes() for layer in arrays for array in layer))
+    if found != ANSWER:
+        raise RuntimeError(f"after {STEPS} steps its state has the CRC {found:#010x}, not {ANSWER:#010x}")
+    return f"NumPy {np.__version__} gives the known answer"
+
+
+def _memory(device: Device) -> str:
+    """A random state comes back as it was written, and then its complement, so that each bit has both values."""
+    device.prepare(NETWORK, SETTINGS)
+    written = _random_state(device.configuration.latent)
+    for state in (written, _complement(written)):
+        device.load_state(state)
+        found = device.state().differences(state)
+        if found:
+            raise RuntimeError(f"other bits come back than were written: {'; '.join(found)}")
+    return f"{sum(device.memory().ddr.values()):,} bytes reserved; weights and statistics come back as they were written"
+
+
+def _steps(device: Device) -> str:
+    """Single steps, each tensor compared with the golden model's, and inference."""
+    with _trainer(device, check=True) as trainer:
+        _fit(trainer)
+        trainer.evaluate(*_data())
+    return f"{STEPS} steps and inference: every tensor equals the golden model's"
+
+
+def _run(device: Device) -> str:
+    """The same steps in one call, as in training."""
+    with _trainer(device) as trainer, _trainer("golden", device.configuration) as golden:
+        _fit(trainer)
+        _fit(golden)
+        found = trainer.state.differences(golden.state)
+        if found:
+            raise RuntimeError(f"after {STEPS} steps in one call, {'; '.join(found)} differ from the golden model's")
+        measured = trainer.measure(*_data())
+    cost = f", {measured.cycles / measured.images:,.0f} cycles per image" if measured else ""
+    return f"{STEPS} steps in one call give the golden model's state{cost}"
+
+
+def _trainer(device: str | Device, chosen: Configuration | None = None, check: bool = False) -> Trainer:
+    return Trainer(NETWORK, device, configuration=chosen, settings=SETTINGS, check=check)
+
+
+def _fit(trainer: Trainer) -> None:
+    trainer.fit(*_data(), steps=STEPS)
+
+
+def _data() -> tuple[np.ndarray, np.ndarray]:
+    """Random images and labels, enough for STEPS batches: the same on every machine."""
+    random = np.random.RandomState(1)
+    count = STEPS * SETTINGS.batch
+    shape = (count, *NETWORK.input_shape)
+    pixels = np.frombuffer(random.bytes(int(np.prod(shape))), np.uint8).reshape(shape)
+    return pixels, np.frombuffer(random.bytes(count), np.uint8) % NETWORK.classes
+
+
+def _random_state(latent: int) -> TrainingState:
+    """A training state of random bits in all fields."""
+    random = np.random.RandomState(2)
+    weight, mean = 1 << latent - 1 + formats.MOMENT, 1 << formats.MU_BITS - 1
+    return TrainingState(
+        [
+            LayerState(
+                weight=random.randint(-weight, weight, (layer.fan_in, layer.fan_out)).astype(np.int16),
+                beta=random.randint(-weight, weight, layer.fan_out).astype(np.int16),
+                mu=random.randint(-mean, mean, layer.fan_out).astype(np.int32),
+                psi=random.randint(0, 2 * mean, layer.fan_out).astype(np.int32),
+                exponent=5,
+            )
+            for layer in NETWORK.geometry
+        ]
+    )
+
+
+def _complement(state: TrainingState) -> TrainingState:
+    mask = np.int32((1 << formats.MU_BITS) - 1)  # psi has no sign
+    layers = [LayerState(~layer.weight, ~layer.beta, ~layer.mu, layer.psi ^ mask, ~layer.exponent) for layer in state.layers]
+    return TrainingState(layers)

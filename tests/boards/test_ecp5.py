@@ -53,7 +53,7 @@ def test_slowest_path_by_signal() -> None:
     def step(kind: str, delay: float, start: str, end: str) -> dict[str, Any]:
         return {"type": kind, "delay": delay, "from": {"cell": start}, "to": {"cell": end}}
 
-    a, adder, b = "core.a_TRELLIS_FF_Q", "core.a_LUT4_Z_1", "core.b_TRELLIS_FF_Q_3"
+    a, adder, b = "core.a_TRELLIS_FF_Q", "core.a_LUT4_Z_1_A_CCU2C_S0", "core.b_TRELLIS_FF_Q_3"
     inside = [
         step("clk-to-q", 0.5, a, a),
         step("routing", 1.0, a, adder),
@@ -65,7 +65,7 @@ def test_slowest_path_by_signal() -> None:
         {"from": "<async>", "to": "posedge clk", "path": [step("routing", 99, "pin", b)]},
         {"from": "posedge clk", "to": "posedge clk", "path": inside},
     ]
-    assert ecp5.slowest({"critical_paths": paths}) == ["3.75 ns core.a", "3.88 ns core.b"]
+    assert ecp5.slowest({"critical_paths": paths}) == ["0.50 ns core.a", "1.75 ns near core.a", "3.88 ns core.b"]
 
 
 def test_missing_tools_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

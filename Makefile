@@ -6,10 +6,10 @@ JOBS ?= 2
 # A simulator's own make must not inherit this one's flags.
 IN_VENV := env -u MAKEFLAGS -u MFLAGS PATH="$(CURDIR)/.venv/bin:$$PATH"
 
-.PHONY: help setup train test test-long benchmark lint clean
+.PHONY: help setup train test test-long benchmark bitstream-ecp5 lint clean
 
 help: ## show this list
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
+	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' Makefile | expand -t 16
 
 setup: $(READY) ## check for system programs, create .venv, install everything into it
 
@@ -30,6 +30,9 @@ benchmark: $(READY) ## print accuracy against float32 (MNIST, Fashion-MNIST: BNN
 	$(IN_VENV) PYTHONPATH=tests python tests/benchmarks/cycles.py --config pynq-z2-x64
 	$(IN_VENV) python tests/benchmarks/accuracy.py fashion-mnist --grad-planes 8 4
 	$(IN_VENV) python tests/benchmarks/accuracy.py mnist --grad-planes 8 4
+
+bitstream-ecp5: $(READY) ## build sim-small for an ECP5-85 with open tools, in build/ecp5: does the RTL close timing?
+	$(IN_VENV) python -m bnnedge.boards.ecp5 build/ecp5
 
 lint: $(READY) ## check style and types
 	@$(IN_VENV) sh -c 'status=0; ruff check . || status=1; python .ci/typecheck || status=1; exit $$status'

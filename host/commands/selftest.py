@@ -23,11 +23,11 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         usual = "pynq-z2" if arguments.device == "pynq" else "sim-small"
         chosen = own_configuration(arguments.device) or configuration(usual)
-    failed = 0
+    failed = []
     for result in selftest(arguments.device, chosen):
         print(f"{'FAILED' if result.remedy else 'ok':<8}{result.name:<14}{result.text}", flush=True)
         if result.remedy:
-            failed += 1
+            failed.append(result.name)
             print(f"{'':<22}{result.remedy}", flush=True)
-    print(f"\n{failed} checks failed" if failed else f"\n{arguments.device} works")
+    print(f"\nfailed: {', '.join(failed)}" if failed else f"\n{arguments.device} works")
     return 1 if failed else 0

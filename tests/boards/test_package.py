@@ -85,6 +85,30 @@ def test_install_on_a_board_with_numpy_alone(unpacked: Path, tmp_path: Path) -> 
     assert "FAILED  registers     device 'pynq' needs the Python module pynq" in ended.stdout
 
 
+@pytest.mark.usefixtures("spared")
+def test_install_without_a_bitstream_but_with_notebooks(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made, notebooks, jupyter = (tmp_path / name for name in ("made", "notebooks", "jupyter"))
+    shutil.copytree(folder, made)
+    (made / "bnnedge.bit").unlink()
+    notebooks.mkdir()
+    (notebooks / "first.ipynb").write_text("{}")
+    jupyter.mkdir()
+    monkeypatch.setattr(packaging, "NOTEBOOKS", notebooks)
+    assert "notebooks/first.ipynb" in package(BOARD, made, tmp_path / "out.tar.gz")
+    with tarfile.open(tmp_path / "out.tar.gz") as tar:
+        tar.extractall(tmp_path)
+    python = tmp_path / "python"  # which installs nothing
+    python.write_text(f'#!/bin/sh\n[ "$1" != -I ] || echo {tmp_path}/installed\n')
+    python.chmod(0o755)
+    ended = run("sh", tmp_path / "bnnedge-pynq-z2" / "install.sh", PYTHON=str(python), PYNQ_JUPYTER_NOTEBOOKS=str(jupyter))
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout.splitlines()[-1] == (
+        "bnnedge is installed, but the archive has no bitstream of sim-small: build one with bnnedge bitstream, and package it"
+    )
+    assert (jupyter / "bnnedge" / "first.ipynb").exists()
+    assert not (tmp_path / "installed").exists()
+
+
 @pytest.mark.parametrize("name", [WHEEL, OVERLAY[0]])
 def test_a_damaged_archive_installs_nothing(unpacked: Path, name: str) -> None:
     with open(unpacked / name, "ab") as file:
@@ -123,13 +147,6 @@ def test_the_folder_of_generate_is_the_default(
     shutil.copytree(folder, "build/pynq-z2/sim-small")
     assert main(arguments) == 0
     assert capsys.readouterr().out.splitlines()[-1] == "build/pynq-z2/bnnedge-sim-small.tar.gz"
-
-
-@pytest.mark.usefixtures("spared")
-def test_notebooks_are_packed(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "first.ipynb").write_text("{}")
-    monkeypatch.setattr(packaging, "NOTEBOOKS", tmp_path)
-    assert "notebooks/first.ipynb" in package(BOARD, folder, tmp_path / "out.tar.gz")
 
 
 @pytest.mark.usefixtures("spared")

@@ -1,4 +1,4 @@
-"""Resources by unit and logic delay, on a small accelerator; the board's own is mapped in the long tests."""
+"""Resources by unit and logic delay; synthesis itself, of a small accelerator and of the board's, is for the long tests."""
 
 from __future__ import annotations
 
@@ -33,6 +33,7 @@ def test_cells_are_counted_as_what_they_take() -> None:
     assert Resources.of(cells) == Resources(lut=12, ff=8, bram36=2.5, dsp=0)
 
 
+@pytest.mark.long
 def test_table_and_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setitem(CONFIGURATIONS, "tiny", TINY)
     assert cli.main(["synth", "--board", "pynq-z2", "--config", "tiny", "--out", str(tmp_path)]) == 0

@@ -31,7 +31,7 @@ benchmark: $(READY) ## print accuracy against float32 (MNIST, Fashion-MNIST: BNN
 	$(IN_VENV) python tests/benchmarks/accuracy.py fashion-mnist --grad-planes 8 4
 	$(IN_VENV) python tests/benchmarks/accuracy.py mnist --grad-planes 8 4
 
-bitstream-ecp5: $(READY) ## build sim-small for an ECP5-85 with open tools, in build/ecp5: does the RTL close timing?
+bitstream-ecp5: $(READY) ## place and route a small core for an ECP5-85 with open tools, in build/ecp5: its frequency
 	$(IN_VENV) python -m bnnedge.boards.ecp5 build/ecp5
 
 lint: $(READY) ## check style and types

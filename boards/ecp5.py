@@ -72,7 +72,7 @@ def build(config: Configuration, directory: Path) -> dict[str, Any]:
     progress.begin("synthesis")
     passes = (
         f"read_rtlil {directory / MODULE}.il",
-        "rename -hide w:*",  # abc9 trips over public names that differ by a number alone
+        yosys.HIDE_NAMES,
         f"synth_ecp5 -abc9 -top {MODULE} -json {directory / MODULE}.json",
     )
     yosys.run(passes, directory / "yosys.log")

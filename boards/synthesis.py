@@ -85,7 +85,7 @@ def synthesise(board: Board, config: Configuration, log: Path) -> Synthesis:
                 f"scratchpad -set abc9.D {TARGET}",
                 f"read_rtlil {design}",
                 *(f"setattr -mod -set keep_hierarchy 1 {module}" for module in (clocked, *units)),
-                "rename -hide w:*",  # abc9 trips over public names that differ by a number alone
+                yosys.HIDE_NAMES,
                 f"synth_xilinx -family xc7 -abc9 -flatten -noiopad -top {MODULE}",
                 f"tee -q -o {counts} stat -json",
                 *(f"setattr -mod -unset keep_hierarchy {unit}" for unit in units),

@@ -7,6 +7,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+# Before synthesis: abc9 trips over public names that differ by a number alone.
+HIDE_NAMES = "rename -hide w:*"
 _PROGRAM = (
     "import sys, pyosys.libyosys as yosys\ndesign = yosys.Design()\nfor line in sys.stdin: yosys.run_pass(line.strip(), design)"
 )

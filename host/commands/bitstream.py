@@ -23,7 +23,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Build; return the exit status."""
     target = board(arguments.board)
     chosen = options.board_configuration(arguments, target.configuration)
-    directory = Path(arguments.out) if arguments.out else Path("build", target.name, chosen.name)
+    directory = Path(arguments.out or options.board_folder(target, chosen.name))
     try:
         from bnnedge.boards.build import build
     except ModuleNotFoundError as error:

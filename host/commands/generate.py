@@ -22,8 +22,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Generate; return the exit status."""
     target = board(arguments.board) if arguments.board else None
     chosen = options.board_configuration(arguments, target.configuration if target else "pynq-z2")
-    folder = Path("build", *([target.name] if target else []), chosen.name)
-    directory = Path(arguments.out) if arguments.out else folder
+    folder = options.board_folder(target, chosen.name) if target else Path("build", chosen.name)
+    directory = Path(arguments.out or folder)
     try:
         if target:
             from bnnedge.boards.generate import generate as generate_for

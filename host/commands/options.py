@@ -7,6 +7,7 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
+from bnnedge.boards import Board
 from bnnedge.configuration import CONFIGURATIONS, Configuration, configuration
 from bnnedge.network import BUILT_IN, Network
 from bnnedge.settings import OPTIMISERS, Settings
@@ -57,6 +58,11 @@ def board_configuration(arguments: argparse.Namespace, default: str) -> Configur
     """The configuration that those options ask for; ValueError if there is none of its name."""
     chosen = configuration(arguments.config or default)
     return dataclasses.replace(chosen, clock_hz=arguments.clock) if arguments.clock else chosen
+
+
+def board_folder(target: Board, config: str) -> Path:
+    """Where the files of a board's design with the configuration of this name stand, unless an option says otherwise."""
+    return Path("build", target.name, config)
 
 
 def add_settings(parser: argparse.ArgumentParser, batch: str) -> None:

@@ -26,7 +26,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Pack; return the exit status."""
     target = board(arguments.board)
     name = configuration(arguments.config).name if arguments.config else target.configuration
-    folder = Path(arguments.folder or Path("build", target.name, name))
+    folder = Path(arguments.folder or options.board_folder(target, name))
     if not (folder / MANIFEST).exists():
         raise ValueError(f"there is no {folder / MANIFEST}: run bnnedge bitstream (or generate) --board {target.name} before")
     archive = Path(arguments.out or Path("build", target.name, f"bnnedge-{described(folder).name}.tar.gz"))

@@ -27,7 +27,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Synthesise; return the exit status."""
     target = board(arguments.board)
     chosen = options.board_configuration(arguments, target.configuration)
-    directory = Path(arguments.out) if arguments.out else Path("build", target.name, chosen.name)
+    directory = Path(arguments.out or options.board_folder(target, chosen.name))
     directory.mkdir(parents=True, exist_ok=True)
     log = directory / "synth.log"
     print(f"Yosys maps {chosen.name} for {target.part.name}: this takes some minutes; its words go to {log}", flush=True)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from bnnedge import isa
-from bnnedge.boards.hwh import INSTANCE
+from bnnedge.boards.hwh import INSTANCE, IO_PLL
 from bnnedge.configuration import Configuration
 from bnnedge.devices import bitstream
 from bnnedge.devices.accelerator import AcceleratorDevice
@@ -193,7 +193,7 @@ def _load(device: Any, found: Bitstream, configuration: Configuration) -> None:
         if not 0.99 * wanted <= clock <= 1.001 * wanted:
             raise DeviceError(
                 f"FCLK0 is {clock:g} MHz and {configuration.name!r} asks for {wanted:g} MHz: "
-                "choose a clock_hz by which the processor's PLL (1000 MHz) can be divided"
+                f"choose a clock_hz by which the processor's PLL ({IO_PLL / 1e6:g} MHz) can be divided"
             )
         overlay.download()
         if remote:  # where a failure would not be told

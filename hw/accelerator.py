@@ -15,7 +15,7 @@ from bnnedge.hw.bus.read import ReadMaster
 from bnnedge.hw.bus.registers import Registers
 from bnnedge.hw.bus.write import WriteMaster
 from bnnedge.hw.control.load import Load
-from bnnedge.hw.control.queue import DEPTHS, Queue, Semaphores
+from bnnedge.hw.control.queue import DEPTHS, Chain, Queue, Semaphores
 from bnnedge.hw.control.sequencer import Sequencer
 from bnnedge.hw.control.store import Store
 from bnnedge.hw.engine.array import LaneArray
@@ -74,6 +74,7 @@ class Core(wiring.Component):
         m.submodules.execute_queue = execute_queue = Queue(PASS, DEPTHS[isa.Unit.EXECUTE])
         m.submodules.load_queue = load_queue = Queue(TRANSFER, DEPTHS[isa.Unit.LOAD])
         m.submodules.store_queue = store_queue = Queue(TRANSFER, DEPTHS[isa.Unit.STORE])
+        m.submodules.orders = orders = Chain(PASS, depth=2)  # from the engine to the head, which is one or two passes behind
         m.submodules.fetch = fetch = Fetch(config)
         m.submodules.window = window = Window(config)
         m.submodules.transpose = transpose = Transpose(config)
@@ -89,9 +90,8 @@ class Core(wiring.Component):
         softmax, tile_register = head.softmax, head.tile_register
 
         # Control: sequencer -> queues -> units, and tokens back.
-        for i, (stream, queue) in enumerate(
-            ((sequencer.execute, execute_queue), (sequencer.load, load_queue), (sequencer.store, store_queue))
-        ):
+        queues = (execute_queue, load_queue, store_queue)
+        for i, (stream, queue) in enumerate(zip((sequencer.execute, sequencer.load, sequencer.store), queues, strict=True)):
             wiring.connect(m, stream, queue.instruction)
             m.d.comb += [queue.there.eq(semaphores.there), getattr(semaphores, f"take_{i}").eq(queue.take)]
         for i, given in enumerate((fetch.signal, head.signal, load.signal, store.signal)):
@@ -104,7 +104,7 @@ class Core(wiring.Component):
             sequencer.program.eq(self.program),
             sequencer.step.eq(self.step),
             sequencer.abort.eq(self.error),
-            sequencer.units_idle.eq(execute_queue.empty & load_queue.empty & store_queue.empty & ~head.busy),
+            sequencer.units_idle.eq(Cat(queue.empty for queue in (*queues, orders)).all() & ~head.busy),
             self.busy.eq(sequencer.busy & ~self.error),
             self.done.eq(sequencer.done),
         ]
@@ -155,17 +155,12 @@ class Core(wiring.Component):
                     m.d.sync += statistics.sides[bit][i].eq(granule)
 
         # Sums: lanes -> statistics -> tile buffer -> head.
-        m.submodules.orders = orders = fifo.SyncFIFO(width=PASS.size, depth=2)
+        wiring.connect(m, fetch.head, orders.input)
+        wiring.connect(m, orders.output, head.order)
         wiring.connect(m, fetch.pivots, statistics.pivots)
         wiring.connect(m, statistics.group, totals.group)
         wiring.connect(m, totals.added, head.added)
         m.d.comb += [
-            orders.w_data.eq(fetch.head.payload),
-            orders.w_en.eq(fetch.head.valid),
-            fetch.head.ready.eq(orders.w_rdy),
-            head.order.payload.eq(orders.r_data),
-            head.order.valid.eq(orders.r_rdy),
-            orders.r_en.eq(head.order.ready),
             head.seed.eq(self.seed),
             statistics.done.eq(array.done),
             statistics.meta.eq(array.meta),

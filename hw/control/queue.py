@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth import Module, Signal
+from amaranth import Cat, Module, Signal
 from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -44,6 +44,42 @@ class Semaphores(wiring.Component):
         return m
 
 
+class Chain(wiring.Component):
+    """A queue of `depth` registers in a row.
+
+    For payloads as wide as an instruction: a register behind a register takes no LUTs, and what leaves comes straight out
+    of flip-flops. A payload moves on by one place a cycle, into an empty one.
+
+    Members
+    -------
+    input: in stream. output: out stream. empty: out, nothing is held.
+    """
+
+    def __init__(self, layout: data.StructLayout, depth: int) -> None:
+        self.layout, self.depth = layout, depth
+        super().__init__(
+            {"input": In(stream.Signature(layout)), "output": Out(stream.Signature(layout)), "empty": Out(1)}
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        places = [fifo.SyncFIFOBuffered(width=self.layout.size, depth=1) for _ in range(self.depth)]
+        m.submodules += places
+        for before, after in zip(places, places[1:], strict=False):
+            wiring.connect(m, before.r_stream, after.w_stream)
+        first, last = places[0], places[-1]
+        m.d.comb += [
+            first.w_data.eq(self.input.payload),
+            first.w_en.eq(self.input.valid),
+            self.input.ready.eq(first.w_rdy),
+            self.output.payload.eq(last.r_data),
+            self.output.valid.eq(last.r_rdy),
+            last.r_en.eq(self.output.ready),
+            self.empty.eq(~Cat(place.r_rdy for place in places).any()),
+        ]
+        return m
+
+
 class Queue(wiring.Component):
     """Holds `depth` instructions of a unit; lets the first one out when it has all the tokens that it waits for.
 
@@ -68,22 +104,21 @@ class Queue(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        m.submodules.fifo = held = fifo.SyncFIFO(width=self.layout.size, depth=self.depth)
+        m.submodules.held = held = Chain(self.layout, self.depth)
+        first = held.output
         cleared = Signal()  # the first instruction has taken its tokens
+        wiring.connect(m, wiring.flipped(self.instruction), held.input)
         m.d.comb += [
-            held.w_data.eq(self.instruction.payload),
-            held.w_en.eq(self.instruction.valid),
-            self.instruction.ready.eq(held.w_rdy),
-            self.order.payload.eq(held.r_data),
-            self.order.valid.eq(held.r_rdy & cleared),
-            held.r_en.eq(self.order.valid & self.order.ready),
-            self.empty.eq(~held.r_rdy),
-            self.waiting.eq(held.r_rdy & ~cleared),
+            self.order.payload.eq(first.payload),
+            self.order.valid.eq(first.valid & cleared),
+            first.ready.eq(self.order.ready & cleared),
+            self.empty.eq(held.empty),
+            self.waiting.eq(first.valid & ~cleared),
         ]
         wait = self.order.payload.wait
         with m.If(self.waiting & ((wait & ~self.there) == 0)):
             m.d.comb += self.take.eq(wait)
             m.d.sync += cleared.eq(1)
-        with m.Elif(held.r_en):
+        with m.Elif(self.order.ready):
             m.d.sync += cleared.eq(0)
         return m

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth import Module, Mux
+from amaranth import Array, Cat, Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -16,7 +16,8 @@ class Window(wiring.Component):
 
     Members
     -------
-    words: in. shift, window: in. wanted: out, same cycle: the words; with `window` their WINDOW_BITS bits from `shift` on.
+    words: in. shift, window: in; shift below `word`. wanted: out, same cycle: the words; with `window` the lower
+    WINDOW_BITS bits of them are those from `shift` on.
     """
 
     def __init__(self, config: Configuration) -> None:
@@ -27,7 +28,19 @@ class Window(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        for i in range(self.config.lanes):
-            shifted = (self.words[i] >> self.shift)[:WINDOW_BITS]
-            m.d.comb += self.wanted[i].eq(Mux(self.window, shifted, self.words[i]))
+        # Two bits of the shift at a time, from the upper ones down: a multiplexer of four is one LUT.
+        steps = []
+        top = (self.config.word - 1).bit_length()
+        while top:
+            low = max(0, top - 2)
+            steps.append((low, self.shift[low:top]))
+            top = low
+        for i, word in enumerate(self.words):
+            bits = word
+            for low, step in steps:
+                reach = WINDOW_BITS + (1 << low) - 1  # bits that the smaller steps can still move to the window
+                stage = Signal(reach, name=f"stage_{low}_{i}")
+                m.d.comb += stage.eq(Array(bits[n << low :][:reach] for n in range(1 << len(step)))[step])
+                bits = stage
+            m.d.comb += self.wanted[i].eq(Cat(Mux(self.window, bits, word[:WINDOW_BITS]), word[WINDOW_BITS:]))
         return m

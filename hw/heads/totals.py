@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from amaranth import Cat, Const, Module, Mux, Signal
-from amaranth.lib import data, memory, stream, wiring
+from amaranth.lib import memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from bnnedge.configuration import Configuration
@@ -14,7 +14,7 @@ READ_LATENCY = 2
 
 
 class Totals(wiring.Component):
-    """A memory of `TOTALS`, to which each finished group is added, a column a cycle.
+    """A memory of `TOTALS`, to which each finished group is added, a column a cycle; then the group is taken.
 
     Members
     -------
@@ -40,45 +40,47 @@ class Totals(wiring.Component):
         lanes = self.config.lanes
         m.submodules.records = records = memory.Memory(shape=TOTALS.as_shape(), depth=self.config.layer_channels, init=[])
         read, write = records.read_port(), records.write_port()
-        sums = Signal(group_layout(self.config))
+        group = self.group.payload
         column = Signal(range(lanes))
         own = Signal(range(self.config.layer_channels))
         adding, issue = Signal(), Signal()
         lane_bits = lanes.bit_length() - 1
         m.d.comb += [
-            own.eq(Cat(Const(0, lane_bits), sums.group) | column),
+            own.eq(Cat(Const(0, lane_bits), group.group) | column),
             issue.eq(adding & ~self.read),
             read.addr.eq(Mux(self.read, self.address, own)),
         ]
         m.d.sync += self.record.eq(read.data)
 
-        # Cycle 1: the record is here; the sums have moved on by a column. Cycle 2: added.
-        before, fresh = data.View(TOTALS, read.data), Signal(TOTALS)
-        column_1, place_1 = Signal(sums.sums[0].shape()), Signal.like(own)
-        issued_1, issued_2 = Signal(), Signal()
-        place_2 = Signal.like(own)
-        m.d.sync += [issued_1.eq(issue), issued_2.eq(issued_1), place_1.eq(own), place_2.eq(place_1)]
+        # Cycle 1: the column's sums. Cycle 2: the record is here. Cycle 3: added.
+        issued, places = [issue], [own]
+        for cycle in range(1, 4):
+            issued.append(Signal(name=f"issued_{cycle}"))
+            places.append(Signal.like(own, name=f"place_{cycle}"))
+            m.d.sync += [issued[cycle].eq(issued[cycle - 1]), places[cycle].eq(places[cycle - 1])]
+        column_1, column_2 = (Signal(group.sums[0].shape(), name=f"column_{cycle}") for cycle in (1, 2))
+        fresh_1, fresh_2 = Signal(), Signal()
+        added = Signal(TOTALS)
+        m.d.sync += [column_1.eq(group.sums[column]), column_2.eq(column_1), fresh_1.eq(group.fresh), fresh_2.eq(fresh_1)]
+        m.d.sync += [added[name].eq(Mux(fresh_2, 0, self.record[name]) + column_2[name]) for name in TOTALS.members]
         with m.If(issue):
-            m.d.sync += [column_1.eq(sums.sums[0]), column.eq(column + 1)]
-            m.d.sync += [sums.sums[i].eq(sums.sums[i + 1]) for i in range(lanes - 1)]
-        for name in TOTALS.members:
-            m.d.sync += fresh[name].eq(Mux(sums.fresh, 0, before[name]) + column_1[name])
-        m.d.comb += [write.addr.eq(place_2), write.data.eq(fresh), write.en.eq(issued_2)]
+            m.d.sync += column.eq(column + 1)
+        m.d.comb += [write.addr.eq(places[3]), write.data.eq(added), write.en.eq(issued[3])]
 
         with m.FSM():
             with m.State("IDLE"):
-                m.d.comb += self.group.ready.eq(1)
-                m.d.sync += [sums.eq(self.group.payload), column.eq(0)]
                 with m.If(self.group.valid):
                     m.next = "ADD"
-                    with m.If(~self.group.payload.counts):
+                    with m.If(~group.counts):
+                        m.d.comb += self.group.ready.eq(1)
                         m.next = "ADDED"
             with m.State("ADD"):
                 m.d.comb += adding.eq(1)
                 with m.If(issue & (column == lanes - 1)):
+                    m.d.comb += self.group.ready.eq(1)
                     m.next = "SETTLE"
             with m.State("SETTLE"):
-                with m.If(~issued_1 & ~issued_2):
+                with m.If(~Cat(issued[1:]).any()):
                     m.next = "ADDED"
             with m.State("ADDED"):
                 m.d.comb += self.added.valid.eq(1)

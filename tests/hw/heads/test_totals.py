@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+from collections import deque
 from typing import Any
 
 import pytest
@@ -51,12 +52,11 @@ def check(groups: list[dict[str, Any]], seed: int, reading: float, stall: float,
     """Give all groups, and read at any time; with `reset_after`, all over again from a reset in that cycle."""
     source, dut, reset = random.Random(seed), Totals(TINY), Signal()
     records: dict[int, Record] = {}
-    present: dict[str, Any] | None = None  # the group that is being added: its records are in between
+    pending: deque[dict[str, Any]] = deque()  # groups offered and not yet added: their records may be in between
     all_added = False
     reads = 0
 
     async def give(ctx: Any) -> None:
-        nonlocal present
         if reset_after is not None:
             ctx.set(dut.group.payload, random_group(source, 0, fresh=True))
             ctx.set(dut.group.valid, 1)
@@ -67,20 +67,18 @@ def check(groups: list[dict[str, Any]], seed: int, reading: float, stall: float,
             ctx.set(reset, 0)
         wait = stalls(seed, stall)
         for group in groups:
+            pending.append(group)
             await stream_put(ctx, dut.group, [group], wait)
-            assert present is None
-            present = group
 
     async def take(ctx: Any) -> None:
-        nonlocal present, all_added
+        nonlocal all_added
         if reset_after is not None:
             await ctx.tick().repeat(reset_after + 1)
         wait = stalls(seed + 1, stall)
         for group in groups:
             await stream_get(ctx, dut.added, 1, wait)
-            assert present is group
+            assert pending.popleft() is group
             add(records, group)
-            present = None
         all_added = True
         await ctx.tick().repeat(4 * TINY.layer_channels)
 
@@ -93,7 +91,7 @@ def check(groups: list[dict[str, Any]], seed: int, reading: float, stall: float,
                 wanted, channel = True, time % TINY.layer_channels
             ctx.set(dut.read, wanted)
             ctx.set(dut.address, channel)
-            settled = present is None or channel // LANES != present["group"] % GROUPS
+            settled = all(channel // LANES != group["group"] % GROUPS for group in pending)
             due.append((channel, records[channel]) if wanted and settled and channel in records else None)
             expected = due.pop(0)
             if expected is not None:

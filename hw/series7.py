@@ -28,24 +28,28 @@ def lookup(m: Module, function: Callable[[Sequence[int]], int], inputs: Sequence
     return output
 
 
-def accumulator(addend: Signal, first: Value, double: Value, step: Value) -> tuple[Instance, Signal]:
-    """A DSP48E1 whose 48-bit sum becomes ``(0 | sum | 2 * sum) + addend``: addend, `first` and `double` are registered, and
-    taken in the next cycle if `step` is 1 then.
+def accumulator(
+    addend: Signal, first: Value, step: Value, *, double: Value | None = None, minus: Value | None = None
+) -> tuple[Instance, Signal]:
+    """A DSP48E1 whose 48-bit sum becomes ``(0 | sum | 2 * sum) +- addend``: all but `step` are registered, and taken in the
+    next cycle if `step` is 1 then.
     """
     assert len(addend) == 48
+    double, minus = (C(0, 1) if given is None else given for given in (double, minus))
     total = Signal(48)
-    # Z: 0 or P; Y: C; X: 0 or P, which doubles.
+    # Z: 0 or P; Y: C; X: 0 or P, which doubles. Z + (X + Y) or Z - (X + Y).
     mode = Cat(C(0, 1), double & ~first, C(0b11, 2), C(0, 1), ~first, C(0, 1))
-    ports = {"CLK": ClockSignal(), "C": addend, "OPMODE": mode, "CEC": C(1, 1), "CECTRL": C(1, 1), "CEP": step}
-    unused = {"A": 30, "B": 18, "D": 25, "ACIN": 30, "BCIN": 18, "PCIN": 48, "INMODE": 5, "ALUMODE": 4, "CARRYINSEL": 3}
+    ports = {"CLK": ClockSignal(), "C": addend, "OPMODE": mode, "ALUMODE": Cat(minus, minus, C(0, 2)), "CEP": step}
+    ports |= {name: C(1, 1) for name in ("CEC", "CECTRL", "CEALUMODE")}
+    unused = {"A": 30, "B": 18, "D": 25, "ACIN": 30, "BCIN": 18, "PCIN": 48, "INMODE": 5, "CARRYINSEL": 3}
     unused |= dict.fromkeys(("CARRYIN", "CARRYCASCIN", "MULTSIGNIN"), 1)
-    unused |= dict.fromkeys((f"CE{name}" for name in ["A1", "A2", "B1", "B2", "D", "AD", "M", "INMODE", "ALUMODE", "CARRYIN"]), 1)
+    unused |= dict.fromkeys((f"CE{name}" for name in ["A1", "A2", "B1", "B2", "D", "AD", "M", "INMODE", "CARRYIN"]), 1)
     unused |= dict.fromkeys(
         (f"RST{name}" for name in ["A", "B", "C", "D", "M", "P", "CTRL", "INMODE", "ALUMODE", "ALLCARRYIN"]), 1
     )
     ports |= {name: C(0, bits) for name, bits in unused.items()}
-    registers = dict.fromkeys(["AREG", "ACASCREG", "BREG", "BCASCREG", "CREG", "PREG", "OPMODEREG"], 1)
-    registers |= dict.fromkeys(["DREG", "ADREG", "MREG", "ALUMODEREG", "INMODEREG", "CARRYINREG", "CARRYINSELREG"], 0)
+    registers = dict.fromkeys(["AREG", "ACASCREG", "BREG", "BCASCREG", "CREG", "PREG", "OPMODEREG", "ALUMODEREG"], 1)
+    registers |= dict.fromkeys(["DREG", "ADREG", "MREG", "INMODEREG", "CARRYINREG", "CARRYINSELREG"], 0)
     block = Instance(
         "DSP48E1",
         p_USE_MULT="NONE",

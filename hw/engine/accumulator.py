@@ -58,7 +58,7 @@ class PairAccumulator(wiring.Component):
 
     def _block(self, m: Module) -> None:
         addend = Signal(48)
-        m.submodules.block, total = series7.accumulator(addend, self.first, self.double, self.step)
+        m.submodules.block, total = series7.accumulator(addend, self.first, self.step, double=self.double)
         m.d.comb += [
             addend.eq(Cat(self.counts[0], C(0, SPACING - len(self.counts[0])), self.counts[1])),
             *(value.eq(total[i * SPACING :]) for i, value in enumerate(self.sums)),

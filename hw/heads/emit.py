@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth import Array, Cat, Module, Mux, Signal, signed
+from amaranth import Array, Cat, Const, Module, Mux, Signal, signed
 from amaranth.hdl import Value
 from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
@@ -14,7 +14,9 @@ from bnnedge.hw.heads.parameters import column_layout, gradient_bits
 from bnnedge.hw.heads.random import lane_bits
 from bnnedge.hw.layouts import tile_row
 
-LATENCY = 4  # from row to planes
+LATENCY = 5  # from row to planes
+FACTOR_BITS = 25  # of a gradient to be shifted: the multiplier of a DSP48E1 takes 25 by 18 bits
+SHIFTED = formats.MAX_EXPONENT + 1  # bits below a code in the shifted gradient
 MAGNITUDE_BITS = 56
 
 
@@ -23,11 +25,17 @@ def first_place(signs: Value) -> Value:
     return Mux(signs[0], 0, Mux(signs[1], 1, Mux(signs[2], 2, Mux(signs[3], 3, 0))))
 
 
+def magnitude(value: Value) -> Value:
+    """|value|, of a signed number, by one adder."""
+    minus = value[-1]
+    return (Cat(minus, value ^ minus.replicate(len(value))) + minus)[1 : len(value)]
+
+
 class Emit(wiring.Component):
     """Q lanes, one row a cycle.
 
-    Forward, planes: sign y >= threshold, mask low <= y <= high. Pool SUMS: place of the maximum in planes 2 and 3.
-    Pool SIGNS: sign at the row's place; for the places up to it, whether any is +1, and the mask at the first that is
+    Forward, planes: sign y >= threshold, mask -below < y - threshold < above. Pool SUMS: place
+    of the maximum in planes 2 and 3. Pool SIGNS: sign at the row's place; for the places up to it, whether any is +1, and the mask at the first that is
     (at place 0 if none is).
     Backward, planes: u = floor((dy - 2**e + r) / 2**(e + 1)) + 2**(g - 1), clipped to g bits, where
     dy = 4 d - (plus or minus) and r is uniform in 0 .. 2**(e+1) - 1; the code is 2 u - (2**g - 1). Where pool SIGNS
@@ -39,8 +47,8 @@ class Emit(wiring.Component):
     backward, pool, gradient_planes, exponent: in, stable from the cycle before the first row until the last one has left.
     valid, row, place, row_number, random: in; place: of the row's tile; row_number: in its tile. With pool SIGNS tiles of
     the four places come one after another. shift, planes: out, LATENCY cycles later; planes beyond those in use are 0.
-    clear: in. magnitude: out, sum of |dy| of the rows since `clear`, without random codes; up to date when the last
-    `shift` comes.
+    clear: in. magnitude: out, sum of |dy| of the rows since `clear`, without random codes; up to date in the cycle behind
+    the last `shift`.
     """
 
     def __init__(self, config: Configuration) -> None:
@@ -71,35 +79,45 @@ class Emit(wiring.Component):
         config, lanes = self.config, self.config.lanes
         wide, planes = gradient_bits(config), formats.MAX_PLANES
 
-        half_step, limit = Signal(formats.MAX_EXPONENT + 1), Signal(planes)
-        pool_signs, pool_sums = Signal(), Signal()
+        # 2**(MAX_EXPONENT - e) shifts a gradient by multiplication, so that its code begins SHIFTED bits up for every e.
+        shift, msb, within = Signal(formats.MAX_EXPONENT + 1), Signal(planes), Signal(planes)
+        pool_signs, pool_sums, routes_signs, routes_sums = Signal(), Signal(), Signal(), Signal()
         m.d.sync += [
-            half_step.eq(1 << self.exponent),
-            limit.eq(1 << (self.gradient_planes - 1)[:3]),
+            shift.eq((1 << formats.MAX_EXPONENT) >> self.exponent),
+            msb.eq(1 << (self.gradient_planes - 1)[:3]),
+            within.eq(Mux(self.backward, (1 << self.gradient_planes) - 1, 0)),
             pool_signs.eq(self.pool == isa.Pool.SIGNS),
             pool_sums.eq(self.pool == isa.Pool.SUMS),
+            routes_signs.eq(pool_signs & self.backward),
+            routes_sums.eq(pool_sums & self.backward),
         ]
 
-        valids: list[Value] = [self.valid]
-        for stage in range(1, LATENCY + 1):
-            valids.append(Signal(name=f"valid_{stage}"))
-            m.d.sync += valids[stage].eq(valids[stage - 1])
-        m.d.comb += self.shift.eq(valids[LATENCY])
+        def delayed(value: Value, cycles: range, name: str) -> dict[int, Value]:
+            """`value` in the cycle before these, and in each of them."""
+            stages: dict[int, Value] = {cycles[0] - 1: value}
+            for cycle in cycles:
+                stages[cycle] = Signal(len(value), name=f"{name}_{cycle}")
+                m.d.sync += stages[cycle].eq(stages[cycle - 1])
+            return stages
 
-        # Pool SIGNS forward: of each row, what its places so far come to. Read in cycle 0, here in cycle 1, written in
-        # cycle 2: before the next place's tile comes to that row.
+        random = delayed(self.random, range(1, 4), "random")
+        valid = delayed(self.valid, range(1, LATENCY + 1), "valid")
+        m.d.comb += self.shift.eq(valid[LATENCY])
+
+        # Pool SIGNS forward: of each row, what its places so far come to. Here in cycle 4, written in cycle 5: before the
+        # next place's tile comes to that row.
         pooled = data.ArrayLayout(data.StructLayout({"sign": 1, "mask": 1}), lanes)
         m.submodules.places = places = memory.Memory(shape=pooled.as_shape(), depth=lanes, init=[])
         places_read, places_write = places.read_port(), places.write_port()
-        before, after = Signal(pooled), Signal(pooled)  # in cycles 1 and 2
-        row_1, row_2, begins_1 = Signal(range(lanes)), Signal(range(lanes)), Signal()
-        m.d.sync += [row_1.eq(self.row_number), row_2.eq(row_1), begins_1.eq(self.place == 0)]
+        before, after = Signal(pooled), Signal(pooled)  # in cycles 4 and 5
+        row = delayed(self.row_number, range(1, 6), "row")
+        begins = delayed(self.place == 0, range(1, 5), "begins")
         m.d.comb += [
-            places_read.addr.eq(self.row_number),
+            places_read.addr.eq(row[3]),
             before.eq(places_read.data),
-            places_write.addr.eq(row_2),
+            places_write.addr.eq(row[5]),
             places_write.data.eq(after),
-            places_write.en.eq(valids[2]),
+            places_write.en.eq(valid[5]),
         ]
 
         sizes: list[Value] = []
@@ -108,6 +126,7 @@ class Emit(wiring.Component):
             with m.If(self.load & (self.column == j)):
                 m.d.sync += needs.eq(self.result)
             value, side = self.row[j].sum.value, self.row[j].sum.side
+            largest = delayed(side[1:3] & pool_sums.replicate(2), range(1, 5), f"largest_{j}")
 
             # Where the gradient goes: with pool SIGNS the signs of all places stand at the side, with SUMS the place.
             active, routed = Signal(name=f"active_{j}"), Signal(name=f"routed_{j}")
@@ -115,66 +134,56 @@ class Emit(wiring.Component):
                 active.eq(Mux(pool_signs, Array(side)[self.place], side[0])),
                 routed.eq(self.place == Mux(pool_signs, first_place(side), side[1:3])),
             ]
-            # Cycle 1: compare, or subtract the batch means.
-            sign, mask, maximum = Signal(name=f"sign_{j}"), Signal(name=f"mask_{j}"), Signal(2, name=f"maximum_{j}")
-            dy = Signal(signed(wide), name=f"dy_{j}")
-            gradient = Mux(pool_signs & ~routed, 0, value)
-            random_1, unrouted = Signal(formats.RANDOM_BITS, name=f"random_1_{j}"), Signal(name=f"unrouted_{j}")
+            # Cycle 1: the gradient and what is to be subtracted. Cycle 2: dy; forward, how far y is above its threshold.
+            # A gradient that is not routed here has dy = 0 with pool SUMS: a code of either sign with equal chances.
+            gradient = Signal(value.shape(), name=f"gradient_{j}")
+            mean, dy = Signal(signed(wide), name=f"mean_{j}"), Signal(signed(wide), name=f"dy_{j}")
             m.d.sync += [
-                sign.eq(value >= needs.threshold),
-                mask.eq((value >= needs.low) & (value <= needs.high)),
-                maximum.eq(Mux(pool_sums, side[1:3], 0)),
-                dy.eq((gradient << formats.GRADIENT_MEAN) - Mux(active, needs.plus, needs.minus)),
-                random_1.eq(lane_bits(self.random, j)),
-                unrouted.eq(pool_sums & ~routed),
+                gradient.eq(Mux((routes_signs | routes_sums) & ~routed, 0, value)),
+                mean.eq(Mux(routes_sums & ~routed, 0, Mux(active, needs.plus, needs.minus))),
+                dy.eq((gradient << formats.GRADIENT_MEAN) - mean),
             ]
-            # Cycle 2: centre the rounding; the size of dy. Without a gradient the code is one of the two about 0: from 0
-            # or from just below it, rounded down.
-            centred = Signal(signed(wide + 1), name=f"centred_{j}")
-            size = Signal(wide, name=f"size_{j}")
-            random_2, bits_2 = Signal(formats.RANDOM_BITS, name=f"random_2_{j}"), Signal(4, name=f"bits_2_{j}")
-            m.d.sync += [
-                centred.eq(Mux(unrouted, Mux(random_1[-1], 0, -1), dy - half_step)),
-                size.eq(Mux(unrouted, 0, Mux(dy < 0, -dy, dy))),
-                random_2.eq(Mux(unrouted, 0, random_1)),
-                after[j].sign.eq(sign | (before[j].sign & ~begins_1)),
-                after[j].mask.eq(Mux(begins_1 | (sign & ~before[j].sign), mask, before[j].mask)),
-                bits_2.eq(Cat(sign, mask, maximum)),
-            ]
+            # Cycle 3: its size, and what the multiplier takes of it. With the largest exponent that is a code's range twice:
+            # what goes beyond is clipped.
+            size, near = Signal(wide - 1, name=f"size_{j}"), Signal(signed(min(wide, FACTOR_BITS)), name=f"near_{j}")
+            m.d.sync += [size.eq(magnitude(dy)), near.eq(dy)]
             sizes.append(size)
-            # Cycle 3: divide by 2**(e + 1), keeping RANDOM_BITS of fraction; one bit beyond a code's range is enough to
-            # clip.
-            divided = Signal(signed(wide + 1 + formats.RANDOM_BITS), name=f"divided_{j}")
-            m.d.comb += divided.eq(((centred << formats.RANDOM_BITS) >> 1) >> self.exponent)
-            whole = divided[formats.RANDOM_BITS :].as_signed()
-            floor = Signal(signed(planes + 2), name=f"floor_{j}")
-            fraction = Signal(formats.RANDOM_BITS, name=f"fraction_{j}")
-            reach = 1 << planes
-            random_3, bits_3 = Signal(formats.RANDOM_BITS, name=f"random_3_{j}"), Signal(4, name=f"bits_3_{j}")
+            sign = delayed(dy >= 0, range(3, 5), f"sign_{j}")
+            over = delayed(dy[len(near) - 1 :].xor() if wide > len(near) else Const(0), range(3, 5), f"over_{j}")
+
+            # Cycle 4: shift, and add r - 1/2. Forward: the mask.
+            draw = lane_bits(random[3], j)
+            noise = Cat(Const(0, SHIFTED - formats.RANDOM_BITS), draw[:-1], ~draw[-1]).as_signed()
+            shifted = Signal(signed(len(near) + SHIFTED), name=f"shifted_{j}")
+            mask = Signal(name=f"mask_{j}")
             m.d.sync += [
-                floor.eq(Mux(whole < -reach, -reach, Mux(whole > reach, reach, whole))),
-                fraction.eq(divided[: formats.RANDOM_BITS]),
-                random_3.eq(random_2),
-                bits_3.eq(Mux(pool_signs, Cat(bits_2[0], after[j].sign, after[j].mask), bits_2)),
+                shifted.eq(near * Cat(shift, Const(0, 1)).as_signed() + noise),
+                mask.eq((size >> formats.GRADIENT_MEAN) < Mux(sign[3], needs.above, needs.below)),
             ]
-            # Cycle 4: round up where fraction and random bits carry; offset, clip.
-            carry = (fraction + random_3)[formats.RANDOM_BITS]
-            offset = Signal(signed(planes + 3), name=f"offset_{j}")
-            m.d.comb += offset.eq(floor + carry + limit)
-            code = Signal(planes, name=f"code_{j}")
-            m.d.sync += code.eq(
-                Mux(self.backward, Mux(offset < 0, 0, Mux(offset >= limit << 1, (limit << 1) - 1, offset)), bits_3)
-            )
+            # Cycle 5: clip, and offset by 2**(g - 1), which inverts bit g - 1. Forward: what the places come to.
+            q, code = shifted[SHIFTED:], Signal(planes, name=f"code_{j}")
+            beyond = Cat(~within[1:], Const(-1, len(q) - planes + 1))  # bits that equal the sign if q is in the code's range
+            clips = over[4] | ((q ^ q[-1].replicate(len(q))) & beyond).any()
+            pooled_sign = sign[4] | (before[j].sign & ~begins[4])
+            pooled_mask = Mux(begins[4] | (sign[4] & ~before[j].sign), mask, before[j].mask)
+            bits = Cat(sign[4], Mux(pool_signs, Cat(pooled_sign, pooled_mask), Cat(mask, largest[4])))
+            m.d.sync += [
+                after[j].sign.eq(pooled_sign),
+                after[j].mask.eq(pooled_mask),
+                code.eq((Mux(clips, sign[4].replicate(planes), q[:planes] ^ msb) & within) | Mux(self.backward, 0, bits)),
+            ]
             m.d.comb += [self.planes[plane][j].eq(code[plane]) for plane in range(planes)]
 
-        # |dy| of a row is added in two cycles behind cycle 2.
+        # |dy| of a row is added in three cycles behind cycle 3.
         quarters = []
         for first in range(0, lanes, 4):
-            quarter = Signal(wide + 2, name=f"quarter_{first}")
+            quarter = Signal(wide + 1, name=f"quarter_{first}")
             m.d.sync += quarter.eq(sum(sizes[first + 1 : first + 4], start=sizes[first]))
             quarters.append(quarter)
+        whole = Signal(wide + 3)
+        m.d.sync += whole.eq(sum(quarters[1:], start=quarters[0]))
         with m.If(self.clear):
             m.d.sync += self.magnitude.eq(0)
-        with m.Elif(valids[3]):
-            m.d.sync += self.magnitude.eq(self.magnitude + sum(quarters[1:], start=quarters[0]))
+        with m.Elif(valid[5]):
+            m.d.sync += self.magnitude.eq(self.magnitude + whole)
         return m

@@ -20,7 +20,7 @@ from bnnedge.hw.layouts import PASS, RECORD, TOTALS, tile_row
 from bnnedge.hw.loops import Loops
 
 ROW_QUEUE = 8  # rows of gradient signs read ahead of the update
-SETTLE = 8  # cycles after which the last row of a pass has left every pipeline
+SETTLE = tile_buffer.READ_LATENCY + emit.LATENCY + 2  # cycles after which the last row of a pass has left every pipeline
 
 
 class Head(wiring.Component):

@@ -18,21 +18,23 @@ STAGES = 16  # from column number to its result
 
 
 def gradient_bits(config: Configuration) -> int:
-    """Bits of dy and of the means subtracted: |dy| <= |4 d| + |c1| + |c2|, a mean at most twice the largest |4 d|."""
-    return config.accumulator + formats.GRADIENT_MEAN + 3
+    """Bits of dy and of the means subtracted: |dy| <= |4 d| + |c1| + |c2| <= (1 + 2 + 1) 4 D with D = `largest_sum`.
+
+    The 16 * 32 that this leaves of a power of two are more than roundings and reciprocals (by 2**-17 too large) add.
+    """
+    return config.accumulator + formats.GRADIENT_MEAN + 2
 
 
 def column_layout(config: Configuration) -> data.StructLayout:
     """Results for a column.
 
-    Forward: y >= threshold is a +1, low <= y <= high passes the straight-through mask; mu, psi, beta as in the record.
     Backward: the mean to subtract where the activation is +1 (plus) and where it is -1 (minus).
+    Forward: both are the threshold, with as many fraction bits: y >= threshold is a +1, and -below < y - threshold < above
+    passes the straight-through mask (below is 1 at least); mu, psi, beta as in the record.
     """
-    integer, gradient = signed(config.accumulator), signed(gradient_bits(config))
+    gradient, distance = signed(gradient_bits(config)), config.accumulator + 1
     record = {"mu": signed(formats.MU_BITS), "psi": formats.MU_BITS, "beta": signed(config.latent)}
-    return data.StructLayout(
-        {"threshold": integer, "low": integer, "high": integer, "plus": gradient, "minus": gradient, **record}
-    )
+    return data.StructLayout({"plus": gradient, "minus": gradient, "above": distance, "below": distance, **record})
 
 
 def saturate(value: Value, bits: int) -> Value:
@@ -148,7 +150,7 @@ class Parameters(wiring.Component):
         m.d.sync += of_first.eq(Mux(self.backward, centred, sums_4.first))
         mean_first, mean_second_9 = mean(of_first, "mean_first"), mean(second_5, "mean_second")
 
-        # Forward. 12: moving averages. 10: the pair that counts. 12: beta * psi. 13: tau. 16: whole thresholds.
+        # Forward. 12: moving averages. 10: the pair that counts. 12: beta * psi. 13: tau. 15: whole thresholds. 16: their distances.
         mu_9, psi_9 = (Signal(signed(formats.MU_BITS), name="mu_9"), Signal(formats.MU_BITS, name="psi_9"))
         m.d.comb += [mu_9.eq(mean_first >> statistic), psi_9.eq(mean_second_9 >> statistic)]
         half_decay = Signal(3)
@@ -176,33 +178,40 @@ class Parameters(wiring.Component):
         ]
         product_12 = delayed(beta_10 * psi_10, 2, "product")
         mu_12 = delayed(mu_10, 2, "mu_10")
-        psi_13 = delayed(psi_10, 3, "psi_10")
-        psi_14 = delayed(psi_13, 1, "psi_13")
-        tau_13, up_14, high_14, low_15 = (
-            Signal(signed(formats.MU_BITS + 3), name=name) for name in ("tau_13", "up_14", "high_14", "low_15")
+        psi_12 = delayed(psi_10, 2, "psi_10")
+        psi_13 = delayed(psi_12, 1, "psi_12")
+        less_13 = Signal(signed(formats.MU_BITS + 2))
+        tau_13, up_14, high_14, low_14 = (
+            Signal(signed(formats.MU_BITS + 3), name=name) for name in ("tau_13", "up_14", "high_14", "low_14")
         )
+        round_up = (1 << formats.STATISTICS) - 1
         m.d.sync += [
             tau_13.eq(mu_12 - (product_12 >> config.latent - 1)),
-            up_14.eq(tau_13 + ((1 << formats.STATISTICS) - 1)),
+            less_13.eq(round_up - psi_12),
+            up_14.eq(tau_13 + round_up),
             high_14.eq(tau_13 + psi_13),
-            low_15.eq(up_14 - psi_14),
+            low_14.eq(tau_13 + less_13),
         ]
 
-        def whole(value: Value) -> Value:
-            return saturate(value >> formats.STATISTICS, config.accumulator)
+        def whole(value: Value, name: str) -> Signal:
+            found = Signal(signed(config.accumulator), name=name)
+            m.d.sync += found.eq(saturate(value >> formats.STATISTICS, config.accumulator))
+            return found
 
+        threshold_15, high_15, low_15 = whole(up_14, "threshold_15"), whole(high_14, "high_15"), whole(low_14, "low_15")
         m.d.sync += [
-            self.result.threshold.eq(whole(delayed(up_14, 1, "up_14"))),
-            self.result.low.eq(whole(low_15)),
-            self.result.high.eq(whole(delayed(high_14, 1, "high_14"))),
+            self.result.above.eq(high_15 - threshold_15 + 1),
+            self.result.below.eq(threshold_15 - low_15 + 1),
             self.result.mu.eq(delayed(mu_12, 3, "mu_12")),
-            self.result.psi.eq(delayed(psi_14, 1, "psi_14")),
+            self.result.psi.eq(delayed(psi_13, 2, "psi_13")),
             self.result.beta.eq(delayed(beta_10, 5, "beta_10")),
         ]
 
         # Backward. 16: sum and difference of the means. 12: beta has learned.
         c1_15, c2_15 = mean_first >> gradient, delayed(mean_second_9 >> gradient, 6, "c2")
         m.d.sync += [self.result.plus.eq(c1_15 + c2_15), self.result.minus.eq(c1_15 - c2_15)]
+        with m.If(~self.backward):
+            m.d.sync += [mean.eq(threshold_15 << formats.GRADIENT_MEAN) for mean in (self.result.plus, self.result.minus)]
         m.submodules.learn = learn = weight.WeightUpdate(config)
         m.d.comb += [
             learn.advance.eq(1),

@@ -94,7 +94,7 @@ class Softmax(wiring.Component):
             incoming.mu.eq(self.parameters.mu),
             incoming.psi.eq(self.parameters.psi),
             incoming.bias.eq((self.parameters.beta * formats.LOG2_E) >> beta_shift),
-            incoming.threshold.eq(self.parameters.threshold),
+            incoming.threshold.eq(self.parameters.plus >> formats.GRADIENT_MEAN),
         ]
         m.d.comb += [per_class_write.addr.eq(into), per_class_write.data.eq(incoming)]
         m.submodules.divider = divider = Divider()

@@ -10,6 +10,7 @@ from bnnedge import formats, isa
 from bnnedge.configuration import Configuration
 from bnnedge.hw.buffers.banked import READ_LATENCY
 from bnnedge.hw.engine.array import finish_latency
+from bnnedge.hw.heads.accumulator import Accumulator
 from bnnedge.hw.layouts import PIVOTS, RECORD, SIDE_BITS, tile_meta, tile_row
 
 SIGNS_STEP = 4  # bits of what a sample adds to the sum of signs
@@ -166,24 +167,28 @@ class Statistics(wiring.Component):
             {
                 "valid": 1,
                 "sums": 1,  # the row counts
+                "opens": 1,  # it is the first of its group that does
                 "push": 1,
-                "clear": 1,
                 "end": 1,
                 "row_valid": 1,
                 "row": range(lanes),
                 "meta": tile_meta(),
             }
         )
-        stages = [Signal(stage, name=f"stage_{i}") for i in range(1, 5)]
-        s1, s2, s3, s4 = stages
+        stages = [Signal(stage, name=f"stage_{i}") for i in range(1, 6)]
+        s1, s2, s3, s4, s5 = stages
         m.d.sync += [later.eq(earlier) for earlier, later in zip(stages, stages[1:], strict=False)]
         first_row, last_row = self.row == 0, self.row == lanes - 1
+        counts = draining & held.statistics & held_whole
+        begun, fresh = Signal(), Signal()  # a group begins, with a tile that may not count: with the largest of four places
+        m.d.comb += begun.eq(fresh | (draining & held.statistics & held.first & first_row))
+        m.d.sync += fresh.eq(begun & ~counts)
         input_row = Cat(self.row, held.part)[: formats.WINDOW_BITS.bit_length() - 1]
         m.d.sync += [
             s1.valid.eq(draining),
-            s1.sums.eq(draining & held.statistics & held_whole),
+            s1.sums.eq(counts),
+            s1.opens.eq(begun & counts),
             s1.push.eq(draining & held_pushes),
-            s1.clear.eq(draining & held.statistics & held.first & first_row),
             s1.end.eq(draining & held_last & last_row),
             s1.row_valid.eq((input_row >= held.row_first) & (input_row <= held.row_last)),
             s1.row.eq(self.row),
@@ -201,20 +206,19 @@ class Statistics(wiring.Component):
         largest_layout = data.ArrayLayout(data.StructLayout({"value": signed(bits), "place": 2}), lanes)
         m.submodules.largest = largest = memory.Memory(shape=largest_layout.as_shape(), depth=lanes, init=[])
         before, after = largest.read_port(domain="comb"), largest.write_port()
-        largest_before, largest_after = data.View(largest_layout, before.data), Signal(largest_layout)
+        largest_before, largest_3 = data.View(largest_layout, before.data), Signal(largest_layout)
         forward_2 = s2.meta.head == isa.Head.FORWARD
         maximum_2 = forward_2 & (s2.meta.pool == isa.Pool.SUMS)
-        backward_2 = s2.meta.head == isa.Head.BACKWARD
-        backward_4 = s4.meta.head == isa.Head.BACKWARD
+        backward_2, backward_3, backward_4 = (stage.meta.head == isa.Head.BACKWARD for stage in (s2, s3, s4))
         m.d.comb += [
             before.addr.eq(s2.row),
-            after.addr.eq(s2.row),
-            after.data.eq(largest_after),
-            after.en.eq(s2.valid & maximum_2),
+            after.addr.eq(s3.row),
+            after.data.eq(largest_3),
+            after.en.eq(s3.valid),
         ]
 
         # Cycle 2: sum = 2 * accumulator - bias; columns beyond the layer's, and invalid rows, count as 0.
-        # Cycle 3: masked, or the maximum. Cycle 4: off the pivot.
+        # Cycle 3: masked, or the maximum. Cycle 4: off the pivot. Cycle 5: added up.
         totals = Signal(group_layout(config).members["sums"])
         m.d.comb += [
             self.push.eq(s4.push),
@@ -223,24 +227,16 @@ class Statistics(wiring.Component):
             self.begins.eq(s4.meta.begins),
         ]
         for j in range(lanes):
-            value_2, value_3 = (Signal(signed(bits), name=f"value_{i}_{j}") for i in (2, 3))
-            value_4, off_4 = Signal(signed(bits), name=f"value_4_{j}"), Signal(signed(bits + 1), name=f"off_4_{j}")
-            place_3, place_4 = Signal(2, name=f"place_3_{j}"), Signal(2, name=f"place_4_{j}")
-            stays = (s2.meta.place != 0) & (value_2 <= largest_before[j].value)
-            m.d.comb += [
-                largest_after[j].value.eq(Mux(stays, largest_before[j].value, value_2)),
-                largest_after[j].place.eq(Mux(stays, largest_before[j].place, s2.meta.place)),
-            ]
+            value_2, value_4 = (Signal(signed(bits), name=f"value_{i}_{j}") for i in (2, 4))
+            value_3, place_3, place_4 = largest_3[j].value, largest_3[j].place, Signal(2, name=f"place_4_{j}")
+            stays = maximum_2 & (s2.meta.place != 0) & (value_2 <= largest_before[j].value)
             m.d.sync += [
                 value_2.eq(Mux(s1.row_valid & (j < s1.meta.columns), (self.sums[j] << 1) - bias_1, 0)),
-                value_3.eq(Mux(backward_2 & ~sides_2[SIDE_BITS][j], 0, value_2)),
-                place_3.eq(largest_after[j].place),
+                value_3.eq(Mux(backward_2 & ~sides_2[SIDE_BITS][j], 0, Mux(stays, largest_before[j].value, value_2))),
+                place_3.eq(Mux(stays, largest_before[j].place, s2.meta.place)),
                 value_4.eq(value_3),
-                off_4.eq(value_3 - pivots[j]),
                 place_4.eq(place_3),
             ]
-            with m.If(maximum_2):
-                m.d.sync += value_3.eq(largest_after[j].value)
             with m.If(s4.meta.head == isa.Head.UPDATE):
                 m.d.comb += self.row_out[j].slope.eq(value_4)
             with m.Else():
@@ -251,23 +247,27 @@ class Statistics(wiring.Component):
             # What an activation counts: with signs pooled four of them, the routed one +1 if any of them is.
             four = Cat(sides_3[i][j] for i in range(SIDE_BITS))
             pools_signs = s3.meta.pool == isa.Pool.SIGNS
-            positive_4, signs_4 = Signal(name=f"positive_{j}"), Signal(signed(SIGNS_STEP), name=f"signs_{j}")
-            m.d.sync += [
-                positive_4.eq(Mux(pools_signs, four.any(), four[0])),
-                signs_4.eq(Mux(pools_signs, (sum(four[1:], start=four[0]) << 1) - 4, Mux(four[0], 1, -1))),
+            signs = Signal(signed(SIGNS_STEP), name=f"signs_{j}")
+            positive = Mux(pools_signs, four.any(), four[0])
+            off = Signal(signed(bits + 1), name=f"off_{j}")
+            m.d.comb += [
+                off.eq(value_3 - pivots[j]),
+                signs.eq(Mux(pools_signs, (sum(four[1:], start=four[0]) << 1) - 4, Mux(four[0], 1, -1))),
             ]
-            total = totals[j]
-            minus = Mux(backward_4, ~positive_4, off_4 < 0)
-            terms = {"first": value_4, "second": Mux(minus, -off_4, off_4), "signs": signs_4}
-            with m.If(s4.sums | s4.clear):
-                m.d.sync += [
-                    total[name].eq(Mux(s4.clear, 0, total[name]) + Mux(s4.sums, term, 0)) for name, term in terms.items()
+            terms = {"first": (value_3, 0), "second": (off, Mux(backward_3, ~positive, off < 0)), "signs": (signs, 0)}
+            for name, (term, minus) in terms.items():
+                total = totals[j][name]
+                m.submodules[f"{name}_{j}"] = adder = Accumulator(len(total), len(term), block=name != "signs")
+                m.d.comb += [
+                    adder.addend.eq(term),
+                    adder.minus.eq(minus),
+                    adder.first.eq(s3.opens),
+                    adder.step.eq(s3.sums),
+                    total.eq(adder.sum),
                 ]
 
         # A finished group's sums move aside while the next group is summed.
-        end_5 = Signal()
-        m.d.sync += end_5.eq(s4.end)
-        with m.If(end_5):
+        with m.If(s5.end):
             m.d.sync += [
                 self.group.payload.sums.eq(totals),
                 self.group.payload.group.eq(ending.group),

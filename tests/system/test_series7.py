@@ -24,7 +24,8 @@ CONFIG = Configuration(name="series7", lanes=4, word=32, left_depth=512, right_d
 def expanded(config: Configuration, folder: Path) -> str:
     """Verilog of the accelerator with 7-series primitives, and these replaced by Yosys's models of them."""
     text = convert(Accelerator(config), MODULE, platform=SERIES7, language=rtlil)
-    assert text.count("cell \\DSP48E1") == config.lanes**2 // 2 + 1
+    lanes, bias, statistics = config.lanes**2 // 2, 1, 2 * config.lanes
+    assert text.count("cell \\DSP48E1") == lanes + bias + statistics
     (folder / "top.il").write_text(text)
     script = [
         f"read_rtlil {folder / 'top.il'}",

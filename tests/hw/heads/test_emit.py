@@ -35,8 +35,8 @@ class Columns(NamedTuple):
     """What `Parameters` finds for the columns of a group."""
 
     threshold: list[int] = [0] * LANES
-    low: list[int] = [0] * LANES
-    high: list[int] = [0] * LANES
+    above: list[int] = [0] * LANES
+    below: list[int] = [0] * LANES
     plus: list[int] = [0] * LANES
     minus: list[int] = [0] * LANES
 
@@ -53,8 +53,8 @@ def forward(rows: list[Row], columns: Columns, pool: Pool) -> list[list[int]]:
     found = []
     places: dict[int, list[list[tuple[bool, bool]]]] = {}  # for each row of a tile the signs and masks of its places
     for row in rows:
-        limits = zip(row.values, columns.threshold, columns.low, columns.high, strict=True)
-        bits = [(y >= threshold, low <= y <= high) for y, threshold, low, high in limits]
+        limits = zip(row.values, columns.threshold, columns.above, columns.below, strict=True)
+        bits = [(y >= threshold, -below < y - threshold < above) for y, threshold, above, below in limits]
         seen = places[row.number] = [*(places[row.number] if row.place else []), bits]
         codes = []
         for j, (sign, mask) in enumerate(bits):
@@ -106,10 +106,14 @@ def lanes_from(planes: Any) -> list[int]:
     return [sum((planes[i] >> j & 1) << i for i in range(formats.MAX_PLANES)) for j in range(LANES)]
 
 
-async def load(ctx: Any, dut: Emit, columns: Columns) -> None:
+async def load(ctx: Any, dut: Emit, columns: Columns, *, backward: bool) -> None:
+    names = ("plus", "minus") if backward else ("above", "below")
     for j in range(LANES):
+        result = {name: getattr(columns, name)[j] for name in names}
+        if not backward:
+            result |= dict.fromkeys(("plus", "minus"), 4 * columns.threshold[j])
         ctx.set(dut.column, j)
-        ctx.set(dut.result, {name: values[j] for name, values in columns._asdict().items()})
+        ctx.set(dut.result, result)
         ctx.set(dut.load, 1)
         await ctx.tick()
         ctx.set(dut.load, 0)
@@ -169,11 +173,11 @@ def check(*passes: tuple[Codes | None, Columns, list[Row]], pools: Iterable[Pool
         source = random.Random(1)
         for (settings, columns, rows), pool in zip(passes, pools, strict=False):
             await set_up(ctx, dut, settings, pool)
-            await load(ctx, dut, columns)
+            await load(ctx, dut, columns, backward=settings is not None)
             await send(ctx, dut, rows, source)
+            await ctx.tick()
             if settings:
                 assert ctx.get(dut.magnitude) == magnitude(rows, columns, pool)
-            await ctx.tick()
             want = [codes(row, columns, settings, pool) for row in rows] if settings else forward(rows, columns, pool)
             assert found == want, (settings, pool)
             found.clear()
@@ -223,7 +227,7 @@ def test_codes_of_every_number_of_planes_are_rounded_and_clipped(exponent: int) 
     check(*passes)
 
 
-@pytest.mark.parametrize("settings", [Codes(0, 1), Codes(3, 4), Codes(14, 8), Codes(16, 2), Codes(23, 8)])
+@pytest.mark.parametrize("settings", [Codes(0, 1), Codes(3, 4), Codes(14, 8), Codes(15, 2), Codes(16, 8)])
 def test_rounding_turns_where_fraction_and_random_number_fill_a_step(settings: Codes) -> None:
     """Gradients between -1 * 2**e and 1 * 2**e with random numbers around the first one that rounds them up."""
     source = random.Random(2)
@@ -240,11 +244,25 @@ def test_rounding_turns_where_fraction_and_random_number_fill_a_step(settings: C
 def test_forward_bits_turn_at_their_limits() -> None:
     source = random.Random(3)
     limits = [SUM + 1, -SUM - 2, 5, -7]
-    columns = Columns(threshold=limits, low=[limit - 3 for limit in limits[:1]] + [-SUM, 1, -7], high=[SUM, -SUM, 0, -7])
-    near = [[limit + i for i in range(-4, 5)] for limit in (SUM - 4, -SUM + 4, 3, -7)]
-    rows = [Row([near[j][i] for j in range(LANES)], [0] * LANES, source.randrange(1 << 64)) for i in range(9)]
+    columns = Columns(threshold=limits, above=[0, 3, 0, 1], below=[4, 1, 5, 1])
+    near = [[limit + i for i in range(-6, 5)] for limit in (SUM - 4, -SUM + 6, 3, -7)]
+    rows = [Row([near[j][i] for j in range(LANES)], [0] * LANES, source.randrange(1 << 64)) for i in range(11)]
     rows += [Row([extreme] * LANES, [1] * LANES, 0) for extreme in (-SUM, -1, 0, 1, SUM)]
     check((None, columns, rows))
+
+
+def test_masks_of_the_largest_distances() -> None:
+    ends, top = (-SUM, SUM), 2 * SUM
+    for above, below in itertools.product((top, top + 1, 2**TINY.accumulator), repeat=2):
+        columns = Columns(threshold=[-SUM, SUM, -SUM, SUM], above=[above] * LANES, below=[below] * LANES)
+        check((None, columns, [Row([value] * LANES, [0] * LANES, 0) for value in ends]))
+
+
+def random_columns(source: random.Random, reach: int) -> Columns:
+    """Thresholds and means within `reach` of 0, masks up to it away from them."""
+    signed = range(-reach, reach + 1)
+    ranges = (signed, range(reach + 2), range(1, reach + 2), signed, signed)
+    return Columns(*([source.choice(values) for _ in range(LANES)] for values in ranges))
 
 
 @pytest.mark.parametrize("pool", Pool)
@@ -256,7 +274,7 @@ def test_tiles_of_four_places(pool: Pool, backward: bool) -> None:
     for _ in range(8):
         settings = Codes(source.randrange(8), source.randrange(1, 9))
         reach = 2 ** (settings.exponent + settings.planes - 1)
-        columns = Columns(*([source.randint(-reach, reach) for _ in range(LANES)] for _ in Columns._fields))
+        columns = random_columns(source, reach)
         passes.append((settings if backward else None, columns, tiles_for(columns, settings, source)))
     check(*passes, pools=itertools.repeat(pool))
 
@@ -275,7 +293,7 @@ def test_a_code_without_gradient_is_the_upper_random_bit_whatever_the_sum(planes
 
 def test_every_pattern_of_four_signs_is_pooled() -> None:
     """Rows are patterns of signs, columns of masks; each of the tiles begins where the one before has left its bits."""
-    columns = Columns(threshold=[0] * LANES, low=[0, -9, 1, -1], high=[0, 9, 9, -1])
+    columns = Columns(threshold=[0] * LANES, above=[1, 10, 10, 0], below=[1, 10, 1, 2])
     source = random.Random(6)
     rows = []
     for first in range(0, 16, LANES):
@@ -293,7 +311,7 @@ def test_forward_and_backward_rows_and_kinds_of_pooling_follow_each_other() -> N
     pools = []
     for i in range(12):
         settings = Codes(source.randrange(12), source.randrange(1, 9))
-        columns = Columns(*([source.randint(-200, 200) for _ in range(LANES)] for _ in Columns._fields))
+        columns = random_columns(source, 200)
         passes.append((settings if i % 2 else None, columns, tiles_for(columns, settings, source)))
         pools.append(Pool(i % 3))
     check(*passes, pools=pools)
@@ -314,13 +332,13 @@ def test_columns_loaded_between_rows_serve_the_rows_behind_them() -> None:
 
     async def bench(ctx: Any) -> None:
         await set_up(ctx, dut, settings)
-        await load(ctx, dut, old)
+        await load(ctx, dut, old, backward=True)
         ctx.set(dut.random, row.random)
         ctx.set(dut.row, cells(row.values, row.side))
         ctx.set(dut.valid, 1)
         await ctx.tick()
         ctx.set(dut.valid, 0)
-        await load(ctx, dut, new)
+        await load(ctx, dut, new, backward=True)
         await send(ctx, dut, [row], random.Random(1))
         await ctx.tick()
         assert found == [codes(row, old, settings), codes(row, new, settings)]
@@ -343,6 +361,7 @@ def test_sixteen_lanes_add_up_their_sizes() -> None:
         ctx.set(dut.valid, 0)
         await ctx.tick().repeat(LATENCY - 1)
         assert ctx.get(dut.shift)
+        await ctx.tick()
         assert ctx.get(dut.magnitude) == want
 
     simulate(dut, bench)

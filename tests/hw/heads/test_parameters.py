@@ -92,10 +92,11 @@ def forward(group: Group, sums: Sums, record: Record) -> tuple[dict[str, int], R
     if group.inference:
         mu, psi, new = record.mu, record.psi, record
     tau = mu - record.latent * psi // TOP
+    threshold, low, high = within(-(-tau // ONE)), within(-((psi - tau) // ONE)), within((tau + psi) // ONE)
     result = {
-        "threshold": within(-(-tau // ONE)),
-        "low": within(-((psi - tau) // ONE)),
-        "high": within((tau + psi) // ONE),
+        **dict.fromkeys(("plus", "minus"), 4 * threshold),
+        "above": high + 1 - threshold,
+        "below": threshold + 1 - low,
         "mu": mu,
         "psi": psi,
         "beta": record.latent,

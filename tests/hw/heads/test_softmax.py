@@ -101,6 +101,7 @@ async def load(ctx: Any, dut: Softmax, batch: Batch) -> None:
         parameters = {"mu": -1, "psi": 1, "beta": -1, "threshold": -1}
         if number < batch.classes:
             parameters = {name: int(getattr(batch, name)[number]) for name in parameters}
+        parameters["plus"] = 4 * parameters.pop("threshold")
         ctx.set(dut.parameters, parameters)
         ctx.set(dut.load, 1)
         await ctx.tick()

@@ -198,30 +198,29 @@ class Core(wiring.Component):
             else:
                 m.d.comb += _copy(buffer.write, port)
 
-        register_left = Cat(tile_register.left.granules).any()
-        register_right = Cat(tile_register.right.granules).any()
         write(
             left,
             (transpose.active, transpose.write),
-            (register_left, tile_register.left),
+            (tile_register.left_active, tile_register.left),
             (1, load.left),
         )
-        write(right, (register_right, tile_register.right), (1, load.right))
+        write(right, (tile_register.right_active, tile_register.right), (1, load.right))
         m.d.comb += [
             tile_register.left_blocked.eq(transpose.active),
-            load.left_ready.eq(~transpose.active & ~register_left),
-            load.right_ready.eq(~register_right),
+            load.left_ready.eq(~transpose.active & ~tile_register.left_active),
+            load.right_ready.eq(~tile_register.right_active),
         ]
 
         # Parameter memory: one port for the head, one for the pivots and stores.
         m.submodules.parameters = parameters = memory.Memory(shape=RECORD.as_shape(), depth=config.channels, init=[])
         head_port, other_port, write_port = parameters.read_port(), parameters.read_port(), parameters.write_port()
+        other_record = Signal(RECORD)
+        m.d.sync += [head.record.eq(head_port.data), other_record.eq(other_port.data)]
         m.d.comb += [
             head_port.addr.eq(head.record_address),
-            head.record.eq(head_port.data),
             other_port.addr.eq(Mux(statistics.reading, statistics.record_address, store.address)),
-            statistics.record.eq(other_port.data),
-            store.record.eq(other_port.data),
+            statistics.record.eq(other_record),
+            store.record.eq(other_record),
             store.record_granted.eq(store.read_record & ~statistics.reading),
             load.record_ready.eq(~head.record_write),
             write_port.en.eq(head.record_write | load.record_write),
@@ -340,24 +339,25 @@ class Accelerator(wiring.Component):
         m.submodules.registers = file = Registers(self.config)
         m.domains.core = ClockDomain()
         m.submodules.core = core = DomainRenamer("core")(Core(self.config))
-        clear, begin = Signal(), Signal()
-        flush, begin_next = Signal(), Signal()
-        starting = file.start | begin_next | begin
-        m.d.comb += [ClockSignal("core").eq(ClockSignal()), ResetSignal("core").eq(ResetSignal() | clear)]
-        m.d.comb += [core.flush.eq(flush), core.start.eq(begin)]
-        m.d.sync += [clear.eq(0), begin_next.eq(0), begin.eq(begin_next)]
+        # What resets the core is a register: it goes to thousands of places.
+        clear, cleared, flush = Signal(), Signal(init=1), Signal()
+        begins = Signal(3)  # a start, and on to when the core has been cleared
+        starting = file.start | begins.any()
+        m.d.comb += [ClockSignal("core").eq(ClockSignal()), ResetSignal("core").eq(cleared)]
+        m.d.comb += [core.flush.eq(flush), core.start.eq(begins[-1])]
+        start = file.start & ~core.busy & ~core.error & ~flush
+        m.d.sync += [cleared.eq(clear), begins.eq(Cat(start, begins))]
+        # Every run starts from the same state, whatever the run before left behind.
+        m.d.sync += clear.eq(start | (flush & core.quiet & ~clear & ~cleared))
         with m.If(file.reset):
             m.d.sync += flush.eq(1)
-        with m.Elif(flush & core.quiet):
-            m.d.sync += [flush.eq(0), clear.eq(1)]
-        with m.Elif(file.start & ~core.busy & ~core.error):
-            # Every run starts from the same state, whatever the run before left behind.
-            m.d.sync += [clear.eq(1), begin_next.eq(1)]
+        with m.Elif(cleared):
+            m.d.sync += flush.eq(0)
         wiring.connect(m, wiring.flipped(self.s_axi), file.axi)
         wiring.connect(m, core.m0_axi, wiring.flipped(self.m0_axi))
         wiring.connect(m, core.m1_axi, wiring.flipped(self.m1_axi))
         m.d.comb += [
-            file.resetting.eq(file.reset | flush | clear),
+            file.resetting.eq(file.reset | flush),
             file.busy.eq(core.busy | starting),
             file.done.eq(core.done & ~starting),
             file.error.eq(core.error),

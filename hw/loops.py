@@ -18,21 +18,21 @@ class Loops(wiring.Component):
 
     Members
     -------
-    order: in, the PASS, stable. places: in, the innermost loop goes over 2 x 2 places. begin: in, one cycle: all to 0.
-    step: in, one cycle: on to the next; behind the last one all are 0 again.
+    order: in, the PASS; places: in, the innermost loop goes over 2 x 2 places; both stable from `begin` on. begin: in, one
+    cycle: all to 0. step: in, one cycle: on to the next; behind the last one all are 0 again.
     group, y, x, tile, place: out, counters. advances: out, bit i: a step would advance loop i of NAMES and start those
     inside over; 0 on the last step. first, last: out, of a group. ends: out, last of all.
     """
 
     def __init__(self) -> None:
-        widths = {name: PASS.members[COUNTS[name]].width if name in COUNTS else 2 for name in NAMES}
+        self.widths = {name: PASS.members[COUNTS[name]].width if name in COUNTS else 2 for name in NAMES}
         super().__init__(
             {
                 "order": In(PASS),
                 "places": In(1),
                 "begin": In(1),
                 "step": In(1),
-                **{name: Out(width) for name, width in widths.items()},
+                **{name: Out(width) for name, width in self.widths.items()},
                 "advances": Out(len(NAMES)),
                 "first": Out(1),
                 "last": Out(1),
@@ -42,8 +42,10 @@ class Loops(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        at_end = {name: getattr(self, name) == getattr(self.order, COUNTS[name]) - 1 for name in COUNTS}
-        at_end["place"] = self.place == Mux(self.places, 3, 0)
+        final = {name: Signal(width, name=f"final_{name}") for name, width in self.widths.items()}
+        for name, value in final.items():
+            m.d.sync += value.eq(getattr(self.order, COUNTS[name]) - 1 if name in COUNTS else Mux(self.places, 3, 0))
+        at_end = {name: getattr(self, name) == value for name, value in final.items()}
         inner: Value = Value.cast(1)  # all loops inside this one are at their ends
         starts: Value = Value.cast(1)
         for name in reversed(NAMES):

@@ -47,7 +47,7 @@ class TileRegister(wiring.Component):
     room: out, another tile may be started. start: in, it is: its `lanes` rows will come, at any time, behind those of
     the tiles started before.
     shift, planes: in, a row. idle: out, all that was started has been written.
-    left, right: out, writes. left_blocked: in, the left buffer is being written by someone else.
+    left, right: out, writes, in cycles in which left_active, right_active are 1. left_blocked: in, the left buffer is being written by someone else.
     """
 
     def __init__(self, config: Configuration) -> None:
@@ -64,6 +64,8 @@ class TileRegister(wiring.Component):
                 "idle": Out(1),
                 "left": Out(WritePort(config, config.left_depth)),
                 "right": Out(WritePort(config, config.right_depth)),
+                "left_active": Out(1),
+                "right_active": Out(1),
                 "left_blocked": In(1),
             }
         )
@@ -102,7 +104,8 @@ class TileRegister(wiring.Component):
         later = {way: Signal(writes_layout(config), name=f"later_{way.name.lower()}") for way in (Way.POOLED, Way.COLUMNS)}
         buffer, stay = Signal(), Signal()
         m.d.comb += [
-            buffer.eq(Mux(way == Way.COLUMNS, order.columns_buffer, order.rows_buffer)),
+            self.left_active.eq(full & (buffer == isa.Buffer.LEFT)),
+            self.right_active.eq(full & (buffer == isa.Buffer.RIGHT)),
             stay.eq((buffer == isa.Buffer.LEFT) & self.left_blocked),
         ]
 
@@ -112,6 +115,7 @@ class TileRegister(wiring.Component):
             for candidate in sorted(writes, reverse=True):
                 with m.If(writes[candidate].count != 0):
                     m.d.sync += [full.eq(1), way.eq(candidate), now.eq(writes[candidate])]
+                    m.d.sync += buffer.eq(order.columns_buffer if candidate == Way.COLUMNS else order.rows_buffer)
 
         with m.If(move):
             m.d.sync += outgoing.eq(incoming)
@@ -127,20 +131,21 @@ class TileRegister(wiring.Component):
 
         bits = Signal(data.ArrayLayout(lanes, lanes))
         m.d.comb += [bits[i].eq(Array(outgoing[i])[now.plane]) for i in range(lanes)]
-        for port, this in ((self.left, isa.Buffer.LEFT), (self.right, isa.Buffer.RIGHT)):
+        for port, active in ((self.left, self.left_active), (self.right, self.right_active)):
             m.d.comb += port.address.eq(now.address)
             for bank in range(lanes):
                 column = Cat(bits[i][bank] for i in range(lanes))
                 m.d.comb += port.data[bank].eq(replicate(Mux(way == Way.COLUMNS, column, bits[bank]), config))
-                with m.If(full & (buffer == this)):
+                with m.If(active):
                     m.d.comb += port.granules[bank].eq(now.granule)
         return m
 
     def coming_writes(self, m: Module, move: Signal) -> dict[Way, Signal]:
-        """What the incoming tile is to write, from three cycles after `move` of the one before: it takes `lanes` to come."""
+        """What the incoming tile is to write, from four cycles after `move` of the one before: it takes `lanes` to come."""
         order = self.order
         m.submodules.loops = loops = Loops()
-        m.d.comb += [loops.order.eq(order), loops.places.eq(self.places), loops.begin.eq(self.begin), loops.step.eq(move)]
+        m.d.comb += [loops.order.eq(order), loops.places.eq(self.places), loops.begin.eq(self.begin)]
+        m.d.sync += loops.step.eq(move)
         pooled_signs, last_place = Signal(), Signal()
         m.d.comb += [
             pooled_signs.eq((order.head == isa.Head.FORWARD) & (order.pool == isa.Pool.SIGNS)),

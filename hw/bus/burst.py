@@ -39,14 +39,14 @@ class Bursts(wiring.Component):
         place = address[DATA_BYTES.bit_length() - 1 :][: BURST_BEATS.bit_length() - 1]
         m.d.comb += [
             room.eq(BURST_BEATS - place),
-            beats.eq(Mux(left < room, left, room)),
             self.burst.payload.address.eq(address),
-            self.burst.valid.eq(self.busy),
             self.busy.eq(left != 0),
             self.transfer.ready.eq(~self.busy),
         ]
         with m.If(self.transfer.valid & self.transfer.ready):
             m.d.sync += [address.eq(self.transfer.payload.address), left.eq(self.transfer.payload.beats)]
         with m.Elif(self.burst.valid & self.burst.ready):
-            m.d.sync += [address.eq(address + (beats << 3)), left.eq(left - beats)]
+            m.d.sync += [address.eq(address + (beats << 3)), left.eq(left - beats), self.burst.valid.eq(0)]
+        with m.Else():
+            m.d.sync += [beats.eq(Mux(left < room, left, room)), self.burst.valid.eq(self.busy)]
         return m

@@ -31,7 +31,7 @@ class WriteMaster(wiring.Component):
                 "axi": Out(Axi4()),
                 "flush": In(1),
                 "idle": Out(1),
-                "done": Out(1),
+                "done": Out(1, init=1),
                 "error": Out(1),
                 "error_address": Out(ADDRESS_BITS),
             }
@@ -59,16 +59,17 @@ class WriteMaster(wiring.Component):
             lengths.w_data.eq(beats),
             addresses.w_en.eq(takes),
             addresses.w_data.eq(burst.payload.address),
-            queue.w_en.eq(self.beat.valid),
+            queue.w_en.eq(self.beat.valid & self.beat.ready),
             queue.w_data.eq(self.beat.payload),
-            self.beat.ready.eq(queue.w_rdy),
         ]
+        # Ready from a register, for whoever computes with it; two beats may come before it sees the queue fill up.
+        m.d.sync += self.beat.ready.eq(queue.level < QUEUE_BEATS - 1)
         with m.If(takes):
             m.d.comb += committed.eq(beats)
             m.d.sync += [axi.awvalid.eq(1), axi.awaddr.eq(burst.payload.address), axi.awlen.eq(beats - 1)]
         with m.Elif(axi.awready):
             m.d.sync += axi.awvalid.eq(0)
-        m.d.sync += uncommitted.eq(uncommitted + (queue.w_en & queue.w_rdy) - committed)
+        m.d.sync += uncommitted.eq(uncommitted + queue.w_en - committed)
 
         sent = Signal(range(BURST_BEATS))
         m.d.comb += [
@@ -88,7 +89,7 @@ class WriteMaster(wiring.Component):
             axi.bready.eq(1),
             addresses.r_en.eq(axi.bvalid),
             self.idle.eq(addresses.level == 0),  # a burst is there from its claim to its response
-            self.done.eq(self.idle & ~bursts.busy),
         ]
+        m.d.sync += self.done.eq(self.idle & ~bursts.busy & ~self.transfer.valid)
         m.d.sync += [self.error.eq(axi.bvalid & (axi.bresp != 0)), self.error_address.eq(addresses.r_data)]
         return m

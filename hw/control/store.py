@@ -28,7 +28,7 @@ class Store(wiring.Component):
     order: in stream, ready when memory has acknowledged all of it. transfer, beat: streams to the memory port; written:
     in, its `done`.
     address: out, of all memories. read_left, read_right: out, a read, always granted. left, right: in, words
-    READ_LATENCY cycles later. read_record: out, wish; record_granted: in, this cycle; record: in, 1 cycle later.
+    READ_LATENCY cycles later. read_record: out, wish; record_granted: in, this cycle; record: in, READ_LATENCY cycles later.
     score, score_last: in stream. loss, hits, cycles: in, what a REPORT tells. signal: out, semaphores to raise.
     """
 
@@ -82,7 +82,7 @@ class Store(wiring.Component):
             m.d.sync += [requests.eq(requests - 1), request_address.eq(request_address + order.address_stride)]
 
         # The ring: pointers to the places that are asked for, filled and sent next, with one bit more to tell full from
-        # empty. Three cycles pass before a place that has been sent is full again: others cover them.
+        # empty. Four cycles pass before a place that has been sent is full again: others cover them.
         places = 2 if image_beats > 2 else 4
         slot_beats = max(image_beats, RECORD_BEATS)
         ring = Signal(data.ArrayLayout(slot_beats * DATA_BITS, places))
@@ -93,10 +93,17 @@ class Store(wiring.Component):
             self.read_right.eq(reading & (order.buffer == isa.Buffer.RIGHT)),
             self.read_record.eq(reading & (order.buffer == isa.Buffer.PARAMETERS)),
             taken.eq(reading & (~self.read_record | self.record_granted)),
-            arrived.eq(Mux(order.buffer == isa.Buffer.PARAMETERS, arriving[0], arriving[-1])),
+            arrived.eq(arriving[-1]),
             rows.step.eq(taken),
         ]
-        m.d.sync += [arriving.eq(Cat(taken, arriving)), asked.eq(asked + taken), filled.eq(filled + arrived)]
+        room, sends = Signal(), Signal()  # a place is free; the last beat of one leaves
+        m.d.sync += [
+            arriving.eq(Cat(taken, arriving)),
+            asked.eq(asked + taken),
+            filled.eq(filled + arrived),
+            sent.eq(sent + sends),
+            room.eq((asked + taken - sent - sends)[: len(asked)] != places),
+        ]
         row = Signal(slot_beats * DATA_BITS)
         with m.Switch(order.buffer):
             with m.Case(isa.Buffer.LEFT):
@@ -119,9 +126,8 @@ class Store(wiring.Component):
             self.beat.payload.eq(ring.as_value().word_select(Cat(place, sent % places), DATA_BITS)),
         ]
         with m.If(self.beat.ready & (filled != sent)):
-            m.d.sync += place.eq(place + 1)
-            with m.If(place == last_beat):
-                m.d.sync += [place.eq(0), sent.eq(sent + 1)]
+            m.d.comb += sends.eq(place == last_beat)
+            m.d.sync += place.eq(Mux(sends, 0, place + 1))
 
         with m.FSM():
             with m.State("IDLE"):
@@ -133,7 +139,7 @@ class Store(wiring.Component):
                     with m.If(is_scores):
                         m.next = "SCORES"
             with m.State("READ"):
-                m.d.comb += reading.eq((asked - sent)[: len(asked)] != places)
+                m.d.comb += reading.eq(room)
                 with m.If(taken & rows.last):
                     m.next = "WRITTEN"
             with m.State("SCORES"):

@@ -135,6 +135,7 @@ class Prepare(wiring.Component):
                     axis.place()
                 m.next = "TAPS"
             with m.State("TAPS"):
+                m.d.comb += loops.step.eq(1)  # on to the next tile: what this one takes from the loops has been taken
                 for axis in axes.values():
                     axis.taps()
                 m.next = "COUNT"
@@ -160,7 +161,6 @@ class Prepare(wiring.Component):
             with m.State("TILE"):
                 m.d.comb += self.tile.valid.eq(1)
                 with m.If(self.tile.ready):
-                    m.d.comb += loops.step.eq(1)
                     m.next = "PLACE"
                     with m.If(tile.ends):
                         m.next = "IDLE"

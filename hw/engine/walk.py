@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from amaranth import Module, Mux, Signal
+from amaranth.hdl import Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from bnnedge import formats
 from bnnedge.hw.engine.prepare import MAP_BITS
 from bnnedge.hw.layouts import PASS
 
@@ -19,8 +21,8 @@ class Walk(wiring.Component):
 
     Members
     -------
-    order: in, the instruction. tile: in, one cycle: go to the first words of a tile that begins at `left_start`,
-    `right_start`, with taps 0..`last_y` by 0..`last_x`. step: in, one cycle: go on to the next words.
+    order: in, the instruction, stable from the cycle before the first `tile`. tile: in, one cycle: go to the first words of
+    a tile that begins at `left_start`, `right_start`, with taps 0..`last_y` by 0..`last_x`. step: in, one cycle: go on to the next words.
     left, right: out, present addresses. first: out, they are a tile's first. double: out, they start another diagonal.
     last_word: out, the last word of a tap. last: out, of the tile. plane: out, of the left operand. word: out.
     """
@@ -54,17 +56,35 @@ class Walk(wiring.Component):
         i = self.plane
         # Where the present diagonal starts: its largest i.
         start_i, start_j = Signal(4), Signal(4)
-        tap_y, tap_x = Signal(MAP_BITS), Signal(MAP_BITS)
         first_pair, new_diagonal, first_here = Signal(), Signal(), Signal()
-        last_x, last_y, last_pair = Signal(), Signal(), Signal()
+        final_word, final_pair = Signal.like(self.word), Signal(range(formats.MAX_PLANES**2))
+        m.d.sync += [final_word.eq(order.words - 1), final_pair.eq(order.left_planes * self.right_planes - 1)]
+
+        def countdown(name: str, final: Value, first: Value, step: Value) -> Signal:
+            """A register that tells whether the present one of 0..`final` is the last, where `step` goes on, or to the first."""
+            left, last = Signal(len(final), name=f"{name}_left"), Signal(name=f"{name}_last")
+            with m.If(first | (step & last)):
+                m.d.sync += [left.eq(final), last.eq(final == 0)]
+            with m.Elif(step):
+                m.d.sync += [left.eq(left - 1), last.eq(left == 1)]
+            return last
+
+        def of_tile(name: str) -> Value:
+            """A value that comes with the tile, then and later."""
+            given, kept = getattr(self, name), Signal(MAP_BITS, name=f"kept_{name}")
+            with m.If(self.tile):
+                m.d.sync += kept.eq(given)
+            return Mux(self.tile, given, kept)
+
+        last_word = countdown("word", final_word, self.tile, self.step)
+        last_x = countdown("tap_x", of_tile("last_x"), self.tile, self.step & last_word)
+        last_y = countdown("tap_y", of_tile("last_y"), self.tile, self.step & last_word & last_x)
+        last_pair = countdown("pair", final_pair, self.tile, self.step & last_word & last_x & last_y)
         m.d.comb += [
-            self.last_word.eq(self.word == order.words - 1),
-            last_x.eq(tap_x == self.last_x),
-            last_y.eq(tap_y == self.last_y),
-            last_pair.eq((i == 0) & (j == 0)),
+            self.last_word.eq(last_word),
             self.first.eq(first_pair & first_here),
             self.double.eq(new_diagonal & first_here),
-            self.last.eq(last_pair & last_y & last_x & self.last_word),
+            self.last.eq(last_pair & last_y & last_x & last_word),
         ]
 
         # Of each operand: its first tap on this diagonal's first pair, this pair's first tap, this row's first tap, this tap.
@@ -95,19 +115,18 @@ class Walk(wiring.Component):
             go("diagonal", [side["start"] for side in sides])
             for a, b, planes in ((i, start_i, order.left_planes), (j, start_j, self.right_planes)):
                 m.d.sync += [a.eq(planes - 1), b.eq(planes - 1)]
-            m.d.sync += [self.word.eq(0), tap_y.eq(0), tap_x.eq(0)]
+            m.d.sync += self.word.eq(0)
             m.d.sync += [first_pair.eq(1), new_diagonal.eq(0), first_here.eq(1)]
         with m.Elif(self.step):
             m.d.sync += [first_here.eq(0), self.word.eq(self.word + 1)]
-            with m.If(self.last_word):
-                m.d.sync += [self.word.eq(0), tap_x.eq(tap_x + 1)]
+            with m.If(last_word):
+                m.d.sync += self.word.eq(0)
                 with m.If(~last_x):
                     go("tap", [side["tap"] + side["tap_x"] for side in sides])
                 with m.Elif(~last_y):
-                    m.d.sync += [tap_x.eq(0), tap_y.eq(tap_y + 1)]
                     go("row", [side["row"] + side["tap_y"] for side in sides])
                 with m.Else():
-                    m.d.sync += [tap_x.eq(0), tap_y.eq(0), first_pair.eq(0), first_here.eq(1)]
+                    m.d.sync += [first_pair.eq(0), first_here.eq(1)]
                     left, right = sides
                     with m.If((i != 0) & (j != self.right_planes - 1)):
                         m.d.sync += [i.eq(i - 1), j.eq(j + 1), new_diagonal.eq(0)]

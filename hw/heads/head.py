@@ -38,7 +38,7 @@ class Head(wiring.Component):
     order: in stream, from `Fetch`. seed: in.
     added, read, address, totals: of `Totals`.
     available, offset, row, blocked, pop, rewrite...: the tile buffer's.
-    record_address, record, record_write...: parameter memory, read latency 1.
+    record_address, record, record_write...: parameter memory, read latency 2.
     latents: out stream, address and beats for the reader and the writer; old, new: the beats; written: in, writer idle.
     label, score, score_last, loss, hits: see `Softmax`.
     left, right, left_blocked: see `TileRegister`.
@@ -96,12 +96,13 @@ class Head(wiring.Component):
         last_row = row == lanes - 1
         group = Signal(10)  # that the parameters are of
         channel = Signal(range(config.channels))
-        last_group = Signal()
+        final_group, last_group = Signal.like(group), Signal()
+        m.d.sync += final_group.eq(order.groups - 1)
         coding = Signal()  # this pass, or this half of a LOSS pass, ends in gradient codes
         begin_coding = Signal()
         places, sweeps = Signal(), Signal()  # tiles come, or each goes out, once for each of four places
         m.d.comb += [
-            last_group.eq(group == order.groups - 1),
+            last_group.eq(group == final_group),
             sweeps.eq((order.head == isa.Head.BACKWARD) & (order.pool != isa.Pool.NONE)),
             places.eq(sweeps | ((order.head == isa.Head.FORWARD) & (order.pool == isa.Pool.SIGNS))),
             loops.order.eq(order),
@@ -123,7 +124,7 @@ class Head(wiring.Component):
         # Parameters take a column's sums from the totals; in the second half of a LOSS pass from the softmax.
         sums = Signal(TOTALS)
         assert parameters.SUMS_LATENCY == TOTALS_LATENCY + 1
-        m.d.sync += sums.eq(self.totals)
+        m.d.sync += [sums.eq(self.totals), loss.classes.eq(final_group * lanes + order.columns)]
         settings = ("inference", "sign_sgd", "commit", "reciprocal", "mean_log2", "rate")
         m.d.comb += [getattr(params, name).eq(getattr(order, name)) for name in settings]
         m.d.comb += [
@@ -140,7 +141,6 @@ class Head(wiring.Component):
             loss.parameters.eq(params.result),
             loss.inference.eq(order.inference),
             loss.images.eq(1 << order.batch_log2),
-            loss.classes.eq((order.groups - 1) * lanes + order.columns),
             loss.row.eq(self.row),
         ]
 
@@ -187,28 +187,30 @@ class Head(wiring.Component):
             emitter.clear.eq(begin_coding),
         ]
 
-        # Rows on their way to the update: signs of the gradients, read ahead.
-        m.submodules.row_queue = queue = fifo.SyncFIFOBuffered(width=lanes, depth=ROW_QUEUE)
+        # Rows on their way to the update, read ahead: signs of the gradients, and random bits.
+        m.submodules.row_queue = queue = fifo.SyncFIFOBuffered(width=update.rows.payload.shape().size, depth=ROW_QUEUE)
         ahead = Signal(range(ROW_QUEUE + 1))
         read_ahead = Signal()
         updating = Signal()
-        unread = Signal(32)  # rows of this pass that have not been read; those behind them are the next pass's
+        unread, more = Signal(32), Signal()  # rows of this pass that have not been read; behind them come the next pass's
         fed = Signal(range(lanes))
         feed_allowed = Signal()
         m.d.comb += [
-            read_ahead.eq(updating & (unread != 0) & (self.available != 0) & (ahead != ROW_QUEUE) & ~self.blocked),
-            queue.w_data.eq(Cat(self.row[j].slope >= 0 for j in range(lanes))),
+            read_ahead.eq(
+                updating & more & (self.available != 0) & (ahead != ROW_QUEUE) & random.row.valid & ~self.blocked
+            ),
+            queue.w_data.eq(Cat(Cat(self.row[j].slope >= 0 for j in range(lanes)), randoms[-1])),
             queue.w_en.eq(issued[-1] & updating),
             feed_allowed.eq((fed != 0) | register.room),
-            update.rows.valid.eq(queue.r_rdy & random.row.valid & feed_allowed),
-            update.rows.payload.positive.eq(queue.r_data),
-            update.rows.payload.random.eq(random.row.payload),
+            update.rows.valid.eq(queue.r_rdy & feed_allowed),
+            update.rows.payload.eq(queue.r_data),
             queue.r_en.eq(update.rows.ready & updating),
             update.rate.eq(order.rate),
             update.sign_sgd.eq(order.sign_sgd),
             self.stalled.eq(update.stalled),
         ]
         m.d.sync += ahead.eq(ahead + read_ahead - (update.rows.ready & updating))
+        m.d.sync += more.eq((unread != 0) & ~(read_ahead & (unread == 1)))
         with m.If(read_ahead):
             m.d.sync += unread.eq(unread - 1)
         with m.If(update.rows.ready):
@@ -225,13 +227,14 @@ class Head(wiring.Component):
         with m.Else():
             m.d.comb += [register.shift.eq(emitter.shift), register.planes.eq(emitter.planes)]
 
-        def walk_rows(step: Value) -> None:
-            """After each row the next one, at the end of the tile the next tile."""
-            with m.If(step):
-                m.d.sync += row.eq(row + 1)
-                m.d.comb += loops.step.eq(last_row)
+        tile_fed = Signal()
+        m.d.sync += tile_fed.eq(0)
+        with m.If(tile_fed):
+            m.d.comb += loops.step.eq(1)
 
         settle = Signal(range(SETTLE + 1))
+        enough = Signal()  # rows of a whole tile are there
+        m.d.sync += enough.eq(Mux(self.pop, self.available > lanes, self.available >= lanes))
         m.d.comb += [self.busy.eq(1), self.offset.eq(loss.offset)]
         with m.FSM():
             with m.State("IDLE"):
@@ -294,14 +297,16 @@ class Head(wiring.Component):
                 start = Signal()
                 again = sweeps & (loops.place != 3)  # the rows are wanted once more
                 m.d.comb += [
-                    start.eq((row == 0) & register.room & (random.row.valid | ~coding) & (self.available >= lanes)),
+                    start.eq((row == 0) & register.room & (random.row.valid | ~coding) & enough),
                     issue.eq((start | (row != 0)) & ~self.blocked),
                     register.start.eq(start & issue),
                     self.pop.eq(issue & ~again),
                     self.offset.eq(Mux(again, row, 0)),
                     random.row.ready.eq(issue & coding),
                 ]
-                walk_rows(issue)
+                with m.If(issue):
+                    m.d.sync += row.eq(row + 1)
+                    m.d.comb += loops.step.eq(last_row)
                 with m.If(issue & last_row & loops.last):
                     m.d.sync += [group.eq(group + 1), channel.eq(channel + lanes)]
                     m.next = "GROUP"
@@ -318,6 +323,8 @@ class Head(wiring.Component):
 
             with m.State("READ EXPONENT"):
                 m.d.comb += [at_exponent.eq(1), begin_coding.eq(1)]
+                m.next = "AWAIT EXPONENT"
+            with m.State("AWAIT EXPONENT"):
                 m.next = "SET EXPONENT"
             with m.State("SET EXPONENT"):
                 m.d.sync += exponent.eq(
@@ -341,16 +348,18 @@ class Head(wiring.Component):
                 with m.If(self.latents.ready):
                     m.next = "UPDATE"
             with m.State("UPDATE"):
+                # The loops tell here the last tile alone: they may step a cycle later.
                 m.d.comb += [
                     updating.eq(1),
                     issue.eq(read_ahead),
                     self.pop.eq(read_ahead),
                     self.offset.eq(0),
-                    random.row.ready.eq(update.rows.ready),
+                    random.row.ready.eq(read_ahead),
                     register.start.eq(update.rows.ready & (fed == 0)),
                 ]
-                walk_rows(update.rows.ready)
-                with m.If(update.rows.ready & last_row & loops.last & (loops.group == order.groups - 1)):
+                with m.If(update.rows.ready):
+                    m.d.sync += [row.eq(row + 1), tile_fed.eq(last_row)]
+                with m.If(update.rows.ready & last_row & loops.ends):
                     m.next = "WRITTEN"
             with m.State("WRITTEN"):
                 m.d.comb += updating.eq(1)

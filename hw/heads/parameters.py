@@ -56,7 +56,7 @@ class Parameters(wiring.Component):
     commit: in, the moving averages or beta are written. reciprocal, mean_log2: in, see the fields of PASS.
     column_needed: out, the column whose totals are to be in `sums` SUMS_LATENCY cycles later.
     random: in, 64 bits for beta, stable.
-    address, record: read port of the parameter memory, latency 1. write, write_address, write_record: its write port.
+    address, record: read port of the parameter memory, latency 2. write, write_address, write_record: its write port.
     valid, column, result: out, one column's result. done: out, one cycle, after the last of them.
     """
 
@@ -118,9 +118,9 @@ class Parameters(wiring.Component):
                 value = later
             return value
 
-        # Totals are here in stage 3, the record in stage 8.
-        sums_4, record_9 = Signal(TOTALS), Signal(RECORD)
-        m.d.sync += [sums_4.eq(self.sums), record_9.eq(self.record)]
+        # Totals are here in stage 3, the record in stage 9.
+        sums_4, record_9 = Signal(TOTALS), self.record
+        m.d.sync += sums_4.eq(self.sums)
         m.d.comb += self.address.eq(self.channel + columns[7])
         first_10 = delayed(sums_4.first, 6, "first")
         second_5 = delayed(sums_4.second, 1, "second")

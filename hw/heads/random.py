@@ -67,19 +67,19 @@ class RandomRows(wiring.Component):
             m.d.comb += [loops.order[name].eq(1) for name in ("height", "width", "tiles")]
         place = follow(m, loops, "place", order.random_base, {"y": order.random_y, "x": order.random_x}, places=True)
 
-        # The loops stand at the tile to be hashed next.
+        # The loops stand at the tile to be hashed next; they step a cycle behind its hash's beginning.
         x, y = Signal(32), Signal(32)
         round_ = Signal(range(formats.HASH_ROUNDS + 1))
         first = Signal()
-        hashed, last, take_seed = Signal(), Signal(), Signal()
+        hashed, last, take_seed, begins = Signal(), Signal(), Signal(), Signal()
         rows = Signal(range(self.config.lanes))
         m.d.comb += [
             hashed.eq(round_ == formats.HASH_ROUNDS),
             last.eq(self.flat | (rows == self.height)),
             take_seed.eq(hashed & (~self.row.valid | (self.row.ready & last))),
-            loops.step.eq(first | take_seed),
+            begins.eq(first | take_seed),
         ]
-        m.d.sync += first.eq(self.begin)
+        m.d.sync += [first.eq(self.begin), loops.step.eq(begins & ~self.begin)]
 
         right, left = formats.HASH_ROTATIONS
         key = Mux(round_[0], self.seed[32:], self.seed[:32])
@@ -91,7 +91,7 @@ class RandomRows(wiring.Component):
             m.d.comb += tile.eq(order.first_tile + loops.tile)
         with m.If(self.begin):
             m.d.sync += round_.eq(0)
-        with m.Elif(loops.step):
+        with m.Elif(begins):
             m.d.sync += [x.eq(Cat(tile, group, self.kind, order.layer)), round_.eq(0)]
             m.d.sync += y.eq(order.step ^ (Mux(self.flat, 0, place) << formats.PLACE_SHIFT))
         with m.Elif(~hashed):

@@ -116,7 +116,9 @@ class Softmax(wiring.Component):
         image, index = Signal(range(config.tile_rows)), Signal(range(CLASSES + 16))
         base, lane = Signal(range(config.tile_rows)), Signal(range(lanes))  # row of the class's group, and its lane
         first_image, last_image = Signal(), Signal()
-        m.d.comb += [first_image.eq(image == 0), last_image.eq(image == self.images - 1)]
+        final_class, final_image = Signal(range(CLASSES)), Signal.like(image)
+        m.d.sync += [final_class.eq(self.classes - 1), final_image.eq(self.images - 1)]
+        m.d.comb += [first_image.eq(image == 0), last_image.eq(image == final_image)]
 
         def walk_classes(step: Signal | Const) -> None:
             """Advance index, base and lane to the next class."""
@@ -193,17 +195,19 @@ class Softmax(wiring.Component):
         m.d.comb += [logits_write.addr.eq(places[7]), logits_write.data.eq(found), logits_write.en.eq(flags[7])]
         with m.If(flags[7] & ((places[7] == 0) | (found.biased > largest))):
             m.d.sync += [largest.eq(found.biased), winner.eq(places[7])]
-        logits_done = flags[7] & (places[7] == self.classes - 1)
+        logits_done = flags[7] & (places[7] == final_class)
 
-        # Second and third pass. 0: address. 1: the logit is here. 2: distance below the maximum (third pass: -log2 p).
-        # 3: the power is here. 4: shifted into place.
-        flags_2, _ = pipeline(issue_power, 4, "power")
-        flags_3, places_3 = pipeline(issue_gradient, 7, "gradient")
+        # Second and third pass. 0: address. 2: the logit is here. 3: distance below the maximum (third pass: -log2 p).
+        # 4: the power is here. 5: shifted into place.
+        flags_2, _ = pipeline(issue_power, 5, "power")
+        flags_3, places_3 = pipeline(issue_gradient, 8, "gradient")
+        seen = {cycle: Signal(logit, name=f"seen_{cycle}") for cycle in range(2, 9)}  # the logit in these cycles
+        m.d.sync += seen[2].eq(logits_read.data)
+        m.d.sync += [seen[cycle].eq(seen[cycle - 1]) for cycle in range(3, 9)]
         log2_total = Signal(13)
         below = Signal(BIASED_BITS + 1)
         m.d.comb += logits_read.addr.eq(index)
-        read_logit = data.View(logit, logits_read.data)
-        m.d.sync += below.eq(largest - read_logit.biased + Mux(flags_3[1], log2_total, 0))
+        m.d.sync += below.eq(largest - seen[2].biased + Mux(flags_3[2], log2_total, 0))
         octaves = Signal(4)
         m.d.comb += exp2_read.addr.eq(below[: formats.LOGIT])
         m.d.sync += octaves.eq(Mux(below[formats.LOGIT :] > 15, 15, below[formats.LOGIT :]))
@@ -211,7 +215,7 @@ class Softmax(wiring.Component):
         m.d.sync += power.eq(exp2_read.data >> octaves)
         sum_bits = formats.PROBABILITY + 1 + CLASSES.bit_length() - 1
         powers = Signal(sum_bits)
-        with m.If(flags_2[4]):
+        with m.If(flags_2[5]):
             m.d.sync += powers.eq(powers + power)
 
         # log2 of the sum of powers, which is at least 2**PROBABILITY.
@@ -219,89 +223,91 @@ class Softmax(wiring.Component):
         for n in range(CLASSES.bit_length()):
             with m.If(powers[formats.PROBABILITY + n]):
                 m.d.comb += octave.eq(n)
-        m.d.comb += log2_read.addr.eq(powers >> (octave + (formats.PROBABILITY - formats.LOGIT)))
+        mantissa = Signal(formats.LOGIT)
+        m.d.sync += mantissa.eq(powers >> (octave + (formats.PROBABILITY - formats.LOGIT)))
+        m.d.comb += log2_read.addr.eq(mantissa)
 
-        # Third pass goes on. 5: d. 6: d * z. 7: a sum over the batch is here, to be written back.
+        # Third pass goes on. 6: d. 7: d * z. 8: a sum over the batch is here, to be written back.
         label = Signal(LABEL_BITS)
         label_hit = Signal()
-        below_3, below_4 = Signal.like(below), Signal.like(below)
-        m.d.sync += [below_3.eq(below), below_4.eq(below_3)]
-        m.d.comb += label_hit.eq(flags_3[4] & (places_3[4] == label))
-        d_5, d_6, d_7 = (Signal(signed(formats.PROBABILITY + 2), name=f"d_{i}") for i in (5, 6, 7))
-        seen = [Signal(logit, name=f"seen_{i}") for i in range(2, 8)]  # the logit in cycles 2..7
-        m.d.sync += seen[0].eq(logits_read.data)
-        m.d.sync += [b.eq(a) for a, b in zip(seen, seen[1:], strict=False)]
+        below_4, below_5 = Signal.like(below), Signal.like(below)
+        m.d.sync += [below_4.eq(below), below_5.eq(below_4)]
+        m.d.comb += label_hit.eq(flags_3[5] & (places_3[5] == label))
+        d_6, d_7, d_8 = (Signal(signed(formats.PROBABILITY + 2), name=f"d_{i}") for i in (6, 7, 8))
         product_bits = formats.PROBABILITY + 2 + formats.LOGIT_BITS
-        product_6, product_7 = (Signal(signed(product_bits), name=f"product_{i}") for i in (6, 7))
+        product_7, product_8 = (Signal(signed(product_bits), name=f"product_{i}") for i in (7, 8))
         m.d.sync += [
-            d_5.eq(power - Mux(label_hit, 1 << formats.PROBABILITY, 0)),
-            d_6.eq(d_5),
+            d_6.eq(power - Mux(label_hit, 1 << formats.PROBABILITY, 0)),
             d_7.eq(d_6),
-            product_6.eq(d_5 * seen[3].z),
-            product_7.eq(product_6),
+            d_8.eq(d_7),
+            product_7.eq(d_6 * seen[6].z),
+            product_8.eq(product_7),
         ]
         with m.If(label_hit):
-            m.d.sync += [self.loss.eq(self.loss + below_4), self.hits.eq(self.hits + (winner == label))]
-        before, after = Signal(total), Signal(total)
+            m.d.sync += [self.loss.eq(self.loss + below_5), self.hits.eq(self.hits + (winner == label))]
+        read_total, before, after = Signal(total), Signal(total), Signal(total)
+        m.d.sync += read_total.eq(totals_read.data)
         m.d.comb += [
             totals_read.addr.eq(Mux(flags_3[6], places_3[6], self.sums_class)),
-            before.eq(Mux(first_image, 0, totals_read.data)),
-            after.d.eq(before.d + d_7),
-            after.dz.eq(before.dz + product_7),
-            after.signs.eq(before.signs + Mux(seen[5].active, 1, -1)),
-            totals_write.addr.eq(places_3[7]),
+            before.eq(Mux(first_image, 0, read_total)),
+            after.d.eq(before.d + d_8),
+            after.dz.eq(before.dz + product_8),
+            after.signs.eq(before.signs + Mux(seen[8].active, 1, -1)),
+            totals_write.addr.eq(places_3[8]),
             totals_write.data.eq(after),
-            totals_write.en.eq(flags_3[7]),
+            totals_write.en.eq(flags_3[8]),
         ]
 
         # The image's gradients, row by row of the tile buffer.
         row = Signal(tile_row(config))
         row_base, row_lane = Signal(range(config.tile_rows)), Signal(range(lanes))
         row_full = Signal()
-        with m.If(flags_3[7]):
+        with m.If(flags_3[8]):
             fresh = Signal(tile_row(config).elem_shape)
-            m.d.comb += [fresh.sum.value.eq(d_7), fresh.sum.side.eq(seen[5].active)]
+            m.d.comb += [fresh.sum.value.eq(d_8), fresh.sum.side.eq(seen[8].active)]
             for j in range(lanes):
                 with m.If(row_lane == j):
                     m.d.sync += row[j].eq(fresh)
                 with m.Elif(row_lane == 0):
                     m.d.sync += row[j].eq(0)
             m.d.sync += row_lane.eq(row_lane + 1)
-            m.d.sync += row_full.eq((row_lane == lanes - 1) | (places_3[7] == self.classes - 1))
+            m.d.sync += row_full.eq((row_lane == lanes - 1) | (places_3[8] == final_class))
         with m.Else():
             m.d.sync += row_full.eq(0)
         with m.If(row_full):
-            m.d.sync += [row_lane.eq(flags_3[7]), row_base.eq(row_base + self.images)]
+            m.d.sync += [row_lane.eq(flags_3[8]), row_base.eq(row_base + self.images)]
         m.d.comb += [
             self.rewrite.eq(row_full & ~self.inference),
             self.rewrite_offset.eq(row_base),
             self.rewrite_row.eq(row),
         ]
         gradients_done = Signal()
-        m.d.sync += gradients_done.eq(flags_3[7] & (places_3[7] == self.classes - 1))
+        m.d.sync += gradients_done.eq(flags_3[8] & (places_3[8] == final_class))
 
         # The batch sums, as the backward batch norm wants them. Lanes without a class have none: what another network
         # left in the memory must not move their gradients from 0, for these count in the mean |dy|.
         batch_sums = Signal(total)
-        there = Signal()
+        there_1, there_2 = Signal(), Signal()
+        m.d.comb += batch_sums.eq(Mux(there_2, read_total, 0))
         m.d.sync += [
-            there.eq(self.sums_class < self.classes),
-            batch_sums.eq(Mux(there, totals_read.data, 0)),
+            there_1.eq(self.sums_class < self.classes),
+            there_2.eq(there_1),
             self.sums.first.eq(batch_sums.d),
             self.sums.second.eq((batch_sums.dz * formats.INVERSE_LOG2_E) >> (formats.LOG2_E_FRACTION + formats.LOGIT)),
             self.sums.signs.eq(batch_sums.signs),
         ]
 
-        last_class = index == self.classes - 1
+        last_class = index == final_class
         pause = Signal(range(8))
 
         def next_image() -> None:
             m.d.sync += [image.eq(image + 1), index.eq(0), lane.eq(0), base.eq(image + 1)]
-            m.d.comb += self.label.ready.eq(1)
             m.next = "LABEL"
             with m.If(last_image):
-                m.d.comb += self.done.eq(1)
+                m.d.sync += self.done.eq(1)
                 m.next = "IDLE"
+
+        m.d.sync += self.done.eq(0)
 
         with m.FSM():
             with m.State("IDLE"):
@@ -321,6 +327,7 @@ class Softmax(wiring.Component):
                         m.d.sync += index.eq(0)
                         m.next = "LABEL"
             with m.State("LABEL"):
+                m.d.comb += self.label.ready.eq(1)
                 m.d.sync += [label.eq(self.label.payload), row_base.eq(image), row_lane.eq(0)]
                 with m.If(self.label.valid):
                     m.next = "LOGITS"
@@ -337,11 +344,12 @@ class Softmax(wiring.Component):
                 m.d.sync += pause.eq(0)
                 with m.If(~issue_power):
                     m.d.sync += pause.eq(pause + 1)
-                    with m.If(pause == 5):  # the last power has been added, its logarithm looked up
+                    with m.If(pause == 7):  # the last power has been added, its logarithm looked up
                         restart_classes()
                         m.d.sync += log2_total.eq((octave << formats.LOGIT) + log2_read.data)
                         m.next = "GRADIENTS"
             with m.State("GRADIENTS"):
+                m.d.sync += pause.eq(0)
                 m.d.comb += issue_gradient.eq(index != self.classes)
                 walk_classes(issue_gradient)
                 with m.If(gradients_done):
@@ -351,8 +359,9 @@ class Softmax(wiring.Component):
                         next_image()
             with m.State("SCORES"):
                 # inference only: the logits leave
-                m.d.sync += pause.eq(1)
-                with m.If(pause == 1):
+                with m.If(pause != 2):  # the logit is not here yet
+                    m.d.sync += pause.eq(pause + 1)
+                with m.Else():
                     m.d.comb += self.score.valid.eq(1)
                     with m.If(self.score.ready):
                         m.d.sync += pause.eq(0)
@@ -360,7 +369,7 @@ class Softmax(wiring.Component):
                         with m.If(last_class):
                             next_image()
         m.d.comb += [
-            self.score.payload.eq(read_logit.biased),
+            self.score.payload.eq(seen[2].biased),
             self.score_last.eq(last_class),
         ]
         return m

@@ -38,7 +38,7 @@ class Statistics(wiring.Component):
     done, meta, bias, row, sums: the engine's, see `LaneArray`. drained: out, see `Fetch`.
     sides: in, a backward tile's side bits, each P rows of Q, the masks last; there from `sides_end` (one cycle) on, and
     until `drained` at least.
-    pivots: in stream, the next group. reading, record_address: out, record: in, 1 cycle later: parameter memory.
+    pivots: in stream, the next group. reading, record_address: out, record: in, 2 cycles later: parameter memory.
     room, reserve, push, row_out, continues, unfinished, begins: the tile buffer's.
     group: out stream, see `group_layout`; of passes that sum, and of those that do not emit.
     """
@@ -81,7 +81,7 @@ class Statistics(wiring.Component):
         next_pivots = Signal(data.ArrayLayout(signed(bits), lanes))
         pivots_ready = Signal()
         take_pivots = Signal()
-        count = Signal(range(lanes + 2))
+        count = Signal(range(lanes + 3))
         coming, present = Signal(PIVOTS), Signal(PIVOTS)
         with m.FSM(name="pivots"):
             with m.State("IDLE"):
@@ -97,12 +97,12 @@ class Statistics(wiring.Component):
             with m.State("READ"):
                 m.d.comb += self.reading.eq(1)
                 m.d.sync += [count.eq(count + 1), self.record_address.eq(self.record_address + 1)]
-                with m.If(count != 0):
+                with m.If(count > 1):
                     # rounds the moving mean to a whole number
                     pivot = (self.record.mu + (1 << formats.STATISTICS - 1)) >> formats.STATISTICS
                     m.d.sync += [next_pivots[i].eq(next_pivots[i + 1]) for i in range(lanes - 1)]
                     m.d.sync += next_pivots[lanes - 1].eq(pivot)
-                with m.If(count == lanes):
+                with m.If(count == lanes + 1):
                     m.next = "READY"
             with m.State("READY"):
                 m.d.comb += pivots_ready.eq(1)

@@ -69,13 +69,14 @@ class Surroundings:
                 ctx.set(port, words)
 
     async def parameters(self, ctx: Any) -> None:
-        dut = self.dut
+        dut, read = self.dut, self.records[0]
         while True:
             grants = not self.stall()
             ctx.set(dut.record_granted, grants and ctx.get(dut.read_record))
             record = self.records[ctx.get(dut.address) % 64] if grants else self.records[0]
             await ctx.tick()
-            ctx.set(dut.record, record)
+            ctx.set(dut.record, read)
+            read = record
 
     async def requests(self, ctx: Any) -> None:
         while True:

@@ -65,22 +65,25 @@ def drawn(seed: int, planes: tuple[int, int], taps: tuple[int, int] = (1, 1), wo
 
 def check(ways: list[Way], stall: Stall = never, *, broken_off: int | None = None, reset_after: int | None = None) -> None:
     """Walk tile after tile. The first may be broken off after some steps, by the next tile or by a reset."""
-    dut, reset = Walk(), Signal()
+    dut, reset, source = Walk(), Signal(), random.Random(1)
 
     async def bench(ctx: Any) -> None:
         for number, way in enumerate(ways):
             order = {**way.fields, "left_planes": way.planes[0], "words": way.words}
             ctx.set(dut.order, order)
             ctx.set(dut.right_planes, way.planes[1])
+            await ctx.tick()
             ctx.set(dut.left_start, way.starts[0])
             ctx.set(dut.right_start, way.starts[1])
+            ctx.set(dut.last_y, way.taps[0] - 1)
+            ctx.set(dut.last_x, way.taps[1] - 1)
             ctx.set(dut.tile, 1)
             ctx.set(dut.step, number % 2)  # the last step of the tile before, or nothing
             await ctx.tick()
             ctx.set(dut.tile, 0)
             ctx.set(dut.step, 0)
-            ctx.set(dut.last_y, way.taps[0] - 1)
-            ctx.set(dut.last_x, way.taps[1] - 1)
+            ctx.set(dut.last_y, source.getrandbits(8))
+            ctx.set(dut.last_x, source.getrandbits(8))
             for step, wanted in enumerate(way):
                 if number == 0 and step in (broken_off, reset_after):
                     ctx.set(reset, step == reset_after)

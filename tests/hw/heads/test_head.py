@@ -186,8 +186,10 @@ def run(
 
     async def parameter_memory(ctx: Any) -> None:
         ports = (head.record_address, head.record_write, head.record_write_address, head.record_write_data.as_value())
+        read = 0
         async for _, _, address, write, to, data in ctx.tick().sample(*ports):
-            ctx.set(head.record.as_value(), found.records[address])
+            ctx.set(head.record.as_value(), read)
+            read = found.records[address]
             if write:
                 found.records[to] = data
 

@@ -119,13 +119,14 @@ def check(*groups: Group) -> None:
     sums: list[Sums] = []
 
     async def memories(ctx: Any) -> None:
-        """The group's sums, SUMS_LATENCY behind their number, and the parameter memory, 1 behind its address."""
-        numbers = [0] * SUMS_LATENCY
+        """The group's sums, SUMS_LATENCY behind their number, and the parameter memory, 2 behind its address."""
+        numbers, read = [0] * SUMS_LATENCY, Record(0, 0, 0)
         ports = (dut.column_needed, dut.address, dut.write, dut.write_address, dut.write_record)
         async for _, _, number, address, write, to, record in ctx.tick().sample(*ports):
             numbers = [number, *numbers[:-1]]
             ctx.set(dut.sums, sums[numbers[-1]]._asdict())
-            ctx.set(dut.record, memory[address]._asdict())
+            ctx.set(dut.record, read._asdict())
+            read = memory[address]
             if write:
                 memory[to] = Record(record.mu, record.psi, record.beta)
 

@@ -178,7 +178,7 @@ class Bench:
         events: dict[int, list[tuple[str, Any]]] = {}
         issued: deque[Tile] = deque()  # whose side words are yet to be read
         store: np.ndarray | None = None
-        time, free, kept = 0, self.space, 0  # rows of the tile buffer that are free, and that wait to be popped
+        record, time, free, kept = 0, 0, self.space, 0  # rows of the tile buffer that are free, and that wait to be popped
         credit, may_issue_at = True, 0
         push_times: list[int] = []
 
@@ -256,8 +256,8 @@ class Bench:
             ctx.set(dut.sides_end, sides_end)
             if done:
                 self.done_times.append(time)
-            record = self.records[address % config.channels] if reading else source.getrandbits(20)
             ctx.set(dut.record, {"mu": record, "psi": 5, "beta": -1})
+            record = self.records[address % config.channels] if reading else source.getrandbits(20)
             ctx.set(dut.room, free >= lanes)
 
     def go(self, passes: list[Pass], *, reset_after: int | None = None, limit: int = 20_000) -> None:

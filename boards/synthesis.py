@@ -13,7 +13,7 @@ from typing import Any
 
 from amaranth.back import rtlil
 
-from bnnedge.boards import yosys
+from bnnedge.boards import netlist, yosys
 from bnnedge.boards.board import Board
 from bnnedge.boards.generate import MODULE
 from bnnedge.boards.zynq.top import Top
@@ -62,12 +62,14 @@ class Synthesis:
 
     total: of the top. units: of the accelerator's units by name, and of what is between and around them. logic_delay_ns: of the
     accelerator's slowest path from register to register, without wires. slowest: the cells of that path, from its end.
+    unregistered: outputs of block RAMs and multiplier blocks that want a register, see `netlist.unregistered`.
     """
 
     total: Resources
     units: dict[str, Resources]
     logic_delay_ns: float
     slowest: list[str]
+    unregistered: list[str]
 
 
 def synthesise(board: Board, config: Configuration, log: Path) -> Synthesis:
@@ -76,7 +78,7 @@ def synthesise(board: Board, config: Configuration, log: Path) -> Synthesis:
     Raises ModuleNotFoundError without pyosys, RuntimeError if Yosys fails.
     """
     with tempfile.TemporaryDirectory() as folder:
-        design, counts, timing = (Path(folder) / name for name in ("top.il", "counts.json", "timing.txt"))
+        design, counts, flat, timing = (Path(folder) / name for name in ("top.il", "counts.json", "flat.json", "timing.txt"))
         design.write_text(text := convert(Top(board, config), MODULE, platform=SERIES7, language=rtlil))
         units = re.findall(r"^module \\(\S+\.core\.[\w$]+)$", text, re.MULTILINE)
         clocked = f"{MODULE}.accelerator"  # its clock is a port: Yosys knows no arrival at an output of the processor
@@ -91,6 +93,7 @@ def synthesise(board: Board, config: Configuration, log: Path) -> Synthesis:
                 *(f"setattr -mod -unset keep_hierarchy {unit}" for unit in units),
                 f"hierarchy -top {clocked}",
                 "flatten",
+                f"write_json {flat}",
                 "delete =$paramod*",  # cells read before, without their delays
                 "read_verilog -lib -specify -overwrite +/xilinx/cells_sim.v",
                 f"tee -q -o {timing} sta",
@@ -98,12 +101,13 @@ def synthesise(board: Board, config: Configuration, log: Path) -> Synthesis:
             log,
         )
         modules = json.loads(counts.read_text())["modules"]
+        core = json.loads(flat.read_text())["modules"][clocked]
         delay, slowest = _slowest(timing.read_text())
     cells = {name.lstrip("\\"): Counter(module["num_cells_by_type"]) for name, module in modules.items()}
     total = Resources.of(sum(cells.values(), Counter()))
     rest = sum((kinds for name, kinds in cells.items() if name not in units), Counter())
     by_unit = {name.rpartition(".")[2].partition("$")[0]: Resources.of(cells[name]) for name in units}
-    return Synthesis(total, by_unit | {"rest": Resources.of(rest)}, delay, slowest)
+    return Synthesis(total, by_unit | {"rest": Resources.of(rest)}, delay, slowest, netlist.unregistered(core["cells"]))
 
 
 def _slowest(report: str) -> tuple[float, list[str]]:

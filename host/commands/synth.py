@@ -41,13 +41,33 @@ def run(arguments: argparse.Namespace) -> int:
         file.write(to_json(target, chosen, found).encode())
     print(table(target, chosen, found))
     print(directory / "synth.json")
+    check(target, chosen, found)
     return 0
 
 
-def table(target: Board, config: Configuration, found: Synthesis) -> str:
-    """Resources by unit with the part's share, cost of the engine, and the slowest path."""
+KINDS = {"lut": "LUTs", "ff": "flip-flops", "bram36": "block RAMs", "dsp": "multiplier blocks"}
+
+
+def available(target: Board) -> dict[str, int]:
+    """What the board's part has, by the names in `Resources`."""
     part = target.part
-    there = {"lut": part.luts, "ff": part.ffs, "bram36": part.bram36, "dsp": part.dsps}
+    return {"lut": part.luts, "ff": part.ffs, "bram36": part.bram36, "dsp": part.dsps}
+
+
+def check(target: Board, config: Configuration, found: Synthesis) -> None:
+    """ValueError if the part is too small."""
+    lacks = []
+    for kind, there in available(target).items():
+        needed = getattr(found.total, kind)
+        if needed > there:
+            lacks.append(f"{needed:g} {KINDS[kind]}, {target.part.name} has {there} ({needed - there:g} too few)")
+    if lacks:
+        raise ValueError(f"configuration {config.name!r} does not fit {target.title}: it needs {'; '.join(lacks)}")
+
+
+def table(target: Board, config: Configuration, found: Synthesis) -> str:
+    """Resources by unit with the part's share, cost of the engine, the slowest path, and where registers are missing."""
+    part, there = target.part, available(target)
     lines = [f"{'unit':<18}{'LUT':>9}{'FF':>9}{'BRAM36':>9}{'DSP':>9}"]
     for name, unit in sorted(found.units.items(), key=lambda item: -item[1].lut):
         lines.append(f"{name:<18}" + "".join(f"{getattr(unit, kind):>9g}" for kind in there))
@@ -56,4 +76,5 @@ def table(target: Board, config: Configuration, found: Synthesis) -> str:
     operations = config.lanes**2 * config.word
     lines.append(f"engine: {found.units['array'].lut / operations:.2f} LUTs per bit-operation ({operations:,} a cycle)")
     lines.append(f"slowest path: {found.logic_delay_ns:.2f} ns of logic, to {found.slowest[0] if found.slowest else '?'}")
+    lines += [f"without a register: {path}" for path in found.unregistered]
     return "\n".join(lines)

@@ -47,7 +47,8 @@ class TileRegister(wiring.Component):
     room: out, another tile may be started. start: in, it is: its `lanes` rows will come, at any time, behind those of
     the tiles started before.
     shift, planes: in, a row. idle: out, all that was started has been written.
-    left, right: out, writes, in cycles in which left_active, right_active are 1. left_blocked: in, the left buffer is being written by someone else.
+    left, right: out, writes, in cycles in which left_active, right_active are 1. left_blocked: in, the left buffer is being
+    written by someone else.
     """
 
     def __init__(self, config: Configuration) -> None:
@@ -76,7 +77,7 @@ class TileRegister(wiring.Component):
 
         # The incoming tile: rows enter at the bottom.
         tile_layout = data.ArrayLayout(planes_layout(config), lanes)
-        incoming, outgoing = Signal(tile_layout), Signal(tile_layout)
+        incoming, outgoing = Signal(tile_layout, reset_less=True), Signal(tile_layout, reset_less=True)
         rows = Signal(range(lanes))
         complete = Signal()  # the incoming tile has all its rows
         move = Signal()

@@ -10,12 +10,12 @@ HALF = 16
 
 
 class ElementAddress(wiring.Component):
-    """base + number * stride, modulo 2**32. Half of the number is multiplied at a time, the products go into a register.
+    """base + number * stride, modulo 2**32, by one multiplier: half of the number times half of the stride at a time.
 
     Members
     -------
     run: in, until `done`, with `base`, `number`, `stride`, all stable; low in the cycle behind that.
-    done: out, the third cycle behind the first. address: out, then; holds until the next run.
+    done: out, the third cycle behind the first. address: out, from the cycle behind that on, until the next run.
     """
 
     def __init__(self) -> None:
@@ -25,11 +25,12 @@ class ElementAddress(wiring.Component):
         m = Module()
         phase, product = Signal(2), Signal(32)
         m.d.comb += self.done.eq(phase == 3)
-        m.d.sync += product.eq(self.number.word_select(phase[0], HALF) * self.stride)
+        # Low by low, low by high, high by low; high by high is a multiple of 2**32.
+        m.d.sync += product.eq(self.number.word_select(phase == 2, HALF) * self.stride.word_select(phase == 1, HALF))
         with m.If(self.run):
             m.d.sync += phase.eq(phase + 1)
         with m.If(phase == 1):
             m.d.sync += self.address.eq(self.base + product)
-        with m.If(phase == 2):
+        with m.If(phase[1]):
             m.d.sync += self.address.eq(self.address + (product << HALF))
         return m

@@ -22,7 +22,8 @@ class Walk(wiring.Component):
     Members
     -------
     order: in, the instruction, stable from the cycle before the first `tile`. tile: in, one cycle: go to the first words of
-    a tile that begins at `left_start`, `right_start`, with taps 0..`last_y` by 0..`last_x`. step: in, one cycle: go on to the next words.
+    a tile that begins at `left_start`, `right_start`, with taps 0..`last_y` by 0..`last_x`. step: in, one cycle: go on to
+    the next words.
     left, right: out, present addresses. first: out, they are a tile's first. double: out, they start another diagonal.
     last_word: out, the last word of a tap. last: out, of the tile. plane: out, of the left operand. word: out.
     """

@@ -34,9 +34,9 @@ def magnitude(value: Value) -> Value:
 class Emit(wiring.Component):
     """Q lanes, one row a cycle.
 
-    Forward, planes: sign y >= threshold, mask -below < y - threshold < above. Pool SUMS: place
-    of the maximum in planes 2 and 3. Pool SIGNS: sign at the row's place; for the places up to it, whether any is +1, and the mask at the first that is
-    (at place 0 if none is).
+    Forward, planes: sign y >= threshold, mask -below < y - threshold < above. Pool SUMS: place of the maximum in planes 2
+    and 3. Pool SIGNS: sign at the row's place; for the places up to it, whether any is +1, and the mask at the first that
+    is (at place 0 if none is).
     Backward, planes: u = floor((dy - 2**e + r) / 2**(e + 1)) + 2**(g - 1), clipped to g bits, where
     dy = 4 d - (plus or minus) and r is uniform in 0 .. 2**(e+1) - 1; the code is 2 u - (2**g - 1). Where pool SIGNS
     does not route the gradient to, d is 0; where pool SUMS does not, the code is +1 or -1 at random.

@@ -12,6 +12,7 @@ from bnnedge.configuration import Configuration
 from bnnedge.formats import Kind
 from bnnedge.hw.buffers import tile_buffer
 from bnnedge.hw.buffers.tile_register import TileRegister
+from bnnedge.hw.delay import delayed
 from bnnedge.hw.heads import emit, parameters, softmax
 from bnnedge.hw.heads.random import RandomRows
 from bnnedge.hw.heads.totals import READ_LATENCY as TOTALS_LATENCY
@@ -122,14 +123,14 @@ class Head(wiring.Component):
             m.d.comb += [source.seed.eq(self.seed), source.order.eq(order)]
 
         # Parameters take a column's sums from the totals; in the second half of a LOSS pass from the softmax.
-        sums = Signal(TOTALS)
-        assert parameters.SUMS_LATENCY == TOTALS_LATENCY + 1
-        m.d.sync += [sums.eq(self.totals), loss.classes.eq(final_group * lanes + order.columns)]
+        assert parameters.SUMS_LATENCY == softmax.SUMS_LATENCY
+        sums = delayed(m, self.totals.as_value(), parameters.SUMS_LATENCY - TOTALS_LATENCY, "sums")
+        m.d.sync += loss.classes.eq(final_group * lanes + order.columns)
         settings = ("inference", "sign_sgd", "commit", "reciprocal", "mean_log2", "rate")
         m.d.comb += [getattr(params, name).eq(getattr(order, name)) for name in settings]
         m.d.comb += [
             self.address.eq((order.first_group + group) * lanes + params.column_needed),
-            params.sums.eq(Mux(coding & is_loss, loss.sums, sums)),
+            params.sums.eq(Mux(coding & is_loss, loss.sums.as_value(), sums)),
             loss.sums_class.eq(group * lanes + params.column_needed),
             params.backward.eq(coding),
             params.channel.eq(channel),
@@ -157,6 +158,8 @@ class Head(wiring.Component):
             absolute.eq(above + magnitude_log2 + order.headroom + 1 - order.columns_planes),
             fresh.mu.eq(absolute),
             self.record_address.eq(Mux(at_exponent, order.exponent, params.address)),
+        ]
+        m.d.sync += [
             self.record_write.eq(params.write | write_exponent),
             self.record_write_address.eq(Mux(write_exponent, order.exponent, params.write_address)),
             self.record_write_data.eq(Mux(write_exponent, fresh, params.write_record)),

@@ -9,12 +9,14 @@ from amaranth.lib.wiring import In, Out
 
 from bnnedge import formats
 from bnnedge.configuration import Configuration
+from bnnedge.hw.delay import delayed
 from bnnedge.hw.heads import weight
 from bnnedge.hw.heads.random import lane_bits
 from bnnedge.hw.layouts import RECORD, TOTALS
+from bnnedge.hw.product import product
 
-SUMS_LATENCY = 3  # from `column_needed` to `sums`
-STAGES = 16  # from column number to its result
+SUMS_LATENCY = 5  # from `column_needed` to `sums`
+STAGES = 19  # from column number to its result
 
 
 def gradient_bits(config: Configuration) -> int:
@@ -111,51 +113,44 @@ class Parameters(wiring.Component):
             valids.append(Signal(name=f"valid_{stage}"))
             m.d.sync += [columns[stage].eq(columns[stage - 1]), valids[stage].eq(valids[stage - 1])]
 
-        def delayed(value: Value, cycles: int, name: str) -> Value:
-            for stage in range(cycles):
-                later = Signal(value.shape(), name=f"{name}_{stage}", reset_less=True)  # a shift register in LUTs
-                m.d.sync += later.eq(value)
-                value = later
-            return value
+        # Totals are here in stage 5, the record in stage 11.
+        sums_5, record_11 = self.sums, self.record
+        m.d.comb += self.address.eq(self.channel + columns[9])
+        first_11 = delayed(m, sums_5.first, 6, "first")
+        second_6 = delayed(m, sums_5.second, 1, "second")
+        second_8 = delayed(m, second_6, 2, "second_6")
 
-        # Totals are here in stage 3, the record in stage 9.
-        sums_4, record_9 = Signal(TOTALS), self.record
-        m.d.sync += sums_4.eq(self.sums)
-        m.d.comb += self.address.eq(self.channel + columns[7])
-        first_10 = delayed(sums_4.first, 6, "first")
-        second_5 = delayed(sums_4.second, 1, "second")
-        second_7 = delayed(second_5, 2, "second_5")
+        # Backward. 7: sx R. 8: sx / n, MEAN fraction bits. 11: s2 sx / n. 12: centred = s1 - s2 sx / n.
+        signs_7 = delayed(m, sums_5.signs * self.reciprocal, 2, "signs")
+        share_8 = Signal(signed(formats.MEAN + 2))
+        m.d.sync += share_8.eq(signs_7 >> self.mean_log2)
+        weighed_11 = product(m, second_8, share_8, "weighed")
+        centred = first_11 - (weighed_11 >> formats.MEAN)
 
-        # Backward. 6: sx R. 7: sx / n, MEAN fraction bits. 10: s2 sx / n. 11: centred = s1 - s2 sx / n.
-        signs_6 = delayed(sums_4.signs * self.reciprocal, 2, "signs")
-        share_7 = Signal(signed(formats.MEAN + 2))
-        m.d.sync += share_7.eq(signs_6 >> self.mean_log2)
-        weighed_10 = delayed(share_7 * second_7, 3, "weighed")
-        centred = first_10 - (weighed_10 >> formats.MEAN)
-
-        # Means, MEAN fraction bits. Forward: of the first sum, stages 5..9. Backward: of `centred`, stages 11..15.
-        # Of the second sum: stages 5..9.
+        # Means, MEAN fraction bits. Forward: of the first sum, stages 6..11. Backward: of `centred`, stages 12..17.
+        # Of the second sum: stages 6..11.
         half = Signal(64)
         m.d.sync += half.eq(Mux(self.backward, (1 << formats.MEAN - 1 - formats.GRADIENT_MEAN) << self.mean_log2, 0))
         statistic, gradient = formats.MEAN - formats.STATISTICS, formats.MEAN - formats.GRADIENT_MEAN  # bits beyond theirs
         bits = max(statistic + formats.MU_BITS + 1, gradient + gradient_bits(config))
 
         def mean(total: Value, name: str) -> Value:
-            product = delayed(total * self.reciprocal, 2, f"{name}_product")
-            rounded, scaled = Signal(signed(len(product) + 1), name=f"{name}_rounded"), Signal(signed(bits), name=name)
-            m.d.sync += [rounded.eq(product + half), scaled.eq(rounded >> self.mean_log2)]
+            unscaled = product(m, total, self.reciprocal, name)
+            rounded, scaled = Signal(signed(len(unscaled) + 1), name=f"{name}_rounded"), Signal(signed(bits), name=name)
+            m.d.sync += [rounded.eq(unscaled + half), scaled.eq(rounded >> self.mean_log2)]
             return scaled
 
         of_first = Signal(signed(formats.TOTAL_BITS + 1))
-        m.d.sync += of_first.eq(Mux(self.backward, centred, sums_4.first))
-        mean_first, mean_second_9 = mean(of_first, "mean_first"), mean(second_5, "mean_second")
+        m.d.sync += of_first.eq(Mux(self.backward, centred, sums_5.first))
+        mean_first, mean_second_11 = mean(of_first, "mean_first"), mean(second_6, "mean_second")
 
-        # Forward. 12: moving averages. 10: the pair that counts. 12: beta * psi. 13: tau. 15: whole thresholds. 16: their distances.
-        mu_9, psi_9 = (Signal(signed(formats.MU_BITS), name="mu_9"), Signal(formats.MU_BITS, name="psi_9"))
-        m.d.comb += [mu_9.eq(mean_first >> statistic), psi_9.eq(mean_second_9 >> statistic)]
+        # Forward. 14: moving averages. 12: the pair that counts. 15: beta * psi. 16: tau. 18: whole thresholds. 19: their
+        # distances.
+        mu_11, psi_11 = (Signal(signed(formats.MU_BITS), name="mu_11"), Signal(formats.MU_BITS, name="psi_11"))
+        m.d.comb += [mu_11.eq(mean_first >> statistic), psi_11.eq(mean_second_11 >> statistic)]
         half_decay = Signal(3)
         m.d.comb += half_decay.eq((1 << self.decay) >> 1)
-        old_12 = delayed(record_9.as_value(), weight.LATENCY, "old")
+        old_14 = delayed(m, record_11.as_value(), weight.LATENCY, "old")
 
         def moving(old: Value, new: Value, name: str) -> Value:
             step, rounded = (Signal(signed(formats.MU_BITS + 2), name=f"{name}_{part}") for part in ("step", "rounded"))
@@ -163,34 +158,34 @@ class Parameters(wiring.Component):
             m.d.sync += [
                 step.eq(new - old),
                 rounded.eq(step + half_decay),
-                moved.eq(delayed(old, 2, f"old_{name}") + (rounded >> self.decay)),
+                moved.eq(delayed(m, old, 2, f"old_{name}") + (rounded >> self.decay)),
             ]
             return moved
 
-        moved_12 = Cat(moving(record_9.mu, mu_9, "mu"), moving(record_9.psi, psi_9, "psi"))
+        moved_14 = Cat(moving(record_11.mu, mu_11, "mu"), moving(record_11.psi, psi_11, "psi"))
 
-        mu_10, psi_10 = Signal(signed(formats.MU_BITS)), Signal(formats.MU_BITS)
-        beta_10 = Signal(signed(config.latent))
+        mu_12, psi_12 = Signal(signed(formats.MU_BITS)), Signal(formats.MU_BITS)
+        beta_12 = Signal(signed(config.latent))
         m.d.sync += [
-            mu_10.eq(Mux(self.inference, record_9.mu, mu_9)),
-            psi_10.eq(Mux(self.inference, record_9.psi, psi_9)),
-            beta_10.eq(record_9.beta[formats.MOMENT :].as_signed()),
+            mu_12.eq(Mux(self.inference, record_11.mu, mu_11)),
+            psi_12.eq(Mux(self.inference, record_11.psi, psi_11)),
+            beta_12.eq(record_11.beta[formats.MOMENT :].as_signed()),
         ]
-        product_12 = delayed(beta_10 * psi_10, 2, "product")
-        mu_12 = delayed(mu_10, 2, "mu_10")
-        psi_12 = delayed(psi_10, 2, "psi_10")
-        psi_13 = delayed(psi_12, 1, "psi_12")
-        less_13 = Signal(signed(formats.MU_BITS + 2))
-        tau_13, up_14, high_14, low_14 = (
-            Signal(signed(formats.MU_BITS + 3), name=name) for name in ("tau_13", "up_14", "high_14", "low_14")
+        product_15 = product(m, psi_12, beta_12, "product")
+        mu_15 = delayed(m, mu_12, 3, "mu_12")
+        psi_15 = delayed(m, psi_12, 3, "psi_12")
+        psi_16 = delayed(m, psi_15, 1, "psi_15")
+        less_16 = Signal(signed(formats.MU_BITS + 2))
+        tau_16, up_17, high_17, low_17 = (
+            Signal(signed(formats.MU_BITS + 3), name=name) for name in ("tau_16", "up_17", "high_17", "low_17")
         )
         round_up = (1 << formats.STATISTICS) - 1
         m.d.sync += [
-            tau_13.eq(mu_12 - (product_12 >> config.latent - 1)),
-            less_13.eq(round_up - psi_12),
-            up_14.eq(tau_13 + round_up),
-            high_14.eq(tau_13 + psi_13),
-            low_14.eq(tau_13 + less_13),
+            tau_16.eq(mu_15 - (product_15 >> config.latent - 1)),
+            less_16.eq(round_up - psi_15),
+            up_17.eq(tau_16 + round_up),
+            high_17.eq(tau_16 + psi_16),
+            low_17.eq(tau_16 + less_16),
         ]
 
         def whole(value: Value, name: str) -> Signal:
@@ -198,35 +193,35 @@ class Parameters(wiring.Component):
             m.d.sync += found.eq(saturate(value >> formats.STATISTICS, config.accumulator))
             return found
 
-        threshold_15, high_15, low_15 = whole(up_14, "threshold_15"), whole(high_14, "high_15"), whole(low_14, "low_15")
+        threshold_18, high_18, low_18 = whole(up_17, "threshold_18"), whole(high_17, "high_18"), whole(low_17, "low_18")
         m.d.sync += [
-            self.result.above.eq(high_15 - threshold_15 + 1),
-            self.result.below.eq(threshold_15 - low_15 + 1),
-            self.result.mu.eq(delayed(mu_12, 3, "mu_12")),
-            self.result.psi.eq(delayed(psi_13, 2, "psi_13")),
-            self.result.beta.eq(delayed(beta_10, 5, "beta_10")),
+            self.result.above.eq(high_18 - threshold_18 + 1),
+            self.result.below.eq(threshold_18 - low_18 + 1),
+            self.result.mu.eq(delayed(m, mu_15, 3, "mu_15")),
+            self.result.psi.eq(delayed(m, psi_16, 2, "psi_16")),
+            self.result.beta.eq(delayed(m, beta_12, 6, "beta_12")),
         ]
 
-        # Backward. 16: sum and difference of the means. 12: beta has learned.
-        c1_15, c2_15 = mean_first >> gradient, delayed(mean_second_9 >> gradient, 6, "c2")
-        m.d.sync += [self.result.plus.eq(c1_15 + c2_15), self.result.minus.eq(c1_15 - c2_15)]
+        # Backward. 19: sum and difference of the means. 14: beta has learned.
+        c1_18, c2_18 = delayed(m, mean_first >> gradient, 1, "c1"), delayed(m, mean_second_11 >> gradient, 7, "c2")
+        m.d.sync += [self.result.plus.eq(c1_18 + c2_18), self.result.minus.eq(c1_18 - c2_18)]
         with m.If(~self.backward):
-            m.d.sync += [mean.eq(threshold_15 << formats.GRADIENT_MEAN) for mean in (self.result.plus, self.result.minus)]
+            m.d.sync += [mean.eq(threshold_18 << formats.GRADIENT_MEAN) for mean in (self.result.plus, self.result.minus)]
         m.submodules.learn = learn = weight.WeightUpdate(config)
         m.d.comb += [
             learn.advance.eq(1),
-            learn.word.eq(record_9.beta),
-            learn.positive.eq(delayed(sums_4.first >= 0, 5, "positive")),
+            learn.word.eq(record_11.beta),
+            learn.positive.eq(delayed(m, sums_5.first >= 0, 6, "positive")),
             learn.rate.eq(self.rate >> formats.BETA_RATE_SHIFT),
             learn.sign_sgd.eq(self.sign_sgd),
-            learn.random.eq(Array(lane_bits(self.random, i) for i in range(lanes))[columns[9]]),
+            learn.random.eq(Array(lane_bits(self.random, i) for i in range(lanes))[columns[11]]),
         ]
         statistics_bits = 2 * formats.MU_BITS
         m.d.comb += [
-            self.write.eq(valids[12] & self.commit & ~self.inference),
-            self.write_address.eq(self.channel + columns[12]),
+            self.write.eq(valids[14] & self.commit & ~self.inference),
+            self.write_address.eq(self.channel + columns[14]),
             self.write_record.eq(
-                Mux(self.backward, Cat(old_12[:statistics_bits], learn.updated), Cat(moved_12, old_12[statistics_bits:]))
+                Mux(self.backward, Cat(old_14[:statistics_bits], learn.updated), Cat(moved_14, old_14[statistics_bits:]))
             ),
             self.valid.eq(valids[STAGES]),
             self.column.eq(columns[STAGES]),

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from amaranth import Array, Const, Module, Mux, Signal, signed
+from amaranth import Array, Cat, Const, Module, Mux, Signal, signed
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from bnnedge import formats
 from bnnedge.configuration import Configuration
 from bnnedge.hw.buffers import tile_buffer
+from bnnedge.hw.delay import delayed
 from bnnedge.hw.heads.divider import RECIPROCAL_BITS, Divider
 from bnnedge.hw.heads.parameters import column_layout
 from bnnedge.hw.layouts import TOTALS, tile_row
+from bnnedge.hw.product import LATENCY as PRODUCT_LATENCY
+from bnnedge.hw.product import product
 
 CLASSES = formats.MAX_CLASSES  # a multiple of the lanes
-SUMS_LATENCY = 3
+SUMS_LATENCY = 5
 LOGIT_SHIFT = formats.RECIPROCAL + formats.LOG2_E_FRACTION - formats.LOGIT
 SCORE_BITS = 16
 LABEL_BITS = 8
@@ -175,7 +178,8 @@ class Softmax(wiring.Component):
         scaled_5 = Signal(signed(formats.MU_BITS + 1 + RECIPROCAL_BITS))
         low, high = 24, 17
         part_4, upper_4 = Signal(low + high), Signal(low + RECIPROCAL_BITS - high)
-        top_4 = Signal(signed(formats.MU_BITS + 1 - low + RECIPROCAL_BITS))
+        beside_4 = Signal(signed(formats.MU_BITS + 1 - low + high))
+        top_4 = Signal(signed(formats.MU_BITS + 1 - low + RECIPROCAL_BITS - high))
         bias_4, bias_5, bias_6 = (Signal(signed(BIASED_BITS), name=f"bias_{i}") for i in (4, 5, 6))
         active_4, active_5, active_6 = (Signal(name=f"active_{i}") for i in (4, 5, 6))
         z_6 = Signal(signed(formats.LOGIT_BITS))
@@ -183,8 +187,9 @@ class Softmax(wiring.Component):
         m.d.sync += [
             part_4.eq(centred[:low] * reciprocal_3[:high]),
             upper_4.eq(centred[:low] * reciprocal_3[high:]),
-            top_4.eq(centred[low:].as_signed() * reciprocal_3),
-            scaled_5.eq(part_4 + (upper_4 << high) + (top_4 << low)),
+            beside_4.eq(centred[low:].as_signed() * reciprocal_3[:high]),
+            top_4.eq(centred[low:].as_signed() * reciprocal_3[high:]),
+            scaled_5.eq((part_4 + (upper_4 << high)) + ((beside_4 + (top_4 << high)) << low)),
             z_6.eq(Mux(rounded < -limit, -limit, Mux(rounded > limit, limit, rounded))),
             bias_4.eq(class_3.bias), bias_5.eq(bias_4), bias_6.eq(bias_5),
             active_4.eq(active_3), active_5.eq(active_4), active_6.eq(active_5),
@@ -286,16 +291,16 @@ class Softmax(wiring.Component):
 
         # The batch sums, as the backward batch norm wants them. Lanes without a class have none: what another network
         # left in the memory must not move their gradients from 0, for these count in the mean |dy|.
-        batch_sums = Signal(total)
-        there_1, there_2 = Signal(), Signal()
-        m.d.comb += batch_sums.eq(Mux(there_2, read_total, 0))
-        m.d.sync += [
-            there_1.eq(self.sums_class < self.classes),
-            there_2.eq(there_1),
-            self.sums.first.eq(batch_sums.d),
-            self.sums.second.eq((batch_sums.dz * formats.INVERSE_LOG2_E) >> (formats.LOG2_E_FRACTION + formats.LOGIT)),
-            self.sums.signs.eq(batch_sums.signs),
-        ]
+        theres, batch_sums = Signal(SUMS_LATENCY), Signal(total)
+        weighed = product(m, read_total.dz, Const(formats.INVERSE_LOG2_E), "weighed")
+        m.d.comb += batch_sums.eq(delayed(m, read_total.as_value(), PRODUCT_LATENCY, "batch_sums"))
+        m.d.sync += theres.eq(Cat(self.sums_class < self.classes, theres))
+        with m.If(theres[-1]):
+            m.d.comb += [
+                self.sums.first.eq(batch_sums.d),
+                self.sums.second.eq(weighed >> (formats.LOG2_E_FRACTION + formats.LOGIT)),
+                self.sums.signs.eq(batch_sums.signs),
+            ]
 
         last_class = index == final_class
         pause = Signal(range(8))

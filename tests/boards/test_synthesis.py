@@ -9,7 +9,8 @@ import pytest
 
 from bnnedge import Configuration, cli
 from bnnedge.boards import BOARDS
-from bnnedge.boards.synthesis import Resources, synthesise
+from bnnedge.boards.synthesis import Resources, Synthesis, synthesise
+from bnnedge.commands.synth import check
 from bnnedge.configuration import CONFIGURATIONS
 
 pytest.importorskip("pyosys", reason="needs pyosys (pip install 'bnnedge[synth]')")
@@ -33,6 +34,17 @@ def test_cells_are_counted_as_what_they_take() -> None:
     assert Resources.of(cells) == Resources(lut=12, ff=8, bram36=2.5, dsp=0)
 
 
+def test_too_large_a_design_is_told_with_what_it_lacks() -> None:
+    def found(lut: int, dsp: int) -> Synthesis:
+        return Synthesis(Resources(lut, 1000, 100.5, dsp), {}, 5.0, [], [])
+
+    check(BOARD, TINY, found(53_200, 220))
+    with pytest.raises(ValueError, match=r"'tiny' does not fit TUL PYNQ-Z2: it needs 53300 LUTs, xc7z020clg400-1 has 53200 "):
+        check(BOARD, TINY, found(53_300, 220))
+    with pytest.raises(ValueError, match=r"\(1 too few\); 230 multiplier blocks, xc7z020clg400-1 has 220 \(10 too few\)$"):
+        check(BOARD, TINY, found(53_201, 230))
+
+
 @pytest.mark.long
 def test_table_and_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setitem(CONFIGURATIONS, "tiny", TINY)
@@ -45,6 +57,7 @@ def test_table_and_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys:
     assert found["units"]["array"]["dsp"] == TINY.lanes**2 // 2 + 1  # two accumulators in each, and the bias
     assert found["units"]["left"]["bram36"] == TINY.lanes / 2
     assert 1 < found["logic_delay_ns"] < 10
+    assert found["unregistered"] == []
     assert f"{found['total']['lut']:g}" in printed
     assert "LUTs per bit-operation" in printed
 
@@ -61,3 +74,4 @@ def test_the_boards_design_fits(tmp_path: Path) -> None:
     assert total.dsp <= part.dsps
     assert found.units["array"].lut / (config.lanes**2 * config.word) <= 1.9
     assert found.logic_delay_ns <= 6.0
+    assert found.unregistered == []

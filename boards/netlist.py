@@ -1,0 +1,66 @@
+"""What a mapped netlist tells of its registers: block RAMs and multiplier blocks want one behind each of them."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+LOGIC = ("LUT", "MUXF", "CARRY4", "INV", "BUF")  # what a path goes on through
+PORT_REGISTERS = {"A": "AREG", "B": "BREG", "C": "CREG", "D": "DREG"}  # of a DSP48E1; its other inputs have none
+
+Cell = Mapping[str, Any]
+
+
+def unregistered(cells: Mapping[str, Cell]) -> list[str]:
+    """Paths that the 7-series would rather not have, from the `cells` of a flat netlist as Yosys's write_json has them.
+
+    Each is a line "CELL.PORT -> CELL.PORT": from a block RAM to anything but a register (a flip-flop, or that of a
+    DSP48E1's input), or, through logic, from a DSP48E1 without an output register to another one without one at its input.
+    """
+    readers: dict[int, list[tuple[str, str]]] = defaultdict(list)
+    for name, cell in cells.items():
+        for port, bit in _bits(cell, "input"):
+            readers[bit].append((name, port))
+    found = set()
+    for name, cell in cells.items():
+        if cell["type"].startswith("RAMB"):
+            for port, bit in _bits(cell, "output"):
+                found |= {f"{name}.{port} -> {to}.{at}" for to, at in readers[bit] if not _registers(cells[to], at)}
+        elif cell["type"] == "DSP48E1" and not _parameter(cell, "PREG"):
+            for port, bit in _bits(cell, "output"):
+                for to, at in _reached(cells, readers, bit):
+                    if cells[to]["type"] == "DSP48E1" and not _registers(cells[to], at):
+                        found.add(f"{name}.{port} -> {to}.{at}")
+    return sorted(found)
+
+
+def _bits(cell: Cell, direction: str) -> Iterator[tuple[str, int]]:
+    """Ports and numbers of the nets at them; constants left out."""
+    for port, bits in cell["connections"].items():
+        if cell["port_directions"][port] == direction:
+            yield from ((port, bit) for bit in bits if isinstance(bit, int))
+
+
+def _parameter(cell: Cell, name: str) -> int:
+    return int(cell["parameters"].get(name, "0"), 2)
+
+
+def _registers(cell: Cell, port: str) -> bool:
+    """Whether what comes in at this port goes into a register at once."""
+    if cell["type"] == "DSP48E1":
+        return port in PORT_REGISTERS and _parameter(cell, PORT_REGISTERS[port]) > 0
+    return cell["type"].startswith("FD") and port == "D"
+
+
+def _reached(cells: Mapping[str, Cell], readers: Mapping[int, list[tuple[str, str]]], start: int) -> Iterator[tuple[str, str]]:
+    """Cells and ports at the end of all paths from a net through logic."""
+    seen, left = {start}, [start]
+    while left:
+        for name, port in readers[left.pop()]:
+            if not cells[name]["type"].startswith(LOGIC):
+                yield name, port
+                continue
+            fresh = {bit for _, bit in _bits(cells[name], "output")} - seen
+            seen |= fresh
+            left += fresh

@@ -1,0 +1,58 @@
+"""Paths past a block RAM or multiplier block without a register, in netlists of a few cells."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from bnnedge.boards.netlist import unregistered
+
+
+def cell(kind: str, inputs: dict[str, list[Any]], outputs: dict[str, list[Any]], **parameters: str) -> dict[str, Any]:
+    """A cell as Yosys writes it; parameters are binary."""
+    return {
+        "type": kind,
+        "parameters": parameters,
+        "port_directions": dict.fromkeys(inputs, "input") | dict.fromkeys(outputs, "output"),
+        "connections": inputs | outputs,
+    }
+
+
+RAM = cell("RAMB18E1", {"ADDRARDADDR": [1, "0"]}, {"DOADO": [10, 11]})
+MULTIPLIER = cell("DSP48E1", {"A": [1]}, {"P": [10, 11]}, MREG="1", PREG="0")
+
+
+@pytest.mark.parametrize(
+    ("reader", "found"),
+    [
+        (cell("FDRE", {"D": [10]}, {"Q": [20]}), []),
+        (cell("FDRE", {"CE": [10], "D": [30]}, {"Q": [20]}), ["ram.DOADO -> reader.CE"]),
+        (cell("LUT2", {"I0": [11], "I1": [30]}, {"O": [20]}), ["ram.DOADO -> reader.I0"]),
+        (cell("DSP48E1", {"A": [10], "B": [11]}, {"P": [20]}, AREG="10", BREG="01", PREG="1"), []),
+        (cell("DSP48E1", {"A": [10], "B": [11]}, {"P": [20]}, AREG="01", BREG="0", PREG="1"), ["ram.DOADO -> reader.B"]),
+        (cell("RAMB36E1", {"ADDRARDADDR": [10]}, {"DOADO": [20]}), ["ram.DOADO -> reader.ADDRARDADDR"]),
+    ],
+)
+def test_what_reads_a_block_ram(reader: dict[str, Any], found: list[str]) -> None:
+    assert unregistered({"ram": RAM, "reader": reader}) == found
+
+
+@pytest.mark.parametrize(
+    ("second", "found"),
+    [
+        (cell("DSP48E1", {"C": [21]}, {"P": [30]}, CREG="1", PREG="1"), []),
+        (cell("DSP48E1", {"C": [21]}, {"P": [30]}, CREG="0", PREG="1"), ["first.P -> second.C"]),
+        (cell("DSP48E1", {"PCIN": [10]}, {"P": [30]}, CREG="1", PREG="1"), ["first.P -> second.PCIN"]),
+        (cell("FDRE", {"D": [21]}, {"Q": [30]}), []),
+    ],
+)
+def test_from_one_multiplier_block_to_another_through_logic(second: dict[str, Any], found: list[str]) -> None:
+    logic = {"lut": cell("LUT1", {"I0": [11]}, {"O": [20]}), "carry": cell("CARRY4", {"S": [20, "0"]}, {"O": [21], "CO": [22]})}
+    loop = {"loop": cell("LUT2", {"I0": [22], "I1": [23]}, {"O": [23]})}
+    assert unregistered({"first": MULTIPLIER, **logic, **loop, "second": second}) == found
+
+
+def test_a_multiplier_block_with_an_output_register_ends_every_path() -> None:
+    first = cell("DSP48E1", {"A": [1]}, {"P": [10]}, PREG="1")
+    assert unregistered({"first": first, "second": cell("DSP48E1", {"B": [10]}, {"P": [20]}, PREG="0")}) == []

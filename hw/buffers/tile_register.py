@@ -77,7 +77,7 @@ class TileRegister(wiring.Component):
 
         # The incoming tile: rows enter at the bottom.
         tile_layout = data.ArrayLayout(planes_layout(config), lanes)
-        incoming, outgoing = Signal(tile_layout, reset_less=True), Signal(tile_layout, reset_less=True)
+        incoming, outgoing = Signal(tile_layout), Signal(tile_layout)
         rows = Signal(range(lanes))
         complete = Signal()  # the incoming tile has all its rows
         move = Signal()

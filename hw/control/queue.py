@@ -57,9 +57,7 @@ class Chain(wiring.Component):
 
     def __init__(self, layout: data.StructLayout, depth: int) -> None:
         self.layout, self.depth = layout, depth
-        super().__init__(
-            {"input": In(stream.Signature(layout)), "output": Out(stream.Signature(layout)), "empty": Out(1)}
-        )
+        super().__init__({"input": In(stream.Signature(layout)), "output": Out(stream.Signature(layout)), "empty": Out(1)})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

@@ -85,7 +85,7 @@ class Store(wiring.Component):
         # empty. Four cycles pass before a place that has been sent is full again: others cover them.
         places = 2 if image_beats > 2 else 4
         slot_beats = max(image_beats, RECORD_BEATS)
-        ring = Signal(data.ArrayLayout(slot_beats * DATA_BITS, places), reset_less=True)
+        ring = Signal(data.ArrayLayout(slot_beats * DATA_BITS, places))
         asked, filled, sent = (Signal(range(2 * places), name=name) for name in ("asked", "filled", "sent"))
         reading, taken, arriving, arrived = Signal(), Signal(), Signal(READ_LATENCY), Signal()
         m.d.comb += [

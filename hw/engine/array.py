@@ -62,8 +62,8 @@ class LaneArray(wiring.Component):
 
         # Cycle 1: operand registers. Bits agree where the left one differs from the right one's complement; invalid bits
         # are 0 in both.
-        left = Signal(data.ArrayLayout(word, lanes), reset_less=True)
-        opposite = Signal(data.ArrayLayout(word, lanes), reset_less=True)
+        left = Signal(data.ArrayLayout(word, lanes))
+        opposite = Signal(data.ArrayLayout(word, lanes))
         tag = self.tag
         valid = Signal(word)
         valid_bits = Signal(range(word + 1))
@@ -106,7 +106,7 @@ class LaneArray(wiring.Component):
         finished = Signal()
         meta = Signal(tile_meta())
         m.d.sync += [finished.eq(tag.valid & tag.last), meta.eq(tag.meta), self.done.eq(finished)]
-        store = Array(Signal(self.width * lanes, name=f"sums_{i}", reset_less=True) for i in range(lanes))
+        store = Array(Signal(self.width * lanes, name=f"sums_{i}") for i in range(lanes))
         with m.If(finished):
             m.d.sync += [store[i].eq(rows[i]) for i in range(lanes)]
             m.d.sync += [self.bias.eq(bias), self.meta.eq(meta)]

@@ -199,9 +199,7 @@ class Head(wiring.Component):
         fed = Signal(range(lanes))
         feed_allowed = Signal()
         m.d.comb += [
-            read_ahead.eq(
-                updating & more & (self.available != 0) & (ahead != ROW_QUEUE) & random.row.valid & ~self.blocked
-            ),
+            read_ahead.eq(updating & more & (self.available != 0) & (ahead != ROW_QUEUE) & random.row.valid & ~self.blocked),
             queue.w_data.eq(Cat(Cat(self.row[j].slope >= 0 for j in range(lanes)), randoms[-1])),
             queue.w_en.eq(issued[-1] & updating),
             feed_allowed.eq((fed != 0) | register.room),

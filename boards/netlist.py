@@ -15,8 +15,9 @@ Cell = Mapping[str, Any]
 def unregistered(cells: Mapping[str, Cell]) -> list[str]:
     """Paths that the 7-series would rather not have, from the `cells` of a flat netlist as Yosys's write_json has them.
 
-    Each is a line "CELL.PORT -> CELL.PORT": from a block RAM to anything but a register (a flip-flop, or that of a
-    DSP48E1's input), or, through logic, from a DSP48E1 without an output register to another one without one at its input.
+    One line for each block and the kind of what it reaches, "CELL -> TYPE.PORT": from a block RAM anything but a register
+    (a flip-flop, or that of a DSP48E1's input); from a DSP48E1 without an output register, through logic, another one
+    without one at its input.
     """
     readers: dict[int, list[tuple[str, str]]] = defaultdict(list)
     for name, cell in cells.items():
@@ -25,13 +26,15 @@ def unregistered(cells: Mapping[str, Cell]) -> list[str]:
     found = set()
     for name, cell in cells.items():
         if cell["type"].startswith("RAMB"):
-            for port, bit in _bits(cell, "output"):
-                found |= {f"{name}.{port} -> {to}.{at}" for to, at in readers[bit] if not _registers(cells[to], at)}
+            for _, bit in _bits(cell, "output"):
+                found |= {f"{name} -> {cells[to]['type']}.{at}" for to, at in readers[bit] if not _registers(cells[to], at)}
         elif cell["type"] == "DSP48E1" and not _parameter(cell, "PREG"):
-            for port, bit in _bits(cell, "output"):
-                for to, at in _reached(cells, readers, bit):
-                    if cells[to]["type"] == "DSP48E1" and not _registers(cells[to], at):
-                        found.add(f"{name}.{port} -> {to}.{at}")
+            reached = (end for _, bit in _bits(cell, "output") for end in _reached(cells, readers, bit))
+            found |= {
+                f"{name} -> DSP48E1.{at}"
+                for to, at in reached
+                if cells[to]["type"] == "DSP48E1" and not _registers(cells[to], at)
+            }
     return sorted(found)
 
 

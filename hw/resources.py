@@ -7,6 +7,7 @@ import dataclasses
 from bnnedge import formats
 from bnnedge.configuration import Configuration
 from bnnedge.hw.accelerator import LABELS
+from bnnedge.hw.buffers.banked import parts
 from bnnedge.hw.heads.softmax import BIASED_BITS, CLASSES, LABEL_BITS, SIGNS_BITS, TOTAL_BITS
 from bnnedge.hw.layouts import RECORD, TOTALS, tile_row
 
@@ -39,8 +40,8 @@ def memories(config: Configuration) -> list[Memory]:
     Tables become logic, and what is read and written at one address LUT RAM.
     """
     found = [
-        Memory("left buffer", config.left_depth, config.word, count=config.lanes),
-        Memory("right buffer", config.right_depth, config.word, count=config.lanes),
+        *(Memory("left buffer", words, config.word, count=config.lanes) for _, words in parts(config.left_depth)),
+        *(Memory("right buffer", words, config.word, count=config.lanes) for _, words in parts(config.right_depth)),
         Memory("tile buffer", config.tile_rows, tile_row(config).size),
         Memory("parameters", config.channels, RECORD.size, ports=2),
         Memory("totals", config.layer_channels, TOTALS.size),

@@ -33,7 +33,7 @@ FETCH = MEMORY_LATENCY + 16 + 12  # cycles of the sequencer for an instruction
 QUEUED = {Unit.EXECUTE: 2, Unit.LOAD: 4, Unit.STORE: 4}  # instructions that a queue holds
 HEAD_QUEUE = 2  # passes that wait for the head
 PREPARE = 8  # cycles from a pass to its first tile
-PARAMETERS = 24  # cycles for a group's parameters, besides one for each column
+PARAMETERS = 27  # cycles for a group's parameters, besides one for each column
 
 
 @dataclasses.dataclass(frozen=True)
@@ -302,7 +302,7 @@ class _Schedule:
     def _softmax(self, f: Mapping[str, int], tile_rows: float, parameters: int) -> None:
         lanes = self.lanes
         classes = (f["groups"] - 1) * lanes + f["columns"]
-        softmax = classes * 37 + self.batch * (3 * classes + 22)
+        softmax = classes * 37 + self.batch * (3 * classes + 27)
         first = len(self.consumed) - f["groups"] * f["tiles"]
         self.head = max(self.head, self.drain + 6) + f["groups"] * (parameters + lanes + 8) + softmax
         for group in range(f["groups"]):

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from amaranth import Cat, Module, Signal
+from amaranth import Cat, Module, Mux, Signal
 from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 
 from bnnedge.configuration import Configuration
 
 READ_LATENCY = 2
+
+
+def parts(depth: int) -> list[tuple[int, int]]:
+    """(first word, words) of the powers of two that `depth` is made of, the largest first.
+
+    Each is a memory that synthesis builds without a multiplexer behind its block RAMs: that one comes behind their output
+    registers here.
+    """
+    sizes = [1 << bit for bit in reversed(range(depth.bit_length())) if depth >> bit & 1]
+    return [(sum(sizes[:i]), size) for i, size in enumerate(sizes)]
 
 
 class WritePort(wiring.Signature):
@@ -29,7 +39,8 @@ class BankedBuffer(wiring.Component):
 
     Members
     -------
-    address: in. words: out, one of each bank, READ_LATENCY cycles later (block RAM, then its output register).
+    address: in. words: out, one of each bank, READ_LATENCY cycles later (block RAM, then its output register; in a depth
+    that is no power of two, a multiplexer behind that).
     write: in, see `WritePort`.
     """
 
@@ -45,17 +56,26 @@ class BankedBuffer(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        for i in range(self.config.lanes):
-            m.submodules[f"bank_{i}"] = bank = memory.Memory(shape=self.config.word, depth=self.depth, init=[])
-            read = bank.read_port()
-            write = bank.write_port(granularity=self.config.lanes)
-            m.d.comb += [
-                read.addr.eq(self.address),
-                write.addr.eq(self.write.address),
-                write.data.eq(self.write.data[i]),
-                write.en.eq(self.write.granules[i]),
-            ]
-            m.d.sync += self.words[i].eq(read.data)
+        lanes, word = self.config.lanes, self.config.word
+        for first, size in parts(self.depth):
+            place = size.bit_length() - 1  # `first` is a multiple of `size`
+            name = f"from_{first}"
+            words, chosen = Signal(self.words.shape(), name=f"words_{name}"), Signal(READ_LATENCY, name=f"chosen_{name}")
+            written = Signal(name=f"written_{name}")
+            m.d.comb += written.eq(self.write.address[place:] == first >> place)
+            m.d.sync += chosen.eq(Cat(self.address[place:] == first >> place, chosen))
+            for i in range(lanes):
+                m.submodules[f"bank_{i}_{name}"] = bank = memory.Memory(shape=word, depth=size, init=[])
+                read, write = bank.read_port(), bank.write_port(granularity=lanes)
+                m.d.comb += [
+                    read.addr.eq(self.address),
+                    write.addr.eq(self.write.address),
+                    write.data.eq(self.write.data[i]),
+                    write.en.eq(Mux(written, self.write.granules[i], 0)),
+                ]
+                m.d.sync += words[i].eq(read.data)
+            with m.If(chosen[-1]):
+                m.d.comb += self.words.eq(words)
         return m
 
 

@@ -145,9 +145,9 @@ class Softmax(wiring.Component):
 
         issue_logit, issue_power, issue_gradient = Signal(), Signal(), Signal()
 
-        # First pass. 0: addresses. 2: the row is here. 3: the sum less its mean. 5: times 1/psi. 6: rounded, clipped.
-        # 7: biased.
-        flags, places = pipeline(issue_logit, 7, "logit")
+        # First pass. 0: addresses. 2: the row is here. 3: the sum less its mean. 7: times 1/psi. 8: rounded, clipped.
+        # 9: biased.
+        flags, places = pipeline(issue_logit, 9, "logit")
         delay_lane = [lane]
         for i in range(2):
             delay_lane.append(Signal(range(lanes), name=f"lane_{i}"))
@@ -174,33 +174,25 @@ class Softmax(wiring.Component):
             centred.eq((y << formats.STATISTICS) - class_2.mu),
             active_3.eq(y >= class_2.threshold),
         ]
-        # The product in parts of 24 x 17 bits, each of which is one multiplier block.
-        scaled_5 = Signal(signed(formats.MU_BITS + 1 + RECIPROCAL_BITS))
-        low, high = 24, 17
-        part_4, upper_4 = Signal(low + high), Signal(low + RECIPROCAL_BITS - high)
-        beside_4 = Signal(signed(formats.MU_BITS + 1 - low + high))
-        top_4 = Signal(signed(formats.MU_BITS + 1 - low + RECIPROCAL_BITS - high))
-        bias_4, bias_5, bias_6 = (Signal(signed(BIASED_BITS), name=f"bias_{i}") for i in (4, 5, 6))
-        active_4, active_5, active_6 = (Signal(name=f"active_{i}") for i in (4, 5, 6))
-        z_6 = Signal(signed(formats.LOGIT_BITS))
-        rounded = (scaled_5 + (1 << LOGIT_SHIFT - 1)) >> LOGIT_SHIFT
+        # 1/psi in two parts that multiplier blocks take.
+        narrow = 17
+        low = product(m, centred, reciprocal_3[:narrow], "low")
+        high = product(m, centred, reciprocal_3[narrow:], "high")
+        scaled_7 = Signal(signed(formats.MU_BITS + 1 + RECIPROCAL_BITS))
+        z_8 = Signal(signed(formats.LOGIT_BITS))
+        rounded = (scaled_7 + (1 << LOGIT_SHIFT - 1)) >> LOGIT_SHIFT
         m.d.sync += [
-            part_4.eq(centred[:low] * reciprocal_3[:high]),
-            upper_4.eq(centred[:low] * reciprocal_3[high:]),
-            beside_4.eq(centred[low:].as_signed() * reciprocal_3[:high]),
-            top_4.eq(centred[low:].as_signed() * reciprocal_3[high:]),
-            scaled_5.eq((part_4 + (upper_4 << high)) + ((beside_4 + (top_4 << high)) << low)),
-            z_6.eq(Mux(rounded < -limit, -limit, Mux(rounded > limit, limit, rounded))),
-            bias_4.eq(class_3.bias), bias_5.eq(bias_4), bias_6.eq(bias_5),
-            active_4.eq(active_3), active_5.eq(active_4), active_6.eq(active_5),
-        ]  # fmt: skip
+            scaled_7.eq(low + (high << narrow)),
+            z_8.eq(Mux(rounded < -limit, -limit, Mux(rounded > limit, limit, rounded))),
+        ]
+        bias_8, active_8 = delayed(m, class_3.bias, 5, "bias"), delayed(m, active_3, 5, "active")
         found = Signal(logit)
-        m.d.sync += [found.z.eq(z_6), found.biased.eq(z_6 + bias_6), found.active.eq(active_6)]
+        m.d.sync += [found.z.eq(z_8), found.biased.eq(z_8 + bias_8), found.active.eq(active_8)]
         largest, winner = Signal(signed(BIASED_BITS)), Signal(range(CLASSES))
-        m.d.comb += [logits_write.addr.eq(places[7]), logits_write.data.eq(found), logits_write.en.eq(flags[7])]
-        with m.If(flags[7] & ((places[7] == 0) | (found.biased > largest))):
-            m.d.sync += [largest.eq(found.biased), winner.eq(places[7])]
-        logits_done = flags[7] & (places[7] == final_class)
+        m.d.comb += [logits_write.addr.eq(places[9]), logits_write.data.eq(found), logits_write.en.eq(flags[9])]
+        with m.If(flags[9] & ((places[9] == 0) | (found.biased > largest))):
+            m.d.sync += [largest.eq(found.biased), winner.eq(places[9])]
+        logits_done = flags[9] & (places[9] == final_class)
 
         # Second and third pass. 0: address. 2: the logit is here. 3: distance below the maximum (third pass: -log2 p).
         # 4: the power is here. 5: shifted into place.

@@ -27,11 +27,11 @@ MULTIPLIER = cell("DSP48E1", {"A": [1]}, {"P": [10, 11]}, MREG="1", PREG="0")
     ("reader", "found"),
     [
         (cell("FDRE", {"D": [10]}, {"Q": [20]}), []),
-        (cell("FDRE", {"CE": [10], "D": [30]}, {"Q": [20]}), ["ram.DOADO -> reader.CE"]),
-        (cell("LUT2", {"I0": [11], "I1": [30]}, {"O": [20]}), ["ram.DOADO -> reader.I0"]),
+        (cell("FDRE", {"CE": [10], "D": [30]}, {"Q": [20]}), ["ram -> FDRE.CE"]),
+        (cell("LUT2", {"I0": [11], "I1": [30]}, {"O": [20]}), ["ram -> LUT2.I0"]),
         (cell("DSP48E1", {"A": [10], "B": [11]}, {"P": [20]}, AREG="10", BREG="01", PREG="1"), []),
-        (cell("DSP48E1", {"A": [10], "B": [11]}, {"P": [20]}, AREG="01", BREG="0", PREG="1"), ["ram.DOADO -> reader.B"]),
-        (cell("RAMB36E1", {"ADDRARDADDR": [10]}, {"DOADO": [20]}), ["ram.DOADO -> reader.ADDRARDADDR"]),
+        (cell("DSP48E1", {"A": [10], "B": [11]}, {"P": [20]}, AREG="01", BREG="0", PREG="1"), ["ram -> DSP48E1.B"]),
+        (cell("RAMB36E1", {"ADDRARDADDR": [10]}, {"DOADO": [20]}), ["ram -> RAMB36E1.ADDRARDADDR"]),
     ],
 )
 def test_what_reads_a_block_ram(reader: dict[str, Any], found: list[str]) -> None:
@@ -42,8 +42,8 @@ def test_what_reads_a_block_ram(reader: dict[str, Any], found: list[str]) -> Non
     ("second", "found"),
     [
         (cell("DSP48E1", {"C": [21]}, {"P": [30]}, CREG="1", PREG="1"), []),
-        (cell("DSP48E1", {"C": [21]}, {"P": [30]}, CREG="0", PREG="1"), ["first.P -> second.C"]),
-        (cell("DSP48E1", {"PCIN": [10]}, {"P": [30]}, CREG="1", PREG="1"), ["first.P -> second.PCIN"]),
+        (cell("DSP48E1", {"C": [21]}, {"P": [30]}, CREG="0", PREG="1"), ["first -> DSP48E1.C"]),
+        (cell("DSP48E1", {"PCIN": [10]}, {"P": [30]}, CREG="1", PREG="1"), ["first -> DSP48E1.PCIN"]),
         (cell("FDRE", {"D": [21]}, {"Q": [30]}), []),
     ],
 )

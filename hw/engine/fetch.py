@@ -106,11 +106,12 @@ class Fetch(wiring.Component):
 
         def take_tile() -> None:
             """Go on with the next tile, when it and, if it begins a group, the statistics are ready for it."""
-            m.d.comb += self.pivots.valid.eq(coming.valid & begins_group)
+            # What comes is looked at again until it is taken: whether it is, is known late.
+            m.d.comb += [self.pivots.valid.eq(coming.valid & begins_group), walk.tile.eq(1)]
+            m.d.sync += this.eq(coming.payload)
             m.next = "TILE"
             with m.If(coming.valid & (self.pivots.ready | ~begins_group)):
-                m.d.comb += [coming.ready.eq(1), walk.tile.eq(1)]
-                m.d.sync += this.eq(coming.payload)
+                m.d.comb += coming.ready.eq(1)
                 m.next = "MULTIPLY"
 
         def end_tile() -> None:

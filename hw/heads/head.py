@@ -92,20 +92,26 @@ class Head(wiring.Component):
         m.submodules.random_beta = random_beta = RandomRows(config)
 
         m.submodules.loops = loops = Loops()
-        is_update, is_loss = order.head == isa.Head.UPDATE, order.head == isa.Head.LOSS
+        is_update, is_loss = Signal(), Signal()
         row = Signal(range(lanes))
         last_row = row == lanes - 1
         group = Signal(10)  # that the parameters are of
         channel = Signal(range(config.channels))
         final_group, last_group = Signal.like(group), Signal()
-        m.d.sync += final_group.eq(order.groups - 1)
         coding = Signal()  # this pass, or this half of a LOSS pass, ends in gradient codes
         begin_coding = Signal()
         places, sweeps = Signal(), Signal()  # tiles come, or each goes out, once for each of four places
+        # What the order says, from registers, a cycle behind it.
+        backward, forward = order.head == isa.Head.BACKWARD, order.head == isa.Head.FORWARD
+        m.d.sync += [
+            is_update.eq(order.head == isa.Head.UPDATE),
+            is_loss.eq(order.head == isa.Head.LOSS),
+            sweeps.eq(backward & (order.pool != isa.Pool.NONE)),
+            places.eq((backward & (order.pool != isa.Pool.NONE)) | (forward & (order.pool == isa.Pool.SIGNS))),
+            final_group.eq(order.groups - 1),
+        ]
         m.d.comb += [
             last_group.eq(group == final_group),
-            sweeps.eq((order.head == isa.Head.BACKWARD) & (order.pool != isa.Pool.NONE)),
-            places.eq(sweeps | ((order.head == isa.Head.FORWARD) & (order.pool == isa.Pool.SIGNS))),
             loops.order.eq(order),
             loops.places.eq(places),
             loops.begin.eq(register.begin),
@@ -241,14 +247,14 @@ class Head(wiring.Component):
             with m.State("IDLE"):
                 m.d.comb += self.busy.eq(self.order.valid)
                 m.d.sync += [group.eq(0), row.eq(0), fed.eq(0), channel.eq(order.channel)]
-                m.d.sync += coding.eq(order.head == isa.Head.BACKWARD)
+                m.d.sync += coding.eq(backward)
                 with m.If(self.order.valid):
                     m.d.comb += register.begin.eq(1)
                     with m.If(~order.emit):
                         m.next = "COLLECT"
-                    with m.Elif(is_update):
+                    with m.Elif(order.head == isa.Head.UPDATE):
                         m.next = "LATENTS"
-                    with m.Elif((order.head == isa.Head.BACKWARD) & order.opens):
+                    with m.Elif(backward & order.opens):
                         m.next = "READ EXPONENT"
                     with m.Else():
                         m.next = "GROUP"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from amaranth import Cat, Module, Mux, Signal
+from amaranth.hdl import Value
 from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -57,6 +58,7 @@ class BankedBuffer(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         lanes, word = self.config.lanes, self.config.word
+        choices: list[tuple[Value, Value]] = []
         for first, size in parts(self.depth):
             place = size.bit_length() - 1  # `first` is a multiple of `size`
             name = f"from_{first}"
@@ -74,8 +76,11 @@ class BankedBuffer(wiring.Component):
                     write.en.eq(Mux(written, self.write.granules[i], 0)),
                 ]
                 m.d.sync += words[i].eq(read.data)
-            with m.If(chosen[-1]):
-                m.d.comb += self.words.eq(words)
+            choices.append((chosen[-1], words.as_value()))
+        *others, (_, shown) = choices  # the last part, if no other one is chosen
+        for is_chosen, read_words in reversed(others):
+            shown = Mux(is_chosen, read_words, shown)
+        m.d.comb += self.words.eq(shown)
         return m
 
 

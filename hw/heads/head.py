@@ -131,13 +131,14 @@ class Head(wiring.Component):
         # Parameters take a column's sums from the totals; in the second half of a LOSS pass from the softmax.
         assert parameters.SUMS_LATENCY == softmax.SUMS_LATENCY
         sums = delayed(m, self.totals.as_value(), parameters.SUMS_LATENCY - TOTALS_LATENCY, "sums")
-        m.d.sync += loss.classes.eq(final_group * lanes + order.columns)
+        from_loss = Signal()
+        m.d.sync += [from_loss.eq(coding & is_loss), loss.classes.eq(final_group * lanes + order.columns)]
         settings = ("inference", "sign_sgd", "commit", "reciprocal", "mean_log2", "rate")
         m.d.sync += [getattr(params, name).eq(getattr(order, name)) for name in settings]
         m.d.sync += params.decay.eq(Mux(order.step > formats.DECAY, formats.DECAY, order.step))
         m.d.comb += [
             self.address.eq((order.first_group + group) * lanes + params.column_needed),
-            params.sums.eq(Mux(coding & is_loss, loss.sums.as_value(), sums)),
+            params.sums.eq(Mux(from_loss, loss.sums.as_value(), sums)),
             loss.sums_class.eq(group * lanes + params.column_needed),
             params.backward.eq(coding),
             params.channel.eq(channel),

@@ -1,4 +1,4 @@
-"""The command line: `bnnedge train`, `estimate`, `generate`, `synth`, `bitstream`, `package`, `selftest`, `doctor`."""
+"""The command line: `bnnedge train`, `estimate`, `export`, `generate`, `synth`, `bitstream`, `package`, `selftest`, `doctor`."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from bnnedge.commands import bitstream, doctor, estimate, generate, package, selftest, synth, train
+from bnnedge.commands import bitstream, doctor, estimate, export, generate, package, selftest, synth, train
 
 _COMMANDS = {
     "train": (train, "train a network on the simulated accelerator or in the golden model"),
     "estimate": (estimate, "estimate cycles, memory and fit of a network on a configuration"),
+    "export": (export, "write a trained network for use elsewhere: NumPy arrays, a C header, an ONNX model"),
     "generate": (generate, "write the accelerator's Verilog and its manifest; for a board, all that its build needs"),
     "synth": (synth, "say what a board's design takes of its part, by Yosys alone"),
     "bitstream": (bitstream, "build a board's bitstream with Vivado or openXC7"),

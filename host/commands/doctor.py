@@ -67,6 +67,7 @@ def look() -> list[Finding]:
         _package("yaml", "host", "networks in YAML files", "pyyaml", needed=False),
         _package("matplotlib", "host", "draws curve.png", needed=False),
         _package("tqdm", "host", "progress bars", needed=False),
+        _package("onnx", "exchange", "writes ONNX models", needed=False),
         *(_flow(name) for name in FLOWS),
         _package("pynq", "board", "trains on a PYNQ board", needed=False),
         Finding("data digits", str(Path(sources.__file__).with_name("digits.npz")), ""),

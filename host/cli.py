@@ -1,4 +1,4 @@
-"""The command line: `bnnedge train`, `estimate`, `export`, `generate`, `synth`, `bitstream`, `package`, `selftest`, `doctor`."""
+"""The command line: `bnnedge train`, `report`, `export` and the others of `_COMMANDS`."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from bnnedge.commands import bitstream, doctor, estimate, export, generate, package, selftest, synth, train
+from bnnedge.commands import bitstream, compare, doctor, estimate, export, generate, package, report, selftest, synth, train
 
 _COMMANDS = {
     "train": (train, "train a network on the simulated accelerator or in the golden model"),
     "estimate": (estimate, "estimate cycles, memory and fit of a network on a configuration"),
+    "report": (report, "make a page about a run: curves, confusion matrix, cycles, roofline, memory"),
+    "compare": (compare, "set runs side by side: the settings that differ, and the results"),
     "export": (export, "write a trained network for use elsewhere: NumPy arrays, a C header, an ONNX model"),
     "generate": (generate, "write the accelerator's Verilog and its manifest; for a board, all that its build needs"),
     "synth": (synth, "say what a board's design takes of its part, by Yosys alone"),

@@ -32,7 +32,10 @@ def run(arguments: argparse.Namespace) -> int:
         memory = {"on_chip": dict(result.memory.on_chip), "ddr": dict(result.memory.ddr)}
         values = {field.name: getattr(result, field.name) for field in dataclasses.fields(result)}
         head = {"network": network.name, "config": chosen.name, "batch": settings.batch}
-        print(json.dumps(_finite({**head, **values, "memory": memory}), indent=2, allow_nan=False))
+        busiest = result.bottleneck
+        bottleneck = {"resource": busiest[0], "share": busiest[1]} if busiest else None
+        content = {**head, **values, "memory": memory, "bottleneck": bottleneck}
+        print(json.dumps(_finite(content), indent=2, allow_nan=False))
     else:
         print(_text(result))
     if not result.fits:
@@ -68,6 +71,11 @@ def _text(result: Any) -> str:
     for rows in (result.layers, result.tensors):
         if rows:
             lines += ["", *_table(rows)]
+    if result.bottleneck:
+        name, share = result.bottleneck
+        others = sorted(((busy, other) for other, busy in result.shares.items() if other != name), reverse=True)
+        listed = ", ".join(f"{other} {100 * busy:.0f} %" for busy, other in others)
+        lines += ["", f"bottleneck: {name}, busy for {100 * share:.0f} % of a step ({listed})"]
     return "\n".join(lines)
 
 

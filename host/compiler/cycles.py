@@ -34,6 +34,8 @@ QUEUED = {Unit.EXECUTE: 2, Unit.LOAD: 4, Unit.STORE: 4}  # instructions that a q
 HEAD_QUEUE = 2  # passes that wait for the head
 PREPARE = 8  # cycles from a pass to its first tile
 PARAMETERS = 27  # cycles for a group's parameters, besides one for each column
+READS, WRITES, WEIGHTS = "memory port 0 (reads)", "memory port 0 (writes)", "memory port 1"  # on port 1: latent weights
+RESOURCES = "engine", "drain", "head", READS, WRITES, WEIGHTS  # each may be busy beside the others
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,8 +43,10 @@ class Estimate:
     """What to expect of a network on a configuration.
 
     cycles_per_image, images_per_second: of training, at the pinned memory model and the configuration's clock.
-    layers: for each operation its name, passes, cycles (from the end of the one before), bytes moved, and what bounds it.
+    layers: for each operation its name, passes, cycles (from the end of the one before), those in which the engine
+        multiplies, bytes moved on both memory ports, and what bounds it: the resource that it holds longest.
     tensors: name, bytes and place of each. memory: bytes. fits, reasons: whether it can be compiled, and why not.
+    shares: of each resource (engine, drain, head, memory ports), the part of a step, 0..1, for which it is busy.
     """
 
     cycles_per_image: float
@@ -52,6 +56,12 @@ class Estimate:
     memory: Memory
     fits: bool
     reasons: list[str]
+    shares: dict[str, float]
+
+    @property
+    def bottleneck(self) -> tuple[str, float] | None:
+        """The resource that is busy for the largest part of a step, and that part, 0..1; None if the network does not fit."""
+        return max(self.shares.items(), key=lambda item: item[1], default=None)
 
 
 def estimate(network: Network, settings: Settings, config: Configuration) -> Estimate:
@@ -59,12 +69,13 @@ def estimate(network: Network, settings: Settings, config: Configuration) -> Est
     try:
         there = layout(network, settings, config)
     except ValueError as error:
-        return Estimate(float("nan"), 0.0, [], [], Memory({}, {}), False, [str(error)])
+        return Estimate(float("nan"), 0.0, [], [], Memory({}, {}), False, [str(error)], {})
     model = _Schedule(there)
     operations = model.run()
     cycles = model.period / settings.batch
     memory = memory_of(network, settings, config)
-    return Estimate(cycles, config.clock_hz / cycles, operations, tensors_of(there), memory, True, [])
+    shares = {name: held / model.period for name, held in model.held.items()}
+    return Estimate(cycles, config.clock_hz / cycles, operations, tensors_of(there), memory, True, [], shares)
 
 
 def _popcount_latency(word: int) -> int:
@@ -109,6 +120,8 @@ class _Schedule:
         self.queues = {unit: collections.deque([0.0] * depth, depth) for unit, depth in QUEUED.items()}
         self.sequencer = self.loading = self.storing = 0.0
         self.updates: tuple[float, float] = (0.0, 0.0)  # when port 1 was busy last
+        self.held = dict.fromkeys(RESOURCES, 0.0)  # cycles for which each was busy in this step
+        self.moved = 0.0  # bytes, in this step
 
     def run(self) -> list[dict[str, Any]]:
         """Go through the loop's body STEPS times; set `period`; return the operations of the last step."""
@@ -120,6 +133,7 @@ class _Schedule:
         operations: list[dict[str, Any]] = []
         for _ in range(STEPS):
             begin = self.sequencer
+            self.held, self.moved = dict.fromkeys(RESOURCES, 0.0), 0.0
             operations = self._summary(program[body:loop])
             self.period = self.sequencer - begin
         return operations
@@ -127,53 +141,44 @@ class _Schedule:
     def _summary(self, body: tuple[Instruction, ...]) -> list[dict[str, Any]]:
         """Follow the loop's body; sum up neighbouring passes of one name."""
         operations: list[dict[str, Any]] = []
-        moved = 0
-        before = self.sequencer
+        holds: list[dict[str, float]] = []  # cycles for which each operation holds each resource
+        held, moved, before = dict(self.held), self.moved, self.sequencer
         for instruction in body:
-            fields, opcode = instruction.fields, instruction.opcode
-            if opcode in (Opcode.LOAD, Opcode.STORE) and fields["buffer"] < Buffer.PARAMETERS:
-                moved += self._beats(fields) * BEAT
-            busy = self._instruction(instruction)
-            if opcode != Opcode.PASS:
+            self._instruction(instruction)
+            if instruction.opcode != Opcode.PASS:
                 continue
             if not operations or operations[-1]["pass"] != instruction.comment:
-                operations.append({"pass": instruction.comment, "passes": 0, "cycles": 0.0, "bytes": 0, "engine": 0.0})
-            last = operations[-1]
+                operations.append({"pass": instruction.comment, "passes": 0, "cycles": 0.0, "engine": 0.0, "bytes": 0.0})
+                holds.append(dict.fromkeys(RESOURCES, 0.0))
             end = max(self.head, self.engine)
-            last["passes"] += 1
-            last["cycles"] += end - before
-            last["engine"] += busy
-            last["bytes"] += moved
-            before, moved = end, 0
-        for operation in operations:
-            operation["bound by"] = self._bound(operation)
-            operation["cycles"] = round(operation["cycles"])
-            del operation["engine"]
+            operations[-1]["passes"] += 1
+            operations[-1]["cycles"] += end - before
+            operations[-1]["bytes"] += self.moved - moved
+            for name, cycles in self.held.items():
+                holds[-1][name] += cycles - held[name]
+            held, moved, before = dict(self.held), self.moved, end
+        for operation, hold in zip(operations, holds, strict=True):
+            operation["cycles"], operation["bytes"] = round(operation["cycles"]), round(operation["bytes"])
+            operation["engine"] = round(hold["engine"])
+            operation["bound by"] = max(hold, key=lambda name: hold[name])
         return operations
-
-    def _bound(self, operation: dict[str, Any]) -> str:
-        if operation["engine"] > 0.8 * operation["cycles"]:
-            return "engine"
-        if operation["pass"].startswith("weight gradient") or operation["bytes"] / BEAT > 0.8 * operation["cycles"]:
-            return "memory"
-        return "head"
 
     def _beats(self, f: Mapping[str, int]) -> int:
         return f["count"] * f["repeats"] * self.lanes * self.config.word // 64
 
-    def _instruction(self, instruction: Instruction) -> float:
-        """Follow one instruction; return the cycles that the engine multiplied for it."""
+    def _instruction(self, instruction: Instruction) -> None:
+        """Follow one instruction."""
         f, unit = instruction.fields, UNITS[instruction.opcode]
         self.sequencer += FETCH
         if unit == Unit.SEQUENCER:
             idle = max(self.engine, self.head, self.loading, self.storing)
             self.sequencer = max(self.sequencer, idle + 2)
-            return 0.0
+            return
         self.sequencer = max(self.sequencer, self.queues[unit][0])  # a place in the queue
         start = self.sequencer + 2
         for bit in _bits(f.get("wait", 0)):
             start = max(start, self.tokens[bit].popleft() + 2)
-        busy, free, done = 0.0, 0.0, 0.0
+        free, done = 0.0, 0.0
         if unit == Unit.EXECUTE:
             self.engine = max(self.engine, start)
             if instruction.opcode == Opcode.TRANSPOSE:
@@ -182,34 +187,43 @@ class _Schedule:
                 done = self.engine
             else:
                 self.engine = max(self.engine, self.passed[0])  # a place for it before the head
-                busy = self._pass(f)
+                self._pass(f)
                 self.passed.append(self.head)
                 done = self.head
             free = self.engine
         elif unit == Unit.LOAD:
-            self.loading = max(self.loading, start) + self._load_time(instruction)
+            overhead, moving = self._load_time(instruction)
+            self.held[READS] += moving
+            self.loading = max(self.loading, start) + overhead + moving
             free = done = self.loading
         else:
-            self.storing = max(self.storing, start) + MEMORY_LATENCY + 12 + self._moving(self.storing, self._store_beats(f))
+            moving = self._moving(self.storing, self._store_beats(f))
+            self.held[WRITES] += moving
+            self.storing = max(self.storing, start) + MEMORY_LATENCY + 12 + moving
             free = done = self.storing
         self.queues[unit].append(free)
         for bit in _bits(f.get("signal", 0)):
             self.tokens[bit].append(done)
-        return busy
 
     def _store_beats(self, f: Mapping[str, int]) -> int:
         if f["buffer"] >= Buffer.PARAMETERS:
+            self.moved += f["count"] * 2 * BEAT
             return f["count"] * 2
+        self.moved += self._beats(f) * BEAT
         return max(self._beats(f), 6 * f["repeats"])
 
-    def _load_time(self, instruction: Instruction) -> float:
+    def _load_time(self, instruction: Instruction) -> tuple[float, float]:
+        """Cycles before a load's data, and those in which data comes."""
         f = instruction.fields
         if instruction.opcode == Opcode.GATHER:
             words = f["sample_words"]
             beats = 1 + -(-words * self.config.word // 64)
-            return 2 * MEMORY_LATENCY + 30 + f["count"] * max(words + 2, beats + 1, 7)
-        beats = f["count"] * 2 if f["buffer"] == Buffer.PARAMETERS else max(self._beats(f), 6 * f["repeats"])
-        return MEMORY_LATENCY + 12 + self._moving(self.loading, beats)
+            self.moved += f["count"] * beats * BEAT
+            return 2 * MEMORY_LATENCY + 30, f["count"] * max(words + 2, beats + 1, 7)
+        beats = f["count"] * 2 if f["buffer"] == Buffer.PARAMETERS else self._beats(f)
+        self.moved += beats * BEAT
+        least = 0 if f["buffer"] == Buffer.PARAMETERS else 6 * f["repeats"]
+        return MEMORY_LATENCY + 12, self._moving(self.loading, max(beats, least))
 
     def _moving(self, time: float, beats: float) -> float:
         """Cycles for beats on port 0: a beat a cycle, unless weights stream through port 1 both ways."""
@@ -224,7 +238,7 @@ class _Schedule:
             words = words + {Pool.NONE: 2, Pool.SIGNS: 5, Pool.SUMS: 4}[pool]
         return np.repeat(words.ravel(), f["tiles"] * places)
 
-    def _pass(self, f: Mapping[str, int]) -> float:
+    def _pass(self, f: Mapping[str, int]) -> None:
         lanes, head = self.lanes, Head(f["head"])
         pool = Pool(f["pool"])
         emits, sums = f.get("emit", 0), f.get("statistics", 0)
@@ -238,7 +252,8 @@ class _Schedule:
         tile_rows = sweeps * max(lanes, (lanes + 7 + writes) / 2, HASH_ROUNDS + 2 if coding else 0)
         parameters = lanes + PARAMETERS
         beats = lanes * self.config.beats_per_row  # a tile's weight words, each way
-        busy = float(tiles.sum()) * f["groups"]
+        self.held["engine"] += float(tiles.sum()) * f["groups"]
+        self.held["drain"] += len(tiles) * f["groups"] * lanes
         if head == Head.UPDATE and emits:
             self.head = max(self.head, self.engine) + MEMORY_LATENCY
         if not emits or (not sums and head != Head.UPDATE):
@@ -249,7 +264,6 @@ class _Schedule:
             self._softmax(f, tile_rows, parameters)
         ending = {Head.FORWARD: 8, Head.BACKWARD: 30, Head.LOSS: 30, Head.UPDATE: MEMORY_LATENCY + 6}[head]
         self.head += (ending if emits else 30) + writes
-        return busy
 
     def _coarse(self, f: Mapping[str, int], tiles: np.ndarray, emits: int, tile_rows: float, parameters: int) -> None:
         """A pass that does not emit, or emits while it multiplies: engine, drain and head go at the slowest one's pace."""
@@ -258,6 +272,7 @@ class _Schedule:
             self.engine = start + float(np.maximum(tiles, self.lanes).sum()) + (1 if f.get("statistics", 0) else 0)
             self.drain = self.engine + self.engine_latency + self.lanes
             if emits:
+                self.held["head"] += parameters + len(tiles) * tile_rows
                 began = max(self.head, start) + parameters
                 self.head = max(began + len(tiles) * tile_rows, self.drain + tile_rows)
                 # The tile buffer holds the engine's lead over the head.
@@ -288,10 +303,14 @@ class _Schedule:
                 self.consumed.append(float("inf"))
                 if head == Head.UPDATE:
                     began = max(self.head, self.drain + 6)
-                    self.head = began + max(beats, 2 * beats * BEAT / MEMORY_BYTES)
+                    streaming = max(beats, 2 * beats * BEAT / MEMORY_BYTES)
+                    self.held[WEIGHTS] += streaming
+                    self.moved += 2 * beats * BEAT
+                    self.head = began + streaming
                     self.consumed[n] = self.head
             if head in (Head.FORWARD, Head.BACKWARD):
                 added = lanes + 8 if f.get("statistics", 0) else 0
+                self.held["head"] += added + parameters + len(pending) * tile_rows
                 self.head = max(self.head, self.drain + 6 + added) + parameters
                 for n in pending:
                     self.head += tile_rows
@@ -304,6 +323,7 @@ class _Schedule:
         classes = (f["groups"] - 1) * lanes + f["columns"]
         softmax = classes * 37 + self.batch * (3 * classes + 27)
         first = len(self.consumed) - f["groups"] * f["tiles"]
+        self.held["head"] += f["groups"] * (2 * parameters + lanes + 8 + f["tiles"] * tile_rows) + softmax
         self.head = max(self.head, self.drain + 6) + f["groups"] * (parameters + lanes + 8) + softmax
         for group in range(f["groups"]):
             self.head += parameters

@@ -352,6 +352,8 @@ class Estimate:
     memory: Memory = dataclasses.field(default_factory=lambda: Memory({"left": 4096}, {"weights": 800000}))
     fits: bool = True
     reasons: list = dataclasses.field(default_factory=list)
+    shares: dict = dataclasses.field(default_factory=lambda: {"engine": 0.25, "head": 0.5, "drain": 0.375})
+    bottleneck: tuple = ("head", 0.5)
 
 
 class TestEstimate:
@@ -372,6 +374,8 @@ class TestEstimate:
         printed = capsys.readouterr().out
         assert re.search(r"cycles per image +1,23[45]\n", printed)
         assert "dense 1" in printed
+        last = "bottleneck: head, busy for 50 % of a step (drain 38 %, engine 25 %)"
+        assert printed.splitlines()[-1] == last
         assert asked.network.sizes == (784, 256, 256, 256, 256, 10)
         assert (asked.settings.batch, asked.settings.gradient_planes) == (64, 4)
         assert asked.configuration.name == "sim-small"
@@ -380,6 +384,7 @@ class TestEstimate:
         assert main(["estimate", "--network", "digits", "--json"]) == 0
         values = json.loads(capsys.readouterr().out)
         assert values["cycles_per_image"] == 1234.5
+        assert values["bottleneck"] == {"resource": "head", "share": 0.5}
         assert values["memory"] == {"on_chip": {"left": 4096}, "ddr": {"weights": 800000}}
         assert (values["network"], values["config"], values["fits"]) == ("digits", "pynq-z2", True)
 

@@ -8,6 +8,7 @@ import pytest
 
 from bnnedge import Conv2D, Dense, MaxPool2D, Network, Settings, configuration, mlp
 from bnnedge.compiler import estimate
+from bnnedge.compiler.cycles import RESOURCES, WEIGHTS
 
 CONFIG = configuration("sim-small")
 NETWORK = Network((8, 8, 3), [Conv2D(16, padding="same"), MaxPool2D(), Conv2D(24), Dense(10)])
@@ -39,7 +40,7 @@ def test_operations_add_up_and_say_what_bounds_them() -> None:
     assert total == pytest.approx(found.cycles_per_image, rel=0.1)
     names = [operation["pass"] for operation in found.layers]
     assert {f"weight gradient, layer {i}" for i in (1, 2, 3)} <= set(names)
-    assert {operation["bound by"] for operation in found.layers} <= {"engine", "memory", "head"}
+    assert {operation["bound by"] for operation in found.layers} <= set(RESOURCES)
     assert found.images_per_second == pytest.approx(CONFIG.clock_hz / found.cycles_per_image)
 
 
@@ -54,8 +55,28 @@ def test_what_does_not_fit_has_a_reason() -> None:
     found = estimate(Network((64,), [Dense(200)]), Settings(), CONFIG)
     assert not found.fits
     assert "200 classes" in found.reasons[0]
+    assert found.shares == {}
+    assert found.bottleneck is None
 
 
 def test_the_papers_mlp_takes_what_it_was_measured_to_take() -> None:
     found = estimate(mlp(), Settings(batch=128, gradient_planes=4), configuration("pynq-z2"))
     assert found.cycles_per_image == pytest.approx(1366, rel=0.05)
+
+
+@pytest.mark.parametrize(("planes", "resource"), [(2, WEIGHTS), (8, "engine")])
+def test_the_bottleneck_is_the_resource_that_is_busy_longest(planes: int, resource: str) -> None:
+    settings = Settings(batch=128, gradient_planes=planes)
+    found = estimate(mlp(), settings, configuration("pynq-z2"))
+    assert found.bottleneck == (resource, max(found.shares.values()))
+    assert set(found.shares) == set(RESOURCES)
+    assert all(0 <= share <= 1 for share in found.shares.values())
+    step = found.cycles_per_image * settings.batch
+    assert found.shares["engine"] * step == pytest.approx(sum(operation["engine"] for operation in found.layers), rel=1e-3)
+
+
+def test_bytes_of_the_latent_weights_go_both_ways() -> None:
+    found = estimate(mlp(), Settings(batch=128, gradient_planes=4), configuration("pynq-z2"))
+    (update,) = [operation for operation in found.layers if operation["pass"] == "weight gradient, layer 4"]
+    assert update["bytes"] == 2 * 256 * 256 * 2  # words of 16 bits
+    assert update["bound by"] == WEIGHTS

@@ -1,0 +1,35 @@
+"""`bnnedge report`: a page about a run, made of what `bnnedge train` left."""
+
+from __future__ import annotations
+
+import argparse
+
+from bnnedge.report.evaluation import Confusion, confusion
+from bnnedge.report.page import save_page
+from bnnedge.report.run import Run, load_run
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("folder", metavar="DIR", help="of a run: the --out of `bnnedge train`")
+    parser.add_argument("--data", metavar="NAME|FILE.npz", help="its data set (default: the one of the report's name)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Write report.html into the run's folder; return the exit status."""
+    found = load_run(arguments.folder)
+    path = found.folder / "report.html"
+    save_page(path, found, _confusion(found, arguments.data))
+    print(path)
+    return 0
+
+
+def _confusion(found: Run, data: str | None) -> Confusion | str:
+    """The confusion matrix, or why there is none; only for a data set that was asked for is that an error."""
+    try:
+        return confusion(found, data)
+    except (ValueError, OSError) as error:
+        if data is not None:
+            raise
+        print(f"no confusion matrix: {error}")
+        return str(error)

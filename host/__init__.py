@@ -12,8 +12,8 @@ Only NumPy is imported here; a device brings what it needs.
 from bnnedge.callbacks import Callback, History
 from bnnedge.checkpoint import CheckpointError
 from bnnedge.configuration import CONFIGURATIONS, Configuration, configuration
-from bnnedge.data import DataError, Dataset, load
-from bnnedge.devices import Device, DeviceError, open_device
+from bnnedge.data import Augment, DataError, Dataset, load
+from bnnedge.devices import Device, DeviceError, choose_device, open_device
 from bnnedge.network import Conv2D, Dense, Flatten, MaxPool2D, Network, binarynet, cnv, digits, mlp
 from bnnedge.runner import MismatchError
 from bnnedge.settings import Settings
@@ -22,6 +22,7 @@ from bnnedge.trainer import Trainer
 
 __all__ = [
     "CONFIGURATIONS",
+    "Augment",
     "Callback",
     "CheckpointError",
     "Configuration",
@@ -40,6 +41,7 @@ __all__ = [
     "Trainer",
     "TrainingState",
     "binarynet",
+    "choose_device",
     "cnv",
     "configuration",
     "digits",

@@ -18,6 +18,9 @@ class Callback:
     def on_epoch_end(self, epoch: int, logs: Mapping[str, float]) -> None:
         """After epoch `epoch` (from 0); logs: its entry in the history."""
 
+    def on_train_end(self) -> None:
+        """Once for each run, as `fit` ends: the run is finished, was interrupted, or failed."""
+
 
 @dataclasses.dataclass(frozen=True)
 class History:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from bnnedge import formats
+from bnnedge.data.augment import Augment
 from bnnedge.devices.device import StepResult
 
 SCHEDULES = ("cosine", "constant")
@@ -53,6 +54,7 @@ class Plan:
     step: steps taken.
     loss, hits: sums over the steps of the running epoch, as the device reports them.
     history: a value for each closed epoch, by the names in `HISTORY`.
+    augment: how the images vary from epoch to epoch; None if they don't.
     """
 
     samples: int
@@ -69,6 +71,7 @@ class Plan:
     loss: int = 0
     hits: int = 0
     history: Mapping[str, Sequence[float]] = dataclasses.field(default_factory=lambda: dict.fromkeys(HISTORY, ()))
+    augment: Augment | None = None
 
     @property
     def epoch_steps(self) -> int:
@@ -103,16 +106,20 @@ class Plan:
         return self.rate * (0.5 + 0.5 * math.cos(math.pi * epoch / self.epochs))
 
     def order(self) -> np.ndarray:
-        """Sample indices of the running epoch, (epoch_steps * batch,) int64: the remainder of the samples is left out.
-
-        From NumPy's frozen legacy generator: every version draws the same.
-        """
+        """Sample indices of the running epoch, (epoch_steps * batch,) int64: the remainder of the samples is left out."""
         count = self.epoch_steps * self.batch
         if not self.shuffle:
             return np.arange(count, dtype=np.int64)
-        source = np.random.SeedSequence(self.seed, spawn_key=(self.start, self.epoch))
-        shuffled = np.random.RandomState(np.random.MT19937(source)).permutation(self.samples)
-        return shuffled[:count].astype(np.int64)
+        return self._random().permutation(self.samples)[:count].astype(np.int64)
+
+    def variation(self) -> np.random.RandomState:
+        """What decides how the running epoch's images vary."""
+        return self._random(1)
+
+    def _random(self, *purpose: int) -> np.random.RandomState:
+        """NumPy's frozen legacy generator, of which every version draws the same, begun anew for the running epoch."""
+        source = np.random.SeedSequence(self.seed, spawn_key=(self.start, self.epoch, *purpose))
+        return np.random.RandomState(np.random.MT19937(source))
 
     def after(self, results: Sequence[StepResult]) -> Plan:
         """The plan when these steps of the running epoch are taken."""
@@ -147,17 +154,21 @@ class Plan:
         return dataclasses.replace(self, epochs=epochs, steps=steps, history=history)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what `from_dict` takes: numbers, strings, lists."""
-        return {
+        """Return what `from_dict` takes: numbers, strings, lists; without `augment` if images don't vary."""
+        data = {
             **dataclasses.asdict(dataclasses.replace(self, history={})),
             "history": {name: list(values) for name, values in self.history.items()},
         }
+        if self.augment is None:
+            del data["augment"]
+        return data
 
     @classmethod
     def from_dict(cls, data: Any) -> Plan:
         """Make a plan of what `to_dict` returned; ValueError for anything else."""
         fields = {field.name: field.type for field in dataclasses.fields(cls)}
-        if not isinstance(data, dict) or set(data) != set(fields):
+        # Checkpoints were without `augment` at first; one that has it is refused by what would train on without it.
+        if not isinstance(data, dict) or set(data) | {"augment"} != set(fields):
             raise ValueError("the plan of the run lacks fields, or has unknown ones")
         kinds: dict[str, tuple[type, ...]] = {
             "int": (int,),
@@ -174,7 +185,12 @@ class Plan:
         for values in history.values():
             if not isinstance(values, list) or not all(type(value) in (int, float) for value in values):
                 raise ValueError("history of the plan holds something other than numbers")
-        plan = cls(**{**data, "history": {name: tuple(values) for name, values in history.items()}})
+        augment = data.get("augment")
+        if augment is not None:
+            if not isinstance(augment, dict) or set(augment) != {field.name for field in dataclasses.fields(Augment)}:
+                raise ValueError(f"augment of the plan is {augment!r}")
+            augment = Augment(**augment)
+        plan = cls(**{**data, "history": {name: tuple(values) for name, values in history.items()}, "augment": augment})
         sound = 1 <= plan.batch <= plan.samples and 0 <= plan.step <= plan.steps and plan.epochs >= 1
         if not sound or plan.start < 0 or not plan.closed <= plan.epochs:
             raise ValueError("the plan contradicts itself")

@@ -16,6 +16,7 @@ from bnnedge.compiler import fitting
 from bnnedge.configuration import Configuration
 from bnnedge.configuration import configuration as configuration_called
 from bnnedge.data import DataError
+from bnnedge.data.augment import Augment, Epochs
 from bnnedge.data.dataset import check_classes, check_images, check_labels, check_training_images, quantise
 from bnnedge.devices import Device, open_device, own_configuration
 from bnnedge.network import Network
@@ -128,6 +129,7 @@ class Trainer:
         steps: int | None = None,
         validation_data: tuple[np.ndarray, np.ndarray] | None = None,
         shuffle: bool = True,
+        augment: Augment | None = None,
         resume: bool = False,
         callbacks: Sequence[Callback] = (),
         steps_per_call: int | None = None,
@@ -145,9 +147,11 @@ class Trainer:
         steps: instead of epochs: batches to train in all.
         validation_data: (x, y) to evaluate after each epoch.
         shuffle: draw a new order for each epoch.
+        augment: shift or mirror the images of x anew for each epoch, on the host, by the seed of the settings. A run that
+            is resumed keeps the one that it began with.
         resume: go on with the last run, interrupted here or loaded from a checkpoint, with the same data and order.
             `epochs` or `steps`, if given, are then those of the whole run, so that it can also be made longer.
-        callbacks: called after each call of the device and each epoch.
+        callbacks: called after each call of the device and each epoch, and as the run ends, however it does.
         steps_per_call: steps that the device takes before it reports and can be interrupted; a whole epoch by default.
             Changes no result. With `check` the device takes single steps.
 
@@ -165,28 +169,19 @@ class Trainer:
         if epochs is not None and steps is not None:
             raise ValueError("give epochs or steps, not both")
         if resume:
-            plan = self._resumed(images, labels, epochs, steps)
+            plan = self._resumed(images, labels, epochs, steps, augment)
         else:
-            plan = self._planned(images, labels, epochs, steps, shuffle)
+            plan = self._planned(images, labels, epochs, steps, shuffle, augment)
+        shown = Epochs(images, plan.augment)
         self._now = (self._now[0], plan)
         if steps_per_call is None:
             steps_per_call = 1 if self._runner.golden else plan.epoch_steps
-        while True:
-            if plan.entry_due:
-                entry = {**plan.running(), "rate": plan.scheduled_rate(plan.closed)}
-                if validation:
-                    entry.update({f"val_{name}": value for name, value in self._evaluate(*validation).items()})
-                plan = plan.with_entry(entry)
-                self._now = (self._now[0], plan)
-                for callback in callbacks:
-                    callback.on_epoch_end(plan.closed - 1, entry)
-            elif plan.finished:
-                return History(list(range(plan.closed)), {name: list(plan.history[name]) for name in plan.history})
-            else:
-                plan = self._advance(plan, images, labels, steps_per_call)
-                logs = {"steps": plan.steps, "epochs": plan.epochs, "epoch": (plan.step - 1) // plan.epoch_steps}
-                for callback in callbacks:
-                    callback.on_batch_end(plan.step, {**plan.running(), **logs})
+        try:
+            plan = self._run(plan, shown, labels, validation, callbacks, steps_per_call)
+        finally:
+            for callback in callbacks:
+                callback.on_train_end()
+        return History(list(range(plan.closed)), {name: list(plan.history[name]) for name in plan.history})
 
     def evaluate(self, x: np.ndarray, y: np.ndarray) -> dict[str, float]:
         """Mean cross-entropy "loss" (nats) and "accuracy" (0..1) on images and labels as `fit` takes them."""
@@ -253,7 +248,15 @@ class Trainer:
         order = np.arange(batch * max(1, min(steps, len(images) // batch)), dtype=np.int64) % len(images)
         return self._runner.measure(self._now[0], images, labels, order, round_rate(self.rate, self._unit))
 
-    def _planned(self, images: np.ndarray, labels: np.ndarray, epochs: int | None, steps: int | None, shuffle: bool) -> Plan:
+    def _planned(
+        self,
+        images: np.ndarray,
+        labels: np.ndarray,
+        epochs: int | None,
+        steps: int | None,
+        shuffle: bool,
+        augment: Augment | None,
+    ) -> Plan:
         batch = self.settings.batch
         if len(images) < batch:
             raise ValueError(
@@ -271,9 +274,12 @@ class Trainer:
             shuffle=bool(shuffle),
             rate=self.rate,
             schedule=self.schedule,
+            augment=augment,
         )
 
-    def _resumed(self, images: np.ndarray, labels: np.ndarray, epochs: int | None, steps: int | None) -> Plan:
+    def _resumed(
+        self, images: np.ndarray, labels: np.ndarray, epochs: int | None, steps: int | None, augment: Augment | None
+    ) -> Plan:
         plan = self.plan
         if plan is None:
             raise ValueError("there is no run to resume: call fit without resume first")
@@ -282,16 +288,45 @@ class Trainer:
                 f"the run to resume began with other data ({plan.samples} images; these are {len(images)}): "
                 "give the same, in the same order, or begin a new run"
             )
+        if augment not in (None, plan.augment):
+            raise ValueError(f"the run to resume began with augment {plan.augment!r}: give the same, or none")
         if epochs is not None:
             steps = epochs * plan.epoch_steps
         return plan if steps in (None, plan.steps) else plan.extended(steps)
 
-    def _advance(self, plan: Plan, images: np.ndarray, labels: np.ndarray, steps_per_call: int) -> Plan:
+    def _run(
+        self,
+        plan: Plan,
+        shown: Epochs,
+        labels: np.ndarray,
+        validation: tuple[np.ndarray, np.ndarray] | None,
+        callbacks: Sequence[Callback],
+        steps_per_call: int,
+    ) -> Plan:
+        """Take all steps that are left of the plan, and tell the callbacks."""
+        while plan.entry_due or not plan.finished:
+            if plan.entry_due:
+                entry = {**plan.running(), "rate": plan.scheduled_rate(plan.closed)}
+                if validation:
+                    entry.update({f"val_{name}": value for name, value in self._evaluate(*validation).items()})
+                plan = plan.with_entry(entry)
+                self._now = (self._now[0], plan)
+                for callback in callbacks:
+                    callback.on_epoch_end(plan.closed - 1, entry)
+            else:
+                plan = self._advance(plan, shown, labels, steps_per_call)
+                logs = {"steps": plan.steps, "epochs": plan.epochs, "epoch": (plan.step - 1) // plan.epoch_steps}
+                for callback in callbacks:
+                    callback.on_batch_end(plan.step, {**plan.running(), **logs})
+        return plan
+
+    def _advance(self, plan: Plan, shown: Epochs, labels: np.ndarray, steps_per_call: int) -> Plan:
         """Take the next steps of the running epoch."""
         first = plan.step % plan.epoch_steps
         count = min(plan.epoch_steps - first, plan.steps - plan.step, steps_per_call)
         order = plan.order()[first * plan.batch : (first + count) * plan.batch]
         rate = round_rate(plan.scheduled_rate(plan.epoch), self._unit)
+        images = shown.show(plan.epoch, plan.variation())
         results, state = self._runner.train(self._now[0], images, labels, order, rate)
         plan = plan.after(results)
         self._now = (state, plan)

@@ -14,6 +14,7 @@ from typing import Any
 from bnnedge.callbacks import Callback
 from bnnedge.commands import options
 from bnnedge.data import Dataset, load
+from bnnedge.data.augment import Augment
 from bnnedge.devices import DEVICES
 from bnnedge.network import Network
 from bnnedge.report import Reference, save_curve, summary, write_json
@@ -30,8 +31,28 @@ _EPOCHS = {"digits": 30}, 10
 _RATE = {"digits": 0.03, "cifar10": 0.002}, 0.012
 _REFERENCE_RATE = {"digits": 1e-2}, 1e-3
 
+# Share of an image's size that --augment shift moves it by at most: 4 pixels of 32.
+_SHIFT = 0.125
+
 # Products of weights and images between two reports of progress: about a second in simulation.
 _WORK_PER_CALL = 1 << 26
+
+
+def augmentation(text: str) -> Augment:
+    """What --augment asks for, for argparse: "shift", "shift=SHARE", "flip", or a shift and flip with a comma between."""
+    chosen: dict[str, Any] = {}
+    for part in text.split(","):
+        name, given, share = part.partition("=")
+        if name in chosen or name not in ("shift", "flip") or (given and name == "flip"):
+            raise argparse.ArgumentTypeError(f"must be shift, shift=SHARE, flip, or shift,flip, not {text!r}")
+        try:
+            chosen[name] = True if name == "flip" else float(share) if given else _SHIFT
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"shift must be a share of the image's size, not {share!r}") from None
+    try:
+        return Augment(**chosen)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -42,6 +63,16 @@ def add(parser: argparse.ArgumentParser) -> None:
         default="digits",
         metavar="digits|mnist|fashion-mnist|cifar10|FILE.npz",
         help="a data set, or a file with x_train, y_train, x_test, y_test (default: digits)",
+    )
+    parser.add_argument(
+        "--download", action="store_true", help="fetch a data set that is not on this machine into BNNEDGE_DATA or the cache"
+    )
+    parser.add_argument(
+        "--augment",
+        type=augmentation,
+        metavar="shift,flip",
+        help="vary the training images anew for each epoch: move them by up to an eighth of their size, or by another share "
+        "(shift=0.1), and mirror them at random",
     )
     parser.add_argument(
         "--samples", type=options.positive, metavar="N", help="train on the first N training images (default: all)"
@@ -58,7 +89,9 @@ def add(parser: argparse.ArgumentParser) -> None:
         "--rate", type=float, metavar="R", help="learning rate (default: 0.03 for digits, 0.002 for cifar10, else 0.012)"
     )
     parser.add_argument("--check", action="store_true", help="compare with the golden model after every step")
-    parser.add_argument("--reference", action="store_true", help="also train the float32 standard, and report its accuracy")
+    parser.add_argument(
+        "--reference", action="store_true", help="also train the float32 standard (without --augment), and report its accuracy"
+    )
     parser.add_argument(
         "--resume", metavar="CHECKPOINT", help="go on with this run; --epochs and --steps then count from its beginning"
     )
@@ -67,12 +100,12 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Train; return the exit status."""
-    data = _limited(load(arguments.data), arguments.samples)
+    data = _limited(load(arguments.data, download=arguments.download), arguments.samples)
     with _trainer(arguments, data) as trainer:
         name = f"{data.name}-{trainer.network.name}-{arguments.device}"
         out = Path(arguments.out or Path("runs") / re.sub(r"[^\w.-]+", "-", name))
         out.mkdir(parents=True, exist_ok=True)
-        print(_heading(trainer, data), flush=True)
+        print(_heading(trainer, data, arguments.augment), flush=True)
         started = time.monotonic()
         status = _fit(trainer, data, arguments, out)
         if status:
@@ -105,7 +138,8 @@ def _limited(data: Dataset, samples: int | None) -> Dataset:
 
 def _trainer(arguments: argparse.Namespace, data: Dataset) -> Trainer:
     if arguments.resume:
-        fixed = {"--network": arguments.network, "--rate": arguments.rate, **options.given_settings(arguments)}
+        own = {f"--{name}": getattr(arguments, name) for name in ("network", "rate", "augment")}
+        fixed = {**own, **options.given_settings(arguments)}
         given = [name for name, value in fixed.items() if value is not None]
         if given:
             raise ValueError(f"{', '.join(given)} cannot change with --resume: they come from the checkpoint")
@@ -151,6 +185,7 @@ def _fit(trainer: Trainer, data: Dataset, arguments: argparse.Namespace, out: Pa
             epochs=epochs,
             steps=arguments.steps,
             validation_data=(data.x_test, data.y_test),
+            augment=arguments.augment,
             resume=bool(arguments.resume),
             callbacks=(_Saver(trainer, path), progress),
             steps_per_call=None if arguments.check else _steps_per_call(trainer),
@@ -213,11 +248,13 @@ def _shape(network: Network) -> str:
     return "-".join([inputs, *(f"{layer.filters}{'' if layer.pool == 'none' else 'p'}" for layer in network.geometry)])
 
 
-def _heading(trainer: Trainer, data: Dataset) -> str:
+def _heading(trainer: Trainer, data: Dataset, augment: Augment | None) -> str:
     network, settings = trainer.network, trainer.settings
+    augment = trainer.plan.augment if trainer.plan else augment
+    varied = f"; training images {augment} in each epoch" if augment else ""
     return (
         f"network {network.name}: {_shape(network)}, {network.weights:,} weights\n"
-        f"data {data.name}: {len(data.x_train):,} training and {len(data.x_test):,} test images\n"
+        f"data {data.name}: {len(data.x_train):,} training and {len(data.x_test):,} test images{varied}\n"
         f"device {trainer.device.name} ({trainer.device.configuration.name}): batch {settings.batch}, "
         f"{settings.gradient_planes}-bit gradients, {settings.optimiser}, rate {trainer.rate:g}, seed {settings.seed}"
     )

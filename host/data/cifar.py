@@ -1,51 +1,113 @@
-"""Reader of the binary version of CIFAR-10.
+"""Reader of CIFAR-10, its binary version and its Python version, from their folders or from the archives they come in.
 
-A file is a row of records: a byte with the label, then the red, the green and the blue plane of a 32 x 32 image, a byte a
-pixel, row by row.
+A file of the binary version is a row of records: a byte with the label, then the red, the green and the blue plane of a
+32 x 32 image, a byte a pixel, row by row. A file of the Python version is a pickled dictionary, whose "data" (N, 3072)
+holds such planes, and whose "labels" is a list.
 """
 
+import gzip
 import os
 import pathlib
+import tarfile
+import zlib
+from collections.abc import Collection
 
 import numpy as np
 
+from bnnedge.data import pickled
 from bnnedge.data.dataset import DataError
 
 SIDE, CHANNELS = 32, 3
 TRAINING = tuple(f"data_batch_{i}.bin" for i in range(1, 6))
 TEST = "test_batch.bin"
-ARCHIVE = "cifar-10-batches-bin"  # the folder that the set's archive unpacks to
+FOLDERS = ("cifar-10-batches-bin", "cifar-10-batches-py")  # that the archives unpack to
+ARCHIVES = ("cifar-10-binary.tar.gz", "cifar-10-python.tar.gz", "cifar-10-batches-py.tar.gz")  # the last is Keras's name
 
-_RECORD = 1 + CHANNELS * SIDE * SIDE
+_BINARY = (*TRAINING, TEST)
+_PYTHON = tuple(name[: -len(".bin")] for name in _BINARY)
+_PIXELS = CHANNELS * SIDE * SIDE
+_RECORD = 1 + _PIXELS
+
+Batch = tuple[np.ndarray, np.ndarray]
 
 
-def read(path: str | os.PathLike[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Images (N, 32, 32, 3) and labels (N,) of a file, uint8.
+def read(path: str | os.PathLike[str]) -> Batch:
+    """Images (N, 32, 32, 3) and labels (N,) of a file, uint8; one whose name ends with .bin is of the binary version.
 
-    Raises DataError, naming the file, if it cannot be read or is not made of whole records.
+    Raises DataError, naming the file, if it cannot be read or is not what its version demands.
     """
     path = pathlib.Path(path)
     try:
         data = path.read_bytes()
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error}") from error
-    if not data or len(data) % _RECORD:
-        raise DataError(f"{path}: not CIFAR-10's binary version: {len(data):,} bytes are no whole records of {_RECORD:,}")
-    records = np.frombuffer(data, np.uint8).reshape(-1, _RECORD)
-    planes = records[:, 1:].reshape(-1, CHANNELS, SIDE, SIDE)
-    return np.ascontiguousarray(planes.transpose(0, 2, 3, 1)), records[:, 0].copy()
+    return _decode(str(path), path.name, data)
 
 
-def found(folder: pathlib.Path) -> bool:
-    """Whether a folder holds any of the set's files."""
-    return any((folder / name).is_file() for name in (*TRAINING, TEST))
+def held(folder: pathlib.Path) -> list[str]:
+    """Those of the set's files, of either version, that lie in a folder."""
+    return [name for name in (*_BINARY, *_PYTHON) if os.path.isfile(folder / name)]
+
+
+def missing(names: Collection[str]) -> list[str]:
+    """Which files are lacking if those of `names` are there: none if one version is complete."""
+    return min(([name for name in version if name not in names] for version in (_BINARY, _PYTHON)), key=len)
 
 
 def read_folder(folder: pathlib.Path) -> dict[str, np.ndarray]:
     """The five files of training images and the one of test images in a folder, as `Dataset` takes them; DataError."""
-    missing = [name for name in (*TRAINING, TEST) if not (folder / name).is_file()]
-    if missing:
-        raise DataError(f"{folder}: no {', '.join(missing)}")
-    images, labels = zip(*(read(folder / name) for name in TRAINING), strict=True)
-    x_test, y_test = read(folder / TEST)
+    names = held(folder)
+    _check_complete(folder, names)
+    version = _BINARY if set(_BINARY) <= set(names) else _PYTHON
+    return _joined({name: read(folder / name) for name in version})
+
+
+def read_archive(path: pathlib.Path) -> dict[str, np.ndarray]:
+    """The same from a .tar.gz archive, of which nothing is unpacked to the disk."""
+    batches = {}
+    try:
+        with gzip.open(path) as stream, tarfile.open(fileobj=stream) as archive:
+            for member in archive:
+                name = pathlib.PurePosixPath(member.name).name
+                file = archive.extractfile(member) if member.isfile() and name in (*_BINARY, *_PYTHON) else None
+                if file is not None:
+                    batches[name] = _decode(f"{path}: {name}", name, file.read())
+            # The checksum comes last, behind what tarfile has use for.
+            while stream.read(1 << 20):
+                pass
+    except (OSError, EOFError, tarfile.TarError, zlib.error) as error:
+        raise DataError(f"{path}: cannot be read: {error}") from error
+    _check_complete(path, batches)
+    return _joined(batches)
+
+
+def _check_complete(where: pathlib.Path, names: Collection[str]) -> None:
+    lacking = missing(names)
+    if lacking:
+        raise DataError(f"{where}: no {', '.join(lacking)}")
+
+
+def _joined(batches: dict[str, Batch]) -> dict[str, np.ndarray]:
+    names = _BINARY if TEST in batches else _PYTHON
+    images, labels = zip(*(batches[name] for name in names[:-1]), strict=True)
+    x_test, y_test = batches[names[-1]]
     return {"x_train": np.concatenate(images), "y_train": np.concatenate(labels), "x_test": x_test, "y_test": y_test}
+
+
+def _decode(where: str, name: str, data: bytes) -> Batch:
+    if name.endswith(".bin"):
+        if not data or len(data) % _RECORD:
+            raise DataError(f"{where}: not CIFAR-10's binary version: {len(data):,} bytes are no whole records of {_RECORD:,}")
+        records = np.frombuffer(data, np.uint8).reshape(-1, _RECORD)
+        return _images(records[:, 1:]), records[:, 0].copy()
+    content = pickled.read(where, data)
+    planes, labels = content.get("data"), content.get("labels")
+    if not isinstance(planes, np.ndarray) or planes.ndim != 2 or planes.shape[1] != _PIXELS:
+        raise DataError(f"{where}: not CIFAR-10's Python version: no array 'data' of shape (N, {_PIXELS:,})")
+    if not isinstance(labels, list) or not all(type(label) is int and 0 <= label < 256 for label in labels):
+        raise DataError(f"{where}: not CIFAR-10's Python version: no list 'labels' of class numbers")
+    return _images(planes), np.array(labels, np.uint8)
+
+
+def _images(planes: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(planes.reshape(-1, CHANNELS, SIDE, SIDE).transpose(0, 2, 3, 1))

@@ -19,6 +19,12 @@ from bnnedge.data.dataset import DataError
 
 _UNSIGNED_BYTE = 0x08
 _GZIP_MAGIC = b"\x1f\x8b"
+_PARTS = {
+    "x_train": "train-images{}idx3-ubyte",
+    "y_train": "train-labels{}idx1-ubyte",
+    "x_test": "t10k-images{}idx3-ubyte",
+    "y_test": "t10k-labels{}idx1-ubyte",
+}
 
 
 def read(path: str | os.PathLike[str]) -> np.ndarray:
@@ -50,3 +56,28 @@ def read(path: str | os.PathLike[str]) -> np.ndarray:
         fault = "truncated" if len(data) - start < expected else "too long"
         raise DataError(f"{path}: {fault}: {len(data) - start} bytes of data, but shape {shape} needs {expected}")
     return np.frombuffer(data, np.uint8, offset=start).reshape(shape)
+
+
+def held(folder: pathlib.Path) -> dict[str, pathlib.Path]:
+    """Files of MNIST, or named like them, that lie in a folder, by the names that `Dataset` has for their arrays."""
+    found = {array: _find(folder, pattern) for array, pattern in _PARTS.items()}
+    return {array: path for array, path in found.items() if path is not None}
+
+
+def read_folder(folder: pathlib.Path) -> dict[str, np.ndarray]:
+    """The four files of a set, as `Dataset` takes them. Raises DataError if one is missing or cannot be read."""
+    paths = held(folder)
+    missing = [pattern.format("-") for array, pattern in _PARTS.items() if array not in paths]
+    if missing:
+        raise DataError(f"{folder}: no {', '.join(missing)} (nor with .gz)")
+    return {array: read(path) for array, path in paths.items()}
+
+
+def _find(folder: pathlib.Path, pattern: str) -> pathlib.Path | None:
+    """The file of that name, plain or compressed; some copies have a dot where the original has a dash."""
+    for mark in "-.":
+        for suffix in ("", ".gz"):
+            path = folder / (pattern.format(mark) + suffix)
+            if os.path.isfile(path):
+                return path
+    return None

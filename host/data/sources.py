@@ -1,4 +1,4 @@
-"""Where data sets come from: the one that ships with the package, files found on the machine, and .npz files."""
+"""Where data sets come from: the one that ships with the package, files found on the machine or downloaded, and .npz."""
 
 import os
 import pathlib
@@ -9,25 +9,23 @@ import numpy as np
 
 from bnnedge.data import cifar, idx
 from bnnedge.data.dataset import DataError, Dataset
+from bnnedge.data.download import fetch
+from bnnedge.data.places import NAMES, find, own_root, places, whole
+
+__all__ = ["find", "load", "places"]
 
 _HOW_TO_GET = {
     "mnist": "its four idx files are at https://ossci-datasets.s3.amazonaws.com/mnist/",
     "fashion-mnist": "its four idx files are at https://github.com/zalandoresearch/fashion-mnist and in the Debian "
     "package dataset-fashion-mnist",
-    "cifar10": "its binary version, six files, is at https://www.cs.toronto.edu/~kriz/cifar.html",
+    "cifar10": "its archives are at https://www.cs.toronto.edu/~kriz/cifar.html, and the binary or the Python version, "
+    "unpacked or not, will do",
 }
 _ARRAYS = ("x_train", "y_train", "x_test", "y_test")
-_PARTS = {
-    "x_train": "train-images{}idx3-ubyte",
-    "y_train": "train-labels{}idx1-ubyte",
-    "x_test": "t10k-images{}idx3-ubyte",
-    "y_test": "t10k-labels{}idx1-ubyte",
-}
 _CLASSES = 10
-_SYSTEM = pathlib.Path("/usr/share/datasets")
 
 
-def load(name_or_path: str | os.PathLike[str]) -> Dataset:
+def load(name_or_path: str | os.PathLike[str], *, download: bool = False) -> Dataset:
     """Load a data set.
 
     Parameters
@@ -36,94 +34,63 @@ def load(name_or_path: str | os.PathLike[str]) -> Dataset:
 
         * "digits": 1,797 images of 8x8 handwritten digits, which ship with the package
         * "mnist", "fashion-mnist": 70,000 images of 28x28, from idx files (plain or .gz) in $BNNEDGE_DATA, in its
-          subfolder of that name, or where other tools put them (see `places`)
-        * "cifar10": 60,000 images of 32x32x3, from the files of its binary version (the Python version is pickled, and
-          not read), looked for likewise
+          subfolder of that name, or where torchvision, Keras or Debian put them (see `places`); Keras's mnist.npz too
+        * "cifar10": 60,000 images of 32x32x3, from the files of its binary or its Python version or from their archives,
+          looked for likewise; of the pickles of the Python version nothing is executed
         * a file FILE.npz with the arrays x_train, y_train, x_test, y_test, as `Dataset` takes them
-        * a folder with four idx files named as those of MNIST, or with the six of CIFAR-10
+        * a folder with four idx files named as those of MNIST, or with the six of CIFAR-10, or an archive (.tar.gz) of
+          CIFAR-10
+    download: fetch a named set that is not on the machine into $BNNEDGE_DATA or the cache folder (see
+        `places.own_root`). Without it nothing ever goes over the network.
 
     Raises
     ------
-    DataError: no such data set, or its files are missing, damaged, or hold no valid data
+    DataError: no such data set, or its files are missing, damaged, or hold no valid data, or the download failed
     """
     if name_or_path == "digits":
         return _read_npz(pathlib.Path(__file__).with_name("digits.npz"), "digits")
-    if name_or_path in _HOW_TO_GET:
-        name = str(name_or_path)
-        place = find(name)
-        if place is not None:
-            return _read_npz(place, name) if place.is_file() else _read_folder(place, name)
-        listed = "\n  ".join(str(place) for place in places(name))
-        raise DataError(
-            f"{name} was not found; looked at\n  {listed}\nTo get it: {_HOW_TO_GET[name]}; "
-            f"put them into a folder of the name {name} and set BNNEDGE_DATA to it"
-        )
+    if name_or_path in NAMES:
+        return _read(_place(str(name_or_path), download), str(name_or_path))
+    if download:
+        raise DataError(f"{os.fspath(name_or_path)!r} cannot be downloaded: only {', '.join(NAMES)} can")
     path = pathlib.Path(name_or_path)
     if path.is_dir():
-        return _read_folder(path, path.name)
-    if path.suffix == ".npz":
-        return _read_npz(path, path.stem)
+        return _read(path, path.name)
+    for suffix in (".npz", ".tar.gz"):
+        if path.name.endswith(suffix):
+            return _read(path, path.name[: -len(suffix)])
     raise DataError(
-        f"{os.fspath(name_or_path)!r} is neither 'digits', {', '.join(map(repr, _HOW_TO_GET))}, nor a .npz file, nor a folder"
+        f"{os.fspath(name_or_path)!r} is neither 'digits', {', '.join(map(repr, NAMES))}, nor a .npz file, nor a folder"
     )
 
 
-def find(name: str) -> pathlib.Path | None:
-    """The first of the `places` that holds any of the data set's files; None if none does."""
-    for place in places(name):
-        if place.is_file() or _holds(place, name):
-            return place
-    return None
+def _place(name: str, download: bool) -> pathlib.Path:
+    """Where a named set is, once it has been fetched if need be; DataError."""
+    place = find(name)
+    if download and (place is None or not whole(place, name)):
+        fetch(name, own_root() / name)
+        place = find(name)
+    if place is None:
+        listed = "\n  ".join(str(place) for place in places(name))
+        kinds = ", ".join((*cifar.FOLDERS, *cifar.ARCHIVES))
+        inside = f"\nfor its files and for {kinds}" if name == "cifar10" else ""
+        raise DataError(
+            f"{name} was not found; looked at\n  {listed}{inside}\nTo get it: ask for the download (--download, or "
+            f"download=True in Python), which puts it into {own_root() / name}. By hand: {_HOW_TO_GET[name]}; "
+            f"put them into a folder of the name {name} and set BNNEDGE_DATA to it"
+        )
+    return place
 
 
-def places(name: str) -> list[pathlib.Path]:
-    """Folders (and .npz files) in which a data set that does not ship with the package is looked for, first to last."""
-    home, given = pathlib.Path.home(), os.environ.get("BNNEDGE_DATA")
-    roots = [pathlib.Path(given)] if given else []
-    own = home / ".bnnedge/data" / name
-    if name == "cifar10":
-        folders = [place for root in roots for place in (root, root / name)] + [own, pathlib.Path("data")]
-        return [place for folder in folders for place in (folder, folder / cifar.ARCHIVE)]
-    torchvision = {"mnist": "MNIST", "fashion-mnist": "FashionMNIST"}[name]
-    found = []
-    for root in roots:
-        # The two sets' files bear the same names: loose files count as Fashion-MNIST only in a folder named so.
-        if ("fashion" in root.name.lower()) == (name == "fashion-mnist"):
-            found.append(root)
-        found += [root / name, root / torchvision / "raw"]
-    found += [own, pathlib.Path("data") / torchvision / "raw"]
-    if name == "mnist":
-        found.append(home / ".keras/datasets/mnist.npz")
+def _read(place: pathlib.Path, name: str) -> Dataset:
+    if place.suffix == ".npz" and not place.is_dir():
+        return _read_npz(place, name)
+    if place.is_dir():
+        coloured = name == "cifar10" or (name not in NAMES and cifar.held(place))
+        arrays = cifar.read_folder(place) if coloured else idx.read_folder(place)
     else:
-        found += [home / ".keras/datasets/fashion-mnist", _SYSTEM / "fashion-mnist"]
-    return found
-
-
-def _holds(folder: pathlib.Path, name: str) -> bool:
-    if name == "cifar10":
-        return cifar.found(folder)
-    return any(_find(folder, pattern) for pattern in _PARTS.values())
-
-
-def _find(folder: pathlib.Path, pattern: str) -> pathlib.Path | None:
-    """The idx file of that name, plain or compressed; some copies have a dot where the original has a dash."""
-    for mark in "-.":
-        for suffix in ("", ".gz"):
-            path = folder / (pattern.format(mark) + suffix)
-            if path.is_file():
-                return path
-    return None
-
-
-def _read_folder(folder: pathlib.Path, name: str) -> Dataset:
-    classes = _CLASSES if name in _HOW_TO_GET else 0
-    if name == "cifar10" or (name not in _HOW_TO_GET and cifar.found(folder)):
-        return _checked(folder, name, cifar.read_folder(folder), classes)
-    paths = {array: _find(folder, pattern) for array, pattern in _PARTS.items()}
-    missing = [pattern.format("-") for array, pattern in _PARTS.items() if paths[array] is None]
-    if missing:
-        raise DataError(f"{folder}: no {', '.join(missing)} (nor with .gz)")
-    return _checked(folder, name, {array: idx.read(path) for array, path in paths.items() if path is not None}, classes)
+        arrays = cifar.read_archive(place)
+    return _checked(place, name, arrays)
 
 
 def _read_npz(path: pathlib.Path, name: str) -> Dataset:
@@ -143,11 +110,11 @@ def _read_npz(path: pathlib.Path, name: str) -> Dataset:
     # RuntimeError: encrypted, or of an unknown compression. ValueError: pickled objects, or a malformed array.
     except (OSError, EOFError, ValueError, RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(f"{path}: cannot be read: {error}") from error
-    return _checked(path, name, arrays, _CLASSES if name in _HOW_TO_GET else 0)
+    return _checked(path, name, arrays)
 
 
-def _checked(path: pathlib.Path, name: str, arrays: dict[str, np.ndarray], classes: int) -> Dataset:
+def _checked(path: pathlib.Path, name: str, arrays: dict[str, np.ndarray]) -> Dataset:
     try:
-        return Dataset(name, **arrays, classes=classes)
+        return Dataset(name, **arrays, classes=_CLASSES if name in NAMES else 0)
     except DataError as error:
         raise DataError(f"{path}: {error}") from error

@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+import importlib.util
+import os
+import platform
 from collections.abc import Callable
 
 from bnnedge.configuration import Configuration
 from bnnedge.devices.device import Device, DeviceError, Memory, StepResult, check_order
 
-__all__ = ["DEVICES", "Device", "DeviceError", "Memory", "StepResult", "check_order", "open_device", "own_configuration"]
+__all__ = [
+    "DEVICES",
+    "Device",
+    "DeviceError",
+    "Memory",
+    "StepResult",
+    "check_order",
+    "choose_device",
+    "open_device",
+    "own_configuration",
+]
 
 
 # The imports stand inside: a board has neither bnnedge.sim nor what it needs.
@@ -40,6 +53,14 @@ def own_configuration(name: str) -> Configuration | None:
     from bnnedge.devices.bitstream import built
 
     return built()
+
+
+def choose_device(otherwise: str = "golden") -> str:
+    """Return "pynq" on a board, or where PYNQ.remote is told of one; elsewhere `otherwise`."""
+    from bnnedge.devices.pynq import ARCHITECTURE
+
+    board = platform.machine() == ARCHITECTURE or "PYNQ_REMOTE_DEVICES" in os.environ
+    return "pynq" if board and importlib.util.find_spec("pynq") else otherwise
 
 
 def open_device(name: str, configuration: Configuration) -> Device:

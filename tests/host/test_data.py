@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bnnedge.data import DataError, Dataset, cifar, idx, load, sources
+from bnnedge.data import DataError, Dataset, cifar, idx, load, places, sources
 
 NAMES = {
     "x_train": "train-images-idx3-ubyte",
@@ -59,7 +59,8 @@ def write_cifar(folder, *, records=2):
 def nowhere(tmp_path, monkeypatch):
     """A home and a working folder that hold no data; the path of the home."""
     monkeypatch.setattr(pathlib.Path, "home", lambda: tmp_path / "home")
-    monkeypatch.delenv("BNNEDGE_DATA", raising=False)
+    for name in ("BNNEDGE_DATA", "XDG_CACHE_HOME", "KERAS_HOME"):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(tmp_path)
     return tmp_path / "home"
 
@@ -233,7 +234,7 @@ class TestFolders:
     def test_sets_of_the_same_file_names_are_told_apart(self, nowhere, tmp_path, monkeypatch):
         for folder, fill in (("store", 201), ("Fashion", 202)):
             write_folder(tmp_path / folder, fill=fill)
-        monkeypatch.setattr(sources, "_SYSTEM", tmp_path / "none")
+        monkeypatch.setattr(places, "_SYSTEM", tmp_path / "none")
         monkeypatch.setenv("BNNEDGE_DATA", str(tmp_path / "store"))
         assert load("mnist").x_train.max() == 201
         with pytest.raises(DataError, match="fashion-mnist was not found"):
@@ -311,7 +312,8 @@ class TestCifar:
     def test_not_found(self, nowhere):
         with pytest.raises(DataError, match=r"^cifar10 was not found; looked at\n") as caught:
             load("cifar10")
-        assert "\nTo get it: its binary version, six files, is at https://" in str(caught.value)
+        assert "\nTo get it: ask for the download" in str(caught.value)
+        assert "By hand: its archives are at https://" in str(caught.value)
         assert all(str(place) in str(caught.value) for place in sources.places("cifar10"))
 
     def test_missing_file(self, nowhere):
@@ -323,9 +325,9 @@ class TestCifar:
 
     @pytest.mark.parametrize("octets", [b"", bytes(3072), bytes(2 * 3073 + 1)])
     def test_refused(self, tmp_path, octets):
-        (tmp_path / "broken").write_bytes(octets)
-        with pytest.raises(DataError, match=r"broken: not CIFAR-10's binary version: .* no whole records of 3,073$"):
-            cifar.read(tmp_path / "broken")
+        (tmp_path / "broken.bin").write_bytes(octets)
+        with pytest.raises(DataError, match=r"broken.bin: not CIFAR-10's binary version: .* no whole records of 3,073$"):
+            cifar.read(tmp_path / "broken.bin")
 
     def test_unreadable(self, tmp_path):
         with pytest.raises(DataError, match="absent: cannot be read: "):

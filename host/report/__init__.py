@@ -1,6 +1,8 @@
-"""What a training run leaves behind: report.json and the learning curve."""
+"""What a run shows while it goes on, and what it leaves behind: report.json and the learning curve."""
 
 from bnnedge.report.curve import save_curve
+from bnnedge.report.live import LivePlot
+from bnnedge.report.progress import Progress
 from bnnedge.report.summary import Reference, summary, write_json
 
-__all__ = ["Reference", "save_curve", "summary", "write_json"]
+__all__ = ["LivePlot", "Progress", "Reference", "save_curve", "summary", "write_json"]

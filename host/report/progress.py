@@ -1,9 +1,10 @@
-"""Progress of a run: a bar on a terminal, elsewhere a line for each epoch."""
+"""Progress of a run: a bar on a terminal or in a notebook, elsewhere a line for each epoch."""
 
 from __future__ import annotations
 
 import sys
 import time
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,7 +12,9 @@ from bnnedge.callbacks import Callback
 
 
 class Progress(Callback):
-    """Shows loss and accuracy as training goes on; on a terminal as a bar, if tqdm is installed.
+    """Shows loss, accuracy and the time left as training goes on.
+
+    A bar on a terminal or in a notebook, if tqdm is installed; elsewhere a line for each epoch.
 
     Parameters
     ----------
@@ -41,6 +44,9 @@ class Progress(Callback):
             seconds = time.monotonic() - self._started
             print(f"epoch {epoch + 1:3}/{self._epochs}: {_numbers(logs)}{self._tested} ({seconds:.0f} s)", flush=True)
 
+    def on_train_end(self) -> None:
+        self.close()
+
     def close(self) -> None:
         """Leave the bar as it is."""
         if self._bar:
@@ -53,12 +59,25 @@ def _numbers(logs: Mapping[str, float]) -> str:
 
 
 def _bar(total: int, done: int) -> Any:
-    """A tqdm bar, or None where there is no terminal or no tqdm."""
-    if not sys.stderr.isatty():
+    """A tqdm bar, or None where nothing can show one, or there is no tqdm."""
+    notebook = in_notebook()
+    if not notebook and not sys.stderr.isatty():
         return None
     try:
-        from tqdm import tqdm
+        import tqdm
     except ModuleNotFoundError:
         return None
-    form = "{desc} |{bar:20}| {percentage:3.0f} % {remaining} left, {postfix}"
-    return tqdm(total=total, initial=done, bar_format=form, dynamic_ncols=True, file=sys.stderr)
+    with warnings.catch_warnings():
+        # Of an experimental feature, or of a missing ipywidgets, without which a notebook's bar is one of text.
+        warnings.simplefilter("ignore", tqdm.TqdmWarning)
+        from tqdm.auto import tqdm as bar
+    # tqdm puts a comma before the postfix. Its notebook's bar takes no width, and a kernel's stderr is pink.
+    form = "{desc} |" + ("{bar}" if notebook else "{bar:20}") + "| {percentage:3.0f} % {remaining} left{postfix}"
+    file = sys.stdout if notebook else sys.stderr
+    return bar(total=total, initial=done, bar_format=form, dynamic_ncols=True, file=file)
+
+
+def in_notebook() -> bool:
+    """Whether this is the kernel of a notebook."""
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    return hasattr(shell, "kernel")

@@ -14,7 +14,7 @@ from bnnedge.hw.heads.parameters import column_layout, gradient_bits
 from bnnedge.hw.heads.random import lane_bits
 from bnnedge.hw.layouts import tile_row
 
-LATENCY = 5  # from row to planes
+LATENCY = 6  # from row to planes
 FACTOR_BITS = 25  # of a gradient to be shifted: the multiplier of a DSP48E1 takes 25 by 18 bits
 SHIFTED = formats.MAX_EXPONENT + 1  # bits below a code in the shifted gradient
 MAGNITUDE_BITS = 56
@@ -47,8 +47,8 @@ class Emit(wiring.Component):
     backward, pool, gradient_planes, exponent: in, stable from the cycle before the first row until the last one has left.
     valid, row, place, row_number, random: in; place: of the row's tile; row_number: in its tile. With pool SIGNS tiles of
     the four places come one after another. shift, planes: out, LATENCY cycles later; planes beyond those in use are 0.
-    clear: in. magnitude: out, sum of |dy| of the rows since `clear`, without random codes; up to date in the cycle behind
-    the last `shift`.
+    clear: in. magnitude: out, sum of |dy| of the rows since `clear`, without random codes; up to date when the last
+    `shift` comes.
     """
 
     def __init__(self, config: Configuration) -> None:
@@ -100,24 +100,24 @@ class Emit(wiring.Component):
                 m.d.sync += stages[cycle].eq(stages[cycle - 1])
             return stages
 
-        random = delayed(self.random, range(1, 4), "random")
+        random = delayed(self.random, range(1, 5), "random")
         valid = delayed(self.valid, range(1, LATENCY + 1), "valid")
         m.d.comb += self.shift.eq(valid[LATENCY])
 
-        # Pool SIGNS forward: of each row, what its places so far come to. Here in cycle 4, written in cycle 5: before the
+        # Pool SIGNS forward: of each row, what its places so far come to. Here in cycle 5, written in cycle 6: before the
         # next place's tile comes to that row.
         pooled = data.ArrayLayout(data.StructLayout({"sign": 1, "mask": 1}), lanes)
         m.submodules.places = places = memory.Memory(shape=pooled.as_shape(), depth=lanes, init=[])
         places_read, places_write = places.read_port(), places.write_port()
-        before, after = Signal(pooled), Signal(pooled)  # in cycles 4 and 5
-        row = delayed(self.row_number, range(1, 6), "row")
-        begins = delayed(self.place == 0, range(1, 5), "begins")
+        before, after = Signal(pooled), Signal(pooled)  # in cycles 5 and 6
+        row = delayed(self.row_number, range(1, 7), "row")
+        begins = delayed(self.place == 0, range(1, 6), "begins")
         m.d.comb += [
-            places_read.addr.eq(row[3]),
+            places_read.addr.eq(row[4]),
             before.eq(places_read.data),
-            places_write.addr.eq(row[5]),
+            places_write.addr.eq(row[6]),
             places_write.data.eq(after),
-            places_write.en.eq(valid[5]),
+            places_write.en.eq(valid[6]),
         ]
 
         sizes: list[Value] = []
@@ -126,7 +126,7 @@ class Emit(wiring.Component):
             with m.If(self.load & (self.column == j)):
                 m.d.sync += needs.eq(self.result)
             value, side = self.row[j].sum.value, self.row[j].sum.side
-            largest = delayed(side[1:3] & pool_sums.replicate(2), range(1, 5), f"largest_{j}")
+            largest = delayed(side[1:3] & pool_sums.replicate(2), range(1, 6), f"largest_{j}")
 
             # Where the gradient goes: with pool SIGNS the signs of all places stand at the side, with SUMS the place.
             active, routed = Signal(name=f"active_{j}"), Signal(name=f"routed_{j}")
@@ -148,29 +148,28 @@ class Emit(wiring.Component):
             size, near = Signal(wide - 1, name=f"size_{j}"), Signal(signed(min(wide, FACTOR_BITS)), name=f"near_{j}")
             m.d.sync += [size.eq(magnitude(dy)), near.eq(dy)]
             sizes.append(size)
-            sign = delayed(dy >= 0, range(3, 5), f"sign_{j}")
-            over = delayed(dy[len(near) - 1 :].xor() if wide > len(near) else Const(0), range(3, 5), f"over_{j}")
+            sign = delayed(dy >= 0, range(3, 6), f"sign_{j}")
+            over = delayed(dy[len(near) - 1 :].xor() if wide > len(near) else Const(0), range(3, 6), f"over_{j}")
 
-            # Cycle 4: shift, and add r - 1/2. Forward: the mask.
-            draw = lane_bits(random[3], j)
+            # Cycle 4: shift. Forward: the mask. Cycle 5: add r - 1/2.
+            draw = lane_bits(random[4], j)
             noise = Cat(Const(0, SHIFTED - formats.RANDOM_BITS), draw[:-1], ~draw[-1]).as_signed()
+            exact = Signal(signed(len(near) + SHIFTED), name=f"exact_{j}")
             shifted = Signal(signed(len(near) + SHIFTED), name=f"shifted_{j}")
-            mask = Signal(name=f"mask_{j}")
-            m.d.sync += [
-                shifted.eq(near * Cat(shift, Const(0, 1)).as_signed() + noise),
-                mask.eq((size >> formats.GRADIENT_MEAN) < Mux(sign[3], needs.above, needs.below)),
-            ]
-            # Cycle 5: clip, and offset by 2**(g - 1), which inverts bit g - 1. Forward: what the places come to.
+            masks = delayed((size >> formats.GRADIENT_MEAN) < Mux(sign[3], needs.above, needs.below), range(4, 6), f"mask_{j}")
+            m.d.sync += [exact.eq(near * Cat(shift, Const(0, 1)).as_signed()), shifted.eq(exact + noise)]
+            mask = masks[5]
+            # Cycle 6: clip, and offset by 2**(g - 1), which inverts bit g - 1. Forward: what the places come to.
             q, code = shifted[SHIFTED:], Signal(planes, name=f"code_{j}")
             beyond = Cat(~within[1:], Const(-1, len(q) - planes + 1))  # bits that equal the sign if q is in the code's range
-            clips = over[4] | ((q ^ q[-1].replicate(len(q))) & beyond).any()
-            pooled_sign = sign[4] | (before[j].sign & ~begins[4])
-            pooled_mask = Mux(begins[4] | (sign[4] & ~before[j].sign), mask, before[j].mask)
-            bits = Cat(sign[4], Mux(pool_signs, Cat(pooled_sign, pooled_mask), Cat(mask, largest[4])))
+            clips = over[5] | ((q ^ q[-1].replicate(len(q))) & beyond).any()
+            pooled_sign = sign[5] | (before[j].sign & ~begins[5])
+            pooled_mask = Mux(begins[5] | (sign[5] & ~before[j].sign), mask, before[j].mask)
+            bits = Cat(sign[5], Mux(pool_signs, Cat(pooled_sign, pooled_mask), Cat(mask, largest[5])))
             m.d.sync += [
                 after[j].sign.eq(pooled_sign),
                 after[j].mask.eq(pooled_mask),
-                code.eq((Mux(clips, sign[4].replicate(planes), q[:planes] ^ msb) & within) | Mux(self.backward, 0, bits)),
+                code.eq((Mux(clips, sign[5].replicate(planes), q[:planes] ^ msb) & within) | Mux(self.backward, 0, bits)),
             ]
             m.d.comb += [self.planes[plane][j].eq(code[plane]) for plane in range(planes)]
 

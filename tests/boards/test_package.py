@@ -24,6 +24,7 @@ from bnnedge.cli import main
 CONFIG = configuration("sim-small")
 WHEEL = "bnnedge-0.1.0-py3-none-any.whl"
 OVERLAY = [f"overlays/sim-small/bnnedge.{end}" for end in ("bit", "hwh")] + ["overlays/sim-small/manifest.json"]
+NOTEBOOKS = [f"notebooks/{path.name}" for path in sorted(packaging.NOTEBOOKS.glob("*.ipynb"))]
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +37,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def archive(folder: Path) -> Path:
     path = folder.with_name("archive.tar.gz")
     names = package(BOARD, folder, path)
-    assert names == [WHEEL, "install.sh", *OVERLAY, "SHA256SUMS"]
+    assert names == [WHEEL, "install.sh", *NOTEBOOKS, *OVERLAY, "SHA256SUMS"]
     return path
 
 
@@ -131,7 +132,7 @@ def test_without_a_bitstream(folder: Path, tmp_path: Path, capsys: pytest.Captur
     out = tmp_path / "new" / "out.tar.gz"
     assert main(["package", "--board", "pynq-z2", "--from", str(tmp_path / "made"), "--out", str(out)]) == 0
     printed = capsys.readouterr()
-    assert printed.out.splitlines() == [WHEEL, "install.sh", *OVERLAY[1:], "SHA256SUMS", str(out)]
+    assert printed.out.splitlines() == [WHEEL, "install.sh", *NOTEBOOKS, *OVERLAY[1:], "SHA256SUMS", str(out)]
     assert printed.err.startswith("bnnedge: no bnnedge.bit: run bnnedge bitstream --board pynq-z2, and package again")
 
 

@@ -103,11 +103,12 @@ class Head(wiring.Component):
         places, sweeps = Signal(), Signal()  # tiles come, or each goes out, once for each of four places
         # What the order says, from registers, a cycle behind it.
         backward, forward = order.head == isa.Head.BACKWARD, order.head == isa.Head.FORWARD
+        backward_places = backward & (order.pool != isa.Pool.NONE)
         m.d.sync += [
             is_update.eq(order.head == isa.Head.UPDATE),
             is_loss.eq(order.head == isa.Head.LOSS),
-            sweeps.eq(backward & (order.pool != isa.Pool.NONE)),
-            places.eq((backward & (order.pool != isa.Pool.NONE)) | (forward & (order.pool == isa.Pool.SIGNS))),
+            sweeps.eq(backward_places),
+            places.eq(backward_places | (forward & (order.pool == isa.Pool.SIGNS))),
             final_group.eq(order.groups - 1),
         ]
         m.d.comb += [

@@ -120,7 +120,7 @@ class Store(wiring.Component):
 
         # Beats come out of the ring; but scores are put together here, each image from a new beat on.
         place = Signal(range(slot_beats))
-        scores, scores_held = Signal(DATA_BITS), Signal(range(per_beat))
+        scores, held, whole = Signal(DATA_BITS), Signal(range(per_beat)), Signal()
         m.d.comb += [
             self.beat.valid.eq(filled != sent),
             self.beat.payload.eq(ring.as_value().word_select(Cat(place, sent % places), DATA_BITS)),
@@ -143,19 +143,18 @@ class Store(wiring.Component):
                 with m.If(taken & rows.last):
                     m.next = "WRITTEN"
             with m.State("SCORES"):
-                fresh = self.score.payload << (scores_held * SCORE_BITS)
-                full = self.score_last | (scores_held == per_beat - 1)
-                m.d.comb += [
-                    self.beat.payload.eq(scores | fresh),
-                    self.beat.valid.eq(self.score.valid & full),
-                    self.score.ready.eq(~full | self.beat.ready),
-                ]
-                with m.If(self.score.valid & self.score.ready):
-                    m.d.sync += [scores.eq(Mux(full, 0, scores | fresh)), scores_held.eq(Mux(full, 0, scores_held + 1))]
-                    with m.If(full):
-                        m.d.comb += rows.step.eq(1)
-                        with m.If(rows.last):
-                            m.next = "WRITTEN"
+                m.d.comb += [self.score.ready.eq(~whole), self.beat.valid.eq(whole), self.beat.payload.eq(scores)]
+                with m.If(self.score.valid & ~whole):
+                    m.d.sync += [
+                        scores.eq(scores | (self.score.payload << (held * SCORE_BITS))),
+                        held.eq(held + 1),
+                        whole.eq(self.score_last | (held == per_beat - 1)),
+                    ]
+                with m.If(whole & self.beat.ready):
+                    m.d.comb += rows.step.eq(1)
+                    m.d.sync += [scores.eq(0), held.eq(0), whole.eq(0)]
+                    with m.If(rows.last):
+                        m.next = "WRITTEN"
             with m.State("WRITTEN"):
                 # `written` counts transfers that have been accepted; so what is still in the ring is waited for too.
                 with m.If(self.written & (requests == 0)):

@@ -2,11 +2,12 @@
 
 READY := .venv/.ready
 JOBS ?= 2
+LIBRARIES := build/libraries
 
 # A simulator's own make must not inherit this one's flags.
 IN_VENV := env -u MAKEFLAGS -u MFLAGS PATH="$(CURDIR)/.venv/bin:$$PATH"
 
-.PHONY: help setup train test test-long benchmark bitstream-ecp5 lint clean
+.PHONY: help setup train test test-long test-libraries benchmark bitstream-ecp5 docs lint clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' Makefile | expand -t 16
@@ -25,6 +26,15 @@ test: $(READY) ## run the tests, but for the long ones
 test-long: $(READY) ## run the long tests; what they print is kept in docs/evidence.txt
 	$(IN_VENV) pytest -n $(JOBS) --dist worksteal -m long -rA tests
 
+test-libraries: $(LIBRARIES)/.ready ## run the tests of imports with Larq (TensorFlow) and Brevitas (PyTorch), about 3 GB, in build/libraries
+	cd tests && PYTHONPATH=. ../$(LIBRARIES)/bin/python -m pytest -rA host/importer/test_larq.py host/importer/test_brevitas.py
+
+# They need a newer protobuf than pynq's gRPC allows: so they have an environment of their own.
+$(LIBRARIES)/.ready: tests/host/importer/requirements.txt pyproject.toml setup.py
+	python3 -m venv $(LIBRARIES)
+	$(LIBRARIES)/bin/pip install -r tests/host/importer/requirements.txt -e .
+	touch $@
+
 benchmark: $(READY) ## print accuracy against float32 (MNIST, Fashion-MNIST: BNNEDGE_DATA) and device cycles of the paper's MLP
 	$(IN_VENV) PYTHONPATH=tests python tests/benchmarks/cycles.py --config pynq-z2
 	$(IN_VENV) PYTHONPATH=tests python tests/benchmarks/cycles.py --config pynq-z2-x64
@@ -33,6 +43,9 @@ benchmark: $(READY) ## print accuracy against float32 (MNIST, Fashion-MNIST: BNN
 
 bitstream-ecp5: $(READY) ## place and route a small core for an ECP5-85 with open tools, in build/ecp5: its frequency
 	$(IN_VENV) python -m bnnedge.boards.ecp5 build/ecp5
+
+docs: $(READY) ## write the API reference, HTML, to build/docs
+	$(IN_VENV) python docs/reference.py build/docs
 
 lint: $(READY) ## check style and types
 	@$(IN_VENV) sh -c 'status=0; ruff check . || status=1; python .ci/typecheck || status=1; exit $$status'

@@ -6,7 +6,20 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from bnnedge.commands import bitstream, compare, doctor, estimate, export, generate, package, report, selftest, synth, train
+from bnnedge.commands import (
+    bitstream,
+    compare,
+    doctor,
+    estimate,
+    export,
+    generate,
+    imports,
+    package,
+    report,
+    selftest,
+    synth,
+    train,
+)
 
 _COMMANDS = {
     "train": (train, "train a network on the simulated accelerator or in the golden model"),
@@ -14,6 +27,7 @@ _COMMANDS = {
     "report": (report, "make a page about a run: curves, confusion matrix, cycles, roofline, memory"),
     "compare": (compare, "set runs side by side: the settings that differ, and the results"),
     "export": (export, "write a trained network for use elsewhere: NumPy arrays, a C header, an ONNX model"),
+    "import": (imports, "take over a model of Keras, Larq or Brevitas (QONNX), for training it on"),
     "generate": (generate, "write the accelerator's Verilog and its manifest; for a board, all that its build needs"),
     "synth": (synth, "say what a board's design takes of its part, by Yosys alone"),
     "bitstream": (bitstream, "build a board's bitstream with Vivado or openXC7"),

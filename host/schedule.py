@@ -17,6 +17,7 @@ from bnnedge.data.augment import Augment
 from bnnedge.devices.device import StepResult
 
 SCHEDULES = ("cosine", "constant")
+RATE = 0.012  # at the start, unless told otherwise
 HISTORY = ("loss", "accuracy", "val_loss", "val_accuracy", "rate")
 
 

@@ -21,7 +21,7 @@ from bnnedge.data.dataset import check_classes, check_images, check_labels, chec
 from bnnedge.devices import Device, open_device, own_configuration
 from bnnedge.network import Network
 from bnnedge.runner import Measurement, Runner
-from bnnedge.schedule import SCHEDULES, Plan, check_rate, rate_unit, round_rate
+from bnnedge.schedule import RATE, SCHEDULES, Plan, check_rate, rate_unit, round_rate
 from bnnedge.settings import Settings, whole
 from bnnedge.state import TrainingState
 
@@ -55,7 +55,7 @@ class Trainer:
         *,
         configuration: str | Configuration | None = None,
         settings: Settings | None = None,
-        rate: float = 0.012,
+        rate: float = RATE,
         schedule: str = "cosine",
         check: bool = False,
     ) -> None:
@@ -201,26 +201,29 @@ class Trainer:
     @classmethod
     def load(
         cls,
-        path: str | os.PathLike[str],
+        source: str | os.PathLike[str] | checkpoint.Checkpoint,
         device: str | Device = "golden",
         *,
         configuration: str | Configuration | None = None,
+        settings: Settings | None = None,
+        rate: float | None = None,
         check: bool = False,
     ) -> Trainer:
-        """Make a trainer of a checkpoint, by default for the configuration that it was saved with.
+        """Make a trainer of a checkpoint (a file or its content), by default for the configuration that it was saved with.
 
-        On another configuration training goes on, but draws other random numbers if its lanes differ. Raises
-        `CheckpointError` if the file is damaged or foreign, ValueError if the device's weights have other bits.
+        settings, rate: others, for new runs from there on; a run that was interrupted is then forgotten. On another
+        configuration training goes on, but draws other random numbers if its lanes differ. Raises `CheckpointError` if the
+        file is damaged or foreign, ValueError if the device's weights have other bits.
         """
-        saved = checkpoint.load(path)
+        saved = source if isinstance(source, checkpoint.Checkpoint) else checkpoint.load(source)
         if configuration is None and isinstance(device, str):
             configuration = saved.configuration
         trainer = cls(
             saved.network,
             device,
             configuration=configuration,
-            settings=saved.settings,
-            rate=saved.rate,
+            settings=settings or saved.settings,
+            rate=saved.rate if rate is None else rate,
             schedule=saved.schedule,
             check=check,
         )
@@ -228,10 +231,10 @@ class Trainer:
         if used.latent != saved.configuration.latent:
             trainer.close()
             raise ValueError(
-                f"checkpoint {path} has latent weights of {saved.configuration.latent} bits, configuration "
-                f"{used.name!r} of {used.latent}"
+                f"{'the' if source is saved else source} checkpoint has latent weights of {saved.configuration.latent} bits, "
+                f"configuration {used.name!r} of {used.latent}"
             )
-        trainer._now = (saved.state, saved.plan)
+        trainer._now = (saved.state.copy(), saved.plan if settings is None and rate is None else None)
         return trainer
 
     def measure(self, x: np.ndarray, y: np.ndarray, steps: int = 8) -> Measurement | None:

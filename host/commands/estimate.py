@@ -11,6 +11,7 @@ from typing import Any
 
 from bnnedge.commands import options
 from bnnedge.configuration import configuration
+from bnnedge.settings import Settings
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -26,7 +27,7 @@ def run(arguments: argparse.Namespace) -> int:
     from bnnedge.compiler import estimate
 
     chosen = configuration(arguments.config or "pynq-z2")
-    network, settings = options.network(arguments.network or "mlp"), options.settings(arguments, 128)
+    network, settings = options.network(arguments.network or "mlp"), options.settings(arguments, Settings())
     result = estimate(network, settings, chosen)
     if arguments.json:
         memory = {"on_chip": dict(result.memory.on_chip), "ddr": dict(result.memory.ddr)}

@@ -99,15 +99,14 @@ def given_settings(arguments: argparse.Namespace) -> dict[str, str]:
     return {name: str(value) for name, value in given.items() if value is not None}
 
 
-def settings(arguments: argparse.Namespace, batch: int) -> Settings:
-    """Settings of the options given; ValueError if one is out of range."""
+def settings(arguments: argparse.Namespace, base: Settings) -> Settings:
+    """Settings of the options given, the others as in `base`; ValueError if one is out of range."""
     values = {field: getattr(arguments, name, None) for name, field in _FIELDS.items()}
     chosen = {field: value for field, value in values.items() if value is not None}
-    chosen.setdefault("batch", batch)
     if "slope_planes" not in chosen and isinstance(chosen.get("input_planes"), int):
         # No error about an option that was not given.
-        chosen["slope_planes"] = max(1, min(Settings().slope_planes, chosen["input_planes"]))
-    return Settings(**chosen)
+        chosen["slope_planes"] = max(1, min(base.slope_planes, chosen["input_planes"]))
+    return dataclasses.replace(base, **chosen)
 
 
 def network(name: str, input_shape: Sequence[int] | None = None, classes: int = 10) -> Network:

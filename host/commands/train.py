@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from bnnedge import checkpoint
 from bnnedge.callbacks import Callback
 from bnnedge.commands import options
 from bnnedge.data import Dataset, load
@@ -20,6 +21,8 @@ from bnnedge.network import Network
 from bnnedge.report import Reference, save_curve, summary, write_json
 from bnnedge.report.progress import Progress
 from bnnedge.runner import MismatchError
+from bnnedge.schedule import RATE
+from bnnedge.settings import Settings
 from bnnedge.trainer import Trainer
 
 # Networks for images of some shapes, and for the others.
@@ -28,7 +31,7 @@ _NETWORK = {(8, 8): "digits", (32, 32, 3): "cnv"}, "mlp"
 _BATCH = {"digits": 64, "cifar10": 64}, 128
 _EPOCHS = {"digits": 30}, 10
 # For digits: with a fifth of the training images held out, 5 seeds each, 0.012 gave 96.2 % there, 0.02 to 0.06 97 %.
-_RATE = {"digits": 0.03, "cifar10": 0.002}, 0.012
+_RATE = {"digits": 0.03, "cifar10": 0.002}, RATE
 _REFERENCE_RATE = {"digits": 1e-2}, 1e-3
 
 # Share of an image's size that --augment shift moves it by at most: 4 pixels of 32.
@@ -86,14 +89,18 @@ def add(parser: argparse.ArgumentParser) -> None:
     )
     length.add_argument("--steps", type=options.positive, metavar="N", help="batches, instead of epochs")
     parser.add_argument(
-        "--rate", type=float, metavar="R", help="learning rate (default: 0.03 for digits, 0.002 for cifar10, else 0.012)"
+        "--rate", type=float, metavar="R", help=f"learning rate (default: 0.03 for digits, 0.002 for cifar10, else {RATE:g})"
     )
     parser.add_argument("--check", action="store_true", help="compare with the golden model after every step")
     parser.add_argument(
         "--reference", action="store_true", help="also train the float32 standard (without --augment), and report its accuracy"
     )
-    parser.add_argument(
+    origin = parser.add_mutually_exclusive_group()
+    origin.add_argument(
         "--resume", metavar="CHECKPOINT", help="go on with this run; --epochs and --steps then count from its beginning"
+    )
+    origin.add_argument(
+        "--start", metavar="CHECKPOINT", help="begin a new run with the network, weights and settings of this one, unless given"
     )
     parser.add_argument("--out", metavar="DIR", help="folder for the results (default: runs/DATA-NETWORK-DEVICE)")
 
@@ -144,13 +151,25 @@ def _trainer(arguments: argparse.Namespace, data: Dataset) -> Trainer:
         if given:
             raise ValueError(f"{', '.join(given)} cannot change with --resume: they come from the checkpoint")
         return Trainer.load(arguments.resume, arguments.device, configuration=arguments.config, check=arguments.check)
+    if arguments.start:
+        if arguments.network:
+            raise ValueError("--network cannot change with --start: it comes from the checkpoint")
+        start = checkpoint.load(arguments.start)
+        return Trainer.load(
+            start,
+            arguments.device,
+            configuration=arguments.config,
+            settings=options.settings(arguments, start.settings),
+            rate=_default(_RATE, data.name) if arguments.rate is None else arguments.rate,
+            check=arguments.check,
+        )
     shape = data.x_train.shape[1:]
     network = options.network(arguments.network or _default(_NETWORK, shape), shape, data.classes)
     return Trainer(
         network,
         arguments.device,
         configuration=arguments.config,
-        settings=options.settings(arguments, _default(_BATCH, data.name)),
+        settings=options.settings(arguments, Settings(batch=_default(_BATCH, data.name))),
         rate=_default(_RATE, data.name) if arguments.rate is None else arguments.rate,
         check=arguments.check,
     )

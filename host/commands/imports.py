@@ -1,0 +1,44 @@
+"""`bnnedge import`: take over a model of another library, for fine-tuning."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from bnnedge import checkpoint, importer
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    parser.add_argument("model", metavar="MODEL", help="a Keras or Larq model (.keras, .h5) or a QONNX model (.onnx)")
+    parser.add_argument(
+        "--pixels",
+        type=pixels,
+        required=True,
+        metavar="BLACK,WHITE",
+        help="what the model's input is for a black and for a white pixel: 0,1 or --pixels=-1,1",
+    )
+    parser.add_argument("--out", metavar="CHECKPOINT", help="(default: beside the model, with .npz for its ending)")
+
+
+def pixels(text: str) -> tuple[float, float]:
+    """What --pixels asks for, for argparse: two numbers, the second larger."""
+    try:
+        black, white = map(float, text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be two numbers, such as 0,1, not {text!r}") from None
+    return black, white
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Import; return the exit status."""
+    source = Path(arguments.model)
+    out = Path(arguments.out) if arguments.out else source.with_suffix(".npz")
+    if out.is_dir():
+        raise ValueError(f"--out {out} is a folder: give the name of a file in it")
+    imported = importer.load(source, arguments.pixels)
+    for note in imported.notes:
+        print(f"note: {note}")
+    checkpoint.save(out, imported.checkpoint)
+    print(f"{out}\ntrain it on with: bnnedge train --start {out} --data DATA")
+    return 0

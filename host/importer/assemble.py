@@ -1,0 +1,268 @@
+"""What a chain of steps comes to: binary layers, each with what stands between its sums and the next layer's inputs."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+import numpy as np
+
+from bnnedge import formats
+from bnnedge.importer.steps import Affine, Ending, Flattening, Function, Linear, Model, Pool, Step, UnsupportedError
+from bnnedge.layers import Conv2D, Dense, Flatten, Layer, MaxPool2D
+from bnnedge.network import Network
+
+# Steps of a pixel by which the model's may be off: half a step of rounding, and one of saturation at the end.
+_ROUNDED = 1.25
+# Where a function is tried: on both sides of zero, near it and far from it.
+_TRIED = np.array([-100, -3, -1.5, -1, -0.5, -0.3, -0.01, -1e-4, 1e-4, 0.01, 0.3, 0.5, 1, 1.5, 3, 100], np.float32)
+
+
+@dataclasses.dataclass
+class Binary:
+    """A layer of K inputs and M outputs: of its whole sums y, as the device has them, the model makes scale * y + offset.
+
+    name: the model's. sign: (K, M) bool. latent: (K, M) float64, rows as the device orders them.
+    scale, offset: (M,) float64. Signs of weights are turned where scale came out negative: here it never is.
+    mean, deviation: of y in training, (M,), None if the model does not tell.
+    conv, pool: as the user describes them; conv None for a dense layer.
+    """
+
+    name: str
+    sign: np.ndarray
+    latent: np.ndarray
+    scale: np.ndarray
+    offset: np.ndarray
+    mean: np.ndarray | None = None
+    deviation: np.ndarray | None = None
+    conv: Conv2D | None = None
+    pool: str | None = None
+
+    def follow(self, step: Affine) -> None:
+        """Let an affine step come behind."""
+        step_scale, step_offset = _channels(step, step.scale, self.scale), _channels(step, step.offset, self.scale)
+        if self.pool and (step_scale < 0).any():
+            raise UnsupportedError(
+                f"{step.name} has negative scales behind a maximum: the device pools signs and sums upwards only"
+            )
+        if step.mean is not None and step.deviation is not None:
+            with np.errstate(divide="ignore", invalid="ignore"):
+                self.mean, self.deviation = (step.mean - self.offset) / self.scale, np.abs(step.deviation / self.scale)
+        self.scale, self.offset = self.scale * step_scale, self.offset * step_scale + step_offset
+
+    def upright(self) -> None:
+        """Turn the weights where the scale is negative."""
+        down = self.scale < 0
+        self.sign, self.scale = self.sign ^ down, np.abs(self.scale)
+        self.latent = np.where(down, -self.latent, self.latent)
+        self.mean = None if self.mean is None else np.where(down, -self.mean, self.mean)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Assembled:
+    """A network, the planes of its pixels and its layers, the last one included; notes for the user."""
+
+    network: Network
+    input_planes: int
+    layers: tuple[Binary, ...]
+    notes: tuple[str, ...]
+
+
+def assemble(model: Model, pixels: tuple[float, float]) -> Assembled:
+    """Understand a model whose input is `pixels[0]` for a black and `pixels[1]` for a white pixel, and linear between.
+
+    UnsupportedError names the step that has no form on the device, and says why.
+    """
+    return _Assembly(model, pixels).result()
+
+
+class _Assembly:
+    """Goes through the steps once.
+
+    table: what each of the 256 pixels has become; it counts until the first layer.
+    unit: what an activation of +1 on the device is in the model.
+    pending: functions since the last sums, applied one after another, and their names.
+    """
+
+    def __init__(self, model: Model, pixels: tuple[float, float]) -> None:
+        low, high = pixels
+        self.model = model
+        self.shape = model.input_shape
+        self.table = low + (high - low) * np.arange(256) / 255
+        self.unit, self.planes = 1.0, formats.MAX_PLANES
+        self.layers: list[Binary] = []
+        self.made: list[Layer] = []
+        self.notes: list[str] = []
+        self.pending: list[Function] = []
+        self.active = True  # the numbers at hand are pixels or signs, not sums
+        self.channels_first = False  # a map has been flattened in that order
+        for step in model.steps:
+            self.take(step)
+
+    def result(self) -> Assembled:
+        if not self.layers:
+            raise UnsupportedError(f"model {self.model.name!r} has no layer of weights")
+        if self.active or self.pending:
+            last = self.pending[-1].name if self.pending else "a sign"
+            raise UnsupportedError(
+                f"the model ends with {last}: behind the last layer there can be a batch norm and a softmax only"
+            )
+        self.layers[-1].upright()
+        shape = self.model.input_shape
+        if len(shape) == 3 and shape[2] == 1:
+            shape = shape[:2]
+        return Assembled(Network(shape, self.made, self.model.name), self.planes, tuple(self.layers), tuple(self.notes))
+
+    def take(self, step: Step) -> None:
+        if not isinstance(step, (Function, Ending)) and self.pending:
+            raise UnsupportedError(_no_sign(self.pending))
+        if isinstance(step, Linear):
+            self.linear(step)
+        elif isinstance(step, Affine):
+            self.affine(step)
+        elif isinstance(step, Function):
+            self.function(step)
+        elif isinstance(step, Pool):
+            self.pool(step)
+        elif isinstance(step, Flattening):
+            self.flatten(step)
+
+    def linear(self, step: Linear) -> None:
+        if not self.active:
+            raise UnsupportedError(f"{step.name} gets sums, not signs: the device has a sign between two layers of weights")
+        conv = step.weight.ndim == 4
+        if conv and len(self.shape) != 3:
+            raise UnsupportedError(f"{step.name} is a convolution of no map")
+        inputs = self.shape[-1] if conv else math.prod(self.shape)
+        if step.weight.shape[-2] != inputs:
+            raise UnsupportedError(f"{step.name} takes {step.weight.shape[-2]} inputs, but gets {inputs}")
+        outputs = step.weight.shape[-1]
+        size = np.abs(step.weight).reshape(-1, outputs)
+        if not np.allclose(size, size[:1], rtol=1e-4, atol=0) or not size[0].all():
+            raise UnsupportedError(f"the weights of {step.name} are not binary: each output may have +c and -c alone")
+        rows = self._ordered(step.weight.reshape(-1, outputs), conv), self._ordered(step.latent.reshape(-1, outputs), conv)
+        layer = Binary(step.name, rows[0] > 0, rows[1], size[0] * self.unit, np.zeros(outputs))
+        if not self.layers:
+            self._pixels(step, layer)
+        layer.conv = self._convolution(step) if conv else None
+        self.made.append(layer.conv or Dense(outputs))
+        self.layers.append(layer)
+        self.active, self.channels_first = False, False
+        if layer.conv:
+            height, width = (layer.conv.outputs(side) for side in self.shape[:2])
+            self.shape = height, width, outputs
+        else:
+            self.shape = (outputs,)
+
+    def _ordered(self, rows: np.ndarray, conv: bool) -> np.ndarray:
+        """Rows of a weight matrix in the order (y, x, channel)."""
+        if conv or not self.channels_first:
+            return rows
+        height, width, channels = self.map
+        return rows.reshape(channels, height, width, -1).transpose(1, 2, 0, 3).reshape(rows.shape)
+
+    def _pixels(self, step: Linear, layer: Binary) -> None:
+        """What the pixels have become, as codes of 1..8 planes: v = unit * code + middle."""
+        values = self.table
+        for planes in range(1, formats.MAX_PLANES + 1):
+            codes = 2 * (np.arange(256) >> formats.MAX_PLANES - planes) - (2**planes - 1)
+            unit, middle = np.polyfit(codes, values, 1)
+            off = np.abs(values - unit * codes - middle).max() / max(abs(unit), 1e-30)
+            if off < 1e-3 or (planes == formats.MAX_PLANES and off <= 2 * _ROUNDED):
+                break
+        else:
+            raise UnsupportedError(f"what stands before {step.name} makes of pixels something else than evenly spaced steps")
+        if off >= 1e-3:
+            self.notes.append(f"the model rounds pixels otherwise than the device, by up to {off / 2:.2f} of their 256 steps")
+        if step.pads != (0, 0, 0, 0) and abs(middle) > 1e-3 * abs(unit):
+            raise UnsupportedError(
+                f"{step.name} pads pixels with zeros, but the device with the middle between black and white, which here is "
+                f"{middle:g}: train with pixels from -1 to 1"
+            )
+        signs = np.where(layer.sign, layer.scale, -layer.scale)
+        layer.scale, layer.offset, self.planes = layer.scale * unit, middle * signs.sum(0), planes
+
+    def _convolution(self, step: Linear) -> Conv2D:
+        kernel_y, kernel_x, _, filters = step.weight.shape
+        if kernel_y != kernel_x:
+            raise UnsupportedError(f"{step.name} has a window of {kernel_y} x {kernel_x}: the device's are square")
+        try:
+            same = Conv2D(filters, kernel_y, step.stride, "same")
+            if step.pads == (0, 0, 0, 0):
+                return Conv2D(filters, kernel_y, step.stride, "valid")
+        except ValueError as error:
+            raise UnsupportedError(f"{step.name}: {error}") from None
+        sides = self.shape[:2]
+        before = [same.before(side) for side in sides]
+        after = [max(0, (same.outputs(s) - 1) * step.stride + kernel_y - s - b) for s, b in zip(sides, before, strict=True)]
+        if step.pads not in (None, (*before, *after)):
+            raise UnsupportedError(f"{step.name} pads by {step.pads}: the device's padding is none, or {(*before, *after)} here")
+        return same
+
+    def affine(self, step: Affine) -> None:
+        if self.layers and not self.active:
+            self.layers[-1].follow(step)
+        elif self.layers:
+            if np.ptp(step.scale) or np.any(step.offset) or np.mean(step.scale) <= 0:
+                raise UnsupportedError(f"{step.name} stands between a sign and a layer of weights: there only one scale can")
+            self.unit *= float(np.mean(step.scale))
+        elif np.ptp(step.scale) or np.ptp(step.offset):
+            raise UnsupportedError(f"{step.name} treats the channels of pixels differently: binary weights cannot make up for it")
+        else:
+            self.table = np.mean(step.scale) * self.table + np.mean(step.offset)
+
+    def function(self, step: Function) -> None:
+        if not self.layers:
+            self.table = np.asarray(step.apply(self.table.astype(np.float32)), np.float64)
+            return
+        self.pending.append(step)
+        values = _apply(self.pending, _TRIED)
+        if np.array_equal(values, _TRIED):
+            self.pending = []
+        elif values[-1] > 0 and np.array_equal(values, values[-1] * np.sign(_TRIED)):
+            self.pending = []
+            if self.active:
+                return  # a sign of signs
+            self.layers[-1].upright()
+            self.active, self.unit = True, float(values[-1])
+
+    def pool(self, step: Pool) -> None:
+        layer = self.layers[-1] if self.layers else None
+        if layer is None or layer.conv is None or layer.pool:
+            raise UnsupportedError(f"{step.name}: a pool of 2 x 2 must stand behind a convolution, before the next")
+        height, width, channels = self.shape
+        if height % 2 or width % 2:
+            raise UnsupportedError(f"{step.name} pools a map of {height} x {width}: the device's have even sides")
+        plain = not self.active and layer.mean is None and (layer.scale > 0).all()
+        layer.pool = "sums" if plain else "signs"
+        if not self.active and layer.pool == "signs":
+            layer.upright()  # the largest of what a batch norm made: signs pooled, once weights are turned
+        self.made.append(MaxPool2D(layer.pool))
+        self.shape = height // 2, width // 2, channels
+
+    def flatten(self, step: Flattening) -> None:
+        if len(self.shape) == 3:
+            self.map, self.channels_first = self.shape, step.channels_first
+            if self.layers:
+                self.made.append(Flatten())
+            self.shape = (math.prod(self.shape),)
+
+
+def _channels(step: Step, values: np.ndarray, like: np.ndarray) -> np.ndarray:
+    """Numbers of a step, one for each channel."""
+    values = np.asarray(values, np.float64)
+    if values.size not in (1, like.size):
+        raise UnsupportedError(f"{step.name} has {values.size} numbers for {like.size} channels")
+    return np.broadcast_to(values.reshape(-1), like.shape)
+
+
+def _apply(functions: list[Function], values: np.ndarray) -> np.ndarray:
+    for function in functions:
+        values = np.asarray(function.apply(values))
+    return values
+
+
+def _no_sign(functions: list[Function]) -> str:
+    made = _apply(functions, np.array([-2, -0.5, 0.5, 2], np.float32))
+    names = " and ".join(function.name for function in functions)
+    return f"{names} is no sign: of -2, -0.5, 0.5, 2 it makes {', '.join(f'{v:g}' for v in made)}; the device has signs alone"

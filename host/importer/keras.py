@@ -1,0 +1,212 @@
+"""Keras and Larq models: a chain of layers, told by the names of their classes, which Keras 2, Keras 3 and Larq share.
+
+What a layer computes is asked of the library itself: quantisers and activations are called, and so is the whole model.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import json
+import os
+import zipfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bnnedge.importer.steps import (
+    Affine,
+    Ending,
+    Flattening,
+    Function,
+    Linear,
+    Model,
+    Pool,
+    Step,
+    UnsupportedError,
+    batch_norm,
+)
+
+SUFFIXES = (".keras", ".h5", ".hdf5")
+
+# They pass everything on when a model only predicts.
+_IDENTITIES = ("InputLayer", "Dropout", "SpatialDropout2D", "GaussianNoise", "GaussianDropout", "ActivityRegularization")
+
+
+def read(path: Path) -> Any:
+    """The Keras model in a file, by Larq if it has Larq's layers; ValueError if a library is missing or the file no model."""
+    if "larq" in _described(path):
+        os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")  # Larq is written for Keras 2
+        _needed("larq", path)
+        load = _needed("tensorflow", path).keras.models.load_model
+    else:
+        # Keras 3 computes with one of these, and believes in the first unless told otherwise.
+        installed = [name for name in ("tensorflow", "jax", "torch") if importlib.util.find_spec(name)]
+        os.environ.setdefault("KERAS_BACKEND", next(iter(installed), "tensorflow"))
+        load = _needed("keras", path).models.load_model
+    try:
+        return load(path, compile=False)
+    except Exception as error:  # whatever the libraries raise for a damaged file or a layer that they do not know
+        raise ValueError(f"model file {path}: Keras cannot read it: {_first_line(error)}") from error
+
+
+def _described(path: Path) -> str:
+    """The text in the file that names its layers."""
+    try:
+        if path.suffix == ".keras":
+            with zipfile.ZipFile(path) as archive:
+                return archive.read("config.json").decode()
+        h5py = _needed("h5py", path)
+        with h5py.File(path) as file:
+            if "model_config" not in file.attrs:
+                raise ValueError(f"model file {path} holds weights alone: save the whole model, with `model.save`")
+            text = json.dumps(json.loads(file.attrs["model_config"]))
+            return "larq" if any(f'"class_name": "Quant{kind}' in text for kind in ("Dense", "Conv", "Sep")) else text
+    except (OSError, KeyError, zipfile.BadZipFile, UnicodeDecodeError) as error:
+        raise ValueError(f"model file {path} is damaged, or no Keras model: {_first_line(error)}") from error
+
+
+def _needed(name: str, path: Path) -> Any:
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        package = {"larq": "larq tensorflow tf_keras", "tensorflow": "tensorflow tf_keras"}.get(name, "'bnnedge[keras]'")
+        raise ValueError(f"model file {path} needs the Python module {error.name}: pip install {package}") from error
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def understand(model: Any) -> Model:
+    """The steps of a Keras model; UnsupportedError names the layer that the device has no form for."""
+    shape = model.input_shape
+    if not isinstance(shape, tuple) or len(model.outputs) != 1 or None in shape[1:]:
+        raise UnsupportedError(f"model {model.name!r} must have one input of a stated shape, and one output")
+    steps: list[Step] = []
+    for layer in model.layers:
+        steps += _steps(layer)
+
+    def logits(images: np.ndarray) -> np.ndarray:
+        return np.asarray(model.predict(images, verbose=0))
+
+    return Model(model.name, tuple(shape[1:]), tuple(steps), logits)
+
+
+def _steps(layer: Any) -> Sequence[Step]:
+    """What a layer does, in order."""
+    kind = type(layer).__name__
+    name = f"layer {layer.name!r} ({kind})"
+    if kind in _IDENTITIES:
+        return ()
+    if kind in _READERS:
+        return _READERS[kind](name, layer, layer.get_config())
+    if kind == "Softmax":
+        return (Ending(name),)
+    if kind == "Activation":
+        return _activation(name, layer.activation)
+    if kind in ("ReLU", "LeakyReLU", "PReLU", "ELU") or type(layer).__module__.startswith("larq.quantizers"):
+        return (_function(name, layer),)
+    known = [*_READERS, *_IDENTITIES, "Activation", "Softmax"]
+    raise UnsupportedError(f"{name}: the device has nothing like it; there are {', '.join(known)}")
+
+
+def _function(name: str, call: Callable[[Any], Any]) -> Function:
+    def apply(values: np.ndarray) -> np.ndarray:
+        # As one sample of many numbers: what depends on a channel's place is no function of each number by itself.
+        made = call(values.reshape(1, -1))
+        return np.asarray(made).reshape(values.shape)
+
+    return Function(name, apply)
+
+
+def _activation(name: str, activation: Any) -> tuple[Step, ...]:
+    called = getattr(activation, "__name__", type(activation).__name__)
+    if called == "softmax":
+        return (Ending(name),)
+    return () if called == "linear" else (_function(f"{name}, activation {called}", activation),)
+
+
+def _array(variable: Any) -> np.ndarray:
+    # A variable of Keras 3 takes no dtype.
+    return np.asarray(variable).astype(np.float64)
+
+
+def _weighted(name: str, layer: Any, kernel: Any, **more: Any) -> list[Step]:
+    """The steps of a layer with weights: quantise the input, multiply, add, activate."""
+    steps: list[Step] = []
+    quantiser = getattr(layer, "input_quantizer", None)
+    if quantiser is not None:
+        steps.append(_function(f"{name}, input quantiser", quantiser))
+    quantiser = getattr(layer, "kernel_quantizer", None)
+    kernel = np.asarray(kernel)
+    weight = kernel if quantiser is None else quantiser(kernel)
+    steps.append(Linear(name, _array(weight), _array(kernel), **more))
+    if layer.use_bias:
+        steps.append(Affine(f"{name}, bias", np.array(1.0), _array(layer.bias)))
+    steps += _activation(name, layer.activation)
+    return steps
+
+
+def _dense(name: str, layer: Any, config: dict[str, Any]) -> list[Step]:
+    return _weighted(name, layer, layer.kernel)
+
+
+def _conv(name: str, layer: Any, config: dict[str, Any]) -> list[Step]:
+    _require(name, config, "data_format", "channels_last")
+    _require(name, config, "dilation_rate", [1, 1])
+    _require(name, config, "groups", 1)
+    down, right = config["strides"]
+    if down != right:
+        raise UnsupportedError(f"{name} has strides {down} and {right}: the device's are equal")
+    same = config["padding"] == "same"
+    if same and config.get("pad_values", 0):
+        raise UnsupportedError(
+            f"{name} pads with {config['pad_values']:g}: the device's padding contributes nothing (pad_values=0)"
+        )
+    return _weighted(name, layer, layer.kernel, stride=down, pads=None if same else (0, 0, 0, 0))
+
+
+def _norm(name: str, layer: Any, config: dict[str, Any]) -> list[Step]:
+    # Over another axis than the channels there would be another number of these.
+    mean, variance = _array(layer.moving_mean), _array(layer.moving_variance)
+    gamma = _array(layer.gamma) if config["scale"] else np.ones_like(mean)
+    beta = _array(layer.beta) if config["center"] else np.zeros_like(mean)
+    return [batch_norm(name, gamma, beta, mean, variance, config["epsilon"])]
+
+
+def _pool(name: str, layer: Any, config: dict[str, Any]) -> list[Step]:
+    _require(name, config, "data_format", "channels_last")
+    _require(name, config, "pool_size", [2, 2])
+    _require(name, config, "strides", [2, 2])
+    return [Pool(name)]
+
+
+def _flatten(name: str, layer: Any, config: dict[str, Any]) -> list[Step]:
+    _require(name, config, "data_format", "channels_last")
+    return [Flattening(name)]
+
+
+def _rescaling(name: str, layer: Any, config: dict[str, Any]) -> list[Step]:
+    scale, offset = (np.asarray(config[field], np.float64) for field in ("scale", "offset"))
+    return [Affine(name, scale, offset)]
+
+
+def _require(name: str, config: dict[str, Any], field: str, wanted: Any) -> None:
+    value = config.get(field, wanted)
+    if (list(value) if isinstance(value, tuple) else value) != wanted:
+        raise UnsupportedError(f"{name} has {field} {value!r}: the device only {wanted!r}")
+
+
+_READERS: dict[str, Callable[[str, Any, dict[str, Any]], list[Step]]] = {
+    "Dense": _dense,
+    "QuantDense": _dense,
+    "Conv2D": _conv,
+    "QuantConv2D": _conv,
+    "BatchNormalization": _norm,
+    "MaxPooling2D": _pool,
+    "Flatten": _flatten,
+    "Rescaling": _rescaling,
+}

@@ -1,0 +1,95 @@
+"""Models of other libraries as a chain of steps: what each library's reader makes, and `assemble` understands."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import numpy as np
+
+
+class UnsupportedError(ValueError):
+    """A part of a model that the device has no form for; the text names it and says why."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Step:
+    """Something that a model does; `name` as the model's library has it, for messages."""
+
+    name: str
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Linear(Step):
+    """Sums of products with weights.
+
+    weight: (kernel_y, kernel_x, inputs, outputs) of a convolution, (inputs, outputs) of a dense layer: float64, as they
+        multiply; of a binary layer each output has only +c and -c, with a c of its own.
+    latent: the same shape, the real weights of which those are the signs.
+    stride, pads: of a convolution; zeros around the map: top, left, bottom, right; None for as many as Keras's "same" takes.
+    """
+
+    weight: np.ndarray
+    latent: np.ndarray
+    stride: int = 1
+    pads: tuple[int, int, int, int] | None = (0, 0, 0, 0)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Affine(Step):
+    """scale * v + offset, both numbers or (channels,) float64.
+
+    mean, deviation: of v in training, (channels,), where it is a batch norm.
+    """
+
+    scale: np.ndarray
+    offset: np.ndarray
+    mean: np.ndarray | None = None
+    deviation: np.ndarray | None = None
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Function(Step):
+    """A function of each number by itself: an activation or a quantiser. apply: float32 arrays of any shape to the same."""
+
+    apply: Callable[[np.ndarray], np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Pool(Step):
+    """Maximum of 2 x 2 neighbours."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Flattening(Step):
+    """A map becomes a vector: in the order (y, x, channel), or with `channels_first` (channel, y, x)."""
+
+    channels_first: bool = False
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Ending(Step):
+    """What turns logits into probabilities or a class, such as a softmax: it changes no order."""
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Model:
+    """A model of another library.
+
+    name, input_shape: for the network: (inputs,), or (height, width, channels) whatever the library's order.
+    steps: from the input on.
+    logits: runs the library itself: (N, *input_shape) float32 to (N, classes), logits or probabilities.
+    """
+
+    name: str
+    input_shape: tuple[int, ...]
+    steps: tuple[Step, ...]
+    logits: Callable[[np.ndarray], np.ndarray]
+
+
+def batch_norm(name: str, gamma: np.ndarray, beta: np.ndarray, mean: np.ndarray, variance: np.ndarray, epsilon: float) -> Affine:
+    """A batch norm of moving statistics, all (channels,)."""
+    deviation = np.sqrt(np.asarray(variance, np.float64) + epsilon)
+    scale = np.asarray(gamma, np.float64) / deviation
+    mean = np.asarray(mean, np.float64)
+    return Affine(name, scale, np.asarray(beta, np.float64) - scale * mean, mean, deviation)

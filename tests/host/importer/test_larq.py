@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")
+larq = pytest.importorskip("larq", reason="`make test-libraries` installs Larq")
+tf = pytest.importorskip("tensorflow")
+
+from foreign import agree, statistics  # noqa: E402
+
+from bnnedge import importer  # noqa: E402
+
+keras, quant = tf.keras.layers, larq.layers
+BINARY = {"input_quantizer": "ste_sign", "kernel_quantizer": "ste_sign", "kernel_constraint": "weight_clip"}
+FIRST = {**BINARY, "input_quantizer": None}
+
+
+def sequential(*stack: Any) -> Any:
+    model = tf.keras.Sequential(list(stack))
+    rng = np.random.default_rng(5)
+    for before, layer in zip([None, *model.layers], model.layers, strict=False):
+        shapes = [weight.shape for weight in layer.get_weights()]
+        if type(layer).__name__.startswith("Quant"):
+            layer.set_weights([rng.uniform(-1, 1, shape) for shape in shapes])
+            fan_in = np.prod(shapes[0][:-1])
+        elif isinstance(layer, keras.BatchNormalization):
+            drawn = statistics(rng, shapes[0][0], fan_in, not isinstance(before, keras.MaxPooling2D))
+            names = [weight.name.split("/")[-1].removesuffix(":0") for weight in layer.weights]
+            named = {"moving_mean": drawn["mean"], "moving_variance": drawn["variance"], **drawn}
+            layer.set_weights([named[name] for name in names])
+    return model
+
+
+def dense_model() -> Any:
+    return sequential(
+        keras.InputLayer((8, 8)),
+        keras.Flatten(),
+        quant.QuantDense(40, use_bias=False, **FIRST),
+        keras.BatchNormalization(scale=False),
+        quant.QuantDense(30, use_bias=False, **{**BINARY, "kernel_quantizer": "magnitude_aware_sign"}),
+        keras.BatchNormalization(),
+        quant.QuantDense(10, use_bias=False, **{**BINARY, "input_quantizer": larq.quantizers.ApproxSign()}),
+        keras.BatchNormalization(scale=False),
+        keras.Activation("softmax"),
+    )
+
+
+def conv_model() -> Any:
+    """As BinaryNet is built in Larq's examples: sums are pooled; and signs once."""
+    return sequential(
+        keras.InputLayer((12, 12, 3)),
+        quant.QuantConv2D(8, 3, padding="same", use_bias=False, **FIRST),
+        keras.MaxPooling2D(2),
+        keras.BatchNormalization(scale=False),
+        quant.QuantConv2D(12, 3, padding="same", use_bias=False, **BINARY),
+        keras.BatchNormalization(),
+        larq.quantizers.SteSign(),
+        keras.MaxPooling2D(2),
+        keras.Flatten(),
+        quant.QuantDense(16, use_bias=True, **BINARY),
+        keras.BatchNormalization(scale=False),
+        quant.QuantDense(5, use_bias=False, **BINARY),
+        keras.BatchNormalization(scale=False),
+    )
+
+
+@pytest.mark.parametrize("make", [dense_model, conv_model])
+@pytest.mark.parametrize("suffix", [None, ".keras", ".h5"])
+def test_model_predicts_the_same(tmp_path: Path, make: Any, suffix: str | None):
+    model = make()
+    if suffix:
+        model.save(tmp_path / f"model{suffix}")
+        imported = importer.load(tmp_path / f"model{suffix}", (-1, 1))
+    else:
+        imported = importer.understand(model, (-1, 1))
+    agree(imported, lambda x: model.predict(2 * x - 1, verbose=0))
+
+
+def test_latent_weights_are_taken_over():
+    model = dense_model()
+    state = importer.understand(model, (-1, 1)).checkpoint.state
+    kernel = model.layers[1].get_weights()[0]
+    assert np.abs((state.layers[0].weight >> 4) / 2048 - kernel).max() < 1 / 2048 + 1e-6
+
+
+def test_what_has_no_form_is_named():
+    model = sequential(
+        keras.InputLayer((8, 8, 1)), quant.QuantDepthwiseConv2D(3, name="wise"), keras.Flatten(), quant.QuantDense(4, **BINARY)
+    )
+    with pytest.raises(importer.UnsupportedError, match=r"layer 'wise' .QuantDepthwiseConv2D.: the device has nothing like it"):
+        importer.understand(model, (-1, 1))
+
+
+def test_ternary_weights_are_not_binary():
+    model = sequential(keras.InputLayer((64,)), quant.QuantDense(4, kernel_quantizer="ste_tern", name="three"))
+    with pytest.raises(importer.UnsupportedError, match=r"weights of layer 'three' .* are not binary"):
+        importer.understand(model, (-1, 1))
+
+
+def test_padding_with_ones():
+    model = sequential(
+        keras.InputLayer((8, 8, 1)),
+        quant.QuantConv2D(4, 3, padding="same", pad_values=1.0, **FIRST),
+        keras.Flatten(),
+        quant.QuantDense(4, **BINARY),
+    )
+    with pytest.raises(importer.UnsupportedError, match="pads with 1"):
+        importer.understand(model, (-1, 1))

@@ -1,0 +1,175 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+onnx = pytest.importorskip("onnx")
+pytest.importorskip("qonnx")
+
+from foreign import agree, statistics  # noqa: E402
+from onnx import TensorProto, helper, numpy_helper  # noqa: E402
+
+from bnnedge import Trainer, export, importer  # noqa: E402
+
+CUSTOM = "qonnx.custom_op.general"
+
+
+class Graph:
+    """A chain of nodes, as Brevitas exports it: real weights, each behind a BipolarQuant of its own."""
+
+    def __init__(self, *shape: int) -> None:
+        self.rng = np.random.default_rng(4)
+        self.shape, self.last = shape, "image"
+        self.nodes: list[Any] = []
+        self.constants: list[Any] = []
+        self.fan_in = 1
+
+    def constant(self, value: Any) -> str:
+        name = f"constant{len(self.constants)}"
+        self.constants.append(numpy_helper.from_array(np.asarray(value), name))
+        return name
+
+    def add(self, kind: str, *more: Any, domain: str = "", first: bool = True, **attributes: Any) -> Graph:
+        inputs = [value if isinstance(value, str) else self.constant(value) for value in more]
+        output = f"tensor{len(self.nodes)}"
+        inputs = [self.last, *inputs] if first else [*inputs, self.last]
+        self.nodes.append(helper.make_node(kind, inputs, [output], domain=domain, **attributes))
+        self.last = output
+        return self
+
+    def sign(self, scale: float = 1) -> Graph:
+        return self.add("BipolarQuant", np.float32(scale), domain=CUSTOM)
+
+    def weight(self, *shape: int, scale: float = 0.1, transpose: bool = False) -> str:
+        self.fan_in = int(np.prod(shape[1:]))
+        drawn = self.constant(self.rng.normal(0, 0.2, shape).astype(np.float32))
+        self.nodes.append(
+            helper.make_node("BipolarQuant", [drawn, self.constant(np.float32(scale))], [f"w_{drawn}"], domain=CUSTOM)
+        )
+        if not transpose:
+            return f"w_{drawn}"
+        self.nodes.append(helper.make_node("Transpose", [f"w_{drawn}"], [f"t_{drawn}"], perm=[1, 0]))
+        return f"t_{drawn}"
+
+    def norm(self, channels: int, weight_scale: float = 0.1, signed: bool = True) -> Graph:
+        drawn = statistics(self.rng, channels, self.fan_in, signed)
+        mean, variance = drawn["mean"] * np.float32(weight_scale), drawn["variance"] * np.float32(weight_scale**2)
+        return self.add("BatchNormalization", drawn["gamma"], drawn["beta"], mean, variance, epsilon=1e-5)
+
+    def write(self, path: Path) -> Path:
+        ends = [
+            helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
+            for name, shape in (("image", (1, *self.shape)), (self.last, None))
+        ]
+        graph = helper.make_graph(self.nodes, "chain", ends[:1], ends[1:], self.constants)
+        imports = [helper.make_opsetid("", 13), helper.make_opsetid(CUSTOM, 1)]
+        onnx.save(helper.make_model(graph, opset_imports=imports, ir_version=8), path)
+        return path
+
+
+def library(path: Path) -> Any:
+    """qonnx, image by image, of the file as it was written."""
+    from qonnx.core.modelwrapper import ModelWrapper
+    from qonnx.core.onnx_exec import execute_onnx
+    from qonnx.transformation.infer_shapes import InferShapes
+
+    model = ModelWrapper(str(path)).transform(InferShapes())
+
+    def run(x: np.ndarray) -> np.ndarray:
+        shape = model.get_tensor_shape("image")
+        x = x.transpose(0, 3, 1, 2) if x.ndim == 4 else x
+        return np.stack([next(iter(execute_onnx(model, {"image": i.reshape(shape)}).values()))[0] for i in x])
+
+    return run
+
+
+def dense_graph() -> Graph:
+    graph = Graph(1, 8, 8).add("Mul", np.float32(2)).add("Sub", np.float32(1)).sign()
+    graph.add("Reshape", np.array([1, 64]))
+    graph.add("Gemm", graph.weight(24, 64), transB=1).norm(24).sign(0.5)
+    graph.add("MatMul", graph.weight(16, 24, transpose=True)).norm(16, 0.05).sign()
+    return graph.add("Gemm", graph.weight(10, 16), graph.rng.normal(0, 0.1, 10).astype(np.float32), transB=1).norm(10)
+
+
+def conv_graph() -> Graph:
+    graph = Graph(3, 10, 10).add("Mul", np.float32(2)).add("Sub", np.float32(1))
+    graph.add("Conv", graph.weight(8, 3, 3, 3), pads=[1, 1, 1, 1]).norm(8).sign()
+    graph.add("MaxPool", kernel_shape=[2, 2], strides=[2, 2])
+    graph.add("Conv", graph.weight(12, 8, 2, 2)).add("MaxPool", kernel_shape=[2, 2], strides=[2, 2]).norm(12, signed=False).sign()
+    graph.add("Flatten").add("Gemm", graph.weight(20, 48), transB=1).norm(20).sign()
+    return graph.add("MatMul", graph.weight(5, 20, transpose=True)).add("Softmax", axis=1)
+
+
+@pytest.mark.parametrize(("make", "planes"), [(dense_graph, 1), (conv_graph, 8)])
+def test_model_predicts_the_same(tmp_path: Path, make: Any, planes: int):
+    path = make().write(tmp_path / "model.onnx")
+    imported = importer.load(path, (0, 1))
+    assert imported.checkpoint.settings.input_planes == planes
+    agree(imported, library(path), images=50)  # qonnx runs node by node
+
+
+def test_latent_weights_are_taken_over(tmp_path: Path):
+    graph = dense_graph()
+    latent = next(numpy_helper.to_array(c) for c in graph.constants if tuple(c.dims) == (24, 64)).T
+    state = importer.load(graph.write(tmp_path / "model.onnx"), (0, 1)).checkpoint.state.layers[0]
+    turned = np.where(state.sign == (latent >= 0), 1, -1)
+    assert np.ptp(turned, axis=0).max() == 0, "outputs are turned as a whole"
+    assert np.abs((state.weight >> 4) / 2048 - turned * latent).max() <= 1 / 2048 + 1e-6
+
+
+def test_pixels_that_are_rounded_otherwise_are_noted(tmp_path: Path):
+    graph = Graph(1, 8, 8).add("Mul", np.float32(2)).add("Sub", np.float32(1))
+    scale, zero, bits = np.float32(1 / 128), np.float32(0), np.float32(8)
+    graph.add("Quant", scale, zero, bits, domain=CUSTOM, signed=1, narrow=0, rounding_mode="ROUND").add("Flatten")
+    graph.add("Gemm", graph.weight(24, 64), transB=1).norm(24).sign().add("Gemm", graph.weight(4, 24), transB=1)
+    assert "rounds pixels otherwise" in importer.load(graph.write(tmp_path / "model.onnx"), (0, 1)).notes[0]
+
+
+def test_an_exported_network_comes_back(tmp_path: Path):
+    imported = importer.load(dense_graph().write(tmp_path / "model.onnx"), (0, 1))
+    export.save(tmp_path / "ours.onnx", export.fold(imported.checkpoint), "qonnx")
+    with pytest.raises(importer.UnsupportedError, match=r"'Floor|Cast|Clip"):
+        importer.load(tmp_path / "ours.onnx", (0, 255))
+
+
+def test_training_goes_on(tmp_path: Path):
+    imported = importer.load(dense_graph().write(tmp_path / "model.onnx"), (0, 1))
+    rng = np.random.default_rng(0)
+    x, y = rng.integers(0, 256, (256, 8, 8), dtype=np.uint8), rng.integers(0, 10, 256)
+    with Trainer.load(imported.checkpoint, rate=0.05) as trainer:
+        before = trainer.evaluate(x, y)["accuracy"]
+        trainer.fit(x, y, epochs=20)
+        assert trainer.evaluate(x, y)["accuracy"] > before + 0.1
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            lambda g: g.add("Gemm", g.weight(8, 64), transB=1).add("Relu").add("Gemm", g.weight(4, 8), transB=1),
+            "Relu.* is no sign",
+        ),
+        (lambda g: g.add("Gemm", g.weight(8, 64), transB=1).add("GlobalAveragePool"), "nothing like it"),
+        (lambda g: g.add("Gemm", g.weight(8, 64), transB=1, alpha=2.0), "alpha"),
+        (lambda g: g.add("MatMul", g.rng.normal(0, 1, (64, 4)).astype(np.float32)), "are not binary"),
+        (
+            lambda g: g.add("Mul", np.linspace(1, 2, 64, dtype=np.float32)).add("Gemm", g.weight(4, 64), transB=1),
+            "channels of pixels",
+        ),
+    ],
+    ids=range(5),
+)
+def test_what_has_no_form_is_named(tmp_path: Path, change: Any, said: str):
+    graph = Graph(64)
+    change(graph)
+    with pytest.raises(importer.UnsupportedError, match=said):
+        importer.load(graph.write(tmp_path / "model.onnx"), (-1, 1))
+
+
+def test_damaged_file(tmp_path: Path):
+    (tmp_path / "model.onnx").write_bytes(b"nothing of the kind")
+    with pytest.raises(ValueError, match=r"model.onnx: qonnx cannot read it"):
+        importer.load(tmp_path / "model.onnx", (0, 1))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import io
 import json
 import os
 import zipfile
@@ -65,8 +66,11 @@ def save(path: str | os.PathLike[str], checkpoint: Checkpoint) -> None:
     }
     arrays = {f"{i + 1}.{name}": getattr(layer, name) for i, layer in enumerate(state.layers) for name in _ARRAYS}
     arrays["header"] = np.frombuffer(json.dumps(header).encode(), np.uint8)
+    # In memory first: where a disk is full, an archive cut short would complain once more as it is thrown away.
+    content = io.BytesIO()
+    np.savez(content, **arrays)
     with atomic(path) as file:
-        np.savez(file, **arrays)
+        file.write(content.getbuffer())
 
 
 def load(path: str | os.PathLike[str]) -> Checkpoint:

@@ -79,7 +79,12 @@ def summary(
         "reference_accuracy": reference.test_accuracy[-1] if reference else None,
         "reference": None if reference is None else dataclasses.asdict(reference),
         "network_description": trainer.network.to_dict(),
-        "settings": {**dataclasses.asdict(settings), "rate": trainer.rate, "schedule": trainer.schedule},
+        "settings": {
+            **dataclasses.asdict(settings),
+            "rate": trainer.rate,
+            "schedule": trainer.schedule,
+            "augment": str(plan.augment or "none"),
+        },
         "configuration": dataclasses.asdict(configuration),
         "samples": plan.samples,
         "wall_seconds": seconds,

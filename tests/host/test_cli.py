@@ -4,8 +4,11 @@ import dataclasses
 import json
 import os
 import re
+import resource
+import signal
 import subprocess
 import sys
+import time
 import types
 
 import numpy as np
@@ -102,7 +105,7 @@ def test_digits_end_to_end(tmp_path, capsys, other):
     assert report["memory_bytes"]["float32_standard"] > 500_000
     assert report["settings"] == {
         "batch": 64, "gradient_planes": 8, "input_planes": 8, "slope_planes": 2, "optimiser": "sign-momentum",
-        "seed": 1, "rate": 0.03, "schedule": "cosine",
+        "seed": 1, "rate": 0.03, "schedule": "cosine", "augment": "none",
     }  # fmt: skip
     assert {"python", "numpy"} <= set(report["versions"])
     assert (out / "curve.png").read_bytes().startswith(b"\x89PNG")
@@ -308,6 +311,44 @@ def test_status_of_the_process(tmp_path):
     assert result.returncode == 1
     assert result.stderr.startswith("bnnedge: error: ")
     assert "Traceback" not in result.stderr
+
+
+def process(folder, small, *options, limit=None):
+    """`bnnedge train` as a process of its own; it can write no file of more than `limit` bytes."""
+    command = [sys.executable, "-m", "bnnedge.cli", "train", "--device", "golden", "--data", small, "--out", folder, *options]
+    limited = None if limit is None else lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+    return subprocess.Popen([str(word) for word in command], stderr=subprocess.PIPE, text=True, preexec_fn=limited)
+
+
+def test_interrupted_process_goes_on(tmp_path, small):
+    saved, own = tmp_path / "run" / "checkpoint.npz", ("--network", small.with_name("net.yaml"), "--batch", "64")
+    running = process(saved.parent, small, *own, "--epochs", "100000")
+    while not saved.exists():
+        assert running.poll() is None
+        time.sleep(0.02)
+    running.send_signal(signal.SIGINT)
+    error = running.communicate()[1]
+    assert running.returncode == 130
+    assert f"interrupted; go on with --resume {saved}" in error
+    assert "Traceback" not in error
+    steps = checkpoint.load(saved).state.step
+    assert steps > 0
+    assert train(saved.parent, small, "--resume", str(saved), "--steps", str(steps + 2)) == 0
+    assert checkpoint.load(saved).state.step == steps + 2
+
+
+def test_full_disk_keeps_the_earlier_checkpoint(tmp_path, small):
+    assert train(tmp_path / "run", small, "--steps", "3") == 0
+    saved = tmp_path / "run" / "checkpoint.npz"
+    before = saved.read_bytes()
+    full = process(saved.parent, small, "--resume", saved, "--steps", "5", limit=len(before) // 2)
+    error = full.communicate()[1]
+    assert full.returncode == 1
+    assert "bnnedge: error: " in error
+    assert "File too large" in error
+    assert "Traceback" not in error
+    assert saved.read_bytes() == before
+    assert not list(saved.parent.glob(".*"))
 
 
 class TestDoctor:

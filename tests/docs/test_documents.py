@@ -1,0 +1,278 @@
+"""The code in the documents works: it is run where any machine can run it in moments, and checked otherwise.
+
+Code stands in fenced blocks, by language:
+
+python  run, a page from top to bottom in one namespace and one temporary folder
+sh      `bnnedge` commands are run likewise; other programs are checked
+yaml    a network; written to the file that its first line names, if it does
+text    output, compared if it follows Python; `bnnedge` lines in it are synopses, whose options must exist
+
+`NOT_RUN` says what is only checked, and why; `STAND_INS` what is run on another device. Only checked means: a `bnnedge` command
+parses, a target of make exists, extras exist, Python compiles and its imports work.
+"""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import io
+import re
+import shlex
+import struct
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tomllib
+import yaml
+from sybil import Sybil
+from sybil.parsers.markdown import CodeBlockParser
+
+from bnnedge import CONFIGURATIONS, Dense, Network, Settings, Trainer, cli, configuration
+from bnnedge.compiler import estimate
+from bnnedge.devices import DEVICES, bitstream
+from bnnedge.devices.golden import GoldenDevice
+from bnnedge.network import BUILT_IN
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+# What is only checked: if a line of shell, or a block of Python, matches.
+NOT_RUN = {
+    r"^make ": "minutes, or the whole test run",
+    r"^pip install ": "downloads packages",
+    r"^pytest ": "other tests",
+    r"^source |^export ": "sets up the reader's shell",
+    r"^tar |^sh ": "a board's",
+    r"^bnnedge (generate|synth|bitstream|package)\b": "takes tools or minutes; tests/boards",
+    r"^bnnedge selftest\b": "wants a board; tests/host/test_selftest.py",
+    r"^bnnedge train .*--data (mnist|fashion-mnist|cifar10)\b": "wants data that not every machine has",
+    r"^bnnedge (import|train .*--start)\b|importer\.load": "wants a model of another library; tests/host/importer",
+    r"download=True": "fetches data over the network",
+}
+
+# Devices that the golden model stands in for. It computes the same bits: the simulated accelerator has to be compiled
+# (a long test does it), a board is not there.
+STAND_INS = ("rtl", "pynq")
+SIMULATED = [page for page in PAGES if re.search(r'"rtl", settings|--device rtl --data', page.read_text())]
+
+# Modules without which a page is skipped: Pythons for which requirements.lock leaves them out.
+# Targets of other projects' makes.
+ELSEWHERE = {"pynqremote"}
+WANTED = {"tutorial.md": "onnxruntime", "import.md": "bnnedge.importer"}
+
+
+class StandIn(GoldenDevice):
+    """The golden model by another name: one that can be checked."""
+
+    name = "stand-in"
+
+
+@pytest.fixture(scope="module")
+def options() -> dict[str, set[str]]:
+    """The options of each command of `bnnedge`."""
+    (commands,) = re.findall(r"^  COMMAND$(.*)", _help(), re.MULTILINE | re.DOTALL)
+    names = re.findall(r"^    (\w+) ", commands, re.MULTILINE)
+    return {name: set(re.findall(r"--[a-z][a-z-]*", _help(name))) for name in names}
+
+
+def _help(*command: str) -> str:
+    output = io.StringIO()
+    with contextlib.redirect_stdout(output), pytest.raises(SystemExit):
+        cli.parser().parse_args([*command, "--help"])
+    return output.getvalue()
+
+
+def _data(folder: Path) -> dict[str, Any]:
+    """What docs/data.md takes as given: arrays, a trainer, and files of both kinds."""
+    random = np.random.RandomState(1)
+    x, y = random.randint(0, 256, (64, 8, 8)).astype(np.uint8), np.arange(64, dtype=np.uint8) % 4
+    arrays = {"x_train": x, "y_train": y, "x_test": x, "y_test": y}
+    np.savez(folder / "mine.npz", **arrays)
+    (folder / "folder").mkdir()
+    for part in ("train", "t10k"):
+        for kind, array in (("images-idx3", x), ("labels-idx1", y)):
+            head = struct.pack(f">I{array.ndim}I", 0x800 + array.ndim, *array.shape)
+            (folder / "folder" / f"{part}-{kind}-ubyte").write_bytes(head + array.tobytes())
+    return {"x": x, "y": y, **arrays, "trainer": Trainer(Network((8, 8), [Dense(16), Dense(4)]), settings=Settings(batch=64))}
+
+
+PREPARED: dict[str, Callable[[Path], dict[str, Any]]] = {"data.md": _data}
+
+
+def _reason(code: str) -> str | None:
+    """Why code is only checked; None if it is run."""
+    return next((reason for pattern, reason in NOT_RUN.items() if re.search(pattern, code)), None)
+
+
+def _commands(source: str) -> Iterator[str]:
+    yield from (line for line in source.replace("\\\n", " ").splitlines() if line.strip() and not line.startswith("#"))
+
+
+class Blocks:
+    """Evaluates the blocks of a page, in their order."""
+
+    def __init__(self) -> None:
+        self.ran = self.checked = 0
+        self.printed: str | None = None  # by the block before
+
+    def python(self, example: Any) -> None:
+        source = "\n" * example.line + example.parsed  # so that an error names the document's line
+        printed = io.StringIO()
+        if _reason(example.parsed):
+            wanted = [node for node in ast.parse(source).body if isinstance(node, (ast.Import, ast.ImportFrom))]
+            exec(compile(ast.Module(wanted, []), example.path, "exec"), example.namespace)
+            self.checked += 1
+        else:
+            with contextlib.redirect_stdout(printed):
+                exec(compile(source, example.path, "exec"), example.namespace)
+            self.ran += 1
+        self.printed = printed.getvalue()
+
+    def shell(self, example: Any) -> None:
+        self.printed = None
+        for line in _commands(example.parsed):
+            program, *words = shlex.split(line, comments=True)
+            if program == "bnnedge":
+                cli.parser().parse_args(words)
+            if _reason(line):
+                _check(program, words)
+                self.checked += 1
+            else:
+                assert program == "bnnedge", f"{line}: say in NOT_RUN why it is not run"
+                with contextlib.redirect_stdout(io.StringIO()):
+                    assert cli.main(words) == 0, line
+                self.ran += 1
+
+    def network(self, example: Any) -> None:
+        self.printed = None
+        network = Network.from_dict(yaml.safe_load(example.parsed))
+        assert network.geometry
+        if named := re.match(r"# (\S+\.yaml)\n", example.parsed):
+            Path(named[1]).write_text(example.parsed)
+        self.ran += 1
+
+    def text(self, example: Any) -> None:
+        if self.printed is not None:
+            assert self.printed.split() == example.parsed.split(), example.path
+        self.printed = None
+
+
+def _check(program: str, words: list[str]) -> None:
+    if program == "make":
+        assert set(words) <= _targets(), words
+    if program == "pip":
+        for extra in re.findall(r"\[([^]]+)\]", " ".join(words)):
+            assert set(extra.split(",")) <= _extras(), extra
+    if program == "pytest":
+        assert all((ROOT / word).exists() for word in words), words
+
+
+def _targets() -> set[str]:
+    return set(re.findall(r"^([a-z0-9-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+
+
+def _extras() -> set[str]:
+    return set(tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"])
+
+
+def _evaluate(page: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Blocks:
+    if page.name in WANTED:
+        pytest.importorskip(WANTED[page.name])
+    blocks = Blocks()
+    kinds = {"python": blocks.python, "sh": blocks.shell, "yaml": blocks.network, "text": blocks.text}
+    parsers = [CodeBlockParser(language, evaluator) for language, evaluator in kinds.items()]
+    monkeypatch.chdir(folder)
+    monkeypatch.delenv("BNNEDGE_DATA", raising=False)
+    monkeypatch.setattr(bitstream, "built", lambda: None)
+    document = Sybil(parsers).parse(page)
+    document.namespace.update(PREPARED.get(page.name, lambda folder: {})(folder))
+    for example in document.examples():
+        example.evaluate()
+    return blocks
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_code(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in STAND_INS:
+        monkeypatch.setitem(DEVICES, name, StandIn)
+    blocks = _evaluate(page, tmp_path, monkeypatch)
+    assert (blocks.ran + blocks.checked > 0) == bool(re.search("^```(python|sh|yaml)$", page.read_text(), re.MULTILINE))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("page", SIMULATED, ids=lambda page: page.name)
+def test_code_on_the_simulated_accelerator(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert _evaluate(page, tmp_path, monkeypatch).ran
+
+
+def test_pages_that_simulate() -> None:
+    assert {"README.md", "tutorial.md"} <= {page.name for page in SIMULATED}
+
+
+@pytest.mark.parametrize("pattern", NOT_RUN)
+def test_every_exception_is_needed(pattern: str) -> None:
+    if "import" in pattern:
+        pytest.importorskip("bnnedge.importer")
+    blocks = [block for page in PAGES for block in re.findall(r"^```(?:sh|python)\n(.*?)^```$", page.read_text(), re.M | re.S)]
+    assert any(re.search(pattern, block, re.MULTILINE) for block in blocks), f"nothing matches {pattern!r}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_code_is_in_fenced_blocks_of_known_languages(page: Path) -> None:
+    text = page.read_text()
+    fences = re.findall(r"^```(.*)$", text, re.MULTILINE)
+    assert set(fences[::2]) <= {"python", "sh", "yaml", "text"}
+    assert set(fences[1::2]) <= {""}
+    prose = re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
+    code = r"(?:bnnedge|make|pip|python|pytest|source|sudo|import) .*|from \S+ import .*"
+    indented = re.findall(rf"(?<=\n\n)    +(?:{code})", prose)
+    assert not indented, "fence it, and say its language"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_commands_in_text_exist(page: Path, options: dict[str, set[str]]) -> None:
+    text = page.read_text()
+    synopses = [re.sub(r"\n +", " ", block) for block in re.findall(r"^```text\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)]
+    lines = [line.partition("#")[0] for block in synopses for line in block.splitlines() if line.startswith("bnnedge ")]
+    prose = re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL)
+    inline = [" ".join(span.split()) for span in re.findall(r"`([^`]+)`", prose)]
+    for line in (*lines, *(span for span in inline if span.startswith("bnnedge "))):
+        command = line.split()[1]
+        assert command in options, line
+        assert set(re.findall(r"--[a-z][a-z-]*", line)) <= options[command], line
+    for span in inline:
+        program, *words = span.split()
+        if program == "make" and words and words[0] not in ELSEWHERE:
+            assert words[0] in _targets(), span
+        if program in ("python", "pytest"):
+            assert all((ROOT / word).exists() for word in words if word.endswith((".py", "tests")) or "tests/" in word), span
+        if program == "pip":
+            for extra in re.findall(r"\[([^]]+)\]", span):
+                assert set(extra.split(",")) <= _extras(), span
+
+
+def test_images_per_second_by_gradient_planes() -> None:
+    text = (ROOT / "docs" / "how-to" / "own-optimiser-setting.md").read_text()
+    rows = re.findall(r"^\| `(\w+)` \| ([\d, |]+) \| ([a-z 0-9]+), (\d+) %[^|]*\| ([a-z 0-9]+), (\d+) %", text, re.MULTILINE)
+    assert [name for name, *_ in rows] == ["digits", "mlp", "cnv"]
+    for name, speeds, first, first_share, last, last_share in rows:
+        make, shape = BUILT_IN[name]
+        found = [
+            estimate(make(shape, 10), Settings(batch=64, gradient_planes=planes), configuration("pynq-z2"))
+            for planes in (8, 4, 2, 1)
+        ]
+        stated = [float(speed.replace(",", "")) for speed in speeds.split(" | ")]
+        assert [each.images_per_second for each in found] == pytest.approx(stated, rel=0.02)
+        for each, unit, share in ((found[0], first, first_share), (found[-1], last, last_share)):
+            assert each.bottleneck is not None
+            assert (each.bottleneck[0], 100 * each.bottleneck[1]) == (unit, pytest.approx(float(share), abs=2))
+
+
+def test_batches_by_configuration() -> None:
+    text = " ".join((ROOT / "docs" / "how-to" / "own-optimiser-setting.md").read_text().split())
+    (stated,) = re.findall(r"bounds the batch: (.*?);", text)
+    found = {name: int(rows.replace(",", "")) for rows, name in re.findall(r"([\d,]+) for `([^`]+)`", stated)}
+    assert found == {name: config.tile_rows for name, config in CONFIGURATIONS.items()}

@@ -17,6 +17,7 @@ from bnnedge.commands import (
     package,
     report,
     selftest,
+    study,
     synth,
     train,
 )
@@ -33,6 +34,7 @@ _COMMANDS = {
     "bitstream": (bitstream, "build a board's bitstream with Vivado or openXC7"),
     "package": (package, "pack a board's overlay, this package and an installer into one archive"),
     "selftest": (selftest, "test a device: registers, memory, and training against the golden model"),
+    "study": (study, "run a grid of trainings, and make the table and the curves of it"),
     "doctor": (doctor, "say what is installed, what is missing, and what that prevents"),
 }
 

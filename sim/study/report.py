@@ -1,0 +1,83 @@
+"""The document of a study: a Markdown table with means and spreads, and learning curves."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+
+from bnnedge.files import atomic
+from bnnedge.sim.study.grid import Study
+from bnnedge.sim.study.table import Row, Table
+
+
+def write(study: Study, table: Table, folder: Path) -> list[Path]:
+    """Write `<name>.md` and `<name>.svg` of the rows there are, into `folder`; ValueError if there are none."""
+    groups = {
+        label: [table.rows[r.key] for r in study.runs if r.label == label and r.key in table.rows] for label in study.labels
+    }
+    if not any(groups.values()):
+        raise ValueError(f"none of the runs of study {study.name!r} has ended: there is nothing to report")
+    document, picture = folder / f"{study.name}.md", folder / f"{study.name}.svg"
+    with atomic(document) as file:
+        file.write(markdown(study, groups, table.path.name, picture.name).encode())
+    curves(study, groups, picture)
+    return [document, picture]
+
+
+def markdown(study: Study, groups: dict[str, list[Row]], csv: str, picture: str) -> str:
+    """The document's text. Accuracies in %, mean and standard deviation over seeds."""
+    evaluated = "images held out from the training set" if any(run.holdout for run in study.runs) else "test set"
+    lines = [
+        f"# {study.title}",
+        "",
+        *([study.text.strip(), ""] if study.text else []),
+        f"Accuracy on the {evaluated} after the last epoch, in %, mean and standard deviation over seeds. Rows: [{csv}]({csv}).",
+        "",
+        f"`bnnedge study {study.name}`",
+        "",
+    ]
+    header = ["", "seeds", "accuracy", "best", "training"] + (["paper"] if study.paper else [])
+    lines += ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
+    for label, rows in groups.items():
+        wanted = sum(run.label == label for run in study.runs)
+        cells = [label, str(len(rows)) if len(rows) == wanted else f"{len(rows)} of {wanted}"]
+        cells += _cells(rows) if rows else ["", "", ""]
+        if study.paper:
+            cells.append(f"{study.paper[label]:.2f}" if label in study.paper else "")
+        lines.append("| " + " | ".join(cells) + " |")
+    lines += ["", f"![learning curves]({picture})", "", _settings(study), ""]
+    return "\n".join(lines)
+
+
+def _cells(rows: Sequence[Row]) -> list[str]:
+    accuracies = [100 * row.accuracy for row in rows]
+    spread = f" +- {statistics.stdev(accuracies):.2f}" if len(rows) > 1 else ""
+    training = statistics.mean(100 * row.train_accuracy for row in rows)
+    return [f"{statistics.mean(accuracies):.2f}{spread}", f"{max(accuracies):.2f}", f"{training:.2f}"]
+
+
+def _settings(study: Study) -> str:
+    """What all runs have in common, in words."""
+    run = study.runs[0]
+    names = ("data", "network", "epochs", "batch", "samples", "holdout", "schedule")
+    same = [name for name in names if len({getattr(other, name) for other in study.runs}) == 1 and getattr(run, name)]
+    return f"All runs: {', '.join(f'{name} {getattr(run, name)}' for name in same)}."
+
+
+def curves(study: Study, groups: dict[str, list[Row]], path: Path) -> None:
+    """Draw accuracy over epochs, the mean of the seeds, a line for each label."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7.2, 4.0), layout="constrained")
+    axes = figure.add_subplot()
+    for label, rows in groups.items():
+        if rows:
+            length = min(len(row.curve) for row in rows)
+            means = [100 * statistics.mean(row.curve[epoch] for row in rows) for epoch in range(length)]
+            axes.plot(range(1, length + 1), means, label=label, linewidth=1.4)
+    axes.set(xlabel="epoch", ylabel="accuracy, %", title=study.title)
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8)
+    with atomic(path) as file:
+        figure.savefig(file, format="svg", metadata={"Date": None})

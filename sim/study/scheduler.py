@@ -1,0 +1,50 @@
+"""Spreads the runs of a study over processes, here or on a cluster, by dask."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from bnnedge.sim.study.grid import Run
+from bnnedge.sim.study.table import Row, Table
+from bnnedge.sim.study.training import carry_out
+
+Progress = Callable[[Row, int], None]
+
+
+def work(runs: Sequence[Run], table: Table, cluster: Any = None, progress: Progress | None = None) -> list[str]:
+    """Carry out those runs that `table` lacks, and add their rows as they end; return what went wrong with others.
+
+    A worker that dies costs no run but its own, which another one begins anew.
+
+    Parameters
+    ----------
+    cluster: what dask's Client takes, such as a scheduler's address; by default workers here, one for each core.
+    progress: called with each new row and the number of runs that are left.
+    """
+    from distributed import Client, LocalCluster, as_completed
+
+    missing = {run.key: run for run in runs if run.key not in table.rows}
+    if not missing:
+        return []
+    own = LocalCluster(threads_per_worker=1, dashboard_address=None) if cluster is None else None  # type: ignore[no-untyped-call]
+    failures = []
+    try:
+        with Client(own or cluster, set_as_default=False) as client:  # type: ignore[no-untyped-call]
+            # The run's key is dask's, too: the same run asked for twice is carried out once.
+            futures = [client.submit(carry_out, run, key=key, pure=False) for key, run in missing.items()]
+            left = len(futures)
+            for future in as_completed(futures, loop=client.loop):  # type: ignore[no-untyped-call]
+                left -= 1
+                if future.status == "finished":
+                    row = future.result()
+                    table.add(row)
+                    if progress:
+                        progress(row, left)
+                else:
+                    run = missing[future.key]
+                    failures.append(f"{run.label}, seed {run.seed}: {future.exception()}")
+    finally:
+        if own is not None:
+            own.close()
+    return failures

@@ -1,0 +1,181 @@
+"""Studies: what a grid expands to, tables that survive, workers that die, and the document."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from bnnedge import cli
+from bnnedge.sim.study import STUDIES, Run, Table, load_study
+from bnnedge.sim.study.report import write
+from bnnedge.sim.study.table import Row
+from bnnedge.sim.study.training import carry_out
+
+GRID = """
+title: A trial
+text: Of no importance.
+common: {data: digits, network: digits, epochs: 1, batch: 64, config: sim-small, samples: 128}
+seeds: [1, 2]
+runs:
+  - {label: standard, model: standard, rate: 1e-2}
+  - {label: "g = {gradient_planes}", model: integer, gradient_planes: [8, 2]}
+paper: {standard: 98.5}
+"""
+
+
+@pytest.fixture
+def grid(tmp_path: Path) -> Path:
+    path = tmp_path / "trial.yaml"
+    path.write_text(GRID)
+    return path
+
+
+def row(run: Run, accuracy: float = 0.5) -> Row:
+    return Row(run, accuracy, 0.75, 1.25, 3.0, (0.25, accuracy))
+
+
+class TestGrid:
+    def test_lists_and_seeds_are_multiplied(self, grid):
+        study = load_study(grid)
+        assert study.labels == ("standard", "g = 8", "g = 2")
+        assert [(run.label, run.seed) for run in study.runs] == [(label, seed) for label in study.labels for seed in (1, 2)]
+        assert study.runs[0].rate == 0.01
+        assert len({run.key for run in study.runs}) == 6
+
+    def test_a_key_is_of_what_is_computed(self, grid):
+        one = load_study(grid).runs[2]
+        grid.write_text(GRID.replace("g = {", "planes {"))
+        other = load_study(grid).runs[2]
+        assert (one.label, other.label) == ("g = 8", "planes 8")
+        assert one.key == other.key
+
+    @pytest.mark.parametrize("name", STUDIES)
+    def test_built_in_studies_can_be_read(self, name):
+        study = load_study(name)
+        assert study.runs
+        assert set(study.paper) <= set(study.labels)
+
+    @pytest.mark.parametrize(
+        ("change", "said"),
+        [
+            (("title: A trial\n", ""), "needs a title and a list of runs"),
+            (
+                ("standard, rate", "perfect, rate"),
+                "entry 1 of runs: model must be one of integer, method, standard, not 'perfect'",
+            ),
+            (("rate: 1e-2", "speed: 1"), "entry 1 of runs: there is no speed; there are label, model"),
+            (("g = {gradient_planes}", "g = {planes}"), "entry 2 of runs: 'planes'"),
+            (("runs:", "runs: ["), "is not YAML"),
+        ],
+    )
+    def test_errors(self, grid, change, said):
+        grid.write_text(GRID.replace(*change))
+        with pytest.raises(ValueError, match=said):
+            load_study(grid)
+
+    def test_unknown_study(self):
+        with pytest.raises(ValueError, match=r"neither a built-in one .*mnist.* nor a file"):
+            load_study("nothing")
+
+
+class TestTable:
+    def test_is_read_as_it_was_written(self, grid, tmp_path):
+        table = Table(tmp_path / "t.csv")
+        for number, run in enumerate(load_study(grid).runs):
+            table.add(row(run, number / 8))
+        assert Table(tmp_path / "t.csv").rows == table.rows
+
+    @pytest.mark.parametrize(
+        ("change", "said"),
+        [
+            (("key,", "keys,"), "is no table"),
+            ((",0.5,0.75", ",half,0.75"), "line 2: .*half"),
+            (("digits,digits", "x,digits"), "line 2: key"),
+        ],
+    )
+    def test_damage_is_noticed(self, grid, tmp_path, change, said):
+        table = Table(tmp_path / "t.csv")
+        table.add(row(load_study(grid).runs[0]))
+        table.path.write_text(table.path.read_text().replace(*change))
+        with pytest.raises(ValueError, match=said):
+            Table(table.path)
+
+
+def test_holdout_leaves_the_test_set_alone(grid):
+    run = load_study(grid).runs[2]
+    held = dataclasses.replace(run, holdout=28, samples=128)
+    assert carry_out(held).accuracy * 28 == pytest.approx(round(carry_out(held).accuracy * 28), abs=1e-6)
+    assert carry_out(run).accuracy * 360 == pytest.approx(round(carry_out(run).accuracy * 360), abs=1e-6)
+
+
+def test_a_run_is_what_the_trainer_does(grid):
+    run = load_study(grid).runs[2]
+    first, again = carry_out(run), carry_out(run)
+    assert (first.accuracy, first.loss, first.curve) == (again.accuracy, again.loss, again.curve)
+
+
+def test_document(grid, tmp_path):
+    study, table = load_study(grid), Table(tmp_path / "trial.csv")
+    for run, accuracy in zip(study.runs[:3], (0.5, 0.75, 0.25), strict=False):
+        table.add(row(run, accuracy))
+    document, picture = write(study, table, tmp_path)
+    text = document.read_text()
+    assert "| standard | 2 | 62.50 +- 17.68 | 75.00 | 75.00 | 98.50 |" in text
+    assert "| g = 8 | 1 of 2 | 25.00 | 25.00 | 75.00 |  |" in text
+    assert "| g = 2 | 0 of 2 |" in text
+    assert "<svg" in picture.read_text()
+
+
+def test_nothing_to_report(grid, tmp_path):
+    with pytest.raises(ValueError, match="none of the runs"):
+        write(load_study(grid), Table(tmp_path / "t.csv"), tmp_path)
+
+
+def test_command_goes_on_where_it_was(grid, tmp_path, capsys):
+    pytest.importorskip("distributed")
+    out = tmp_path / "out"
+    study = load_study(grid)
+    table = Table(out / "trial.csv")
+    kept = row(study.runs[1], 0.125)
+    table.add(kept)
+    assert cli.main(["study", str(grid), "--out", str(out)]) == 0
+    printed = capsys.readouterr().out
+    assert "6 runs, 1 of them done" in printed
+    assert "0 to go" in printed
+    rows = Table(out / "trial.csv").rows
+    assert set(rows) == {run.key for run in study.runs}
+    assert rows[kept.run.key] == kept, "what was done is not done again"
+    assert cli.main(["study", str(grid), "--out", str(out)]) == 0
+    assert "to go" not in capsys.readouterr().out
+
+
+def test_a_worker_that_dies_loses_no_run(grid, tmp_path):
+    distributed = pytest.importorskip("distributed")
+    from bnnedge.sim.study.scheduler import work
+
+    study, table, killed = load_study(grid), Table(tmp_path / "t.csv"), []
+
+    def kill(done: Row, left: int) -> None:
+        if not killed:
+            killed.append(next(worker.pid for worker in cluster.workers.values()))
+            os.kill(killed[0], signal.SIGKILL)
+
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
+        assert work(study.runs, table, cluster, kill) == []
+        alive = [worker.pid for worker in cluster.workers.values()]
+    assert killed
+    assert killed[0] not in alive
+    assert set(Table(tmp_path / "t.csv").rows) == {run.key for run in study.runs}
+
+
+def test_a_run_that_fails_is_named(grid, tmp_path, capsys):
+    pytest.importorskip("distributed")
+    grid.write_text(GRID.replace("gradient_planes: [8, 2]", "gradient_planes: [8, 99]"))
+    assert cli.main(["study", str(grid), "--out", str(tmp_path / "out")]) == 1
+    error = capsys.readouterr().err
+    assert "failed: g = 99, seed 1: gradient_planes must be a whole number in 1..8, not 99" in error
+    assert len(Table(tmp_path / "out" / "trial.csv").rows) == 4

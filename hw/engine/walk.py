@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth import Module, Mux, Signal
+from amaranth import Cat, Module, Mux, Signal
 from amaranth.hdl import Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
@@ -61,13 +61,21 @@ class Walk(wiring.Component):
         final_word, final_pair = Signal.like(self.word), Signal(range(formats.MAX_PLANES**2))
         m.d.sync += [final_word.eq(order.words - 1), final_pair.eq(order.left_planes * self.right_planes - 1)]
 
+        lasts: list[Value] = []  # of all countdowns, in the next cycle
+
         def countdown(name: str, final: Value, first: Value, step: Value) -> Signal:
             """A register that tells whether the present one of 0..`final` is the last, where `step` goes on, or to the first."""
-            left, last = Signal(len(final), name=f"{name}_left"), Signal(name=f"{name}_last")
+            left = Signal(len(final), name=f"{name}_left")
+            last, coming = Signal(name=f"{name}_last"), Signal(name=f"{name}_coming")
+            m.d.comb += coming.eq(last)
             with m.If(first | (step & last)):
-                m.d.sync += [left.eq(final), last.eq(final == 0)]
+                m.d.sync += left.eq(final)
+                m.d.comb += coming.eq(final == 0)
             with m.Elif(step):
-                m.d.sync += [left.eq(left - 1), last.eq(left == 1)]
+                m.d.sync += left.eq(left - 1)
+                m.d.comb += coming.eq(left == 1)
+            m.d.sync += last.eq(coming)
+            lasts.append(coming)
             return last
 
         def of_tile(name: str) -> Value:
@@ -80,13 +88,13 @@ class Walk(wiring.Component):
         last_word = countdown("word", final_word, self.tile, self.step)
         last_x = countdown("tap_x", of_tile("last_x"), self.tile, self.step & last_word)
         last_y = countdown("tap_y", of_tile("last_y"), self.tile, self.step & last_word & last_x)
-        last_pair = countdown("pair", final_pair, self.tile, self.step & last_word & last_x & last_y)
+        countdown("pair", final_pair, self.tile, self.step & last_word & last_x & last_y)
         m.d.comb += [
             self.last_word.eq(last_word),
             self.first.eq(first_pair & first_here),
             self.double.eq(new_diagonal & first_here),
-            self.last.eq(last_pair & last_y & last_x & last_word),
         ]
+        m.d.sync += self.last.eq(Cat(lasts).all())
 
         # Of each operand: its first tap on this diagonal's first pair, this pair's first tap, this row's first tap, this tap.
         sides = []

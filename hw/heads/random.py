@@ -73,10 +73,11 @@ class RandomRows(wiring.Component):
         first = Signal()
         hashed, last, take_seed, begins = Signal(), Signal(), Signal(), Signal()
         rows = Signal(range(self.config.lanes))
+        made = stream.Signature(64).create(path=("made",))
         m.d.comb += [
             hashed.eq(round_ == formats.HASH_ROUNDS),
             last.eq(self.flat | (rows == self.height)),
-            take_seed.eq(hashed & (~self.row.valid | (self.row.ready & last))),
+            take_seed.eq(hashed & (~made.valid | (made.ready & last))),
             begins.eq(first | take_seed),
         ]
         m.d.sync += [first.eq(self.begin), loops.step.eq(begins & ~self.begin)]
@@ -98,11 +99,27 @@ class RandomRows(wiring.Component):
             m.d.sync += [x.eq(mixed), y.eq(y.rotate_left(left) ^ mixed), round_.eq(round_ + 1)]
 
         with m.If(self.begin):
-            m.d.sync += self.row.valid.eq(0)
+            m.d.sync += made.valid.eq(0)
         with m.Elif(take_seed):
-            m.d.sync += [self.row.payload.eq(Cat(x, y)), self.row.valid.eq(1), rows.eq(0)]
-        with m.Elif(self.row.ready & self.row.valid):
-            m.d.sync += [self.row.payload.eq(xorshift(self.row.payload)), rows.eq(rows + 1)]
+            m.d.sync += [made.payload.eq(Cat(x, y)), made.valid.eq(1), rows.eq(0)]
+        with m.Elif(made.ready & made.valid):
+            m.d.sync += [made.payload.eq(xorshift(made.payload)), rows.eq(rows + 1)]
             with m.If(last):
-                m.d.sync += self.row.valid.eq(0)
+                m.d.sync += made.valid.eq(0)
+
+        # A row waits behind the one at the output, so that these two alone have to know at once that one is taken.
+        waiting, held = Signal(), Signal(64)
+        m.d.comb += made.ready.eq(~waiting)
+        with m.If(self.begin):
+            m.d.sync += [self.row.valid.eq(0), waiting.eq(0)]
+        with m.Elif(self.row.ready | ~self.row.valid):
+            m.d.sync += [
+                self.row.valid.eq(waiting | made.valid),
+                self.row.payload.eq(Mux(waiting, held, made.payload)),
+                waiting.eq(0),
+            ]
+        with m.Elif(made.valid & ~waiting):
+            m.d.sync += waiting.eq(1)
+        with m.If(~waiting):
+            m.d.sync += held.eq(made.payload)
         return m

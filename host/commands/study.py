@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("study", metavar="NAME|FILE.yaml", help="a built-in study, or a file; `list` names those there are")
+    parser.add_argument(
+        "study", metavar="NAME|FILE.yaml", help="a built-in study, or a file; `list` names those there are; `memory` counts bytes"
+    )
     parser.add_argument(
         "--out", metavar="DIR", default="studies", help="folder for table, document and curves (default: studies)"
     )
@@ -33,6 +35,11 @@ def run(arguments: argparse.Namespace) -> int:
         for name in STUDIES:
             study = load_study(name)
             print(f"{name:16}{len(study.runs):4} runs  {study.title}")
+        return 0
+    if arguments.study == "memory":
+        from bnnedge.sim.study import memory
+
+        print(*memory.write(Path(arguments.out)), sep="\n")
         return 0
     study = load_study(arguments.study)
     out = Path(arguments.out)

@@ -21,7 +21,7 @@ from bnnedge.network import Network
 from bnnedge.report import Reference, save_curve, summary, write_json
 from bnnedge.report.progress import Progress
 from bnnedge.runner import MismatchError
-from bnnedge.schedule import RATE
+from bnnedge.schedule import RATE, SCHEDULES
 from bnnedge.settings import Settings
 from bnnedge.trainer import Trainer
 
@@ -91,6 +91,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--rate", type=float, metavar="R", help=f"learning rate (default: 0.03 for digits, 0.002 for cifar10, else {RATE:g})"
     )
+    parser.add_argument("--schedule", choices=SCHEDULES, help="how the rate falls over the epochs (default: cosine)")
     parser.add_argument("--check", action="store_true", help="compare with the golden model after every step")
     parser.add_argument(
         "--reference", action="store_true", help="also train the float32 standard (without --augment), and report its accuracy"
@@ -145,7 +146,7 @@ def _limited(data: Dataset, samples: int | None) -> Dataset:
 
 def _trainer(arguments: argparse.Namespace, data: Dataset) -> Trainer:
     if arguments.resume:
-        own = {f"--{name}": getattr(arguments, name) for name in ("network", "rate", "augment")}
+        own = {f"--{name}": getattr(arguments, name) for name in ("network", "rate", "schedule", "augment")}
         fixed = {**own, **options.given_settings(arguments)}
         given = [name for name, value in fixed.items() if value is not None]
         if given:
@@ -161,6 +162,7 @@ def _trainer(arguments: argparse.Namespace, data: Dataset) -> Trainer:
             configuration=arguments.config,
             settings=options.settings(arguments, start.settings),
             rate=_default(_RATE, data.name) if arguments.rate is None else arguments.rate,
+            schedule=arguments.schedule,
             check=arguments.check,
         )
     shape = data.x_train.shape[1:]
@@ -171,6 +173,7 @@ def _trainer(arguments: argparse.Namespace, data: Dataset) -> Trainer:
         configuration=arguments.config,
         settings=options.settings(arguments, Settings(batch=_default(_BATCH, data.name))),
         rate=_default(_RATE, data.name) if arguments.rate is None else arguments.rate,
+        schedule=arguments.schedule or "cosine",
         check=arguments.check,
     )
 

@@ -1,5 +1,6 @@
 """The trainer: habits of Keras, bit-for-bit continuation, checks, interrupts, and bad input."""
 
+import dataclasses
 import subprocess
 import sys
 
@@ -140,6 +141,33 @@ class TestFit:
     def test_constant_rate(self):
         trainer = Trainer(NETWORK, settings=SETTINGS, schedule="constant", rate=0.02)
         assert trainer.fit(X, Y, epochs=3).history["rate"] == [0.02] * 3
+
+    def test_step_rate(self):
+        trainer = Trainer(NETWORK, settings=SETTINGS, schedule="step", rate=0.1)
+        rates = trainer.fit(X, Y, epochs=8).history["rate"]
+        assert rates == pytest.approx([0.1] * 4 + [0.01] * 2 + [0.001] * 2)
+
+    def test_plateau_rate_follows_the_loss(self):
+        trainer = Trainer(NETWORK, settings=SETTINGS, schedule="plateau", rate=0.5)
+        history = trainer.fit(X, Y, epochs=24).history
+        rate, best, waited = 0.5, np.inf, 0
+        for used, loss in zip(history["rate"], history["loss"], strict=True):
+            assert used == rate
+            waited = 0 if loss < best else waited + 1
+            best = min(best, loss)
+            if waited == 3:
+                rate, waited = rate / 2, 0
+        assert rate < 0.5, "the run has seen a plateau"
+
+    def test_plateau_rate_is_the_same_after_an_interrupt(self, tmp_path):
+        whole, part = (Trainer(NETWORK, settings=SETTINGS, schedule="plateau", rate=0.5) for _ in range(2))
+        expected = whole.fit(X, Y, epochs=12)
+        with pytest.raises(KeyboardInterrupt):
+            part.fit(X, Y, epochs=12, steps_per_call=1, callbacks=[Stop(30)])
+        part.save(tmp_path / "checkpoint.npz")
+        loaded = Trainer.load(tmp_path / "checkpoint.npz")
+        assert loaded.fit(X, Y, resume=True) == expected
+        assert_same(loaded, whole)
 
     def test_history_without_validation(self, trainer):
         history = trainer.fit(X, Y).history
@@ -301,6 +329,16 @@ class TestContinuation:
         assert trainer.fit(X, Y, resume=True) == history
         with pytest.raises(ValueError, match=r"already taken 8 steps \(2 epochs\) of the 4 asked for"):
             trainer.fit(X, Y, epochs=1, resume=True)
+
+    def test_a_new_run_from_a_checkpoint(self, trainer, tmp_path):
+        trainer.fit(X, Y, epochs=2)
+        trainer.save(tmp_path / "checkpoint.npz")
+        settings = dataclasses.replace(SETTINGS, gradient_planes=4)
+        with Trainer.load(tmp_path / "checkpoint.npz", settings=settings, rate=0.001, schedule="constant") as other:
+            assert_same(other, trainer)
+            assert other.plan is None
+            assert other.fit(X, Y, epochs=2).history["rate"] == [0.001] * 2
+            assert other.settings.gradient_planes == 4
 
     def test_nothing_to_resume(self, trainer):
         with pytest.raises(ValueError, match="there is no run to resume"):
@@ -487,7 +525,7 @@ class TestBadInput:
             Trainer(NETWORK, rate=rate)
 
     def test_arguments(self):
-        with pytest.raises(ValueError, match="schedule must be one of cosine, constant, not 'linear'"):
+        with pytest.raises(ValueError, match="schedule must be one of cosine, step, plateau, constant, not 'linear'"):
             Trainer(NETWORK, schedule="linear")
         with pytest.raises(ValueError, match="there is no configuration 'huge'"):
             Trainer(NETWORK, configuration="huge")

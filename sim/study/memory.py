@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 
 from bnnedge.compiler import memory_of
@@ -12,7 +13,7 @@ from bnnedge.network import Network, binarynet, cnv, mlp
 from bnnedge.settings import Settings
 from bnnedge.sim.reference import footprint
 
-NETWORKS = {"MLP": mlp, "CNV": cnv, "BinaryNet": binarynet}
+NETWORKS: dict[str, Callable[[], Network]] = {"MLP": mlp, "CNV": cnv, "BinaryNet": binarynet}
 BATCHES = (64, 128, 256, 512)
 PLANES = (8, 4, 2)
 CONFIGURATION = "pynq-z2"

@@ -77,8 +77,8 @@ def _markdown(bills: list[Bill]) -> str:
         "",
         "MB (10^6 bytes) of training state, data sets left out. Standard and method: the paper's model "
         "(`bnnedge.sim.reference.footprint`), Adam. bnnedge: what the compiler allocates on chip and in DDR for the "
-        f"configuration `{CONFIGURATION}` with g gradient planes, sign-momentum, everything included. In brackets: times less than "
-        "the standard.",
+        f"configuration `{CONFIGURATION}` with g gradient planes, sign-momentum, everything included. In brackets: times less "
+        "than the standard.",
         "",
         "`bnnedge study memory`",
         "",
@@ -87,10 +87,7 @@ def _markdown(bills: list[Bill]) -> str:
     ]
     for b in bills:
         standard, method = sum(b.standard.values()), sum(b.method.values())
-        ours = [
-            f"{sum(b.ours[planes].values()) / 1e6:.2f} ({b.ratio(planes):.1f})" if planes in b.ours else "sums too large"
-            for planes in PLANES
-        ]
+        ours = [f"{sum(b.ours[g].values()) / 1e6:.2f} ({b.ratio(g):.1f})" if g in b.ours else "sums too large" for g in PLANES]
         cells = [b.network, str(b.batch), f"{standard / 1e6:.2f}", f"{method / 1e6:.2f} ({standard / method:.2f})", *ours]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join([*lines, "", "![bars](memory.svg)", ""])

@@ -68,6 +68,9 @@ def look() -> list[Finding]:
         _package("matplotlib", "host", "draws curve.png", needed=False),
         _package("tqdm", "host", "progress bars", needed=False),
         _package("onnx", "exchange", "writes ONNX models", needed=False),
+        _package("qonnx", "exchange", "imports ONNX models", needed=False),
+        _package("keras", "keras", "imports Keras models", needed=False),
+        _package("distributed", "study", "spreads studies over cores", needed=False),
         *(_flow(name) for name in FLOWS),
         _package("pynq", "board", "trains on a PYNQ board", needed=False),
         Finding("data digits", str(Path(sources.__file__).with_name("digits.npz")), ""),
@@ -138,5 +141,5 @@ def _flow(name: str) -> Finding:
 
 def _data(name: str, files: str) -> Finding:
     found = sources.find(name)
-    remedy = f"for training on it: put its {files} into DIR/{name}, and set BNNEDGE_DATA=DIR"
+    remedy = f"for training on it: `bnnedge train --data {name} --download`, or put its {files} into DIR/{name}, BNNEDGE_DATA=DIR"
     return Finding(f"data {name}", str(found or ""), remedy, needed=False)

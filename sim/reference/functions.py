@@ -45,6 +45,16 @@ def batch_norm_backward(gradient: np.ndarray, output: np.ndarray, spread: np.nda
     return v - v.mean(axis=0) - output * (v * output).mean(axis=0)
 
 
+def l1_batch_norm_backward(gradient: np.ndarray, output: np.ndarray, spread: np.ndarray) -> np.ndarray:
+    """The exact derivative of the L1 form: v - mean(v) - (s - mean(s)) mean(v x), v = gradient/spread, s = sgn(x).
+
+    gradient, output: (B, M), the loss's gradient at x, and x itself, without beta. spread: (M,), above its floor.
+    """
+    v = gradient / spread
+    signs = sgn(output)
+    return v - v.mean(axis=0) - (signs - signs.mean(axis=0)) * (v * output).mean(axis=0)
+
+
 def softmax_cross_entropy(logits: np.ndarray, labels: np.ndarray) -> tuple[float, int, np.ndarray]:
     """Mean loss -log softmax(logits)[label] over the batch, the images classified rightly, and the loss's gradient.
 

@@ -2,12 +2,13 @@
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, Literal
 
 import numpy as np
 
 from bnnedge.network import Geometry
+from bnnedge.sim.reference.ablation import Ablation
 from bnnedge.sim.reference.method import Method
 from bnnedge.sim.reference.network import Network
 from bnnedge.sim.reference.optimisers import OptimiserName
@@ -122,7 +123,7 @@ def fit(
 
 
 def train(
-    kind: Literal["standard", "method"],
+    kind: Literal["standard", "method", "ablation"],
     geometry: Sequence[Geometry],
     x_train: np.ndarray,
     y_train: np.ndarray,
@@ -134,15 +135,20 @@ def train(
     rate: float = 1e-3,
     seed: int = 0,
     optimiser: OptimiserName = "adam",
+    steps: Collection[str] = (),
     progress: Progress | None = None,
 ) -> History:
     """Build a network of layers of that `geometry` and `fit` it; `seed` gives its weights and the shuffling.
 
-    Raises ValueError for an unknown kind, and as `fit` does.
+    steps: of an ablation, see `Ablation`. Raises ValueError for an unknown kind, and as `fit` does.
     """
-    if kind not in ("standard", "method"):
-        raise ValueError(f"Kind must be 'standard' or 'method', not {kind!r}")
-    network = (Standard if kind == "standard" else Method)(geometry, optimiser=optimiser, seed=seed)
+    network: Network[Any]
+    if kind == "ablation":
+        network = Ablation(geometry, steps=steps, optimiser=optimiser, seed=seed)
+    elif kind in ("standard", "method"):
+        network = (Standard if kind == "standard" else Method)(geometry, optimiser=optimiser, seed=seed)
+    else:
+        raise ValueError(f"Kind must be 'standard', 'method' or 'ablation', not {kind!r}")
     # Weights and shuffling must not draw the same stream.
     return fit(
         network, x_train, y_train, x_test, y_test, batch=batch, epochs=epochs, rate=rate, seed=seed + 2**32, progress=progress

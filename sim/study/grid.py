@@ -13,7 +13,7 @@ from typing import Any
 from bnnedge.schedule import RATE
 from bnnedge.settings import Settings
 
-MODELS = ("integer", "method", "standard")
+MODELS = ("integer", "method", "standard", "ablation")
 STUDIES = {path.stem: path for path in sorted((Path(__file__).parent / "grids").glob("*.yaml"))}
 
 
@@ -24,7 +24,8 @@ class Run:
     Parameters
     ----------
     label: the line of the table that it belongs to, with the runs of other seeds.
-    model: "integer" (the golden model), or in float32 "method" (the paper's) or "standard".
+    model: "integer" (the golden model), or in float32 "method" (the paper's), "standard", or "ablation".
+    steps: of an ablation, with spaces between: see `bnnedge.sim.reference.Ablation`.
     data, network: names or files, as `bnnedge train` takes them.
     epochs, batch, rate, seed: as `bnnedge train` has them; all but the golden model take batches of any size.
     samples: train on the first so many images; 0 for all.
@@ -52,6 +53,7 @@ class Run:
     optimiser: str = Settings.optimiser
     config: str = "pynq-z2"
     latent: int = 12
+    steps: str = ""
 
     @property
     def key(self) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from typing import Literal
+from typing import Any, cast
 
 import numpy as np
 
@@ -46,7 +46,15 @@ def _integer(run: Run, network: Network, samples: Samples) -> Row:
 
 
 def _float(run: Run, network: Network, samples: Samples) -> Row:
-    kind: Literal["method", "standard"] = "method" if run.model == "method" else "standard"
-    history = reference.train(kind, network.geometry, *samples, batch=run.batch, epochs=run.epochs, rate=run.rate, seed=run.seed)
+    history = reference.train(
+        cast(Any, run.model),
+        network.geometry,
+        *samples,
+        batch=run.batch,
+        epochs=run.epochs,
+        rate=run.rate,
+        seed=run.seed,
+        steps=run.steps.split(),
+    )
     curve = tuple(history.test_accuracy)
     return Row(run, curve[-1], history.train_accuracy[-1], history.loss[-1], 0.0, curve)

@@ -1,13 +1,16 @@
 """The float references: derivatives against finite differences, bookkeeping, memory, and that they learn."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 
 from bnnedge.network import Conv2D, Dense, MaxPool2D, Network, binarynet, cnv, mlp
-from bnnedge.sim.reference import History, Method, Standard, fit, footprint, scale_pixels, train
+from bnnedge.sim.reference import STEPS, Ablation, History, Method, Standard, fit, footprint, scale_pixels, train
 from bnnedge.sim.reference.functions import (
     VARIANCE_FLOOR,
     batch_norm_backward,
+    l1_batch_norm_backward,
     l1_spread,
     l2_spread,
     sgn,
@@ -78,6 +81,17 @@ class TestFunctions:
         exact = numerical_gradient(lambda: np.sum(weights * output()), y)
         spread = np.sqrt(y.var(axis=0) + VARIANCE_FLOOR)
         assert batch_norm_backward(weights, output(), spread) == pytest.approx(exact, abs=1e-7)
+
+    def test_l1_batch_norm_gradient(self, rng):
+        y, weights = rng.normal(size=(8, 3)), rng.normal(size=(8, 3))
+
+        def output():
+            centred = y - y.mean(axis=0)
+            return centred / l1_spread(centred)
+
+        exact = numerical_gradient(lambda: np.sum(weights * output()), y)
+        spread = l1_spread(y - y.mean(axis=0))
+        assert l1_batch_norm_backward(weights, output(), spread) == pytest.approx(exact, abs=1e-7)
 
     def test_l1_batch_norm_has_unit_magnitude(self, rng):
         centred = rng.normal(size=(50, 3)) * [1, 10, 100]
@@ -356,8 +370,38 @@ class TestTraining:
 
     def test_unknown_kind(self):
         images, labels = np.zeros((8, 36), np.uint8), np.zeros(8, int)
-        with pytest.raises(ValueError, match=r"^Kind must be 'standard' or 'method', not 'other'$"):
+        with pytest.raises(ValueError, match=r"^Kind must be 'standard', 'method' or 'ablation', not 'other'$"):
             train("other", dense(36, 3), images, labels, images, labels, batch=4, epochs=1)
+
+
+class TestAblation:
+    """Its ends are the two trainings that stand for themselves."""
+
+    @staticmethod
+    def trained(make):
+        rng = np.random.default_rng(3)
+        images, labels = rng.integers(0, 256, (128, 6, 6), dtype=np.uint8), rng.integers(0, 3, 128)
+        network = make(dense(36, 16, 12, 3), seed=2)
+        fit(network, images, labels, images, labels, batch=32, epochs=2, rate=0.01, seed=1)
+        return [layer.weight for layer in network.layers] + [layer.beta for layer in network.layers]
+
+    def test_no_step_is_the_standard(self):
+        for a, b in zip(self.trained(Standard), self.trained(partial(Ablation, steps=())), strict=True):
+            assert np.array_equal(a, b)
+
+    def test_all_steps_are_the_method(self):
+        steps = ("l1", "signs", "sign-gradient")
+        for a, b in zip(self.trained(Method), self.trained(partial(Ablation, steps=steps)), strict=True):
+            assert np.array_equal(a, b)
+
+    @pytest.mark.parametrize("step", STEPS)
+    def test_each_step_changes_something(self, step):
+        changed = self.trained(partial(Ablation, steps=[step]))
+        assert not all(np.array_equal(a, b) for a, b in zip(self.trained(Standard), changed, strict=True))
+
+    def test_unknown_step(self):
+        with pytest.raises(ValueError, match=r"^there is no step l2; there are l1, signs, sign-gradient, no-mask$"):
+            Ablation(dense(4, 2), steps=["l2"])
 
 
 class TestFootprint:

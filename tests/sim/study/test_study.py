@@ -65,7 +65,7 @@ class TestGrid:
             (("title: A trial\n", ""), "needs a title and a list of runs"),
             (
                 ("standard, rate", "perfect, rate"),
-                "entry 1 of runs: model must be one of integer, method, standard, not 'perfect'",
+                "entry 1 of runs: model must be one of integer, method, standard, ablation, not 'perfect'",
             ),
             (("rate: 1e-2", "speed: 1"), "entry 1 of runs: there is no speed; there are label, model"),
             (("g = {gradient_planes}", "g = {planes}"), "entry 2 of runs: 'planes'"),

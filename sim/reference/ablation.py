@@ -1,0 +1,70 @@
+"""What stands between the standard training and the low-memory method, one step at a time, in floating point."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import numpy as np
+
+from bnnedge.network import Geometry
+from bnnedge.sim.reference.functions import batch_norm_backward, l1_batch_norm_backward, l1_spread, l2_spread, sgn
+from bnnedge.sim.reference.network import Layer, Network, Record
+from bnnedge.sim.reference.optimisers import OptimiserName
+
+STEPS = ("l1", "signs", "sign-gradient", "no-mask")
+
+
+class Ablation(Network[np.ndarray]):
+    """Binary network that takes some steps of the method; with none it is `Standard`, with the first three `Method`.
+
+    Parameters
+    ----------
+    steps: any of `STEPS`:
+        l1: batch norm divides by the mean absolute deviation. Alone, its backward pass is exact.
+        signs: the backward pass of the batch norm has signs in place of X.
+        sign-gradient: the optimiser gets sgn(dW).
+        no-mask: the gradient passes each sign, not only where |X| <= 1.
+
+    Raises
+    ------
+    ValueError: an unknown step
+    """
+
+    def __init__(
+        self,
+        geometry: Sequence[Geometry],
+        *,
+        steps: Collection[str],
+        optimiser: OptimiserName = "adam",
+        seed: int = 0,
+        dtype: Any = np.float32,
+    ):
+        unknown = set(steps) - set(STEPS)
+        if unknown:
+            raise ValueError(f"there is no step {', '.join(sorted(unknown))}; there are {', '.join(STEPS)}")
+        super().__init__(geometry, optimiser=optimiser, seed=seed, dtype=dtype)
+        self.taken = frozenset(steps)
+
+    def spread(self, centred: np.ndarray) -> np.ndarray:
+        return l1_spread(centred) if "l1" in self.taken else l2_spread(centred)
+
+    def keep(self, x: np.ndarray) -> np.ndarray:
+        return x
+
+    def signal(self, kept: np.ndarray) -> np.ndarray:
+        return sgn(kept)
+
+    def mask(self, kept: np.ndarray) -> np.ndarray:
+        return np.ones_like(kept, np.bool_) if "no-mask" in self.taken else np.abs(kept) <= 1
+
+    def normal_gradient(self, gradient: np.ndarray, layer: Layer, record: Record[np.ndarray]) -> np.ndarray:
+        kept = record.kept.reshape(gradient.shape)
+        if "signs" in self.taken:
+            return batch_norm_backward(gradient, sgn(kept), record.spread)
+        normal = kept - layer.beta
+        backward = l1_batch_norm_backward if "l1" in self.taken else batch_norm_backward
+        return backward(gradient, normal, record.spread)
+
+    def weight_gradient(self, gradient: np.ndarray) -> np.ndarray:
+        return sgn(gradient) if "sign-gradient" in self.taken else gradient

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from amaranth import Cat, Module, Signal
-from amaranth.lib import data, fifo, stream, wiring
+from amaranth import Module, Signal
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from bnnedge import isa
@@ -48,7 +48,8 @@ class Chain(wiring.Component):
     """A queue of `depth` registers in a row.
 
     For payloads as wide as an instruction: a register behind a register takes no LUTs, and what leaves comes straight out
-    of flip-flops. A payload moves on by one place a cycle, into an empty one.
+    of flip-flops. A payload moves on by one place a cycle, into an empty one; an empty place takes in whatever stands before
+    it, valid or not, so that hundreds of flip-flops need not be told in time.
 
     Members
     -------
@@ -61,19 +62,21 @@ class Chain(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        places = [fifo.SyncFIFOBuffered(width=self.layout.size, depth=1) for _ in range(self.depth)]
-        m.submodules += places
-        for before, after in zip(places, places[1:], strict=False):
-            wiring.connect(m, before.r_stream, after.w_stream)
-        first, last = places[0], places[-1]
+        before = self.input
+        holding = Signal(self.depth)
+        for full in holding:
+            place = stream.Signature(self.layout).create()
+            m.d.comb += [place.valid.eq(full), before.ready.eq(~full)]
+            with m.If(~full):
+                m.d.sync += [place.payload.eq(before.payload), full.eq(before.valid)]
+            with m.Elif(place.ready):
+                m.d.sync += full.eq(0)
+            before = place
         m.d.comb += [
-            first.w_data.eq(self.input.payload),
-            first.w_en.eq(self.input.valid),
-            self.input.ready.eq(first.w_rdy),
-            self.output.payload.eq(last.r_data),
-            self.output.valid.eq(last.r_rdy),
-            last.r_en.eq(self.output.ready),
-            self.empty.eq(~Cat(place.r_rdy for place in places).any()),
+            self.output.payload.eq(before.payload),
+            self.output.valid.eq(before.valid),
+            before.ready.eq(self.output.ready),
+            self.empty.eq(~holding.any()),
         ]
         return m
 

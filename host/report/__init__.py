@@ -3,6 +3,7 @@
 from bnnedge.report.curve import save_curve
 from bnnedge.report.live import LivePlot
 from bnnedge.report.progress import Progress
+from bnnedge.report.spread import Spread, spread
 from bnnedge.report.summary import Reference, summary, write_json
 
-__all__ = ["LivePlot", "Progress", "Reference", "save_curve", "summary", "write_json"]
+__all__ = ["LivePlot", "Progress", "Reference", "Spread", "save_curve", "spread", "summary", "write_json"]

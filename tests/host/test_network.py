@@ -1,5 +1,7 @@
 """Network descriptions: what they compute, and what is refused with which words."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -289,3 +291,9 @@ def test_missing_and_binary_network_file(tmp_path):
     (tmp_path / "binary.yaml").write_bytes(bytes(range(128, 256)))
     with pytest.raises(ValueError, match="is not YAML"):
         Network.from_file(tmp_path / "binary.yaml")
+
+
+def test_a_file_may_be_json(tmp_path):
+    network = Network((8, 8, 3), [Conv2D(16, padding="same"), MaxPool2D("sums"), Dense(10)], "small")
+    (tmp_path / "network.json").write_text(json.dumps(network.to_dict()))
+    assert Network.from_file(tmp_path / "network.json") == network

@@ -1,0 +1,117 @@
+"""How the spread of weights grows in training: the law of "Edge of chaos as a guiding principle for modern neural network
+training" (Zhang, Feng, Chen, Lai, arXiv 2107.09437), on a network of real numbers.
+
+A layer of N tanh units between the inputs and the classes, trained by gradient descent with momentum. With W its N inputs'
+weights, J = std(W) sqrt(N) says on which side of the edge of chaos, J = 1, it stands. In the ordered phase
+
+    J^2(t) = J^2(0) + A t,   A proportional to x = rate / ((1 - momentum) batch),   t in epochs.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import numpy as np
+
+INITIAL = 0.5  # J at the start: well in the ordered phase
+
+
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """Hyperparameters of a training by gradient descent: W += V, V = momentum V - rate * mean gradient of a batch."""
+
+    rate: float
+    momentum: float
+    batch: int
+
+    @property
+    def x(self) -> float:
+        """The one number on which A depends."""
+        return self.rate / ((1 - self.momentum) * self.batch)
+
+
+@dataclasses.dataclass(frozen=True)
+class Course:
+    """What a training showed: J before it and after each epoch, and accuracy 0..1 on the test set after each epoch."""
+
+    setting: Setting
+    spread: tuple[float, ...]
+    accuracy: tuple[float, ...]
+
+    @property
+    def growth(self) -> np.ndarray:
+        """J^2 - J^2(0) after each epoch, (epochs,)."""
+        squares = np.square(self.spread)
+        return squares[1:] - squares[0]
+
+    @property
+    def slope(self) -> float:
+        """A: of the straight line through J^2(0) that is closest to the squares."""
+        epochs = np.arange(1, len(self.spread))
+        return float(epochs @ self.growth / (epochs @ epochs))
+
+
+def train(
+    setting: Setting,
+    images: np.ndarray,
+    labels: np.ndarray,
+    test: tuple[np.ndarray, np.ndarray],
+    epochs: int,
+    seed: int,
+) -> Course:
+    """Train a network of as many tanh units as inputs.
+
+    images: (n, ...) uint8, taken as 0..1; labels: (n,) integers from 0; test: the same, to be classified.
+    """
+    random = np.random.default_rng(seed)
+    inputs, targets = _flat(images), np.asarray(labels)
+    size, classes = inputs.shape[1], int(targets.max()) + 1
+    weights = [random.normal(0, INITIAL / np.sqrt(size), shape).astype(np.float32) for shape in ((size, size), (size, classes))]
+    moves = [np.zeros_like(w) for w in weights]
+    spread, accuracy = [_spread(weights[0])], []
+    for _ in range(epochs):
+        order = random.permutation(len(inputs))
+        for start in range(0, len(order) - setting.batch + 1, setting.batch):
+            chosen = order[start : start + setting.batch]
+            for weight, move, gradient in zip(weights, moves, _gradients(weights, inputs[chosen], targets[chosen]), strict=True):
+                move *= np.float32(setting.momentum)
+                move -= np.float32(setting.rate) * gradient
+                weight += move
+        spread.append(_spread(weights[0]))
+        guess = (np.tanh(_flat(test[0]) @ weights[0]) @ weights[1]).argmax(1)
+        accuracy.append(float(np.mean(guess == test[1])))
+    return Course(setting, tuple(spread), tuple(accuracy))
+
+
+def _flat(images: np.ndarray) -> np.ndarray:
+    return images.reshape(len(images), -1).astype(np.float32) / np.float32(255)
+
+
+def _spread(weight: np.ndarray) -> float:
+    return float(weight.std() * np.sqrt(len(weight)))
+
+
+def _gradients(weights: Sequence[np.ndarray], x: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of the mean cross-entropy of a batch."""
+    hidden = np.tanh(x @ weights[0])
+    z = hidden @ weights[1]
+    p = np.exp(z - z.max(1, keepdims=True))
+    p /= p.sum(1, keepdims=True)
+    p[np.arange(len(labels)), labels] -= 1
+    p /= np.float32(len(labels))
+    below = (p @ weights[1].T) * (1 - hidden * hidden)
+    return x.T @ below, hidden.T @ p
+
+
+def collapse(courses: Sequence[Course]) -> float:
+    """By how much courses of one x differ: the largest distance of a J^2 from their mean, at any epoch, over that mean."""
+    squares = np.square([course.spread for course in courses])
+    mean = squares.mean(0)
+    return float((np.abs(squares - mean) / mean).max())
+
+
+def spread_of_slopes(courses: Sequence[Course]) -> float:
+    """By how much A / x differs: the largest distance from the mean over the mean."""
+    ratios = np.array([course.slope / course.setting.x for course in courses])
+    return float((np.abs(ratios - ratios.mean()) / ratios.mean()).max())

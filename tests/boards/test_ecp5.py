@@ -80,4 +80,4 @@ def test_a_bitstream_with_the_real_tools(tmp_path: Path) -> None:
         f"ECP5-85, {SMALL.lanes} x {SMALL.lanes} lanes x {SMALL.word} bits: {report['fmax_hz'] / 1e6:.1f} MHz", *report["slowest"]
     )
     assert (tmp_path / "bnnedge.bit").stat().st_size > 100_000
-    assert report["fmax_hz"] >= 50e6  # 59.3 when it was last measured; wires make it vary
+    assert report["fmax_hz"] >= 60e6

@@ -27,7 +27,7 @@ test-long: $(READY) ## run the long tests; what they print is kept in docs/evide
 	$(IN_VENV) pytest -n $(JOBS) --dist worksteal -m long -rA tests
 
 test-libraries: $(LIBRARIES)/.ready ## run the tests of imports with Larq (TensorFlow) and Brevitas (PyTorch), about 3 GB, in build/libraries
-	cd tests && PYTHONPATH=. ../$(LIBRARIES)/bin/python -m pytest -rA host/importer/test_larq.py host/importer/test_brevitas.py
+	$(LIBRARIES)/bin/python -m pytest -rA tests/host/importer/test_larq.py tests/host/importer/test_brevitas.py
 
 # They need a newer protobuf than pynq's gRPC allows: so they have an environment of their own.
 $(LIBRARIES)/.ready: tests/host/importer/requirements.txt pyproject.toml setup.py

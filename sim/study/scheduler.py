@@ -27,7 +27,7 @@ def work(runs: Sequence[Run], table: Table, cluster: Any = None, progress: Progr
     missing = {run.key: run for run in runs if run.key not in table.rows}
     if not missing:
         return []
-    own = LocalCluster(threads_per_worker=1, dashboard_address=None) if cluster is None else None  # type: ignore[no-untyped-call]
+    own = LocalCluster(threads_per_worker=1, dashboard_address=":0") if cluster is None else None  # type: ignore[no-untyped-call]
     failures = []
     try:
         with Client(own or cluster, set_as_default=False) as client:  # type: ignore[no-untyped-call]

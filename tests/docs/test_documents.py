@@ -4,7 +4,7 @@ Code stands in fenced blocks, by language:
 
 python  run, a page from top to bottom in one namespace and one temporary folder
 sh      `bnnedge` commands are run likewise; other programs are checked
-yaml    a network; written to the file that its first line names, if it does
+yaml    a network or a study; written to the file that its first line names, if it does
 text    output, compared if it follows Python; `bnnedge` lines in it are synopses, whose options must exist
 
 `NOT_RUN` says what is only checked, and why; `STAND_INS` what is run on another device. Only checked means: a `bnnedge` command
@@ -35,6 +35,7 @@ from bnnedge.compiler import estimate
 from bnnedge.devices import DEVICES, bitstream
 from bnnedge.devices.golden import GoldenDevice
 from bnnedge.network import BUILT_IN
+from bnnedge.sim.study import load_study
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -61,7 +62,7 @@ SIMULATED = [page for page in PAGES if re.search(r'"rtl", settings|--device rtl 
 # Modules without which a page is skipped: Pythons for which requirements.lock leaves them out.
 # Targets of other projects' makes.
 ELSEWHERE = {"pynqremote"}
-WANTED = {"tutorial.md": "onnxruntime", "import.md": "bnnedge.importer"}
+WANTED = {"tutorial.md": "onnxruntime", "own-study.md": "distributed"}
 
 
 class StandIn(GoldenDevice):
@@ -146,12 +147,15 @@ class Blocks:
                     assert cli.main(words) == 0, line
                 self.ran += 1
 
-    def network(self, example: Any) -> None:
+    def yaml(self, example: Any) -> None:
         self.printed = None
-        network = Network.from_dict(yaml.safe_load(example.parsed))
-        assert network.geometry
-        if named := re.match(r"# (\S+\.yaml)\n", example.parsed):
+        named, data = re.match(r"# (\S+\.yaml)\n", example.parsed), yaml.safe_load(example.parsed)
+        if named:
             Path(named[1]).write_text(example.parsed)
+        if named and "runs" in data:
+            assert load_study(named[1]).runs
+        else:
+            assert Network.from_dict(data).geometry
         self.ran += 1
 
     def text(self, example: Any) -> None:
@@ -182,7 +186,7 @@ def _evaluate(page: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Bloc
     if page.name in WANTED:
         pytest.importorskip(WANTED[page.name])
     blocks = Blocks()
-    kinds = {"python": blocks.python, "sh": blocks.shell, "yaml": blocks.network, "text": blocks.text}
+    kinds = {"python": blocks.python, "sh": blocks.shell, "yaml": blocks.yaml, "text": blocks.text}
     parsers = [CodeBlockParser(language, evaluator) for language, evaluator in kinds.items()]
     monkeypatch.chdir(folder)
     monkeypatch.delenv("BNNEDGE_DATA", raising=False)
@@ -214,8 +218,6 @@ def test_pages_that_simulate() -> None:
 
 @pytest.mark.parametrize("pattern", NOT_RUN)
 def test_every_exception_is_needed(pattern: str) -> None:
-    if "import" in pattern:
-        pytest.importorskip("bnnedge.importer")
     blocks = [block for page in PAGES for block in re.findall(r"^```(?:sh|python)\n(.*?)^```$", page.read_text(), re.M | re.S)]
     assert any(re.search(pattern, block, re.MULTILINE) for block in blocks), f"nothing matches {pattern!r}"
 

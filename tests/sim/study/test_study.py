@@ -164,7 +164,7 @@ def test_a_worker_that_dies_loses_no_run(grid, tmp_path):
             killed.append(next(worker.pid for worker in cluster.workers.values()))
             os.kill(killed[0], signal.SIGKILL)
 
-    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster:
         assert work(study.runs, table, cluster, kill) == []
         alive = [worker.pid for worker in cluster.workers.values()]
     assert killed

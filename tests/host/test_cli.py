@@ -316,8 +316,13 @@ def test_status_of_the_process(tmp_path):
 def process(folder, small, *options, limit=None):
     """`bnnedge train` as a process of its own; it can write no file of more than `limit` bytes."""
     command = [sys.executable, "-m", "bnnedge.cli", "train", "--device", "golden", "--data", small, "--out", folder, *options]
-    limited = None if limit is None else lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-    return subprocess.Popen([str(word) for word in command], stderr=subprocess.PIPE, text=True, preexec_fn=limited)
+
+    def begin() -> None:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell's background jobs, and what they start, ignore it
+        if limit is not None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+
+    return subprocess.Popen([str(word) for word in command], stderr=subprocess.PIPE, text=True, preexec_fn=begin)
 
 
 def test_interrupted_process_goes_on(tmp_path, small):
@@ -327,7 +332,7 @@ def test_interrupted_process_goes_on(tmp_path, small):
         assert running.poll() is None
         time.sleep(0.02)
     running.send_signal(signal.SIGINT)
-    error = running.communicate()[1]
+    error = running.communicate(timeout=60)[1]
     assert running.returncode == 130
     assert f"interrupted; go on with --resume {saved}" in error
     assert "Traceback" not in error

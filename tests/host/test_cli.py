@@ -4,7 +4,6 @@ import dataclasses
 import json
 import os
 import re
-import resource
 import signal
 import subprocess
 import sys
@@ -313,16 +312,23 @@ def test_status_of_the_process(tmp_path):
     assert "Traceback" not in result.stderr
 
 
-def process(folder, small, *options, limit=None):
-    """`bnnedge train` as a process of its own; it can write no file of more than `limit` bytes."""
-    command = [sys.executable, "-m", "bnnedge.cli", "train", "--device", "golden", "--data", small, "--out", folder, *options]
+PROCESS = """
+import resource, signal, sys
+from bnnedge.cli import main
 
-    def begin() -> None:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell's background jobs, and what they start, ignore it
-        if limit is not None:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs, and what they start, ignore it
+limit = int(sys.argv[1])
+if limit:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+sys.exit(main(sys.argv[2:]))
+"""
 
-    return subprocess.Popen([str(word) for word in command], stderr=subprocess.PIPE, text=True, preexec_fn=begin)
+
+def process(folder, small, *options, limit=0):
+    """`bnnedge train` as a process of its own; with a limit it can write no file of more bytes."""
+    words = [limit, "train", "--device", "golden", "--data", small, "--out", folder, *options]
+    command = [sys.executable, "-c", PROCESS, *(str(word) for word in words)]
+    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
 
 
 def test_interrupted_process_goes_on(tmp_path, small):

@@ -18,7 +18,7 @@ from bnnedge.devices.device import StepResult
 
 SCHEDULES = ("cosine", "step", "plateau", "constant")
 PATIENCE = 3  # epochs without a smaller training loss before "plateau" halves the rate
-RATE = 0.012  # at the start, unless told otherwise
+RATE, SCHEDULE = 0.012, "cosine"  # the rate at the start and how it falls, unless told otherwise
 HISTORY = ("loss", "accuracy", "val_loss", "val_accuracy", "rate")
 
 

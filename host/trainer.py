@@ -21,7 +21,7 @@ from bnnedge.data.dataset import check_classes, check_images, check_labels, chec
 from bnnedge.devices import Device, open_device, own_configuration
 from bnnedge.network import Network
 from bnnedge.runner import Measurement, Runner
-from bnnedge.schedule import RATE, SCHEDULES, Plan, check_rate, rate_unit, round_rate
+from bnnedge.schedule import RATE, SCHEDULE, SCHEDULES, Plan, check_rate, rate_unit, round_rate
 from bnnedge.settings import Settings, whole
 from bnnedge.state import TrainingState
 
@@ -57,7 +57,7 @@ class Trainer:
         configuration: str | Configuration | None = None,
         settings: Settings | None = None,
         rate: float = RATE,
-        schedule: str = "cosine",
+        schedule: str = SCHEDULE,
         check: bool = False,
     ) -> None:
         if schedule not in SCHEDULES:

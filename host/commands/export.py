@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 from bnnedge import checkpoint
+from bnnedge.commands import options
 from bnnedge.export import FORMATS, fold, save
 
 
@@ -24,8 +25,7 @@ def run(arguments: argparse.Namespace) -> int:
     trained = checkpoint.load(source)
     name = re.sub(r"[^\w.-]+", "-", trained.network.name) + FORMATS[arguments.format]
     out = Path(arguments.out) if arguments.out else source.with_name(name)
-    if out.is_dir():
-        raise ValueError(f"--out {out} is a folder: give the name of a file in it")
+    options.check_file(out)
     if out.resolve() == source.resolve():
         raise ValueError(f"{out} is the checkpoint itself, and stays: give another file with --out")
     save(out, fold(trained), arguments.format)

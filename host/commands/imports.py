@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from bnnedge import checkpoint, importer
+from bnnedge.commands import options
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -34,8 +35,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Import; return the exit status."""
     source = Path(arguments.model)
     out = Path(arguments.out) if arguments.out else source.with_suffix(".npz")
-    if out.is_dir():
-        raise ValueError(f"--out {out} is a folder: give the name of a file in it")
+    options.check_file(out)
     imported = importer.load(source, arguments.pixels)
     for note in imported.notes:
         print(f"note: {note}")

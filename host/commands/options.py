@@ -109,6 +109,12 @@ def settings(arguments: argparse.Namespace, base: Settings) -> Settings:
     return dataclasses.replace(base, **chosen)
 
 
+def check_file(out: Path) -> None:
+    """ValueError if what --out names is a folder, where a file is wanted."""
+    if out.is_dir():
+        raise ValueError(f"--out {out} is a folder: give the name of a file in it")
+
+
 def network(name: str, input_shape: Sequence[int] | None = None, classes: int = 10) -> Network:
     """A built-in network, for inputs and classes if given, or one from a file."""
     if name in BUILT_IN:

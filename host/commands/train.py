@@ -21,7 +21,7 @@ from bnnedge.network import Network
 from bnnedge.report import Reference, save_curve, summary, write_json
 from bnnedge.report.progress import Progress
 from bnnedge.runner import MismatchError
-from bnnedge.schedule import RATE, SCHEDULES
+from bnnedge.schedule import RATE, SCHEDULE, SCHEDULES
 from bnnedge.settings import Settings
 from bnnedge.trainer import Trainer
 
@@ -91,7 +91,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--rate", type=float, metavar="R", help=f"learning rate (default: 0.03 for digits, 0.002 for cifar10, else {RATE:g})"
     )
-    parser.add_argument("--schedule", choices=SCHEDULES, help="how the rate falls over the epochs (default: cosine)")
+    parser.add_argument("--schedule", choices=SCHEDULES, help=f"how the rate falls over the epochs (default: {SCHEDULE})")
     parser.add_argument("--check", action="store_true", help="compare with the golden model after every step")
     parser.add_argument(
         "--reference", action="store_true", help="also train the float32 standard (without --augment), and report its accuracy"
@@ -173,7 +173,7 @@ def _trainer(arguments: argparse.Namespace, data: Dataset) -> Trainer:
         configuration=arguments.config,
         settings=options.settings(arguments, Settings(batch=_default(_BATCH, data.name))),
         rate=_default(_RATE, data.name) if arguments.rate is None else arguments.rate,
-        schedule=arguments.schedule or "cosine",
+        schedule=arguments.schedule or SCHEDULE,
         check=arguments.check,
     )
 

@@ -25,7 +25,7 @@ from bnnedge.importer import keras, qonnx
 from bnnedge.importer.assemble import assemble
 from bnnedge.importer.states import state
 from bnnedge.importer.steps import Model, UnsupportedError
-from bnnedge.schedule import RATE
+from bnnedge.schedule import RATE, SCHEDULE
 from bnnedge.settings import Settings
 
 __all__ = ["Imported", "UnsupportedError", "load", "understand"]
@@ -73,7 +73,7 @@ def understand(model: Any, pixels: tuple[float, float]) -> Imported:
     settings = Settings(input_planes=planes, slope_planes=min(planes, Settings().slope_planes))
     configuration = fitting(assembled.network, settings)
     begun = state(assembled, configuration.latent, settings.gradient_planes, settings.seed)
-    checkpoint = Checkpoint(assembled.network, settings, configuration, begun, RATE, "cosine")
+    checkpoint = Checkpoint(assembled.network, settings, configuration, begun, RATE, SCHEDULE)
     _compare(model, checkpoint, (low, high), exact=not assembled.notes)
     return Imported(checkpoint, assembled.notes)
 

@@ -27,6 +27,7 @@ from bnnedge.importer.steps import (
     Step,
     UnsupportedError,
     batch_norm,
+    first_line,
 )
 
 SUFFIXES = (".keras", ".h5", ".hdf5")
@@ -49,7 +50,7 @@ def read(path: Path) -> Any:
     try:
         return load(path, compile=False)
     except Exception as error:  # whatever the libraries raise for a damaged file or a layer that they do not know
-        raise ValueError(f"model file {path}: Keras cannot read it: {_first_line(error)}") from error
+        raise ValueError(f"model file {path}: Keras cannot read it: {first_line(error)}") from error
 
 
 def _described(path: Path) -> str:
@@ -65,7 +66,7 @@ def _described(path: Path) -> str:
             text = json.dumps(json.loads(file.attrs["model_config"]))
             return "larq" if any(f'"class_name": "Quant{kind}' in text for kind in ("Dense", "Conv", "Sep")) else text
     except (OSError, KeyError, zipfile.BadZipFile, UnicodeDecodeError) as error:
-        raise ValueError(f"model file {path} is damaged, or no Keras model: {_first_line(error)}") from error
+        raise ValueError(f"model file {path} is damaged, or no Keras model: {first_line(error)}") from error
 
 
 def _needed(name: str, path: Path) -> Any:
@@ -74,10 +75,6 @@ def _needed(name: str, path: Path) -> Any:
     except ModuleNotFoundError as error:
         package = {"larq": "larq tensorflow tf_keras", "tensorflow": "tensorflow tf_keras"}.get(name, "'bnnedge[keras]'")
         raise ValueError(f"model file {path} needs the Python module {error.name}: pip install {package}") from error
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def understand(model: Any) -> Model:

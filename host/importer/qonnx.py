@@ -19,6 +19,7 @@ from bnnedge.importer.steps import (
     Step,
     UnsupportedError,
     batch_norm,
+    first_line,
 )
 
 SUFFIXES = (".onnx",)
@@ -36,8 +37,7 @@ def read(path: Path) -> Any:
     try:
         return cleanup_model(ModelWrapper(str(path)))
     except Exception as error:  # of protobuf, onnx or onnxruntime, for whatever is wrong with the file
-        text = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise ValueError(f"model file {path}: qonnx cannot read it: {text}") from error
+        raise ValueError(f"model file {path}: qonnx cannot read it: {first_line(error)}") from error
 
 
 def understand(model: Any) -> Model:

@@ -93,3 +93,8 @@ def batch_norm(name: str, gamma: np.ndarray, beta: np.ndarray, mean: np.ndarray,
     scale = np.asarray(gamma, np.float64) / deviation
     mean = np.asarray(mean, np.float64)
     return Affine(name, scale, np.asarray(beta, np.float64) - scale * mean, mean, deviation)
+
+
+def first_line(error: BaseException) -> str:
+    """What an error of another library says, without the pages that may follow."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

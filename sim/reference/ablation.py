@@ -8,15 +8,16 @@ from typing import Any
 import numpy as np
 
 from bnnedge.network import Geometry
-from bnnedge.sim.reference.functions import batch_norm_backward, l1_batch_norm_backward, l1_spread, l2_spread, sgn
-from bnnedge.sim.reference.network import Layer, Network, Record
+from bnnedge.sim.reference.functions import batch_norm_backward, l1_batch_norm_backward, l1_spread, sgn
+from bnnedge.sim.reference.network import Layer, Record
 from bnnedge.sim.reference.optimisers import OptimiserName
+from bnnedge.sim.reference.standard import Standard
 
 STEPS = ("l1", "signs", "sign-gradient", "no-mask")
 
 
-class Ablation(Network[np.ndarray]):
-    """Binary network that takes some steps of the method; with none it is `Standard`, with the first three `Method`.
+class Ablation(Standard):
+    """The standard training with some steps of the method; with the first three it is `Method`.
 
     Parameters
     ----------
@@ -47,24 +48,18 @@ class Ablation(Network[np.ndarray]):
         self.taken = frozenset(steps)
 
     def spread(self, centred: np.ndarray) -> np.ndarray:
-        return l1_spread(centred) if "l1" in self.taken else l2_spread(centred)
-
-    def keep(self, x: np.ndarray) -> np.ndarray:
-        return x
-
-    def signal(self, kept: np.ndarray) -> np.ndarray:
-        return sgn(kept)
+        return l1_spread(centred) if "l1" in self.taken else super().spread(centred)
 
     def mask(self, kept: np.ndarray) -> np.ndarray:
-        return np.ones_like(kept, np.bool_) if "no-mask" in self.taken else np.abs(kept) <= 1
+        return np.ones_like(kept, np.bool_) if "no-mask" in self.taken else super().mask(kept)
 
     def normal_gradient(self, gradient: np.ndarray, layer: Layer, record: Record[np.ndarray]) -> np.ndarray:
         kept = record.kept.reshape(gradient.shape)
         if "signs" in self.taken:
             return batch_norm_backward(gradient, sgn(kept), record.spread)
-        normal = kept - layer.beta
-        backward = l1_batch_norm_backward if "l1" in self.taken else batch_norm_backward
-        return backward(gradient, normal, record.spread)
+        if "l1" in self.taken:
+            return l1_batch_norm_backward(gradient, kept - layer.beta, record.spread)
+        return super().normal_gradient(gradient, layer, record)
 
     def weight_gradient(self, gradient: np.ndarray) -> np.ndarray:
         return sgn(gradient) if "sign-gradient" in self.taken else gradient

@@ -14,6 +14,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from bnnedge.sim.reference.functions import softmax_cross_entropy
+
 INITIAL = 0.5  # J at the start: well in the ordered phase
 
 
@@ -65,7 +67,7 @@ def train(
     images: (n, ...) uint8, taken as 0..1; labels: (n,) integers from 0; test: the same, to be classified.
     """
     random = np.random.default_rng(seed)
-    inputs, targets = _flat(images), np.asarray(labels)
+    inputs, targets, seen = _flat(images), np.asarray(labels), _flat(test[0])
     size, classes = inputs.shape[1], int(targets.max()) + 1
     weights = [random.normal(0, INITIAL / np.sqrt(size), shape).astype(np.float32) for shape in ((size, size), (size, classes))]
     moves = [np.zeros_like(w) for w in weights]
@@ -79,7 +81,7 @@ def train(
                 move -= np.float32(setting.rate) * gradient
                 weight += move
         spread.append(_spread(weights[0]))
-        guess = (np.tanh(_flat(test[0]) @ weights[0]) @ weights[1]).argmax(1)
+        guess = (np.tanh(seen @ weights[0]) @ weights[1]).argmax(1)
         accuracy.append(float(np.mean(guess == test[1])))
     return Course(setting, tuple(spread), tuple(accuracy))
 
@@ -95,11 +97,7 @@ def _spread(weight: np.ndarray) -> float:
 def _gradients(weights: Sequence[np.ndarray], x: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Of the mean cross-entropy of a batch."""
     hidden = np.tanh(x @ weights[0])
-    z = hidden @ weights[1]
-    p = np.exp(z - z.max(1, keepdims=True))
-    p /= p.sum(1, keepdims=True)
-    p[np.arange(len(labels)), labels] -= 1
-    p /= np.float32(len(labels))
+    _, _, p = softmax_cross_entropy(hidden @ weights[1], labels)
     below = (p @ weights[1].T) * (1 - hidden * hidden)
     return x.T @ below, hidden.T @ p
 

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from bnnedge.schedule import RATE
+from bnnedge.configuration import Configuration
+from bnnedge.schedule import RATE, SCHEDULE
 from bnnedge.settings import Settings
 
 MODELS = ("integer", "method", "standard", "ablation")
@@ -46,13 +47,13 @@ class Run:
     seed: int = 1
     samples: int = 0
     holdout: int = 0
-    schedule: str = "cosine"
+    schedule: str = SCHEDULE
     gradient_planes: int = Settings.gradient_planes
     slope_planes: int = Settings.slope_planes
     input_planes: int = Settings.input_planes
     optimiser: str = Settings.optimiser
     config: str = "pynq-z2"
-    latent: int = 12
+    latent: int = Configuration.latent
     steps: str = ""
 
     @property

@@ -5,11 +5,11 @@ import sys
 import IPython.display
 import numpy as np
 import pytest
+from trainings import Clocked, Stop
 
-from bnnedge import Callback, Dense, Network, Settings, Trainer
+from bnnedge import Dense, Network, Settings, Trainer
 from bnnedge.configuration import configuration
-from bnnedge.devices import StepResult, choose_device
-from bnnedge.devices.golden import GoldenDevice
+from bnnedge.devices import choose_device
 from bnnedge.report import LivePlot, Progress, live, progress
 from bnnedge.report.live import Rates
 
@@ -18,22 +18,13 @@ RANDOM = np.random.RandomState(1)
 DATA = RANDOM.randint(0, 256, (200, 4, 4)).astype(np.uint8), RANDOM.randint(0, 4, 200)
 
 
-class Clocked(GoldenDevice):
-    """A device with a clock: 640 cycles a step, in a quarter of which the engine works."""
-
-    name = "clocked"
-    cycles = 0
-
-    def train(self, images, labels, order, rate):
-        results = super().train(images, labels, order, rate)
-        self.cycles += 640 * len(results)
-        return [StepResult(r.loss, r.hits, 640 * (i + 1)) for i, r in enumerate(results)]
+class Counted(Clocked):
+    """It also counts why the engine waits, and bytes."""
 
     def counters(self):
         cycles = self.cycles
         return {
-            "cycles": cycles,
-            "engine": cycles // 4,
+            **super().counters(),
             "stall_token": cycles // 2,
             "stall_drain": 0,
             "stall_memory": cycles // 8,
@@ -42,17 +33,6 @@ class Clocked(GoldenDevice):
             "read_1": cycles // 2,
             "write_1": cycles // 4,
         }
-
-
-class Stop(Callback):
-    """Interrupts after a number of steps."""
-
-    def __init__(self, step):
-        self.step = step
-
-    def on_batch_end(self, step, logs):
-        if step >= self.step:
-            raise KeyboardInterrupt
 
 
 class Screen:
@@ -116,7 +96,7 @@ def test_drawing_takes_a_part_of_the_time_only(screen, monkeypatch):
 
 
 def test_counters_beside_the_curves(screen, texts):
-    trainer = Trainer(NETWORK, Clocked(configuration("pynq-z2")), settings=Settings(batch=64))
+    trainer = Trainer(NETWORK, Counted(configuration("pynq-z2")), settings=Settings(batch=64))
     trainer.fit(*DATA, epochs=2)
     trainer.fit(*DATA, epochs=1, callbacks=[LivePlot(trainer)])
     assert screen.displays[0][-1].width == 1080

@@ -6,30 +6,19 @@ import sys
 
 import numpy as np
 import pytest
+from trainings import Clocked
 
 from bnnedge import Dense, Network, Settings, Trainer
 from bnnedge.configuration import configuration
-from bnnedge.devices import Memory, StepResult
-from bnnedge.devices.golden import GoldenDevice
+from bnnedge.devices import Memory
 from bnnedge.report import Reference, save_curve, summary, write_json
 from bnnedge.report.progress import Progress
 
 NETWORK = Network((4, 4), [Dense(32), Dense(4)], "tiny")
 
 
-class Clocked(GoldenDevice):
-    """A device with a clock: 640 cycles a step."""
-
-    name = "clocked"
-    cycles = 0
-
-    def train(self, images, labels, order, rate):
-        results = super().train(images, labels, order, rate)
-        self.cycles += 640 * len(results)
-        return [StepResult(r.loss, r.hits, 640 * (i + 1)) for i, r in enumerate(results)]
-
-    def counters(self):
-        return {"cycles": self.cycles, "engine": self.cycles // 4}
+class Sized(Clocked):
+    """It also says what memory it takes."""
 
     def memory(self):
         return Memory({"buffers": 1000}, {"weights": 2000, "statistics": 500})
@@ -39,7 +28,7 @@ class Clocked(GoldenDevice):
 def trainer():
     random = np.random.RandomState(1)
     data = random.randint(0, 256, (200, 4, 4)).astype(np.uint8), random.randint(0, 4, 200)
-    trainer = Trainer(NETWORK, Clocked(configuration("pynq-z2")), settings=Settings(batch=64))
+    trainer = Trainer(NETWORK, Sized(configuration("pynq-z2")), settings=Settings(batch=64))
     trainer.fit(*data, epochs=3, validation_data=data)
     trainer.data = data
     return trainer

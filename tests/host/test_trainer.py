@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import pytest
+from trainings import Stop
 
 from bnnedge import (
     Callback,
@@ -44,17 +45,6 @@ TEST = make_data(90, 8)
 @pytest.fixture
 def trainer():
     return Trainer(NETWORK, settings=SETTINGS)
-
-
-class Stop(Callback):
-    """Interrupts after a number of steps."""
-
-    def __init__(self, step):
-        self.step = step
-
-    def on_batch_end(self, step, logs):
-        if step >= self.step:
-            raise KeyboardInterrupt
 
 
 class Faulty(GoldenDevice):

@@ -5,8 +5,9 @@ import json
 
 import numpy as np
 import pytest
+from trainings import Stop
 
-from bnnedge import Callback, DataError, Dense, Network, Settings, Trainer, checkpoint
+from bnnedge import DataError, Dense, Network, Settings, Trainer, checkpoint
 from bnnedge.cli import main
 from bnnedge.commands.train import augmentation
 from bnnedge.configuration import configuration
@@ -134,17 +135,6 @@ class TestEpochs:
     def test_without(self):
         epochs = Epochs(X, None)
         assert epochs.show(0, np.random.RandomState(1)) is epochs.show(1, np.random.RandomState(1)) is X
-
-
-class Stop(Callback):
-    """Interrupts after a number of steps."""
-
-    def __init__(self, step):
-        self.step = step
-
-    def on_batch_end(self, step, logs):
-        if step >= self.step:
-            raise KeyboardInterrupt
 
 
 class Recorder(GoldenDevice):

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 from pathlib import Path
 
 import pytest
+from scripts import ROOT, load_script
 
 from bnnedge import formats
 
-ROOT = Path(__file__).parents[2]
-_SPEC = importlib.util.spec_from_file_location("docs_generate", ROOT / "docs" / "generate.py")
-assert _SPEC is not None
-assert _SPEC.loader is not None
-generate = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(generate)
+generate = load_script("generate")
 
 PAGES = [*sorted((ROOT / "docs").rglob("*.md")), *sorted(ROOT.glob("*.md"))]
 

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.util
 import re
 import sys
 from pathlib import Path
 
 import pytest
+from scripts import load_script
 
 import bnnedge
 
 pytest.importorskip("pdoc")
-ROOT = Path(__file__).parents[2]
-_SPEC = importlib.util.spec_from_file_location("docs_reference", ROOT / "docs" / "reference.py")
-assert _SPEC is not None
-assert _SPEC.loader is not None
-reference = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(reference)
+reference = load_script("reference")
 
 
 @pytest.fixture(scope="module")

@@ -10,12 +10,14 @@ Prints a line a run and a table at the end. The data is found as `bnnedge train`
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import statistics
-import time
+from typing import Any
 
-from bnnedge import Settings, Trainer, data
+from bnnedge import data
 from bnnedge.commands import options
-from bnnedge.sim import reference
+from bnnedge.sim.study import Run
+from bnnedge.sim.study.training import carry_out
 
 
 def main() -> None:
@@ -35,42 +37,41 @@ def main() -> None:
     parser.add_argument("--config", default="pynq-z2")
     a = parser.parse_args()
 
-    found = data.load(a.data)
-    x_train, y_train = found.x_train[: a.samples], found.y_train[: a.samples]
-    name = a.network or ("digits" if a.data == "digits" else "mlp")
-    network = options.network(name, found.x_train.shape[1:], found.classes)
+    common: dict[str, Any] = {
+        "data": a.data,
+        "network": a.network or ("digits" if a.data == "digits" else "mlp"),
+        "samples": a.samples or 0,
+        "epochs": a.epochs,
+        "batch": a.batch,
+    }
+    integer = [
+        Run(
+            label=f"integer, {planes} gradient planes",
+            model="integer",
+            rate=a.rate,
+            gradient_planes=planes,
+            slope_planes=a.slope_planes,
+            config=a.config,
+            **common,
+        )
+        for planes in a.grad_planes
+    ]
+    floating = [
+        Run(label=f"float32 {kind}, rate {rate:g}", model=kind, rate=rate, **common)
+        for kind in a.reference
+        for rate in a.reference_rate
+    ]
     rows: dict[str, list[float]] = {}
-
-    def note(what: str, seed: int, accuracy: float, started: float) -> None:
-        print(f"{what}, seed {seed}: {accuracy:.2%}, {(time.monotonic() - started) / a.epochs:.1f} s an epoch", flush=True)
-        rows.setdefault(what, []).append(accuracy)
-
     for seed in a.seeds:
-        for planes in a.grad_planes:
-            settings = Settings(batch=a.batch, gradient_planes=planes, slope_planes=a.slope_planes, seed=seed)
-            with Trainer(network, configuration=a.config, settings=settings, rate=a.rate) as trainer:
-                started = time.monotonic()
-                trainer.fit(x_train, y_train, epochs=a.epochs)
-                accuracy = trainer.evaluate(found.x_test, found.y_test)["accuracy"]
-            note(f"integer, {planes} gradient planes", seed, accuracy, started)
-        for kind in a.reference:
-            for rate in a.reference_rate:
-                started = time.monotonic()
-                history = reference.train(
-                    kind,
-                    network.geometry,
-                    x_train,
-                    y_train,
-                    found.x_test,
-                    found.y_test,
-                    batch=a.batch,
-                    epochs=a.epochs,
-                    rate=rate,
-                    seed=seed,
-                )
-                note(f"float32 {kind}, rate {rate:g}", seed, history.test_accuracy[-1], started)
+        for run in (*integer, *floating):
+            row = carry_out(dataclasses.replace(run, seed=seed))
+            print(f"{run.label}, seed {seed}: {row.accuracy:.2%}, {row.seconds / a.epochs:.1f} s an epoch", flush=True)
+            rows.setdefault(run.label, []).append(row.accuracy)
 
-    print(f"\n{a.data}, {len(x_train):,} images, {network.name}, {a.epochs} epochs, batch {a.batch}: last epoch's test accuracy")
+    found = data.load(a.data)
+    images = len(found.x_train[: a.samples])
+    network = options.network(common["network"], found.x_train.shape[1:], found.classes)
+    print(f"\n{a.data}, {images:,} images, {network.name}, {a.epochs} epochs, batch {a.batch}: last epoch's test accuracy")
     for what, values in rows.items():
         spread = statistics.stdev(values) if len(values) > 1 else 0.0
         print(f"{what:32s} mean {statistics.mean(values):.2%}  +- {spread:.2%}  of {len(values)} seeds")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -41,9 +43,9 @@ class LayerState:
         """(K, M) bool: True where the binary weight is +1."""
         return self.weight >= 0
 
-    def copy(self) -> LayerState:
-        """Return an independent copy."""
-        return dataclasses.replace(self, **{field: getattr(self, field).copy() for field in _ARRAYS})
+    def mapped(self, function: Callable[[Any], Any]) -> LayerState:
+        """The same with a function of each array in its place."""
+        return dataclasses.replace(self, **{field: function(getattr(self, field)) for field in _ARRAYS})
 
 
 @dataclasses.dataclass
@@ -78,9 +80,13 @@ class TrainingState:
             )
         return cls(layers)
 
+    def mapped(self, function: Callable[[Any], Any]) -> TrainingState:
+        """The same with a function of each array in its place: into another array library, say."""
+        return TrainingState([layer.mapped(function) for layer in self.layers], self.step)
+
     def copy(self) -> TrainingState:
         """Return an independent copy."""
-        return TrainingState([layer.copy() for layer in self.layers], self.step)
+        return self.mapped(np.copy)
 
     def check(self, network: Network, latent: int) -> None:
         """ValueError if shapes, dtypes or ranges are not those of `network` with weights of `latent` bits."""

@@ -6,33 +6,34 @@ which place each value of a pooled map comes from.
 
 from __future__ import annotations
 
-import numpy as np
+from bnnedge.sim.arrays import Array, array_namespace
+
+_PLACES = [(slice(None), slice(y, None, 2), slice(x, None, 2), ...) for y in (0, 1) for x in (0, 1)]
 
 
-def places(a: np.ndarray) -> list[np.ndarray]:
-    """Views (B, h, w, C) of the four places of a map."""
-    return [a[:, y::2, x::2] for y in (0, 1) for x in (0, 1)]
-
-
-def maximum(a: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Pool numbers or bits: the largest of each four, and its route, the first place of equal ones."""
-    first, *others = places(a)
-    best, route = first.copy(), np.zeros(first.shape, np.uint8)
-    for i, other in enumerate(others):
-        route[other > best] = i + 1
-        np.maximum(best, other, out=best)
+def maximum(a: Array) -> tuple[Array, Array]:
+    """Pool numbers: the largest of each four, and its route, the first place of equal ones."""
+    xp = array_namespace(a)
+    best = a[_PLACES[0]]
+    route = xp.zeros_like(best, dtype=xp.uint8)
+    for i, place in enumerate(_PLACES[1:], 1):
+        other = a[place]
+        route = xp.where(other > best, xp.full_like(route, i), route)
+        best = xp.maximum(best, other)
     return best, route
 
 
-def pick(a: np.ndarray, route: np.ndarray) -> np.ndarray:
+def pick(a: Array, route: Array) -> Array:
     """Pool a map along a route."""
-    found = np.empty(route.shape, a.dtype)
-    for i, part in enumerate(places(a)):
-        np.copyto(found, part, where=route == i)
+    xp = array_namespace(a)
+    found = a[_PLACES[0]]
+    for i, place in enumerate(_PLACES[1:], 1):
+        found = xp.where(route == i, a[place], found)
     return found
 
 
-def put(a: np.ndarray, values: np.ndarray, route: np.ndarray) -> None:
+def put(a: Array, values: Array, route: Array) -> None:
     """Write a pooled map into a map, along a route."""
-    for i, part in enumerate(places(a)):
-        np.copyto(part, values, where=route == i)
+    xp = array_namespace(a)
+    for i, place in enumerate(_PLACES):
+        a[place] = xp.where(route == i, values, a[place])

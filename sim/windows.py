@@ -6,47 +6,63 @@ window is the whole map.
 
 from __future__ import annotations
 
-import numpy as np
+from typing import Any
 
 from bnnedge.layers import Geometry
+from bnnedge.sim.arrays import Array, array_namespace, library_of
+
+Place = tuple[Any, ...]
+"""Index of a part of a map."""
 
 
-def gather(x: np.ndarray, layer: Geometry) -> np.ndarray:
-    """Windows of a map (B, H, W, C) as rows: (B * outputs, K), with zeros outside the map."""
-    after = [
-        max(0, (outputs - 1) * layer.stride + kernel - side - pad)
-        for outputs, kernel, side, pad in (
-            (layer.out_height, layer.kernel_y, layer.height, layer.pad_y),
-            (layer.out_width, layer.kernel_x, layer.width, layer.pad_x),
-        )
-    ]
-    if layer.pad_y or layer.pad_x or any(after):
-        x = np.pad(x, ((0, 0), (layer.pad_y, after[0]), (layer.pad_x, after[1]), (0, 0)))
-    x = np.ascontiguousarray(x)
-    image, row, column, channel = x.strides
-    # The columns of a window lie side by side: one axis for them and their channels.
-    windows = np.lib.stride_tricks.as_strided(
-        x,
-        (len(x), layer.out_height, layer.out_width, layer.kernel_y, layer.kernel_x * layer.channels),
-        (image, row * layer.stride, column * layer.stride, row, channel),
-        writeable=False,
-    )
-    return windows.reshape(len(x) * layer.outputs, layer.fan_in)
-
-
-def scatter(rows: np.ndarray, layer: Geometry) -> np.ndarray:
-    """Transpose of `gather`: sums (B, H, W, C) of what the windows (B * outputs, K) hold for each input."""
-    s, high, wide = layer.stride, layer.out_height, layer.out_width
-    rows = rows.reshape(-1, high, wide, layer.kernel_y, layer.kernel_x, layer.channels)
+def _padded(layer: Geometry) -> tuple[int, int]:
+    """Height and width of the map with what the windows reach beyond its edges."""
     height, width = (
-        max(pad + side, (outputs - 1) * s + kernel)
+        max(pad + side, (outputs - 1) * layer.stride + kernel)
         for pad, side, outputs, kernel in (
-            (layer.pad_y, layer.height, high, layer.kernel_y),
-            (layer.pad_x, layer.width, wide, layer.kernel_x),
+            (layer.pad_y, layer.height, layer.out_height, layer.kernel_y),
+            (layer.pad_x, layer.width, layer.out_width, layer.kernel_x),
         )
     )
-    total = np.zeros((len(rows), height, width, layer.channels), rows.dtype)
-    for y in range(layer.kernel_y):
-        for x in range(layer.kernel_x):
-            total[:, y : y + s * high : s, x : x + s * wide : s] += rows[..., y, x, :]
-    return total[:, layer.pad_y : layer.pad_y + layer.height, layer.pad_x : layer.pad_x + layer.width]
+    return height, width
+
+
+def _taps(layer: Geometry) -> list[Place]:
+    """Where the windows' elements (y, x) stand in the padded map, all of one at once."""
+    s = layer.stride
+    return [
+        (slice(None), slice(y, y + s * (layer.out_height - 1) + 1, s), slice(x, x + s * (layer.out_width - 1) + 1, s), ...)
+        for y in range(layer.kernel_y)
+        for x in range(layer.kernel_x)
+    ]
+
+
+def _inside(layer: Geometry) -> Place:
+    """Where the map stands in the padded one."""
+    return slice(None), slice(layer.pad_y, layer.pad_y + layer.height), slice(layer.pad_x, layer.pad_x + layer.width), ...
+
+
+def gather(x: Array, layer: Geometry) -> Array:
+    """Windows of a map (B, H, W, C) as rows: (B * outputs, K), with zeros outside the map."""
+    xp, images = array_namespace(x), x.shape[0]
+    height, width = _padded(layer)
+    if (height, width) == (layer.kernel_y, layer.kernel_x) == (layer.height, layer.width):
+        return xp.reshape(x, (images, layer.fan_in))
+    if (height, width) != (layer.height, layer.width):
+        whole = xp.zeros((images, height, width, layer.channels), dtype=x.dtype, device=library_of(x).device)
+        whole[_inside(layer)] = x
+        x = whole
+    return xp.reshape(xp.stack([x[tap] for tap in _taps(layer)], axis=3), (images * layer.outputs, layer.fan_in))
+
+
+def scatter(rows: Array, layer: Geometry) -> Array:
+    """Transpose of `gather`: sums (B, H, W, C) of what the windows (B * outputs, K) hold for each input."""
+    xp = array_namespace(rows)
+    height, width = _padded(layer)
+    if (height, width) == (layer.kernel_y, layer.kernel_x) == (layer.height, layer.width):
+        return xp.reshape(rows, (-1, height, width, layer.channels))
+    rows = xp.reshape(rows, (-1, layer.out_height, layer.out_width, layer.kernel_y * layer.kernel_x, layer.channels))
+    total = xp.zeros((rows.shape[0], height, width, layer.channels), dtype=rows.dtype, device=library_of(rows).device)
+    for i, tap in enumerate(_taps(layer)):
+        total[tap] += rows[..., i, :]
+    return total[_inside(layer)]

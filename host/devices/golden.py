@@ -1,4 +1,4 @@
-"""The golden model as a device: the accelerator's arithmetic in NumPy, bit for bit, without a clock."""
+"""The golden model as a device: the accelerator's arithmetic in arrays, bit for bit, without a clock."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from bnnedge.configuration import Configuration
 from bnnedge.devices.device import DeviceError, Memory, StepResult, check_order
 from bnnedge.network import Network
 from bnnedge.settings import Settings
+from bnnedge.sim.arrays import NUMPY, Library, to_numpy
 from bnnedge.sim.golden import Golden
+from bnnedge.sim.golden.random import Random
 from bnnedge.state import TrainingState
 
 # What `probe` returns of a layer, beside its codes: of a hidden one, of one with signs or sums pooled.
@@ -25,14 +27,17 @@ class GoldenDevice:
     ----------
     configuration: the accelerator to imitate, its limits included. Its lanes and latent bits enter the results.
 
+    library: that computes; see `bnnedge.sim.arrays.library`. The results don't depend on it.
+    random: what is drawn for rounding; anything but the default is an ablation, and not what the accelerator does.
+
     A probe also returns, of layers with signs pooled, the pooled signs ("1.pooled"), and of those with sums pooled the
     places 0..3 of the maxima ("1.route").
     """
 
     name = "golden"
 
-    def __init__(self, configuration: Configuration) -> None:
-        self.configuration = configuration
+    def __init__(self, configuration: Configuration, library: Library = NUMPY, random: type[Random] = Random) -> None:
+        self.configuration, self.library, self.random = configuration, library, random
         self._prepared: tuple[Network, Settings] | None = None
         self._golden: Golden | None = None
 
@@ -43,10 +48,11 @@ class GoldenDevice:
     def load_state(self, state: TrainingState) -> None:
         network, settings = self._ready()
         state.check(network, self.configuration.latent)
-        self._golden = Golden(network, settings, self.configuration, state.copy())
+        there = state.copy().mapped(self.library.put)
+        self._golden = Golden(network, settings, self.configuration, there, random=self.random)
 
     def state(self) -> TrainingState:
-        return self._loaded().state.copy()
+        return self._loaded().state.mapped(to_numpy).copy()
 
     def train(self, images: np.ndarray, labels: np.ndarray, order: np.ndarray, rate: int) -> list[StepResult]:
         golden, batch = self._loaded(), self._ready()[1].batch
@@ -70,7 +76,7 @@ class GoldenDevice:
             names = [f"{i + 1}.code" for i in range(len(network.geometry))]
             for i, layer in enumerate(network.geometry[:-1]):
                 names += [f"{i + 1}.{what}" for what in (*_HELD, *_POOLED[layer.pool])]
-            held = ((name, golden.trace[name]) for name in names)
+            held = ((name, to_numpy(golden.trace[name])) for name in names)
             # The golden model has no height and width of dense layers.
             return result, {name: value if value.ndim == 4 else value[:, None, None] for name, value in held}
         finally:
@@ -80,7 +86,7 @@ class GoldenDevice:
         golden = self._loaded()
         if len(images) == 0:
             raise ValueError("there are no images to infer")
-        return golden.infer(images).astype(np.int16)
+        return to_numpy(golden.infer(images)).astype(np.int16)
 
     def counters(self) -> dict[str, int]:
         return {}

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
-import numpy as np
-
 from bnnedge import formats as f
+from bnnedge.sim.arrays import Array
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,10 +24,10 @@ class Mean:
         """1/samples with MEAN + `log2` fraction bits, rounded."""
         return ((1 << f.MEAN + self.log2) + self.samples // 2) // self.samples
 
-    def of(self, total: np.ndarray, fraction: int) -> np.ndarray:
+    def of(self, total: Array, fraction: int) -> Array:
         """total / samples with so many fraction bits, rounded down."""
         return total * self.reciprocal >> f.MEAN + self.log2 - fraction
 
-    def rounded(self, total: np.ndarray) -> np.ndarray:
+    def rounded(self, total: Array) -> Array:
         """total / samples with GRADIENT_MEAN fraction bits, rounded to the nearest."""
         return (total * (self.reciprocal << f.GRADIENT_MEAN)) + (1 << f.MEAN + self.log2 - 1) >> f.MEAN + self.log2

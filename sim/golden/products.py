@@ -6,17 +6,18 @@ dense layer is a window over the whole map.
 
 from __future__ import annotations
 
-import numpy as np
+from typing import Any
 
 from bnnedge.layers import Geometry
+from bnnedge.sim.arrays import Array, array_namespace, library_of
 from bnnedge.sim.windows import gather, scatter
 
 _PART = 1 << 22  # elements of windows held at a time
 
 
-def exact(terms: int, bound: int) -> type[np.floating]:
-    """Float type in which sums of that many integers in +-`bound` are exact."""
-    return np.float32 if terms * bound <= 1 << 24 else np.float64
+def exact(terms: int, bound: int, xp: Any) -> Any:
+    """Float type of a library in which sums of that many integers in +-`bound` are exact."""
+    return xp.float32 if terms * bound <= 1 << 24 else xp.float64
 
 
 def _parts(images: int, most: int) -> list[slice]:
@@ -29,32 +30,36 @@ def _memory(layer: Geometry) -> int:
     return _PART // (layer.outputs * layer.fan_in)
 
 
-def forward(x: np.ndarray, weight: np.ndarray, layer: Geometry, bound: int) -> np.ndarray:
+def forward(x: Array, weight: Array, layer: Geometry, bound: int) -> Array:
     """Sums (B, out_height, out_width, M) int32 of a map with elements in +-`bound` and weights of +-1."""
-    kind = exact(layer.fan_in, bound)
-    x, weight = x.astype(kind), weight.astype(kind)
-    y = np.empty((len(x), layer.out_height, layer.out_width, layer.fan_out), np.int32)
-    for part in _parts(len(x), _memory(layer)):
-        y[part] = (gather(x[part], layer) @ weight).reshape(y[part].shape)
+    xp, images = array_namespace(x), x.shape[0]
+    kind, shape = exact(layer.fan_in, bound, xp), (layer.out_height, layer.out_width, layer.fan_out)
+    x, weight = xp.astype(x, kind), xp.astype(weight, kind)
+    y = xp.empty((images, *shape), dtype=xp.int32, device=library_of(x).device)
+    for part in _parts(images, _memory(layer)):
+        y[part, ...] = xp.astype(xp.reshape(gather(x[part, ...], layer) @ weight, (-1, *shape)), xp.int32)
     return y
 
 
-def data_gradient(code: np.ndarray, weight: np.ndarray, layer: Geometry, bound: int) -> np.ndarray:
+def data_gradient(code: Array, weight: Array, layer: Geometry, bound: int) -> Array:
     """Sums (B, H, W, C) int32 over the outputs that each input reaches; codes in +-`bound`, weights of +-1."""
-    kind = exact(layer.reach, bound)
-    back = np.ascontiguousarray(weight.T, kind)
-    d = np.empty((len(code), layer.height, layer.width, layer.channels), np.int32)
-    for part in _parts(len(code), _memory(layer)):
-        d[part] = scatter(code[part].reshape(-1, layer.fan_out).astype(kind) @ back, layer)
+    xp, images = array_namespace(code), code.shape[0]
+    kind = exact(layer.reach, bound, xp)
+    back = xp.astype(weight, kind).T
+    d = xp.empty((images, layer.height, layer.width, layer.channels), dtype=xp.int32, device=library_of(code).device)
+    for part in _parts(images, _memory(layer)):
+        rows = xp.reshape(xp.astype(code[part, ...], kind), (-1, layer.fan_out))
+        d[part, ...] = xp.astype(scatter(rows @ back, layer), xp.int32)
     return d
 
 
-def weight_gradient(x: np.ndarray, code: np.ndarray, layer: Geometry, bound: int) -> np.ndarray:
+def weight_gradient(x: Array, code: Array, layer: Geometry, bound: int) -> Array:
     """Sums (K, M) int64 over all samples of inputs times codes, their products in +-`bound`."""
+    xp, images = array_namespace(x), x.shape[0]
     most = max(1, min(_memory(layer), (1 << 24) // (layer.outputs * bound)))
-    kind = exact(most * layer.outputs, bound)
-    slope = np.zeros((layer.fan_in, layer.fan_out), np.int64)
-    for part in _parts(len(x), most):
-        rows = code[part].reshape(-1, layer.fan_out).astype(kind)
-        slope += (gather(x[part].astype(kind), layer).T @ rows).astype(np.int64)
+    kind = exact(most * layer.outputs, bound, xp)
+    slope = xp.zeros((layer.fan_in, layer.fan_out), dtype=xp.int64, device=library_of(x).device)
+    for part in _parts(images, most):
+        rows = xp.reshape(xp.astype(code[part, ...], kind), (-1, layer.fan_out))
+        slope += xp.astype(gather(xp.astype(x[part, ...], kind), layer).T @ rows, xp.int64)
     return slope

@@ -22,6 +22,12 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--scheduler", metavar="ADDRESS", help="of a dask cluster, tcp://HOST:8786 (default: workers here, one for each core)"
     )
+    parser.add_argument(
+        "--arrays",
+        default="numpy",
+        metavar="LIBRARY",
+        help="that computes: numpy, torch, torch:cuda, cupy (default: numpy); the integer form gives the same bits with each",
+    )
     parser.add_argument("--report", action="store_true", help="make the document of what the table has, and run nothing")
 
 
@@ -48,10 +54,14 @@ def run(arguments: argparse.Namespace) -> int:
     print(f"{study.title}: {len(study.runs)} runs, {len(study.runs) - len(left)} of them done", flush=True)
     failures: list[str] = []
     if left and not arguments.report:
+        if arguments.scheduler is None:
+            from bnnedge.sim.arrays import library
+
+            library(arguments.arrays)  # at once, and not once for every run
         try:
             from bnnedge.sim.study.scheduler import work
 
-            failures = work(study.runs, table, arguments.scheduler, _show)
+            failures = work(study.runs, table, arguments.scheduler, _show, arguments.arrays)
         except ModuleNotFoundError as error:
             raise ValueError(f"studies need the Python module {error.name}: pip install 'bnnedge[study]'") from error
     from bnnedge.sim.study.report import write

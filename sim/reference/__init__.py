@@ -2,7 +2,7 @@
 
 `Standard` trains a binary network in the usual way (Courbariaux & Bengio, arXiv 1602.02830), `Method` in the low-memory
 way of Wang et al. (arXiv 2102.04270), both in floating point; `Ablation` what lies between. `train` runs any of them on a
-data set; `footprint` counts the bytes that each needs.
+data set, in any of the array libraries of `bnnedge.sim.arrays`; `footprint` counts the bytes that each needs.
 """
 
 from bnnedge.sim.reference.ablation import STEPS, Ablation

@@ -1,10 +1,13 @@
 """The functions that both reference networks are made of, and their derivatives.
 
 Shapes: B samples (of a convolution all places of all images), M channels. A batch norm has an offset beta and no gain;
-its statistics are taken per channel, over the samples. Every function keeps the floating-point dtype of its arguments.
+its statistics are taken per channel, over the samples. Every function keeps the floating-point dtype of its arguments,
+and their library and device.
 """
 
-import numpy as np
+from typing import Any
+
+from bnnedge.sim.arrays import Array, array_namespace, library_of
 
 # Below the variance of any live channel of +1/-1 sums; keeps a constant channel finite.
 VARIANCE_FLOOR = 1e-5
@@ -14,23 +17,36 @@ VARIANCE_FLOOR = 1e-5
 DEVIATION_FLOOR = 1e-2
 
 
-def sgn(values: np.ndarray) -> np.ndarray:
+def signs(bits: Array, dtype: Any) -> Array:
+    """+1 where a bit is set, else -1: of the shape of `bits`, and of a floating-point dtype of their library."""
+    return array_namespace(bits).astype(bits, dtype) * 2 - 1
+
+
+def sgn(values: Array) -> Array:
     """+1 where `values` >= 0, else -1: zero counts as positive, as it does in the hardware."""
-    one = values.dtype.type(1)
-    return np.where(values >= 0, one, -one)
+    return signs(values >= 0, values.dtype)
 
 
-def l2_spread(centred: np.ndarray) -> np.ndarray:
+def hard_tanh(values: Array) -> Array:
+    """The nearest number in [-1, 1] to each of `values`."""
+    library = library_of(values)
+    one = library.xp.ones((), dtype=values.dtype, device=library.device)
+    return library.xp.minimum(library.xp.maximum(values, -one), one)  # with NumPy far faster than the standard's clip
+
+
+def l2_spread(centred: Array) -> Array:
     """Standard deviation sqrt(mean(c^2) + floor) of `centred` values c = y - mean(y): (B, M) -> (M,)."""
-    return np.sqrt(np.mean(centred * centred, axis=0) + VARIANCE_FLOOR, dtype=centred.dtype)
+    xp = array_namespace(centred)
+    return xp.sqrt(xp.mean(centred * centred, axis=0) + VARIANCE_FLOOR)
 
 
-def l1_spread(centred: np.ndarray) -> np.ndarray:
+def l1_spread(centred: Array) -> Array:
     """Mean absolute deviation max(mean|c|, floor) of `centred` values c = y - mean(y): (B, M) -> (M,)."""
-    return np.maximum(np.mean(np.abs(centred), axis=0), centred.dtype.type(DEVIATION_FLOOR))
+    xp = array_namespace(centred)
+    return xp.clip(xp.mean(xp.abs(centred), axis=0), DEVIATION_FLOOR, None)
 
 
-def batch_norm_backward(gradient: np.ndarray, output: np.ndarray, spread: np.ndarray) -> np.ndarray:
+def batch_norm_backward(gradient: Array, output: Array, spread: Array) -> Array:
     """Gradient at the input y of a batch norm x = (y - mean)/spread: v - mean(v) - x mean(v x), v = gradient/spread.
 
     Parameters
@@ -41,38 +57,39 @@ def batch_norm_backward(gradient: np.ndarray, output: np.ndarray, spread: np.nda
         mean|x| = 1, so that x^ has the right scale.
     spread: (M,)
     """
+    xp = array_namespace(gradient)
     v = gradient / spread
-    return v - v.mean(axis=0) - output * (v * output).mean(axis=0)
+    return v - xp.mean(v, axis=0) - output * xp.mean(v * output, axis=0)
 
 
-def l1_batch_norm_backward(gradient: np.ndarray, output: np.ndarray, spread: np.ndarray) -> np.ndarray:
+def l1_batch_norm_backward(gradient: Array, output: Array, spread: Array) -> Array:
     """The exact derivative of the L1 form: v - mean(v) - (s - mean(s)) mean(v x), v = gradient/spread, s = sgn(x).
 
     gradient, output: (B, M), the loss's gradient at x, and x itself, without beta. spread: (M,), above its floor.
     """
-    v = gradient / spread
-    signs = sgn(output)
-    return v - v.mean(axis=0) - (signs - signs.mean(axis=0)) * (v * output).mean(axis=0)
+    xp = array_namespace(gradient)
+    v, s = gradient / spread, sgn(output)
+    return v - xp.mean(v, axis=0) - (s - xp.mean(s, axis=0)) * xp.mean(v * output, axis=0)
 
 
-def softmax_cross_entropy(logits: np.ndarray, labels: np.ndarray) -> tuple[float, int, np.ndarray]:
+def softmax_cross_entropy(logits: Array, labels: Array) -> tuple[float, int, Array]:
     """Mean loss -log softmax(logits)[label] over the batch, the images classified rightly, and the loss's gradient.
 
     Parameters
     ----------
     logits: (B, M)
-    labels: (B,) integers 0..M-1
+    labels: (B,) integers 0..M-1, of the same library
 
     Returns
     -------
     loss, hits, gradient (B, M) = (softmax(logits) - onehot(labels))/B
     """
-    samples = np.arange(len(labels))
-    shifted = logits - logits.max(axis=1, keepdims=True)  # exp cannot overflow
-    exponential = np.exp(shifted)
-    total = exponential.sum(axis=1)
-    loss = float(np.mean(np.log(total) - shifted[samples, labels]))
-    gradient = exponential / total[:, None]
-    gradient[samples, labels] -= 1
-    gradient /= len(labels)
-    return loss, int(np.count_nonzero(logits.argmax(axis=1) == labels)), gradient
+    library = library_of(logits)
+    xp = library.xp
+    onehot = xp.astype(labels[:, None] == xp.arange(logits.shape[1], device=library.device), logits.dtype)
+    shifted = logits - xp.max(logits, axis=1, keepdims=True)  # exp cannot overflow
+    exponential = xp.exp(shifted)
+    total = xp.sum(exponential, axis=1)
+    loss = xp.mean(xp.log(total) - xp.sum(shifted * onehot, axis=1))
+    hits = xp.sum(xp.astype(xp.argmax(logits, axis=1) == labels, xp.int64))
+    return float(loss), int(hits), (exponential / total[:, None] - onehot) / labels.shape[0]

@@ -19,6 +19,9 @@ _BITS = {
     "masks": (0, 1),
 }
 
+# Numbers that an optimiser keeps for each weight.
+_MOMENTS: dict[OptimiserName, int] = {"adam": 2, "sign-momentum": 1, "sign-sgd": 0, "bop": 1, "sign-bop": 1}
+
 
 def footprint(
     geometry: Sequence[Geometry],
@@ -35,7 +38,7 @@ def footprint(
     product gradients: another such buffer for dY
     statistics: mean, spread, beta and its gradient, per channel
     weights, weight gradients: one each per weight
-    moments: of the optimiser, per weight: two with Adam, one with a momentum
+    moments: of the optimiser, per weight: two with Adam, one with a momentum or Bop, none with sign-SGD
     pool masks: where the maxima of pools stand, per input of a pool
     masks: where |X| <= 1, per hidden activation. The published model leaves them out, though the method cannot train
         without them; counted only if `masks`. In the standard scheme they follow from the activations.
@@ -45,7 +48,7 @@ def footprint(
     if batch < 1:
         raise ValueError(f"Batch must be a positive integer, not {batch!r}")
     if optimiser not in get_args(OptimiserName):
-        raise ValueError(f"Optimiser must be 'adam' or 'sign-momentum', not {optimiser!r}")
+        raise ValueError(f"Optimiser must be one of {', '.join(get_args(OptimiserName))}, not {optimiser!r}")
     if scheme not in ("standard", "method"):
         raise ValueError(f"Scheme must be 'standard' or 'method', not {scheme!r}")
     inputs = [layer.height * layer.width * layer.channels for layer in geometry]
@@ -59,7 +62,7 @@ def footprint(
         "statistics": 4 * sum(layer.filters for layer in geometry),
         "weights": weights,
         "weight gradients": weights,
-        "moments": weights * (2 if optimiser == "adam" else 1),
+        "moments": weights * _MOMENTS[optimiser],
         "pool masks": batch * sum(n for n, layer in zip(outputs, geometry, strict=True) if layer.pool != "none"),
     }
     if masks:

@@ -8,27 +8,41 @@ accuracy before any number format does.
 import dataclasses
 import math
 
-import numpy as np
-
-from bnnedge.sim.reference.functions import batch_norm_backward, l1_spread, sgn
+from bnnedge.sim.arrays import Array, Library, library_of
+from bnnedge.sim.reference.functions import batch_norm_backward, l1_spread, sgn, signs
 from bnnedge.sim.reference.network import Layer, Network, Record
 
 
 @dataclasses.dataclass(frozen=True)
 class BitPlane:
-    """A boolean array, eight elements to the byte: it takes the memory that the method claims."""
+    """A boolean array, eight elements to the byte: it takes the memory that the method claims.
 
-    packed: np.ndarray
+    packed: (n,) uint8; bit i of byte j is element i n + j of the array, row by row, or 0 beyond its end.
+    """
+
+    packed: Array
     shape: tuple[int, ...]
 
     @classmethod
-    def pack(cls, bits: np.ndarray) -> "BitPlane":
+    def pack(cls, bits: Array) -> "BitPlane":
         """Of a boolean array."""
-        return cls(np.packbits(bits), bits.shape)
+        library = library_of(bits)
+        xp, missing = library.xp, -math.prod(bits.shape) % 8
+        flat = xp.reshape(xp.astype(bits, xp.uint8), (-1,))
+        flat = xp.concat([flat, xp.zeros(missing, dtype=xp.uint8, device=library.device)])
+        return cls(xp.sum(xp.reshape(flat, (8, -1)) << _places(library), axis=0, dtype=xp.uint8), bits.shape)
 
-    def unpack(self) -> np.ndarray:
+    def unpack(self) -> Array:
         """The array, bool."""
-        return np.unpackbits(self.packed, count=math.prod(self.shape)).view(np.bool_).reshape(self.shape)
+        library = library_of(self.packed)
+        xp = library.xp
+        flat = xp.reshape(self.packed[None, :] >> _places(library) & 1, (-1,))[: math.prod(self.shape)]
+        return xp.reshape(xp.astype(flat, xp.bool), self.shape)
+
+
+def _places(library: Library) -> Array:
+    """The bits of a byte, as a column."""
+    return library.xp.arange(8, dtype=library.xp.uint8, device=library.device)[:, None]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,21 +60,21 @@ class Method(Network[SignAndMask]):
     sgn(dW). The few beta get their true gradient.
     """
 
-    def spread(self, centred: np.ndarray) -> np.ndarray:
+    def spread(self, centred: Array) -> Array:
         return l1_spread(centred)
 
-    def keep(self, x: np.ndarray) -> SignAndMask:
-        return SignAndMask(BitPlane.pack(x >= 0), BitPlane.pack(np.abs(x) <= 1))
+    def keep(self, x: Array) -> SignAndMask:
+        return SignAndMask(BitPlane.pack(x >= 0), BitPlane.pack(self.library.xp.abs(x) <= 1))
 
-    def signal(self, kept: SignAndMask) -> np.ndarray:
-        one = self.dtype.type(1)
-        return np.where(kept.positive.unpack(), one, -one)
+    def signal(self, kept: SignAndMask) -> Array:
+        return signs(kept.positive.unpack(), self.kind)
 
-    def mask(self, kept: SignAndMask) -> np.ndarray:
+    def mask(self, kept: SignAndMask) -> Array:
         return kept.passing.unpack()
 
-    def normal_gradient(self, gradient: np.ndarray, layer: Layer, record: Record[SignAndMask]) -> np.ndarray:
-        return batch_norm_backward(gradient, self.signal(record.kept).reshape(gradient.shape), record.spread)
+    def normal_gradient(self, gradient: Array, layer: Layer, record: Record[SignAndMask]) -> Array:
+        output = self.library.xp.reshape(self.signal(record.kept), gradient.shape)
+        return batch_norm_backward(gradient, output, record.spread)
 
-    def weight_gradient(self, gradient: np.ndarray) -> np.ndarray:
+    def weight_gradient(self, gradient: Array) -> Array:
         return sgn(gradient)

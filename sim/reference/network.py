@@ -22,8 +22,9 @@ import numpy as np
 
 from bnnedge.network import Geometry
 from bnnedge.sim import pooling
+from bnnedge.sim.arrays import NUMPY, Array, Library, library_of, to_numpy
 from bnnedge.sim.reference import optimisers
-from bnnedge.sim.reference.functions import sgn, softmax_cross_entropy
+from bnnedge.sim.reference.functions import hard_tanh, sgn, softmax_cross_entropy
 from bnnedge.sim.windows import gather, scatter
 
 Kept = TypeVar("Kept")
@@ -41,18 +42,18 @@ class Record(Generic[Kept]):
     route: with a pool, where its maxima stood, see `pooling`.
     """
 
-    mean: np.ndarray
-    spread: np.ndarray
+    mean: Array
+    spread: Array
     kept: Kept
-    route: np.ndarray | None
+    route: Array | None
 
 
 @dataclasses.dataclass(frozen=True)
 class Gradients:
     """Gradients of one layer's parameters: weight (K, M), beta (M,)."""
 
-    weight: np.ndarray
-    beta: np.ndarray
+    weight: Array
+    beta: Array
 
 
 class Layer:
@@ -62,14 +63,21 @@ class Layer:
     take longer to change.
     """
 
-    def __init__(self, geometry: Geometry, rng: np.random.Generator, optimiser: optimisers.OptimiserName, dtype: Any):
+    def __init__(
+        self,
+        geometry: Geometry,
+        rng: np.random.Generator,
+        optimiser: optimisers.OptimiserName,
+        dtype: np.dtype,
+        library: Library,
+    ):
         fan_in, fan_out = geometry.fan_in, geometry.fan_out
         self.geometry = geometry
-        self.weight = np.clip(rng.normal(0, fan_in**-0.5, (fan_in, fan_out)), -1, 1).astype(dtype)
-        self.beta = np.zeros(fan_out, dtype)
-        self.mean, self.spread = np.zeros(fan_out, dtype), np.ones(fan_out, dtype)
-        self._weight_optimiser = optimisers.make(optimiser, self.weight)
-        self._beta_optimiser = optimisers.make(optimiser, self.beta)
+        self.weight = library.put(np.clip(rng.normal(0, fan_in**-0.5, (fan_in, fan_out)), -1, 1).astype(dtype))
+        self.beta = library.put(np.zeros(fan_out, dtype))
+        self.mean, self.spread = library.put(np.zeros(fan_out, dtype)), library.put(np.ones(fan_out, dtype))
+        self._weight_optimiser = optimisers.make(optimiser, self.weight, binary=True)
+        self._beta_optimiser = optimisers.make(optimiser, self.beta, binary=False)
 
     @property
     def outputs(self) -> tuple[int, int, int]:
@@ -79,13 +87,13 @@ class Layer:
     def update(self, gradients: Gradients, rate: float) -> None:
         """One step of the optimiser at learning rate `rate`; the latent weights are clipped to [-1, 1] after it."""
         self._weight_optimiser.step(self.weight, gradients.weight, rate)
-        np.clip(self.weight, -1, 1, out=self.weight)
+        self.weight = hard_tanh(self.weight)
         self._beta_optimiser.step(self.beta, gradients.beta, rate)
 
-    def average(self, mean: np.ndarray, spread: np.ndarray, share: float) -> None:
+    def average(self, mean: Array, spread: Array, share: float) -> None:
         """Move the averages used for inference by `share` towards the statistics (M,) of a batch."""
-        self.mean += self.mean.dtype.type(share) * (mean - self.mean)
-        self.spread += self.spread.dtype.type(share) * (spread - self.spread)
+        self.mean += share * (mean - self.mean)
+        self.spread += share * (spread - self.spread)
 
 
 class Network(abc.ABC, Generic[Kept]):
@@ -94,9 +102,10 @@ class Network(abc.ABC, Generic[Kept]):
     Parameters
     ----------
     geometry: of its layers, `bnnedge.Network.geometry`
-    optimiser: "adam" or "sign-momentum"
+    optimiser: see `optimisers`
     seed: of the initial weights
     dtype: np.float32, or np.float64 for checking gradients
+    library: computes, on its device. Inputs and labels may be its arrays or NumPy's; the initial weights do not depend on it.
     """
 
     def __init__(
@@ -106,101 +115,106 @@ class Network(abc.ABC, Generic[Kept]):
         optimiser: optimisers.OptimiserName = "adam",
         seed: int = 0,
         dtype: Any = np.float32,
+        library: Library = NUMPY,
     ):
         rng = np.random.default_rng(seed)
-        self.dtype = np.dtype(dtype)
-        self.layers = [Layer(layer, rng, optimiser, self.dtype) for layer in geometry]
+        self.dtype, self.library = np.dtype(dtype), library
+        self.kind = getattr(library.xp, self.dtype.name)
+        self.layers = [Layer(layer, rng, optimiser, self.dtype, library) for layer in geometry]
         self.steps = 0
 
     @abc.abstractmethod
-    def spread(self, centred: np.ndarray) -> np.ndarray:
+    def spread(self, centred: Array) -> Array:
         """The statistic that the batch norm divides by, of samples (n, M): (M,)."""
 
     @abc.abstractmethod
-    def keep(self, x: np.ndarray) -> Kept:
+    def keep(self, x: Array) -> Kept:
         """The form in which a layer's X, a map, waits for the backward pass."""
 
     @abc.abstractmethod
-    def signal(self, kept: Kept) -> np.ndarray:
+    def signal(self, kept: Kept) -> Array:
         """X^, a map: the next layer's input, or what is pooled to it."""
 
     @abc.abstractmethod
-    def mask(self, kept: Kept) -> np.ndarray:
+    def mask(self, kept: Kept) -> Array:
         """Where |X| <= 1: a map, bool."""
 
     @abc.abstractmethod
-    def normal_gradient(self, gradient: np.ndarray, layer: Layer, record: Record[Kept]) -> np.ndarray:
+    def normal_gradient(self, gradient: Array, layer: Layer, record: Record[Kept]) -> Array:
         """The gradient at Y, given that at X: both samples (n, M)."""
 
-    def weight_gradient(self, gradient: np.ndarray) -> np.ndarray:
+    def weight_gradient(self, gradient: Array) -> Array:
         """What the optimiser gets of dW (K, M); here, all of it."""
         return gradient
 
-    def used_weight(self, layer: Layer) -> np.ndarray:
+    def used_weight(self, layer: Layer) -> Array:
         """W^ (K, M), the weights used in the products."""
         return sgn(layer.weight)
 
-    def sums(self, signal: np.ndarray, layer: Layer) -> tuple[np.ndarray, np.ndarray | None]:
+    def sums(self, signal: Array, layer: Layer) -> tuple[Array, Array | None]:
         """Y of an input map, a map, and its route if it is pooled."""
-        y = (gather(signal, layer.geometry) @ self.used_weight(layer)).reshape(-1, *layer.outputs)
+        y = self.library.xp.reshape(gather(signal, layer.geometry) @ self.used_weight(layer), (-1, *layer.outputs))
         return pooling.maximum(y) if layer.geometry.pool == "sums" else (y, None)
 
-    def forward(self, x: np.ndarray) -> tuple[np.ndarray, list[Record[Kept]]]:
+    def forward(self, x: Array) -> tuple[Array, list[Record[Kept]]]:
         """Logits (B, classes) of inputs x (B, ...), normalised by the batch's own statistics, and a record per layer."""
-        signal, records = self._map(x), []
+        xp, signal, records = self.library.xp, self._map(x), []
         for layer in self.layers:
             y, route = self.sums(signal, layer)
-            centred = y.reshape(-1, y.shape[-1])
-            mean = centred.mean(axis=0)
+            centred = xp.reshape(y, (-1, y.shape[-1]))
+            mean = xp.mean(centred, axis=0)
             centred = centred - mean
             spread = self.spread(centred)
-            output = (centred / spread + layer.beta).reshape(y.shape)
+            output = xp.reshape(centred / spread + layer.beta, y.shape)
             kept = self.keep(output)
             signal = self.signal(kept)
             if layer.geometry.pool == "signs":
                 signal, route = pooling.maximum(signal)
             records.append(Record(mean, spread, kept, route))
-        return output.reshape(len(output), -1), records
+        return xp.reshape(output, (output.shape[0], -1)), records
 
-    def backward(self, x: np.ndarray, gradient: np.ndarray, records: list[Record[Kept]]) -> list[Gradients]:
+    def backward(self, x: Array, gradient: Array, records: list[Record[Kept]]) -> list[Gradients]:
         """Gradients of every layer, first to last, from x (B, ...), as given to `forward`, and that at the logits."""
-        gradients = []
+        xp, gradients = self.library.xp, []
         for i in reversed(range(len(self.layers))):
             layer, record = self.layers[i], records[i]
             geometry = layer.geometry
-            samples = gradient.reshape(-1, geometry.filters)
+            samples = xp.reshape(gradient, (-1, geometry.filters))
             at_product = self.normal_gradient(samples, layer, record)
             if geometry.pool == "sums":
-                at_product = _unpooled(at_product.reshape(gradient.shape), record, layer).reshape(-1, geometry.filters)
+                at_product = _unpooled(xp.reshape(at_product, gradient.shape), record, layer)
+                at_product = xp.reshape(at_product, (-1, geometry.filters))
             source = self._pooled_signal(i - 1, records[i - 1]) if i else self._map(x)
             slope = gather(source, geometry).T @ at_product
-            gradients.append(Gradients(self.weight_gradient(slope), samples.sum(axis=0)))
+            gradients.append(Gradients(self.weight_gradient(slope), xp.sum(samples, axis=0)))
             if i:
                 gradient = scatter(at_product @ self.used_weight(layer).T, geometry)
                 if self.layers[i - 1].geometry.pool == "signs":
                     gradient = _unpooled(gradient, records[i - 1], self.layers[i - 1])
-                gradient = gradient * self.mask(records[i - 1].kept)
+                gradient = gradient * xp.astype(self.mask(records[i - 1].kept), self.kind)
         return gradients[::-1]
 
-    def _map(self, x: np.ndarray) -> np.ndarray:
+    def _map(self, x: Array) -> Array:
         """Inputs (B, ...) as the first layer's map."""
-        first = self.layers[0].geometry
-        return x.reshape(-1, first.height, first.width, first.channels).astype(self.dtype, copy=False)
+        xp, first = self.library.xp, self.layers[0].geometry
+        x = xp.astype(self.library.put(x), self.kind, copy=False)
+        return xp.reshape(x, (-1, first.height, first.width, first.channels))
 
-    def _pooled_signal(self, i: int, record: Record[Kept]) -> np.ndarray:
+    def _pooled_signal(self, i: int, record: Record[Kept]) -> Array:
         """What layer i gave to the next one."""
         signal = self.signal(record.kept)
         if self.layers[i].geometry.pool == "signs" and record.route is not None:
             signal = pooling.pick(signal, record.route)
         return signal
 
-    def train_batch(self, x: np.ndarray, labels: np.ndarray, rate: float) -> tuple[float, int]:
+    def train_batch(self, x: Array, labels: Array, rate: float) -> tuple[float, int]:
         """One step of training on inputs x (B, ...), in [-1, 1], with labels (B,), integers 0..classes-1.
 
         Returns the mean loss and the number of images classified rightly, both before the update.
         """
+        x = self.library.put(x)  # once for both passes
         logits, records = self.forward(x)
-        loss, hits, gradient = softmax_cross_entropy(logits, labels)
+        loss, hits, gradient = softmax_cross_entropy(logits, self.library.put(labels))
         for layer, record, gradients in zip(self.layers, records, self.backward(x, gradient, records), strict=True):
             # The first batch sets the averages, so that they need no time to forget their start.
             layer.average(record.mean, record.spread, AVERAGE_SHARE if self.steps else 1)
@@ -208,7 +222,7 @@ class Network(abc.ABC, Generic[Kept]):
         self.steps += 1
         return loss, hits
 
-    def logits(self, x: np.ndarray) -> np.ndarray:
+    def logits(self, x: Array) -> Array:
         """Logits (B, classes) of inputs x (B, ...), normalised by the moving averages: for inference."""
         signal = self._map(x)
         for layer in self.layers:
@@ -216,16 +230,17 @@ class Network(abc.ABC, Generic[Kept]):
             signal = self.signal(self.keep(output))
             if layer.geometry.pool == "signs":
                 signal, _ = pooling.maximum(signal)
-        return output.reshape(len(output), -1)
+        return self.library.xp.reshape(output, (output.shape[0], -1))
 
-    def classify(self, x: np.ndarray) -> np.ndarray:
-        """The likeliest class of inputs x (B, ...): (B,), int64."""
-        return self.logits(x).argmax(axis=1)
+    def classify(self, x: Array) -> np.ndarray:
+        """The likeliest class of inputs x (B, ...): (B,), int64, in NumPy."""
+        return to_numpy(self.library.xp.argmax(self.logits(x), axis=1))
 
 
-def _unpooled(gradient: np.ndarray, record: Record[Any], layer: Layer) -> np.ndarray:
+def _unpooled(gradient: Array, record: Record[Any], layer: Layer) -> Array:
     """The gradient at a pooled map, at the places where the maxima stood; 0 elsewhere."""
-    everywhere = np.zeros((len(gradient), *layer.outputs), gradient.dtype)
+    library = library_of(gradient)
+    everywhere = library.xp.zeros((gradient.shape[0], *layer.outputs), dtype=gradient.dtype, device=library.device)
     assert record.route is not None
     pooling.put(everywhere, gradient, record.route)
     return everywhere

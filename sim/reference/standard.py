@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 
 from bnnedge.network import Geometry
-from bnnedge.sim.reference.functions import batch_norm_backward, l2_spread, sgn
+from bnnedge.sim.arrays import NUMPY, Array, Library
+from bnnedge.sim.reference.functions import batch_norm_backward, hard_tanh, l2_spread, sgn
 from bnnedge.sim.reference.network import Layer, Network, Record
 from bnnedge.sim.reference.optimisers import OptimiserName
 
 
-class Standard(Network[np.ndarray]):
+class Standard(Network[Array]):
     """Binary network with L2 batch norm, trained in floating point; see `Network` for the other parameters.
 
     Parameters
@@ -31,25 +32,27 @@ class Standard(Network[np.ndarray]):
         optimiser: OptimiserName = "adam",
         seed: int = 0,
         dtype: Any = np.float32,
+        library: Library = NUMPY,
         binarise: bool = True,
     ):
-        super().__init__(geometry, optimiser=optimiser, seed=seed, dtype=dtype)
+        super().__init__(geometry, optimiser=optimiser, seed=seed, dtype=dtype, library=library)
         self.binarise = binarise
 
-    def spread(self, centred: np.ndarray) -> np.ndarray:
+    def spread(self, centred: Array) -> Array:
         return l2_spread(centred)
 
-    def keep(self, x: np.ndarray) -> np.ndarray:
+    def keep(self, x: Array) -> Array:
         return x
 
-    def signal(self, kept: np.ndarray) -> np.ndarray:
-        return sgn(kept) if self.binarise else np.clip(kept, -1, 1)
+    def signal(self, kept: Array) -> Array:
+        return sgn(kept) if self.binarise else hard_tanh(kept)
 
-    def mask(self, kept: np.ndarray) -> np.ndarray:
-        return np.abs(kept) <= 1
+    def mask(self, kept: Array) -> Array:
+        return self.library.xp.abs(kept) <= 1
 
-    def used_weight(self, layer: Layer) -> np.ndarray:
+    def used_weight(self, layer: Layer) -> Array:
         return super().used_weight(layer) if self.binarise else layer.weight
 
-    def normal_gradient(self, gradient: np.ndarray, layer: Layer, record: Record[np.ndarray]) -> np.ndarray:
-        return batch_norm_backward(gradient, record.kept.reshape(gradient.shape) - layer.beta, record.spread)
+    def normal_gradient(self, gradient: Array, layer: Layer, record: Record[Array]) -> Array:
+        kept = self.library.xp.reshape(record.kept, gradient.shape)
+        return batch_norm_backward(gradient, kept - layer.beta, record.spread)

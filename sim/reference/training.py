@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 from bnnedge.network import Geometry
+from bnnedge.sim.arrays import NUMPY, Library
 from bnnedge.sim.reference.ablation import Ablation
 from bnnedge.sim.reference.method import Method
 from bnnedge.sim.reference.network import Network
@@ -136,17 +137,19 @@ def train(
     seed: int = 0,
     optimiser: OptimiserName = "adam",
     steps: Collection[str] = (),
+    library: Library = NUMPY,
     progress: Progress | None = None,
 ) -> History:
     """Build a network of layers of that `geometry` and `fit` it; `seed` gives its weights and the shuffling.
 
-    steps: of an ablation, see `Ablation`. Raises ValueError for an unknown kind, and as `fit` does.
+    steps: of an ablation, see `Ablation`; library: computes, see `Network`. Raises ValueError for an unknown kind, and as
+    `fit` does.
     """
     network: Network[Any]
     if kind == "ablation":
-        network = Ablation(geometry, steps=steps, optimiser=optimiser, seed=seed)
+        network = Ablation(geometry, steps=steps, optimiser=optimiser, seed=seed, library=library)
     elif kind in ("standard", "method"):
-        network = (Standard if kind == "standard" else Method)(geometry, optimiser=optimiser, seed=seed)
+        network = (Standard if kind == "standard" else Method)(geometry, optimiser=optimiser, seed=seed, library=library)
     else:
         raise ValueError(f"Kind must be 'standard', 'method' or 'ablation', not {kind!r}")
     # Weights and shuffling must not draw the same stream.

@@ -14,7 +14,8 @@ from bnnedge.configuration import Configuration
 from bnnedge.schedule import RATE, SCHEDULE
 from bnnedge.settings import Settings
 
-MODELS = ("integer", "method", "standard", "ablation")
+MODELS = ("integer", "method", "standard", "ablation", "tanh")
+ROUNDINGS = ("random", "nearest")
 STUDIES = {path.stem: path for path in sorted((Path(__file__).parent / "grids").glob("*.yaml"))}
 
 
@@ -25,16 +26,21 @@ class Run:
     Parameters
     ----------
     label: the line of the table that it belongs to, with the runs of other seeds.
-    model: "integer" (the golden model), or in float32 "method" (the paper's), "standard", or "ablation".
+    model: "integer" (the golden model), or in float32 "method" (the paper's), "standard", "ablation", or "tanh" (no binary
+        network: see `bnnedge.sim.study.chaos`).
     steps: of an ablation, with spaces between: see `bnnedge.sim.reference.Ablation`.
-    data, network: names or files, as `bnnedge train` takes them.
+    data, network: names or files, as `bnnedge train` takes them; of a tanh network the name is not looked at.
     epochs, batch, rate, seed: as `bnnedge train` has them; all but the golden model take batches of any size.
     samples: train on the first so many images; 0 for all.
     holdout: leave out the last so many training images, and measure the accuracy with them instead of the test set. For
         choosing settings: a test set that has chosen them says nothing any more.
-    schedule, gradient_planes, slope_planes, input_planes, optimiser: of the integer form; in float32 the optimiser is Adam.
+    optimiser: of the integer form one of its own, sign-momentum unless told otherwise; in float32 one of
+        `bnnedge.sim.reference`, Adam unless told otherwise.
+    schedule, gradient_planes, slope_planes, input_planes: of the integer form.
     config: accelerator that the golden model is of.
     latent: bits of its latent weights, 4..12.
+    momentum: of a tanh network's gradient descent, 0..1.
+    rounding: "random", as the accelerator does, or "nearest", for comparison.
     """
 
     label: str
@@ -51,9 +57,11 @@ class Run:
     gradient_planes: int = Settings.gradient_planes
     slope_planes: int = Settings.slope_planes
     input_planes: int = Settings.input_planes
-    optimiser: str = Settings.optimiser
+    optimiser: str = ""
     config: str = "pynq-z2"
     latent: int = Configuration.latent
+    momentum: float = 0.0
+    rounding: str = "random"
     steps: str = ""
 
     @property
@@ -123,5 +131,7 @@ def _expanded(given: Mapping[str, Any], seeds: list[int]) -> list[Run]:
         run = Run(**{**dict(zip(given, chosen, strict=True)), "seed": seed})
         if run.model not in MODELS:
             raise ValueError(f"model must be one of {', '.join(MODELS)}, not {run.model!r}")
+        if run.rounding not in ROUNDINGS:
+            raise ValueError(f"rounding must be one of {', '.join(ROUNDINGS)}, not {run.rounding!r}")
         runs.append(dataclasses.replace(run, rate=float(run.rate), label=run.label.format(**dataclasses.asdict(run))))
     return runs

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from bnnedge.files import atomic
+from bnnedge.sim.study import chaos
 from bnnedge.sim.study.grid import Study
 from bnnedge.sim.study.table import Row, Table
 
@@ -37,17 +38,30 @@ def markdown(study: Study, groups: dict[str, list[Row]], csv: str, picture: str)
         f"`bnnedge study {study.name}`",
         "",
     ]
-    header = ["", "seeds", "accuracy", "best", "training"] + (["paper"] if study.paper else [])
+    spreads = _have_spreads(groups)
+    header = ["", "seeds", "accuracy", "best", "training"] + ["J"] * spreads + ["paper"] * bool(study.paper)
     lines += ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
     for label, rows in groups.items():
         wanted = sum(run.label == label for run in study.runs)
         cells = [label, str(len(rows)) if len(rows) == wanted else f"{len(rows)} of {wanted}"]
         cells += _cells(rows) if rows else ["", "", ""]
+        if spreads:
+            ends = [statistics.mean(row.spread[end] for row in rows) for end in (0, -1)] if rows else []
+            cells.append(" -> ".join(f"{j:.3f}" for j in ends))
         if study.paper:
             cells.append(f"{study.paper[label]:.2f}" if label in study.paper else "")
         lines.append("| " + " | ".join(cells) + " |")
-    lines += ["", f"![learning curves]({picture})", "", _settings(study), ""]
+    courses = [_course(row) for rows in groups.values() for row in rows if row.run.model == "tanh"]
+    lines += ["", *chaos.findings(courses), f"![learning curves]({picture})", "", _settings(study), ""]
     return "\n".join(lines)
+
+
+def _have_spreads(groups: dict[str, list[Row]]) -> bool:
+    return all(row.spread for rows in groups.values() for row in rows)
+
+
+def _course(row: Row) -> chaos.Course:
+    return chaos.Course(chaos.Setting(row.run.rate, row.run.momentum, row.run.batch), row.spread, row.curve)
 
 
 def _cells(rows: Sequence[Row]) -> list[str]:
@@ -66,18 +80,25 @@ def _settings(study: Study) -> str:
 
 
 def curves(study: Study, groups: dict[str, list[Row]], path: Path) -> None:
-    """Draw accuracy over epochs, the mean of the seeds, a line for each label."""
+    """Draw accuracy over epochs, the mean of the seeds, a line for each label; beside it J^2, if all runs have it."""
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(7.2, 4.0), layout="constrained")
-    axes = figure.add_subplot()
+    both = _have_spreads(groups)
+    figure = Figure(figsize=(11 if both else 7.2, 4.0), layout="constrained")
+    left, *right = figure.subplots(1, 1 + both, squeeze=False)[0]
     for label, rows in groups.items():
         if rows:
-            length = min(len(row.curve) for row in rows)
-            means = [100 * statistics.mean(row.curve[epoch] for row in rows) for epoch in range(length)]
-            axes.plot(range(1, length + 1), means, label=label, linewidth=1.4)
-    axes.set(xlabel="epoch", ylabel="accuracy, %", title=study.title)
-    axes.grid(alpha=0.3)
-    axes.legend(fontsize=8)
+            means = [100 * statistics.mean(values) for values in zip(*(row.curve for row in rows), strict=False)]
+            left.plot(range(1, len(means) + 1), means, label=label, linewidth=1.4)
+            for axes in right:
+                squares = [statistics.mean(j * j for j in values) for values in zip(*(row.spread for row in rows), strict=False)]
+                axes.plot(squares, label=label, linewidth=1.4)
+    left.set(xlabel="epoch", ylabel="accuracy, %")
+    for axes in right:
+        axes.set(xlabel="epoch", ylabel="J²")
+    for axes in (left, *right):
+        axes.grid(alpha=0.3)
+    figure.suptitle(study.title, fontsize=11)
+    left.legend(fontsize=7 if both else 8)
     with atomic(path) as file:
         figure.savefig(file, format="svg", metadata={"Date": None})

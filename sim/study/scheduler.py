@@ -12,7 +12,9 @@ from bnnedge.sim.study.training import carry_out
 Progress = Callable[[Row, int], None]
 
 
-def work(runs: Sequence[Run], table: Table, cluster: Any = None, progress: Progress | None = None) -> list[str]:
+def work(
+    runs: Sequence[Run], table: Table, cluster: Any = None, progress: Progress | None = None, arrays: str = "numpy"
+) -> list[str]:
     """Carry out those runs that `table` lacks, and add their rows as they end; return what went wrong with others.
 
     A worker that dies costs no run but its own, which another one begins anew.
@@ -21,6 +23,7 @@ def work(runs: Sequence[Run], table: Table, cluster: Any = None, progress: Progr
     ----------
     cluster: what dask's Client takes, such as a scheduler's address; by default workers here, one for each core.
     progress: called with each new row and the number of runs that are left.
+    arrays: library that the workers compute with, see `bnnedge.sim.arrays.library`.
     """
     from distributed import Client, LocalCluster, as_completed
 
@@ -32,7 +35,7 @@ def work(runs: Sequence[Run], table: Table, cluster: Any = None, progress: Progr
     try:
         with Client(own or cluster, set_as_default=False) as client:  # type: ignore[no-untyped-call]
             # The run's key is dask's, too: the same run asked for twice is carried out once.
-            futures = [client.submit(carry_out, run, key=key, pure=False) for key, run in missing.items()]
+            futures = [client.submit(carry_out, run, arrays, key=key, pure=False) for key, run in missing.items()]
             left = len(futures)
             for future in as_completed(futures, loop=client.loop):  # type: ignore[no-untyped-call]
                 left -= 1

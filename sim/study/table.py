@@ -18,7 +18,8 @@ class Row:
     """What came of a run.
 
     accuracy: 0..1, after the last epoch, of the test set or of the images held out. train_accuracy, loss (nats): of its
-    last epoch. seconds: it took. curve: accuracy after each epoch.
+    last epoch. seconds: it took. curve: accuracy after each epoch. spread: J = std(W) sqrt(inputs) of the layer with the
+    most weights, before the first epoch and after each; empty for the binary networks in float32.
     """
 
     run: Run
@@ -27,10 +28,12 @@ class Row:
     loss: float
     seconds: float
     curve: tuple[float, ...]
+    spread: tuple[float, ...] = ()
 
 
 _RESULTS = ("accuracy", "train_accuracy", "loss", "seconds")
-_COLUMNS = ("key", *(field.name for field in dataclasses.fields(Run)), *_RESULTS, "curve")
+_LISTS = ("curve", "spread")
+_COLUMNS = ("key", *(field.name for field in dataclasses.fields(Run)), *_RESULTS, *_LISTS)
 
 
 class Table:
@@ -62,8 +65,8 @@ class Table:
         writer.writeheader()
         for key, kept in self.rows.items():
             results = {name: f"{getattr(kept, name):.6g}" for name in _RESULTS}
-            curve = " ".join(f"{value:.4f}" for value in kept.curve)
-            writer.writerow({"key": key, **dataclasses.asdict(kept.run), **results, "curve": curve})
+            lists = {name: " ".join(f"{value:.6g}" for value in getattr(kept, name)) for name in _LISTS}
+            writer.writerow({"key": key, **dataclasses.asdict(kept.run), **results, **lists})
         with atomic(self.path) as file:
             file.write(text.getvalue().encode())
 
@@ -73,5 +76,5 @@ def _row(fields: dict[str, Any]) -> Row:
     run = Run(**{field.name: kinds[str(field.type)](fields[field.name]) for field in dataclasses.fields(Run)})
     if run.key != fields["key"]:
         raise ValueError(f"key {fields['key']} is not that of the run, {run.key}")
-    curve = tuple(float(value) for value in fields["curve"].split())
-    return Row(run, **{name: float(fields[name]) for name in _RESULTS}, curve=curve)
+    curve, spread = (tuple(float(value) for value in fields[name].split()) for name in _LISTS)
+    return Row(run, **{name: float(fields[name]) for name in _RESULTS}, curve=curve, spread=spread)

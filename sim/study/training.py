@@ -4,57 +4,93 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 
 from bnnedge import data
 from bnnedge.commands import options
 from bnnedge.configuration import configuration
+from bnnedge.devices.golden import GoldenDevice
 from bnnedge.network import Network
+from bnnedge.report.spread import Spread, spread
 from bnnedge.settings import Settings
 from bnnedge.sim import reference
+from bnnedge.sim.arrays import Library, library
+from bnnedge.sim.golden.random import Nearest, Random
+from bnnedge.sim.study import chaos
 from bnnedge.sim.study.grid import Run
 from bnnedge.sim.study.table import Row
 from bnnedge.trainer import Trainer
 
-Samples = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+
+class Samples(NamedTuple):
+    """What a run trains and is tested on."""
+
+    x: np.ndarray
+    y: np.ndarray
+    x_test: np.ndarray
+    y_test: np.ndarray
+    classes: int
 
 
-def carry_out(run: Run) -> Row:
-    """Train, and return the row of the run; ValueError for settings or data that cannot be used."""
+def carry_out(run: Run, arrays: str = "numpy") -> Row:
+    """Train, and return the row of the run; ValueError for settings or data that cannot be used.
+
+    arrays: library that computes, see `bnnedge.sim.arrays.library`.
+    """
     found = data.load(run.data)
     x, y = found.x_train[: run.samples or None], found.y_train[: run.samples or None]
-    samples = x, y, found.x_test, found.y_test
+    samples = Samples(x, y, found.x_test, found.y_test, found.classes)
     if run.holdout:
         kept = len(x) - run.holdout
-        samples = x[:kept], y[:kept], x[kept:], y[kept:]
-    network = options.network(run.network, x.shape[1:], found.classes)
+        samples = Samples(x[:kept], y[:kept], x[kept:], y[kept:], found.classes)
+    train = {"integer": _integer, "tanh": _tanh}.get(run.model, _float)
     started = time.monotonic()
-    train = _integer if run.model == "integer" else _float
-    return dataclasses.replace(train(run, network, samples), seconds=time.monotonic() - started)
+    return dataclasses.replace(train(run, samples, library(arrays)), seconds=time.monotonic() - started)
 
 
-def _integer(run: Run, network: Network, samples: Samples) -> Row:
-    x, y, x_test, y_test = samples
-    settings = Settings(run.batch, run.gradient_planes, run.input_planes, run.slope_planes, run.optimiser, run.seed)
+def _network(run: Run, samples: Samples) -> Network:
+    return options.network(run.network, samples.x.shape[1:], samples.classes)
+
+
+def _integer(run: Run, samples: Samples, arrays: Library) -> Row:
+    network = _network(run, samples)
+    optimiser = run.optimiser or Settings.optimiser
+    settings = Settings(run.batch, run.gradient_planes, run.input_planes, run.slope_planes, optimiser, run.seed)
     accelerator = dataclasses.replace(configuration(run.config), latent=run.latent)
-    with Trainer(network, configuration=accelerator, settings=settings, rate=run.rate, schedule=run.schedule) as trainer:
-        history = trainer.fit(x, y, epochs=run.epochs, validation_data=(x_test, y_test)).history
+    device = GoldenDevice(accelerator, arrays, Nearest if run.rounding == "nearest" else Random)
+    largest = max(range(len(network.geometry)), key=lambda i: network.geometry[i].fan_in * network.geometry[i].fan_out)
+    with Trainer(network, device, settings=settings, rate=run.rate, schedule=run.schedule) as trainer:
+        before, spreads = spread(trainer.state, run.latent), Spread(trainer)
+        test = samples.x_test, samples.y_test
+        history = trainer.fit(samples.x, samples.y, epochs=run.epochs, validation_data=test, callbacks=[spreads]).history
     curve = tuple(history["val_accuracy"])
-    return Row(run, curve[-1], history["accuracy"][-1], history["loss"][-1], 0.0, curve)
+    course = tuple(epoch[largest] for epoch in [before, *spreads.history])
+    return Row(run, curve[-1], history["accuracy"][-1], history["loss"][-1], 0.0, curve, course)
 
 
-def _float(run: Run, network: Network, samples: Samples) -> Row:
+def _tanh(run: Run, samples: Samples, arrays: Library) -> Row:
+    setting = chaos.Setting(run.rate, run.momentum, run.batch)
+    course = chaos.train(setting, samples.x, samples.y, (samples.x_test, samples.y_test), run.epochs, run.seed)
+    return Row(run, course.accuracy[-1], course.train_accuracy, course.loss, 0.0, course.accuracy, course.spread)
+
+
+def _float(run: Run, samples: Samples, arrays: Library) -> Row:
     history = reference.train(
         cast(Any, run.model),
-        network.geometry,
-        *samples,
+        _network(run, samples).geometry,
+        samples.x,
+        samples.y,
+        samples.x_test,
+        samples.y_test,
         batch=run.batch,
         epochs=run.epochs,
         rate=run.rate,
         seed=run.seed,
+        optimiser=cast(Any, run.optimiser or "adam"),
         steps=run.steps.split(),
+        library=arrays,
     )
     curve = tuple(history.test_accuracy)
     return Row(run, curve[-1], history.train_accuracy[-1], history.loss[-1], 0.0, curve)

@@ -1,11 +1,13 @@
-"""The float references: derivatives against finite differences, bookkeeping, memory, and that they learn."""
+"""The float references: derivatives against finite differences, bookkeeping, memory, libraries, and that they learn."""
 
 from functools import partial
+from typing import get_args
 
 import numpy as np
 import pytest
 
 from bnnedge.network import Conv2D, Dense, MaxPool2D, Network, binarynet, cnv, mlp
+from bnnedge.sim.arrays import NUMPY, array_namespace, library, to_numpy
 from bnnedge.sim.reference import STEPS, Ablation, History, Method, Standard, fit, footprint, scale_pixels, train
 from bnnedge.sim.reference.functions import (
     VARIANCE_FLOOR,
@@ -17,7 +19,7 @@ from bnnedge.sim.reference.functions import (
     softmax_cross_entropy,
 )
 from bnnedge.sim.reference.method import BitPlane
-from bnnedge.sim.reference.optimisers import Adam, SignMomentum, make
+from bnnedge.sim.reference.optimisers import BOP_REAL_RATE, Adam, Bop, OptimiserName, SignMomentum, SignSGD, make
 from bnnedge.sim.reference.training import cosine_rate
 
 
@@ -148,9 +150,52 @@ class TestOptimisers:
             second.step(momentum, gradient, 0.01 / (1 - 0.9**step))
         assert adam == pytest.approx(momentum, rel=1e-6)
 
+    def test_sign_momentum_against_its_definition(self, rng):
+        parameter, optimiser = np.array([0.3]), SignMomentum(np.zeros(1))
+        value, moment = 0.3, 0.0
+        for gradient in rng.normal(size=20):
+            optimiser.step(parameter, np.array([gradient]), 0.01)
+            moment = 0.9 * moment + (0.1 if gradient >= 0 else -0.1)
+            value -= 0.01 * moment
+            assert parameter[0] == pytest.approx(value, rel=1e-12)
+
+    def test_sign_sgd_against_its_definition(self, rng):
+        parameter, optimiser = np.array([0.3]), SignSGD()
+        value = 0.3
+        for gradient in [0, *rng.normal(size=20)]:
+            optimiser.step(parameter, np.array([gradient]), 0.01)
+            value -= 0.01 if gradient >= 0 else -0.01
+            assert parameter[0] == pytest.approx(value, rel=1e-12)
+
+    def test_bop_against_its_definition(self, rng):
+        value, moment, flips = 0.3, 0.0, 0
+        parameter, optimiser = np.array([value]), Bop(np.zeros(1), threshold=0.2)
+        for gradient in rng.normal(size=200):
+            optimiser.step(parameter, np.array([gradient]), 0.1)
+            moment = 0.9 * moment + 0.1 * gradient
+            if abs(moment) > 0.2 and (moment > 0) == (value > 0):
+                value, flips = -value, flips + 1
+            assert parameter[0] == value
+        assert 2 < flips < 50, "it must turn and stay"
+
+    def test_bop_on_signs_waits_for_a_majority(self):
+        """Of signs with a share of 3/4 against the weight m is about 1/2, +-rate."""
+        parameters = {threshold: np.array([1.0]) for threshold in (0.45, 0.55)}
+        for threshold, parameter in parameters.items():
+            optimiser = Bop(parameter, threshold=threshold, signs=True)
+            for step in range(2000):
+                optimiser.step(parameter, np.array([-0.2 if step % 4 == 0 else 1e-3]), 0.01)
+        assert [parameter[0] for parameter in parameters.values()] == [-1, 1]
+
+    @pytest.mark.parametrize("name", ["bop", "sign-bop"])
+    def test_bop_leaves_real_parameters_to_adam(self, name):
+        parameter = np.array([0.5])
+        make(name, parameter, binary=False).step(parameter, np.array([3.0]), 0.1)
+        assert parameter[0] == pytest.approx(0.5 - BOP_REAL_RATE)
+
     def test_unknown_name(self):
-        with pytest.raises(ValueError, match=r"^Optimiser must be 'adam' or 'sign-momentum', not 'sgd'$"):
-            make("sgd", np.zeros(1))
+        with pytest.raises(ValueError, match=r"^Optimiser must be one of adam, .*, sign-sgd, bop, sign-bop, not 'sgd'$"):
+            make("sgd", np.zeros(1), binary=True)
 
 
 class TestStandard:
@@ -216,10 +261,13 @@ class TestMethod:
         kept = [record.kept for record in records]
         assert sum(k.positive.packed.nbytes + k.passing.packed.nbytes for k in kept) == batch * (16 + 24 + 8) * 2 // 8
 
+    @pytest.mark.parametrize("name", ["numpy", "array_api_strict"])
     @pytest.mark.parametrize("shape", [(1, 1), (3, 5), (8, 16)])
-    def test_bit_plane(self, rng, shape):
+    def test_bit_plane(self, rng, shape, name):
         bits = rng.random(shape) < 0.5
-        assert (BitPlane.pack(bits).unpack() == bits).all()
+        plane = BitPlane.pack(library(name).put(bits))
+        assert to_numpy(plane.packed).nbytes == -(-bits.size // 8)
+        assert np.array_equal(to_numpy(plane.unpack()), bits)
 
     def test_backward_of_two_layers_written_out(self, rng):
         network = Method(dense(5, 4, 3), dtype=np.float64, seed=2)
@@ -296,7 +344,7 @@ class TestNetwork:
 
 
 class TestTraining:
-    @pytest.mark.parametrize("optimiser", ["adam", "sign-momentum"])
+    @pytest.mark.parametrize("optimiser", get_args(OptimiserName))
     @pytest.mark.parametrize("kind", ["standard", "method"])
     def test_learns(self, rng, kind, optimiser):
         seen = []
@@ -399,9 +447,73 @@ class TestAblation:
         changed = self.trained(partial(Ablation, steps=[step]))
         assert not all(np.array_equal(a, b) for a, b in zip(self.trained(Standard), changed, strict=True))
 
+    @pytest.mark.parametrize("steps", [(), ("l1",), ("signs",), ("l1", "signs")])
+    def test_without_psi_the_gradient_is_spread_times_larger(self, rng, steps):
+        divided, whole = (Ablation(dense(5, 4), steps=s, dtype=np.float64) for s in (steps, (*steps, "no-psi")))
+        _, [record] = divided.forward(rng.uniform(-1, 1, (8, 5)))
+        gradient = rng.normal(size=(8, 4))
+        expected = record.spread * divided.normal_gradient(gradient, divided.layers[0], record)
+        assert whole.normal_gradient(gradient, whole.layers[0], record) == pytest.approx(expected, rel=1e-12)
+
     def test_unknown_step(self):
-        with pytest.raises(ValueError, match=r"^there is no step l2; there are l1, signs, sign-gradient, no-mask$"):
+        with pytest.raises(ValueError, match=r"^there is no step l2; there are l1, signs, sign-gradient, no-mask, no-psi$"):
             Ablation(dense(4, 2), steps=["l2"])
+
+
+class TestLibraries:
+    """A library computes what NumPy does."""
+
+    STRICT = library("array_api_strict")
+    DENSE = dense(36, 16, 12, 3)
+
+    @staticmethod
+    def convolutions(on):
+        return Network((6, 6), [Conv2D(5), MaxPool2D(on), Conv2D(6, 2, 1, "same"), Dense(3)]).geometry
+
+    def compare(self, make, steps=4):
+        """Train a network made with NumPy and one made with the library on the same batches."""
+        rng = np.random.default_rng(5)
+        networks = [make(seed=4, library=library) for library in (NUMPY, self.STRICT)]
+        for step in range(steps):
+            x, labels = rng.uniform(-1, 1, (16, 6, 6)).astype(np.float32), rng.integers(3, size=16)
+            (loss, hits), (strict_loss, strict_hits) = (
+                network.train_batch(*((network.library.put(x), network.library.put(labels)) if step % 2 else (x, labels)), 0.01)
+                for network in networks
+            )
+            assert strict_loss == pytest.approx(loss, rel=1e-4)
+            assert strict_hits == hits
+            classes = [network.classify(x) for network in networks]
+            assert all(isinstance(found, np.ndarray) for found in classes)
+            assert np.array_equal(*classes)
+        for layer, strict in zip(*(network.layers for network in networks), strict=True):
+            for name in ("weight", "beta", "mean", "spread"):
+                assert array_namespace(getattr(strict, name)) is self.STRICT.xp
+                np.testing.assert_allclose(to_numpy(getattr(strict, name)), getattr(layer, name), rtol=1e-4, atol=1e-6)
+
+    @pytest.mark.parametrize("geometry", [DENSE, convolutions("signs"), convolutions("sums")])
+    @pytest.mark.parametrize(
+        "kind",
+        [
+            Standard,
+            partial(Standard, binarise=False),
+            Method,
+            partial(Ablation, steps=("l1", "sign-gradient", "no-mask", "no-psi")),
+        ],
+    )
+    def test_networks(self, kind, geometry):
+        self.compare(partial(kind, geometry))
+
+    @pytest.mark.parametrize("optimiser", get_args(OptimiserName))
+    def test_optimisers(self, optimiser):
+        self.compare(partial(Standard, self.DENSE, optimiser=optimiser))
+
+    @pytest.mark.parametrize(("kind", "steps"), [("standard", ()), ("method", ()), ("ablation", ("l1", "signs"))])
+    def test_training(self, rng, kind, steps):
+        data = *toy_images(rng, 64), *toy_images(rng, 32)
+        run = partial(train, kind, self.DENSE, *data, batch=16, epochs=2, rate=0.01, steps=steps)
+        expected, found = run(), run(library=self.STRICT)
+        assert found.loss == pytest.approx(expected.loss, rel=1e-4)
+        assert (found.train_accuracy, found.test_accuracy) == (expected.train_accuracy, expected.test_accuracy)
 
 
 class TestFootprint:
@@ -454,15 +566,18 @@ class TestFootprint:
             "masks": 16 * 8 // 8,
         }
 
-    def test_sign_momentum_needs_one_moment(self):
+    @pytest.mark.parametrize("optimiser", get_args(OptimiserName))
+    def test_moments(self, optimiser):
+        """As many as the optimiser holds."""
+        held = sum(isinstance(value, np.ndarray) for value in vars(make(optimiser, np.zeros(1), binary=True)).values())
         for scheme in ("standard", "method"):
-            adam, momentum = (footprint(self.MLP, 100, name, scheme) for name in ("adam", "sign-momentum"))
-            assert adam["moments"] == 2 * momentum["moments"]
+            rows = footprint(self.MLP, 100, optimiser, scheme)
+            assert rows["moments"] == held * rows["weights"]
 
     def test_bits_round_up(self):
         assert footprint(dense(1, 2), 1, "adam", "method")["activations"] == 1
 
-    @pytest.mark.parametrize("arguments", [(0, "adam", "method"), (8, "bop", "method"), (8, "adam", "float")])
+    @pytest.mark.parametrize("arguments", [(0, "adam", "method"), (8, "sgd", "method"), (8, "adam", "float")])
     def test_wrong_arguments(self, arguments):
         with pytest.raises(ValueError, match="must be"):
             footprint(self.MLP, *arguments)

@@ -65,7 +65,7 @@ class TestGrid:
             (("title: A trial\n", ""), "needs a title and a list of runs"),
             (
                 ("standard, rate", "perfect, rate"),
-                "entry 1 of runs: model must be one of integer, method, standard, ablation, not 'perfect'",
+                "entry 1 of runs: model must be one of integer, method, standard, ablation, tanh, not 'perfect'",
             ),
             (("rate: 1e-2", "speed: 1"), "entry 1 of runs: there is no speed; there are label, model"),
             (("g = {gradient_planes}", "g = {planes}"), "entry 2 of runs: 'planes'"),
@@ -116,6 +116,50 @@ def test_a_run_is_what_the_trainer_does(grid):
     run = load_study(grid).runs[2]
     first, again = carry_out(run), carry_out(run)
     assert (first.accuracy, first.loss, first.curve) == (again.accuracy, again.loss, again.curve)
+
+
+@pytest.mark.parametrize("change", [{"rounding": "nearest"}, {"optimiser": "sign-sgd"}, {"latent": 6}, {"schedule": "constant"}])
+def test_settings_of_the_integer_form_arrive(grid, change):
+    run = load_study(grid).runs[2]
+    plain, changed = (carry_out(dataclasses.replace(run, epochs=2, **more)) for more in ({}, change))
+    assert plain.loss != changed.loss
+
+
+@pytest.mark.parametrize("change", [{"optimiser": "sign-bop"}, {"model": "ablation", "steps": "no-psi"}])
+def test_settings_in_float_arrive(grid, change):
+    run = load_study(grid).runs[0]
+    assert carry_out(run).loss != carry_out(dataclasses.replace(run, **change)).loss
+
+
+def test_arrays_of_another_library(grid):
+    pytest.importorskip("array_api_strict")
+    run = dataclasses.replace(load_study(grid).runs[2], epochs=1, samples=256)
+    here, there = carry_out(run), carry_out(run, "array_api_strict")
+    assert (here.loss, here.curve, here.spread) == (there.loss, there.curve, there.spread)
+
+
+def test_arrays_that_are_not_there(grid, tmp_path, capsys):
+    assert cli.main(["study", str(grid), "--out", str(tmp_path / "out"), "--arrays", "jax"]) != 0
+    assert "arrays must be one of numpy, torch, cupy" in capsys.readouterr().err
+
+
+def test_tanh_networks(grid, tmp_path):
+    runs = "".join(
+        f"  - {{label: tanh {b}, model: tanh, batch: {b}, rate: {r}, momentum: 0.5}}\n" for b, r in ((32, 0.05), (64, 0.1))
+    )
+    start, _, rest = GRID.partition("runs:")
+    grid.write_text(f"{start}runs:\n{runs}" + rest[rest.find("paper:") :])
+    study, table = load_study(grid), Table(tmp_path / "trial.csv")
+    for run in study.runs:
+        table.add(carry_out(run))
+    found = Table(table.path).rows[study.runs[0].key]
+    assert len(found.spread) == study.runs[0].epochs + 1
+    assert found.spread[0] == pytest.approx(0.5, abs=0.03)
+    assert found.accuracy == found.curve[-1] > 0
+    text = write(study, table, tmp_path)[0].read_text()
+    assert "A / x of all runs lies within" in text
+    assert "| 0.00313 | 4 |" in text
+    assert "0.5" in text.split("tanh 32")[1].split("|")[5]
 
 
 def test_document(grid, tmp_path):

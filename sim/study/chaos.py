@@ -51,7 +51,7 @@ class Course:
 
         In the first ones, in which the error falls fast, J^2 grows faster than the law says.
         """
-        squares = np.square(self.spread)[len(self.spread) // 2 :]
+        squares = np.square(self.spread)[(len(self.spread) - 1) // 2 :]
         return float(np.polyfit(np.arange(len(squares)), squares, 1)[0])
 
 

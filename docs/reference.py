@@ -24,6 +24,7 @@ MODULES = (
     "bnnedge.export",
     "bnnedge.importer",
     "bnnedge.report",
+    "bnnedge.tuner",
     "bnnedge.boards",
     "bnnedge.sim.golden",
     "bnnedge.sim.reference",

@@ -20,10 +20,12 @@ from bnnedge.commands import (
     study,
     synth,
     train,
+    tune,
 )
 
 _COMMANDS = {
     "train": (train, "train a network on the simulated accelerator or in the golden model"),
+    "tune": (tune, "propose a learning rate and a batch for a data set, by short trainings"),
     "estimate": (estimate, "estimate cycles, memory and fit of a network on a configuration"),
     "report": (report, "make a page about a run: curves, confusion matrix, cycles, roofline, memory"),
     "compare": (compare, "set runs side by side: the settings that differ, and the results"),

@@ -4,13 +4,29 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+from bnnedge import schedule
 from bnnedge.boards import Board
 from bnnedge.configuration import CONFIGURATIONS, Configuration, configuration
+from bnnedge.data import Dataset
 from bnnedge.network import BUILT_IN, Network
 from bnnedge.settings import OPTIMISERS, Settings
+
+# Networks for images of some shapes, and for the others.
+NETWORK = {(8, 8): "digits", (32, 32, 3): "cnv"}, "mlp"
+# Defaults for some data sets, and for the others.
+BATCH = {"digits": 64, "cifar10": 64}, 128
+# For digits: with a fifth of the training images held out, 5 seeds each, 0.012 gave 96.2 % there, 0.02 to 0.06 97 %.
+RATE = {"digits": 0.03, "cifar10": 0.002}, schedule.RATE
+
+
+def default(choice: tuple[Mapping[Any, Any], Any], key: Any) -> Any:
+    """What such a table has for `key`."""
+    special, usual = choice
+    return special.get(key, usual)
 
 
 def positive(text: str) -> int:
@@ -35,8 +51,31 @@ def megahertz(text: str) -> int:
 megahertz.__name__ = "number of MHz"
 
 
-def add_network(parser: argparse.ArgumentParser, default: str) -> None:
-    """Declare --network."""
+def add_data(parser: argparse.ArgumentParser) -> None:
+    """Declare --data, --download and --samples."""
+    parser.add_argument(
+        "--data",
+        default="digits",
+        metavar="digits|mnist|fashion-mnist|cifar10|FILE.npz",
+        help="a data set, or a file with x_train, y_train, x_test, y_test (default: digits)",
+    )
+    parser.add_argument(
+        "--download", action="store_true", help="fetch a data set that is not on this machine into BNNEDGE_DATA or the cache"
+    )
+    parser.add_argument("--samples", type=positive, metavar="N", help="train on the first N training images (default: all)")
+
+
+def limited(data: Dataset, samples: int | None) -> Dataset:
+    """The data set with only that many training images."""
+    if samples is None:
+        return data
+    if samples > len(data.x_train):
+        raise ValueError(f"--samples {samples}: {data.name} has {len(data.x_train)} training images")
+    return dataclasses.replace(data, x_train=data.x_train[:samples], y_train=data.y_train[:samples])
+
+
+def add_network(parser: argparse.ArgumentParser, default: str = "digits for 8x8 images, cnv for 32x32x3 ones, else mlp") -> None:
+    """Declare --network; the default stands in the help only."""
     names = "|".join(BUILT_IN)
     text = f"a built-in network or a YAML file (default: {default})"
     parser.add_argument("--network", metavar=f"{names}|FILE", help=text)
@@ -65,7 +104,7 @@ def board_folder(target: Board, config: str) -> Path:
     return Path("build", target.name, config)
 
 
-def add_settings(parser: argparse.ArgumentParser, batch: str) -> None:
+def add_settings(parser: argparse.ArgumentParser, batch: str = "64 for digits and cifar10, else 128") -> None:
     """Declare the options of `Settings`, each None unless given."""
     defaults = Settings()
     parser.add_argument("--batch", type=int, metavar="N", help=f"images a step, a power of two (default: {batch})")
@@ -123,3 +162,9 @@ def network(name: str, input_shape: Sequence[int] | None = None, classes: int = 
     if not Path(name).exists():
         raise ValueError(f"there is no network {name!r}: neither a built-in one ({', '.join(BUILT_IN)}) nor a file")
     return Network.from_file(name)
+
+
+def network_for(data: Dataset, name: str | None) -> Network:
+    """The network of this name for the images and classes of a data set; by default the one for images of their shape."""
+    shape = data.x_train.shape[1:]
+    return network(name or default(NETWORK, shape), shape, data.classes)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import re
 import sys
 import time
@@ -25,51 +24,26 @@ from bnnedge.schedule import RATE, SCHEDULE, SCHEDULES
 from bnnedge.settings import Settings
 from bnnedge.trainer import Trainer
 
-# Networks for images of some shapes, and for the others.
-_NETWORK = {(8, 8): "digits", (32, 32, 3): "cnv"}, "mlp"
-# Defaults for some data sets, and for the others.
-_BATCH = {"digits": 64, "cifar10": 64}, 128
+# Defaults for some data sets, and for the others; more of them in `options`.
 _EPOCHS = {"digits": 30}, 10
-# For digits: with a fifth of the training images held out, 5 seeds each, 0.012 gave 96.2 % there, 0.02 to 0.06 97 %.
-_RATE = {"digits": 0.03, "cifar10": 0.002}, RATE
 _REFERENCE_RATE = {"digits": 1e-2}, 1e-3
-
-# Share of an image's size that --augment shift moves it by at most: 4 pixels of 32.
-_SHIFT = 0.125
 
 # Products of weights and images between two reports of progress: about a second in simulation.
 _WORK_PER_CALL = 1 << 26
 
 
 def augmentation(text: str) -> Augment:
-    """What --augment asks for, for argparse: "shift", "shift=SHARE", "flip", or a shift and flip with a comma between."""
-    chosen: dict[str, Any] = {}
-    for part in text.split(","):
-        name, given, share = part.partition("=")
-        if name in chosen or name not in ("shift", "flip") or (given and name == "flip"):
-            raise argparse.ArgumentTypeError(f"must be shift, shift=SHARE, flip, or shift,flip, not {text!r}")
-        try:
-            chosen[name] = True if name == "flip" else float(share) if given else _SHIFT
-        except ValueError:
-            raise argparse.ArgumentTypeError(f"shift must be a share of the image's size, not {share!r}") from None
+    """What --augment asks for, for argparse: see `Augment.parse`."""
     try:
-        return Augment(**chosen)
+        return Augment.parse(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    options.add_network(parser, "digits for 8x8 images, cnv for 32x32x3 ones, else mlp")
-    parser.add_argument(
-        "--data",
-        default="digits",
-        metavar="digits|mnist|fashion-mnist|cifar10|FILE.npz",
-        help="a data set, or a file with x_train, y_train, x_test, y_test (default: digits)",
-    )
-    parser.add_argument(
-        "--download", action="store_true", help="fetch a data set that is not on this machine into BNNEDGE_DATA or the cache"
-    )
+    options.add_network(parser)
+    options.add_data(parser)
     parser.add_argument(
         "--augment",
         type=augmentation,
@@ -77,12 +51,9 @@ def add(parser: argparse.ArgumentParser) -> None:
         help="vary the training images anew for each epoch: move them by up to an eighth of their size, or by another share "
         "(shift=0.1), and mirror them at random",
     )
-    parser.add_argument(
-        "--samples", type=options.positive, metavar="N", help="train on the first N training images (default: all)"
-    )
     parser.add_argument("--device", choices=sorted(DEVICES), default="rtl", help="pynq: a board (default: rtl)")
     options.add_configuration(parser, "that of --resume or of a board's bitstream, else the smallest that holds the network")
-    options.add_settings(parser, "64 for digits and cifar10, else 128")
+    options.add_settings(parser)
     length = parser.add_mutually_exclusive_group()
     length.add_argument(
         "--epochs", type=options.positive, metavar="N", help="passes over the data (default: 30 for digits, else 10)"
@@ -108,7 +79,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Train; return the exit status."""
-    data = _limited(load(arguments.data, download=arguments.download), arguments.samples)
+    data = options.limited(load(arguments.data, download=arguments.download), arguments.samples)
     with _trainer(arguments, data) as trainer:
         name = f"{data.name}-{trainer.network.name}-{arguments.device}"
         out = Path(arguments.out or Path("runs") / re.sub(r"[^\w.-]+", "-", name))
@@ -135,15 +106,6 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _limited(data: Dataset, samples: int | None) -> Dataset:
-    """The data set with only that many training images."""
-    if samples is None:
-        return data
-    if samples > len(data.x_train):
-        raise ValueError(f"--samples {samples}: {data.name} has {len(data.x_train)} training images")
-    return dataclasses.replace(data, x_train=data.x_train[:samples], y_train=data.y_train[:samples])
-
-
 def _trainer(arguments: argparse.Namespace, data: Dataset) -> Trainer:
     if arguments.resume:
         own = {f"--{name}": getattr(arguments, name) for name in ("network", "rate", "schedule", "augment")}
@@ -161,26 +123,19 @@ def _trainer(arguments: argparse.Namespace, data: Dataset) -> Trainer:
             arguments.device,
             configuration=arguments.config,
             settings=options.settings(arguments, start.settings),
-            rate=_default(_RATE, data.name) if arguments.rate is None else arguments.rate,
+            rate=options.default(options.RATE, data.name) if arguments.rate is None else arguments.rate,
             schedule=arguments.schedule,
             check=arguments.check,
         )
-    shape = data.x_train.shape[1:]
-    network = options.network(arguments.network or _default(_NETWORK, shape), shape, data.classes)
     return Trainer(
-        network,
+        options.network_for(data, arguments.network),
         arguments.device,
         configuration=arguments.config,
-        settings=options.settings(arguments, Settings(batch=_default(_BATCH, data.name))),
-        rate=_default(_RATE, data.name) if arguments.rate is None else arguments.rate,
+        settings=options.settings(arguments, Settings(batch=options.default(options.BATCH, data.name))),
+        rate=options.default(options.RATE, data.name) if arguments.rate is None else arguments.rate,
         schedule=arguments.schedule or SCHEDULE,
         check=arguments.check,
     )
-
-
-def _default(choice: tuple[Mapping[Any, Any], Any], key: Any) -> Any:
-    special, usual = choice
-    return special.get(key, usual)
 
 
 class _Saver(Callback):
@@ -196,7 +151,7 @@ class _Saver(Callback):
 def _fit(trainer: Trainer, data: Dataset, arguments: argparse.Namespace, out: Path) -> int:
     epochs = arguments.epochs
     if epochs is None and arguments.steps is None and not arguments.resume:
-        epochs = _default(_EPOCHS, data.name)
+        epochs = options.default(_EPOCHS, data.name)
     path = out / "checkpoint.npz"
     before = trainer.plan.step if arguments.resume and trainer.plan else 0
     progress = Progress(before)
@@ -239,7 +194,7 @@ def _reference(trainer: Trainer, data: Dataset) -> Reference:
 
     plan = trainer.plan
     assert plan is not None
-    rate = _default(_REFERENCE_RATE, data.name)
+    rate = options.default(_REFERENCE_RATE, data.name)
     print("training the float32 standard for comparison", flush=True)
     history = train(
         "standard",

@@ -6,10 +6,13 @@ A device trains on what it is given; that an epoch's images differ from the last
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 
 from bnnedge.data.dataset import DataError
+
+SHIFT = 0.125  # share of an image's size: 4 pixels of 32
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,6 +45,20 @@ class Augment:
         # Plain ones, which a checkpoint can hold.
         object.__setattr__(self, "shift", float(self.shift))
         object.__setattr__(self, "flip", bool(self.flip))
+
+    @classmethod
+    def parse(cls, text: str) -> Augment:
+        """Of "shift" (by up to an eighth), "shift=SHARE", "flip", or a shift and flip with a comma between; else ValueError."""
+        chosen: dict[str, Any] = {}
+        for part in text.split(","):
+            name, given, share = part.partition("=")
+            if name in chosen or name not in ("shift", "flip") or (given and name == "flip"):
+                raise ValueError(f"must be shift, shift=SHARE, flip, or shift,flip, not {text!r}")
+            try:
+                chosen[name] = True if name == "flip" else float(share) if given else SHIFT
+            except ValueError:
+                raise ValueError(f"shift must be a share of the image's size, not {share!r}") from None
+        return cls(**chosen)
 
     def __str__(self) -> str:
         shifted = [f"shifted by up to {100 * self.shift:g} %"] if self.shift else []

@@ -31,6 +31,7 @@ class Run:
     steps: of an ablation, with spaces between: see `bnnedge.sim.reference.Ablation`.
     data, network: names or files, as `bnnedge train` takes them; of a tanh network the name is not looked at.
     epochs, batch, rate, seed: as `bnnedge train` has them; all but the golden model take batches of any size.
+    augment: how the images vary, as `bnnedge train --augment` takes it; of the integer form.
     samples: train on the first so many images; 0 for all.
     holdout: leave out the last so many training images, and measure the accuracy with them instead of the test set. For
         choosing settings: a test set that has chosen them says nothing any more.
@@ -51,6 +52,7 @@ class Run:
     batch: int = Settings.batch
     rate: float = RATE
     seed: int = 1
+    augment: str = ""
     samples: int = 0
     holdout: int = 0
     schedule: str = SCHEDULE

@@ -11,6 +11,7 @@ import numpy as np
 from bnnedge import data
 from bnnedge.commands import options
 from bnnedge.configuration import configuration
+from bnnedge.data.augment import Augment
 from bnnedge.devices.golden import GoldenDevice
 from bnnedge.network import Network
 from bnnedge.report.spread import Spread, spread
@@ -64,7 +65,14 @@ def _integer(run: Run, samples: Samples, arrays: Library) -> Row:
     with Trainer(network, device, settings=settings, rate=run.rate, schedule=run.schedule) as trainer:
         before, spreads = spread(trainer.state, run.latent), Spread(trainer)
         test = samples.x_test, samples.y_test
-        history = trainer.fit(samples.x, samples.y, epochs=run.epochs, validation_data=test, callbacks=[spreads]).history
+        history = trainer.fit(
+            samples.x,
+            samples.y,
+            epochs=run.epochs,
+            validation_data=test,
+            callbacks=[spreads],
+            augment=Augment.parse(run.augment) if run.augment else None,
+        ).history
     curve = tuple(history["val_accuracy"])
     course = tuple(epoch[largest] for epoch in [before, *spreads.history])
     return Row(run, curve[-1], history["accuracy"][-1], history["loss"][-1], 0.0, curve, course)

@@ -14,13 +14,17 @@ import numpy as np
 import pytest
 
 from bnnedge import checkpoint
-from bnnedge.cli import main
+from bnnedge.cli import main, parser
 from bnnedge.commands import doctor
 from bnnedge.configuration import CONFIGURATIONS
+from bnnedge.data import load
 from bnnedge.devices import DEVICES, DeviceError, Memory
 from bnnedge.devices.golden import GoldenDevice
+from bnnedge.network import Network, digits
 from bnnedge.report import progress
+from bnnedge.settings import Settings
 from bnnedge.trainer import Trainer
+from bnnedge.tuner import Trial, tune
 
 
 @pytest.fixture
@@ -296,7 +300,7 @@ def test_usage_errors(arguments, capsys):
     assert "usage: bnnedge" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("command", ["train", "estimate", "generate", "bitstream", "doctor"])
+@pytest.mark.parametrize("command", ["train", "tune", "estimate", "generate", "bitstream", "doctor"])
 def test_help(command, capsys):
     with pytest.raises(SystemExit) as caught:
         main([command, "--help"])
@@ -314,7 +318,7 @@ def test_status_of_the_process(tmp_path):
 
 PROCESS = """
 import resource, signal, sys
-from bnnedge.cli import main
+from bnnedge.cli import main, parser
 
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs, and what they start, ignore it
 limit = int(sys.argv[1])
@@ -360,6 +364,122 @@ def test_full_disk_keeps_the_earlier_checkpoint(tmp_path, small):
     assert "Traceback" not in error
     assert saved.read_bytes() == before
     assert not list(saved.parent.glob(".*"))
+
+
+class TestTune:
+    OPTIONS = ("--config", "sim-small", "--samples", "384", "--epochs", "1", "--seed", "3", "--grad-planes", "4")
+
+    def test_prints_trials_table_and_proposal(self, capsys):
+        assert main(["tune", *self.OPTIONS, "--rates", "0.003", "0.03", "0.1"]) == 0
+        trials, table, proposal, command = capsys.readouterr().out.rstrip().split("\n\n")
+        assert len(trials.splitlines()) == 5
+        assert re.match(r"rate 0.003, batch 64, 1 epoch: held-out accuracy \d+\.\d\d %, loss ", trials)
+        head, *rows = table.splitlines()
+        assert " ".join(head.split()) == "rate batch epochs held-out accuracy J of layer 2 (dense 128)"
+        assert [row.split()[2] for row in rows] == ["1", "1", "1", "2", "2"]
+        assert all(re.search(r"\d\d\.\d\d % +1\.0\d -> \d\.\d\d$", row) for row in rows)
+        rate = re.match(r"best: rate (\S+) with batch 64, .* % of 64 images held out after 2 epochs\n", proposal)[1]
+        assert re.findall(r"with batch (\d+)$", proposal, re.MULTILINE) == ["128", "256", "512"]
+        program, *words = command.split()
+        arguments = parser().parse_args(words)
+        assert program == "bnnedge"
+        assert (arguments.command, arguments.data, arguments.device, arguments.config) == (
+            "train",
+            "digits",
+            "golden",
+            "sim-small",
+        )
+        assert (arguments.rate, arguments.batch, arguments.seed, arguments.grad_planes) == (float(rate), 64, 3, 4)
+
+    def test_writes_all_of_it(self, tmp_path, capsys):
+        folder = tmp_path / "there"
+        assert main(["tune", *self.OPTIONS, "--rates", "0.03", "0.1", "1e9", "--holdout", "70", "--out", str(folder)]) == 0
+        assert os.listdir(folder) == ["tuning.json"]
+        content = json.loads((folder / "tuning.json").read_text())
+        data = load("digits")
+        settings = Settings(batch=64, seed=3, gradient_planes=4)
+        found = tune(
+            digits(), data.x_train[:384], data.y_train[:384],
+            configuration="sim-small", settings=settings, rates=[0.03, 0.1, 1e9], epochs=1, holdout=70,
+        )  # fmt: skip
+
+        def trial(read):
+            spread = tuple(tuple(pair) for pair in read["spread"])
+            return Trial(**{**read, "settings": Settings(**read["settings"]), "spread": spread, "seconds": 0})
+
+        assert [trial(each) for each in content["trials"]] == [dataclasses.replace(each, seconds=0) for each in found.trials]
+        assert trial(content["best"]) == dataclasses.replace(found.best, seconds=0)
+        assert content["left_out"] == found.left_out
+        assert content["held_out"] == 70
+        assert {int(batch): rate for batch, rate in content["proposals"].items()} == found.proposals
+        assert Network.from_dict(content["network"]) == digits()
+        printed = capsys.readouterr().out
+        assert content["command"] in printed
+        assert "left out: rate 1000000000.0, batch 64: rate must be a number in" in printed
+
+    def test_own_data_and_network(self, small, capsys):
+        arguments = ["tune", "--data", str(small), "--network", str(small.with_name("net.yaml")), "--batches", "64", "128"]
+        assert main([*arguments, "--rates", "0.03", "--epochs", "1"]) == 0
+        words = capsys.readouterr().out.splitlines()[-1].split()
+        assert main([*words[1:], "--epochs", "1", "--out", str(small.parent / "run")]) == 0
+        assert report_in(small.parent / "run")["settings"]["rate"] == 0.03
+
+    def test_test_images_take_no_part(self, small, tmp_path, capsys):
+        arrays = dict(np.load(small))
+        other = tmp_path / "other" / small.name
+        other.parent.mkdir()
+        np.savez(other, **{**arrays, "x_test": 255 - arrays["x_test"], "y_test": 2 - arrays["y_test"]})
+        printed = []
+        for path in (small, other):
+            options = ["--network", str(small.with_name("net.yaml")), "--batch", "64", "--epochs", "1"]
+            assert main(["tune", "--data", str(path), *options]) == 0
+            printed.append(re.sub(r"\(\S+ s\)|--data \S+", "", capsys.readouterr().out))
+        assert printed[0] == printed[1]
+
+    def test_says_if_the_best_rate_is_at_the_border(self, capsys):
+        assert main(["tune", *self.OPTIONS, "--rates", "0.0001", "0.05"]) == 0
+        assert "no larger rate was tried: do so with --rates" in capsys.readouterr().out
+        assert main(["tune", *self.OPTIONS, "--rates", "0.05", "1.9"]) == 0
+        assert "no smaller rate was tried: do so with --rates" in capsys.readouterr().out
+
+    def test_interrupt(self, tmp_path, capsys, monkeypatch):
+        evaluate, calls = Trainer.evaluate, []
+
+        def interrupted(self, *arguments):
+            calls.append(1)
+            if len(calls) == 3:
+                raise KeyboardInterrupt
+            return evaluate(self, *arguments)
+
+        monkeypatch.setattr(Trainer, "evaluate", interrupted)
+        assert main(["tune", *self.OPTIONS, "--out", str(tmp_path)]) == 130
+        printed, error = capsys.readouterr()
+        trials, table = printed.rstrip().split("\n\n")
+        assert len(trials.splitlines()) == 2
+        assert len(table.splitlines()) == 3
+        assert "interrupted" in error
+        assert not list(tmp_path.iterdir())
+
+    def test_interrupt_before_the_first_trial(self, capsys, monkeypatch):
+        monkeypatch.setattr(Trainer, "evaluate", raises(KeyboardInterrupt()))
+        assert main(["tune", *self.OPTIONS]) == 130
+        assert capsys.readouterr().out == ""
+
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            (["--batch", "64", "--batches", "64"], "give --batch or --batches, not both"),
+            (["--rates", "nan"], "none of the rates and batches can be tried: rate must be a number in"),
+            (["--holdout", "200"], "holdout must be a whole number in 1..136, which leaves a batch to train on, not 200"),
+            (["--samples", "201"], "--samples 201: small has 200 training images"),
+            (["--config", "huge"], "there is no configuration 'huge'"),
+            (["--seed", "-1"], "seed must be a whole number"),
+            (["--out", "/dev/null/there"], "/dev/null/there: Not a directory"),
+        ],
+    )
+    def test_errors_are_one_line(self, small, capsys, options, message):
+        batch = [] if "--batch" in options else ["--batch", "64"]
+        assert message in failure(capsys, ["tune", "--data", small, *batch, *options])
 
 
 class TestDoctor:

@@ -126,8 +126,8 @@ def instruction_set() -> str:
         "* Sample: 8 bytes of label, then `sample_words` words of S bits: planes of its pixels, the least significant first.",
         f"* Report: {emitter.REPORT_BYTES} bytes: loss (sum of -log2 p, 8 fraction bits), hits (32 bits each), cycle (64 bits).",
         "* Parameter record: 16 bytes: mu in bits 27..0, psi in 55..28, beta in 79..64; an exponent record has E in mu.",
-        "* Latent weights: 16-bit words in the order of the update: for each group of outputs, each place of the window and",
-        "  each tile of inputs, by rows.",
+        "* Latent weights: words of 16 bits, or of 12 if latent weights have 8 bits or fewer, side by side in the order of the",
+        "  update: for each group of outputs, each place of the window and each tile of inputs, by rows.",
         f"* Logits: 16 bits each, padded to {program.SCORES_PER_BEAT} an image, base 2, 8 fraction bits.",
     ]
     return "\n".join(lines) + "\n"

@@ -22,7 +22,7 @@ class Configuration:
     left_depth, right_depth: words in each of the P (Q) banks of the left and the right buffer; a multiple of 64.
     tile_rows: rows (of Q sums) of the tile buffer; a power of two. A batch and a last layer must fit.
     channels: output channels of all layers that the parameter memory holds; a power of two.
-    latent: bits of a latent weight, 4..12, in a 16-bit word with a 4-bit moment.
+    latent: bits of a latent weight, 4..12; with a 4-bit moment it takes a word of 16 bits, up to 8 bits one of 12.
     accumulator: bits of a signed sum, 16..22 (statistics of the batch have room for no more); the compiler proves that
         no sum of a network leaves that range.
     clock_hz: clock on the board, in Hz: scales reported rates, changes nothing in the hardware.
@@ -83,9 +83,14 @@ class Configuration:
         return 1 << self.latent - 1
 
     @property
-    def beats_per_row(self) -> int:
-        """64-bit beats that hold the weight words of one row of a tile."""
-        return max(1, self.lanes * formats.WEIGHT_WORD // 64)
+    def weight_word(self) -> int:
+        """Bits that a latent weight and its moment take in DDR: whole words of 16 rows and columns fill whole beats."""
+        return 12 if self.latent + formats.MOMENT <= 12 else formats.WEIGHT_WORD
+
+    @property
+    def tile_beats(self) -> int:
+        """64-bit beats that hold the weight words of a tile."""
+        return self.lanes**2 * self.weight_word // 64
 
     @property
     def digest(self) -> int:
@@ -100,6 +105,7 @@ CONFIGURATIONS: dict[str, Configuration] = {
         Configuration(name="sim-small", lanes=8, word=32, left_depth=1024, right_depth=2048, tile_rows=256, channels=1024),
         Configuration(name="pynq-z2"),
         Configuration(name="pynq-z2-x64", word=64, left_depth=2048, right_depth=1536, tile_rows=1024),
+        Configuration(name="pynq-z2-lean", latent=8),
     )
 }
 

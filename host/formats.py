@@ -14,8 +14,8 @@ MAX_PLANES = 8  # planes of a pixel or of a gradient code, at most
 STATISTICS = 6  # fraction bits of mu, psi and tau
 DECAY = 3  # moving += (new - moving) / 2**DECAY; 2**min(step, DECAY) in the first steps
 
-MOMENT = 4  # bits of the moment k, -8..7, standing for (2k + 1) / 16, below the latent weight in one 16-bit word
-WEIGHT_WORD = 16
+MOMENT = 4  # bits of the moment k, -8..7, standing for (2k + 1) / 16, below the latent weight in one word
+WEIGHT_WORD = 16  # bits of such a word; in memory it may be narrower, `Configuration.weight_word`
 RATE = 8  # fraction bits of the learning rate below one LSB of the latent weight
 RATE_BITS = 16
 BETA_RATE_SHIFT = 2  # beta learns at a quarter of the weights' rate

@@ -11,13 +11,17 @@ from bnnedge.sim.arrays import Array, array_namespace
 _PLACES = [(slice(None), slice(y, None, 2), slice(x, None, 2), ...) for y in (0, 1) for x in (0, 1)]
 
 
+def places(a: Array) -> list[Array]:
+    """The four places of a map, (B, h, w, C) each."""
+    return [a[place] for place in _PLACES]
+
+
 def maximum(a: Array) -> tuple[Array, Array]:
     """Pool numbers: the largest of each four, and its route, the first place of equal ones."""
     xp = array_namespace(a)
-    best = a[_PLACES[0]]
+    best, *others = places(a)
     route = xp.zeros_like(best, dtype=xp.uint8)
-    for i, place in enumerate(_PLACES[1:], 1):
-        other = a[place]
+    for i, other in enumerate(others, 1):
         route = xp.where(other > best, xp.full_like(route, i), route)
         best = xp.maximum(best, other)
     return best, route
@@ -26,9 +30,9 @@ def maximum(a: Array) -> tuple[Array, Array]:
 def pick(a: Array, route: Array) -> Array:
     """Pool a map along a route."""
     xp = array_namespace(a)
-    found = a[_PLACES[0]]
-    for i, place in enumerate(_PLACES[1:], 1):
-        found = xp.where(route == i, a[place], found)
+    found, *others = places(a)
+    for i, other in enumerate(others, 1):
+        found = xp.where(route == i, other, found)
     return found
 
 

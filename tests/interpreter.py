@@ -17,6 +17,7 @@ from bnnedge import formats, isa
 from bnnedge.compiler import pack
 from bnnedge.compiler.emitter import Addresses
 from bnnedge.compiler.layout import Layout
+from bnnedge.configuration import Configuration
 from bnnedge.isa import Buffer, Head, Instruction, Opcode, Pool
 from bnnedge.layers import Geometry
 
@@ -431,10 +432,10 @@ class Machine:
             _, group, place, _ = key
             tap_y, tap_x = (place, 0) if g.pixels else divmod(place, g.kernel_x)
             expect(len(sums[key]), self._all_slopes(g, tap_y, tap_x), f"samples in the gradients of weights {key}")
-            words = (f["address"] - LATENTS - (i << 20)) // 2 + number * self.lanes**2
-            expect(words % self.lanes**2, 0, "latent words before the first whole tile")
-            if self.latents[i].setdefault(words, key[1:]) != key[1:]:
-                raise Mismatch(f"weights {key} take the latent words of {self.latents[i][words]}")
+            before, part = divmod(f["address"] - LATENTS - (i << 20), 8 * self.config.tile_beats)
+            expect(part, 0, "bytes of latent words before the first whole tile")
+            if self.latents[i].setdefault(before + number, key[1:]) != key[1:]:
+                raise Mismatch(f"weights {key} take the latent words of {self.latents[i][before + number]}")
             address = self._walk(f, "columns", y, x, 0) + n * f["columns_group"]
             self._put_columns(f, address, (f"{i + 1}.weight", self.step + 1, group, tap_y, tap_x, 0), t)
             for _ in range(f["rows_planes"]):
@@ -655,12 +656,20 @@ def check_training(machine: Machine, steps: int) -> None:
         expect(marks, wanted_marks * steps, f"passes that open and close layer {i + 1}")
     for i, g in enumerate(machine.geometry):
         number, channel = np.indices((g.fan_in, g.filters)).astype(np.int16)
-        rows, columns = (pack.pack_weights(values, i, layout).reshape(-1, lanes, lanes) for values in (number, channel))
+        rows, columns = (_words(pack.pack_weights(values, i, layout), machine.config) for values in (number, channel))
         expect(len(machine.latents[i]), len(rows), f"tiles of latent weights of layer {i + 1}")
-        for words, (group, place, tile) in machine.latents[i].items():
+        kept = (1 << machine.config.weight_word) - 1
+        for count, (group, place, tile) in machine.latents[i].items():
             inputs, outputs = min(lanes, g.tap_inputs - tile * lanes), min(lanes, g.filters - group * lanes)
             first = place * g.tap_inputs + tile * lanes
             wanted_rows, wanted_columns = np.indices((inputs, outputs))
-            found = rows[words // lanes**2][:inputs, :outputs], columns[words // lanes**2][:inputs, :outputs]
-            expect((found[0] == wanted_rows + first).all(), True, f"rows of latent weights at {words} of layer {i + 1}")
-            expect((found[1] == wanted_columns + group * lanes).all(), True, f"columns of latent weights at {words}")
+            found = rows[count][:inputs, :outputs], columns[count][:inputs, :outputs]
+            where = f"of latent weights in tile {count} of layer {i + 1}"
+            expect((found[0] == wanted_rows + first & kept).all(), True, f"rows {where}")
+            expect((found[1] == wanted_columns + group * lanes & kept).all(), True, f"columns {where}")
+
+
+def _words(packed: np.ndarray, config: Configuration) -> np.ndarray:
+    """Tiles (n, lanes, lanes) of weight words, unsigned, of the bytes in which they lie side by side."""
+    bits = np.unpackbits(packed, bitorder="little").reshape(-1, config.lanes, config.lanes, config.weight_word)
+    return bits.astype(np.int64) @ (1 << np.arange(config.weight_word))

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from bnnedge.compiler.buffers import Piece
 from bnnedge.compiler.plan import Plan
 from bnnedge.compiler.tiling import Cost, Sets, Tiling, best, code_rows, input_rows, parts, sizes
-from bnnedge.formats import WEIGHT_WORD
 
 EITHER = ("left", "right")
 TURN_OVERHEAD = 6  # cycles for a pixel that is transposed, besides its words
@@ -169,7 +168,7 @@ class Cutter:
             reads["x"] = made * inputs * x_row
         else:  # the columns are made on the chip
             engine += made * g.out_width * words * self.granules * (slopes * self.granules + TURN_OVERHEAD)
-        beats_of_latents = inputs * outputs * g.taps * self.lanes**2 * WEIGHT_WORD // 64
+        beats_of_latents = inputs * outputs * g.taps * self.config.tile_beats
         writes = {"latents": beats_of_latents * 64 / (self.lanes * self.config.word)}
         passes = input_sets * output_sets * tap_sets * bands * blocks
         cost = Cost(engine, passes, reads, writes)

@@ -32,6 +32,7 @@ STEPS = 2  # modelled; the last one counts
 FETCH = MEMORY_LATENCY + 16 + 12  # cycles of the sequencer for an instruction
 QUEUED = {Unit.EXECUTE: 2, Unit.LOAD: 4, Unit.STORE: 4}  # instructions that a queue holds
 HEAD_QUEUE = 2  # passes that wait for the head
+WEIGHTS_PER_CYCLE = 4  # that the update moves
 PREPARE = 8  # cycles from a pass to its first tile
 PARAMETERS = 27  # cycles for a group's parameters, besides one for each column
 READS, WRITES, WEIGHTS = "memory port 0 (reads)", "memory port 0 (writes)", "memory port 1"  # on port 1: latent weights
@@ -251,7 +252,6 @@ class _Schedule:
         coding = head in (Head.BACKWARD, Head.LOSS)
         tile_rows = sweeps * max(lanes, (lanes + 7 + writes) / 2, HASH_ROUNDS + 2 if coding else 0)
         parameters = lanes + PARAMETERS
-        beats = lanes * self.config.beats_per_row  # a tile's weight words, each way
         self.held["engine"] += float(tiles.sum()) * f["groups"]
         self.held["drain"] += len(tiles) * f["groups"] * lanes
         if head == Head.UPDATE and emits:
@@ -259,7 +259,7 @@ class _Schedule:
         if not emits or (not sums and head != Head.UPDATE):
             self._coarse(f, tiles, emits, tile_rows / merged, parameters)
         else:
-            self._fine(f, tiles, merged, tile_rows, parameters, beats)
+            self._fine(f, tiles, merged, tile_rows, parameters)
         if head == Head.LOSS:
             self._softmax(f, tile_rows, parameters)
         ending = {Head.FORWARD: 8, Head.BACKWARD: 30, Head.LOSS: 30, Head.UPDATE: MEMORY_LATENCY + 6}[head]
@@ -282,10 +282,10 @@ class _Schedule:
                 self.head = max(self.head, self.drain + self.lanes + 8)
         self.credit = max(self.credit, self.engine)
 
-    def _fine(self, f: Mapping[str, int], tiles: np.ndarray, merged: int, tile_rows: float, parameters: int, beats: int) -> None:
+    def _fine(self, f: Mapping[str, int], tiles: np.ndarray, merged: int, tile_rows: float, parameters: int) -> None:
         """Tile by tile through engine, drain, tile buffer and head."""
         lanes, head = self.lanes, Head(f["head"])
-        capacity = self.config.tile_rows // lanes
+        capacity, beats = self.config.tile_rows // lanes, self.config.tile_beats
         began_update = self.head
         for _ in range(f["groups"]):
             self.engine += 1
@@ -303,7 +303,7 @@ class _Schedule:
                 self.consumed.append(float("inf"))
                 if head == Head.UPDATE:
                     began = max(self.head, self.drain + 6)
-                    streaming = max(beats, 2 * beats * BEAT / MEMORY_BYTES)
+                    streaming = max(lanes**2 / WEIGHTS_PER_CYCLE, 2 * beats * BEAT / MEMORY_BYTES)
                     self.held[WEIGHTS] += streaming
                     self.moved += 2 * beats * BEAT
                     self.head = began + streaming

@@ -95,10 +95,10 @@ class Layout:
         sets = self.cutter.update(i)
         return tuple(latents for store in sets.stores(g, lanes) for latents in sets.latents(g, *store))
 
-    def latent_words(self, i: int) -> int:
-        """Weight words of layer i, up to whole tiles."""
+    def latent_bytes(self, i: int) -> int:
+        """Bytes of layer i's weight words in DDR: whole tiles."""
         g, lanes = self.plan.geometry[i], self.config.lanes
-        return g.taps * -(-g.tap_inputs // lanes) * -(-g.filters // lanes) * lanes**2
+        return g.taps * -(-g.tap_inputs // lanes) * -(-g.filters // lanes) * self.config.tile_beats * 8
 
     def arena(self, *, shared: bool = True) -> tuple[dict[str, int], int]:
         """Byte offset in DDR of each tensor that streams, and bytes in all; `shared`: by turns, if their lives allow."""

@@ -10,7 +10,6 @@ from bnnedge.compiler.layout import Layout, layout
 from bnnedge.compiler.program import unplaced
 from bnnedge.configuration import Configuration
 from bnnedge.devices.device import Memory
-from bnnedge.formats import WEIGHT_WORD
 from bnnedge.network import Network
 from bnnedge.settings import Settings
 
@@ -64,7 +63,7 @@ def memory_of(network: Network, settings: Settings, config: Configuration) -> Me
         "parameters": min(there.plan.entries, config.channels) * RECORD_BYTES,
     }
     ddr = {
-        "latent weights": sum(there.latent_words(i) for i in range(len(there.plan.geometry))) * WEIGHT_WORD // 8,
+        "latent weights": sum(there.latent_bytes(i) for i in range(len(there.plan.geometry))),
         "binary weights": sum(tensor.size for tensor in there.weights()) * bank,
         "parameters": there.plan.entries * RECORD_BYTES,
         "program": len(unplaced(there).instructions) * isa.INSTRUCTION_BYTES,

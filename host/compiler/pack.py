@@ -64,12 +64,20 @@ def pack_samples(images: np.ndarray, labels: np.ndarray, plan: Plan) -> np.ndarr
 
 
 def pack_weights(weight: np.ndarray, i: int, layout: Layout) -> np.ndarray:
-    """Weight words (K, M) int16 of layer i in the order in which its updates come; flat int16."""
-    return _tiles(weight, i, layout)[_order(i, layout)].ravel()
+    """Weight words (K, M) int16 of layer i as they lie in DDR, in the order in which its updates come: flat uint8."""
+    size = layout.config.weight_word
+    fours = (_tiles(weight, i, layout)[_order(i, layout)].reshape(-1, 4).view(np.uint16) & (1 << size) - 1).astype(np.uint64)
+    joined = np.bitwise_or.reduce(fours << np.arange(0, 4 * size, size, dtype=np.uint64), axis=1).astype("<u8")
+    return joined.view(np.uint8).reshape(-1, 8)[:, : size // 2].ravel()
 
 
-def unpack_weights(flat: np.ndarray, i: int, layout: Layout) -> np.ndarray:
+def unpack_weights(packed: np.ndarray, i: int, layout: Layout) -> np.ndarray:
     """Inverse of `pack_weights`."""
+    size = layout.config.weight_word
+    joined = np.zeros((layout.latent_bytes(i) // (size // 2), 8), np.uint8)
+    joined[:, : size // 2] = packed[: layout.latent_bytes(i)].reshape(-1, size // 2)
+    fours = joined.view("<u8") >> np.arange(0, 4 * size, size, dtype=np.uint64)
+    flat = (fours << np.uint64(16 - size)).astype(np.uint16).view(np.int16) >> 16 - size  # the sign of a narrower word
     g, lanes = layout.plan.geometry[i], layout.config.lanes
     inputs, outputs = -(-g.tap_inputs // lanes), -(-g.filters // lanes)
     tiles = np.empty((g.taps * inputs * outputs, lanes, lanes), np.int16)

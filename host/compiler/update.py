@@ -9,7 +9,7 @@ from bnnedge.compiler.operations import Operations
 from bnnedge.compiler.passes import Outputs, Part
 from bnnedge.compiler.tensors import Tensor, View
 from bnnedge.compiler.tiling import LatentSet, Sets, parts
-from bnnedge.formats import WEIGHT_WORD, WINDOW_BITS
+from bnnedge.formats import WINDOW_BITS
 from bnnedge.network import Geometry
 
 
@@ -74,7 +74,7 @@ def _slopes(ops: Operations, i: int, sets: Sets, latents: LatentSet, out: Output
             address=address,
         )
         ops.execute(i, "weight gradient", part, fields, [x, dy], out.views() if last else [])
-    return fields["rows"] * ops.lanes * WEIGHT_WORD // 8
+    return fields["rows"] // ops.lanes * ops.config.tile_beats * 8
 
 
 def runs(g: Geometry) -> Iterator[tuple[int, int, int, int]]:

@@ -98,7 +98,7 @@ class AcceleratorDevice:
         sizes = {
             "records": plan.entries * RECORD_BYTES,
             **{tensor.name: self._tensor_bytes(tensor) for tensor in self.layout.weights()},
-            **{f"latents {i}": 2 * self.layout.latent_words(i) for i in range(len(plan.geometry))},
+            **{f"latents {i}": self.layout.latent_bytes(i) for i in range(len(plan.geometry))},
             "arena": self.layout.arena()[1],
         }
         self._needed = sum(sizes.values())
@@ -143,11 +143,11 @@ class AcceleratorDevice:
         layers = []
         mu, psi, beta = pack.unpack_records(self._regions["records"].fetch("<u8").reshape(-1, 2))
         for i in range(len(self.layout.plan.geometry)):
-            flat = self._regions[f"latents {i}"].fetch("<i2")
+            words = self._regions[f"latents {i}"].fetch("u1")
             channels = self._channels(i)
             layers.append(
                 LayerState(
-                    weight=pack.unpack_weights(flat, i, self.layout),
+                    weight=pack.unpack_weights(words, i, self.layout),
                     beta=beta[channels].copy(),
                     mu=mu[channels].copy(),
                     psi=psi[channels].copy(),

@@ -226,9 +226,11 @@ class Head(wiring.Component):
             m.d.sync += fed.eq(fed + 1)
         wiring.connect(m, wiring.flipped(self.old), update.old)
         wiring.connect(m, update.new, wiring.flipped(self.new))
+        # Tiles times their beats, by shifts: one or two, for words of 16 or 12 bits.
+        beats = sum(order.rows << k for k in range(config.tile_beats.bit_length()) if config.tile_beats >> k & 1)
         m.d.comb += [
             self.latents.payload.address.eq(order.address),
-            self.latents.payload.beats.eq(order.rows * config.beats_per_row),
+            self.latents.payload.beats.eq(beats >> lanes.bit_length() - 1),
         ]
 
         with m.If(updating):

@@ -49,7 +49,9 @@ def test_derived_numbers():
     assert small.granules == 4
     assert small.latent_top == 32
     assert small.largest_sum == (1 << 15) - 32
-    assert small.beats_per_row == 2
+    assert (small.weight_word, small.tile_beats) == (12, 12)
+    wide = Configuration(name="y", lanes=16, word=32, latent=9)
+    assert (wide.weight_word, wide.tile_beats) == (16, 64)
 
 
 def test_digest_tells_hardware_apart():

@@ -15,8 +15,8 @@ from bnnedge.compiler.layout import layout
 from bnnedge.isa import Head, Instruction, Opcode
 
 SMALL = configuration("sim-small")
-# Buffers that hold less: more bands, groups of channels and tiles by turns, single copies.
-TIGHT = dataclasses.replace(SMALL, left_depth=384, right_depth=512)
+# Buffers that hold less, and narrow weight words: more bands, groups of channels and tiles by turns, single copies.
+TIGHT = dataclasses.replace(SMALL, left_depth=384, right_depth=512, latent=8)
 NARROW = dataclasses.replace(SMALL, lanes=4, word=16, tile_rows=128)
 WIDE = dataclasses.replace(SMALL, lanes=16, word=64, tile_rows=256)
 CONFIGS = {"small": SMALL, "tight": TIGHT, "narrow": NARROW, "wide": WIDE}

@@ -42,7 +42,7 @@ def test_shared_tensors_take_what_is_reserved(seed: int) -> None:
     kinds = {"activations", "masks", "routes", "gradient codes", "shared"}
     if there.resident is None:
         assert sum(n for kind, n in memory.ddr.items() if kind in kinds) == there.arena()[1]
-    latents = 2 * sum(there.latent_words(i) for i in range(len(network.geometry)))
+    latents = sum(there.latent_bytes(i) for i in range(len(network.geometry)))
     assert memory.ddr["latent weights"] == latents >= 2 * network.weights
 
 

@@ -20,8 +20,10 @@ CONFIGS = [
     Configuration("a", lanes=4, word=16),
     Configuration("b", lanes=8, word=32),
     Configuration("c", word=64, tile_rows=256),
+    Configuration("d", lanes=4, word=16, latent=8),
+    Configuration("e", lanes=16, word=32, latent=6),
 ]
-by_config = pytest.mark.parametrize("config", CONFIGS, ids=lambda config: f"S={config.word}")
+by_config = pytest.mark.parametrize("config", CONFIGS, ids=lambda config: f"S={config.word}, {config.weight_word}-bit weights")
 
 
 @given(
@@ -68,9 +70,10 @@ def test_weights_come_back(config: Configuration, name: str) -> None:
     shape, layers = LAYERS[name]
     there = layout(Network(shape, layers), Settings(batch=64, gradient_planes=4), config)
     for i, g in enumerate(there.plan.geometry):
-        weight = np.random.RandomState(i).randint(-(2**15), 2**15, (g.fan_in, g.fan_out)).astype(np.int16)
+        top = 1 << config.weight_word - 1
+        weight = np.random.RandomState(i).randint(-top, top, (g.fan_in, g.fan_out)).astype(np.int16)
         flat = pack.pack_weights(weight, i, there)
-        assert flat.shape == (there.latent_words(i),)
+        assert flat.shape == (there.latent_bytes(i),)
         np.testing.assert_array_equal(pack.unpack_weights(flat, i, there), weight)
 
 
@@ -93,7 +96,15 @@ def test_some_weights_lie_in_several_sets() -> None:
         for x in range(g.kernel_x)
         for c in range(part.inputs[0], sum(part.inputs))
     ]
-    np.testing.assert_array_equal(flat.reshape(-1, lanes, lanes), tiles)
+    np.testing.assert_array_equal(flat.view("<i2").reshape(-1, lanes, lanes), tiles)
+
+
+def test_narrow_weight_words_lie_side_by_side() -> None:
+    config = CONFIGS[3]
+    there = layout(Network((4,), [Dense(4), Dense(3)]), Settings(batch=64), config)
+    weight = np.zeros((4, 4), np.int16)
+    weight[0] = 0x123, -1, 0x456, -2048
+    assert pack.pack_weights(weight, 0, there).tobytes()[:6].hex() == "23f1ff560480"
 
 
 def test_records_come_back_at_their_extremes() -> None:

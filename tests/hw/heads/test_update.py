@@ -13,7 +13,12 @@ from hardware import TINY, Stall, lanes_of, moved, never, simulate, stalls, stea
 from bnnedge.configuration import Configuration
 from bnnedge.hw.heads.update import Update
 
-CONFIGS = {lanes: dataclasses.replace(TINY, lanes=lanes) for lanes in (4, 8, 16)}
+CONFIGS = {
+    (lanes, word): dataclasses.replace(TINY, lanes=lanes, latent=latent)
+    for lanes in (4, 8, 16)
+    for word, latent in ((16, 12), (12, 8))
+}
+by_config = pytest.mark.parametrize("config", CONFIGS.values(), ids=[f"{lanes} lanes, {word} bits" for lanes, word in CONFIGS])
 
 
 class Row(NamedTuple):
@@ -23,15 +28,12 @@ class Row(NamedTuple):
     positive: int
     random: int
 
-    def beats(self) -> list[int]:
-        """Four words a beat, the first of them lowest."""
-        return [sum(word << 16 * i for i, word in enumerate(self.words[j : j + 4])) for j in range(0, len(self.words), 4)]
-
-    def moved(self, rate: int, sign_sgd: bool) -> Row:
+    def moved(self, rate: int, sign_sgd: bool, latent: int) -> Row:
         """The row with its new words."""
         lanes = len(self.words)
         noises = lanes_of(self.random, lanes)
-        words = [moved(self.words[j], bool(self.positive >> j & 1), noises[j], rate, sign_sgd=sign_sgd) for j in range(lanes)]
+        signs = [bool(self.positive >> j & 1) for j in range(lanes)]
+        words = [moved(*one, rate, sign_sgd=sign_sgd, latent=latent) for one in zip(self.words, signs, noises, strict=True)]
         return self._replace(words=words)
 
     @property
@@ -40,11 +42,19 @@ class Row(NamedTuple):
         return sum((word >> 15 ^ 1) << j for j, word in enumerate(self.words))
 
 
-def drawn(count: int, lanes: int, source: random.Random) -> list[Row]:
+def beats(rows: list[Row], size: int) -> list[int]:
+    """The words of the rows, `size` bits each, side by side from the lowest bit on."""
+    words = [word & (1 << size) - 1 for row in rows for word in row.words]
+    bits = sum(word << size * i for i, word in enumerate(words))
+    return [bits >> start & (1 << 64) - 1 for start in range(0, len(words) * size, 64)]
+
+
+def drawn(count: int, config: Configuration, source: random.Random) -> list[Row]:
     """Random rows; every third weight is about to change its sign."""
+    lanes, top = config.lanes, 16 * config.latent_top
 
     def word(j: int) -> int:
-        return source.choice((0x0007, 0xFFF8, 0x0010)) if j % 3 == 0 else source.randrange(1 << 16)
+        return source.choice((0x0007, 0xFFF8, 0x0010)) if j % 3 == 0 else source.randrange(-top, top) % (1 << 16)
 
     def row() -> Row:
         return Row([word(j) for j in range(lanes)], source.randrange(1 << lanes), source.randrange(1 << 64))
@@ -81,14 +91,14 @@ def check(
         await stream_put(ctx, dut.rows, payloads, stall[0])
 
     async def send_beats(ctx: Any) -> None:
-        await stream_put(ctx, dut.old, (beat for row in rows for beat in row.beats()), stall[1])
+        await stream_put(ctx, dut.old, beats(rows, config.weight_word), stall[1])
 
     async def receive(ctx: Any) -> None:
         ctx.set(dut.rate, rate)
         ctx.set(dut.sign_sgd, sign_sgd)
-        want = [row.moved(rate, sign_sgd) for row in rows]
-        beats = await stream_get(ctx, dut.new, len(rows) * config.beats_per_row, stall[2])
-        assert beats == [beat for row in want for beat in row.beats()]
+        want = [row.moved(rate, sign_sgd, config.latent) for row in rows]
+        found_beats = await stream_get(ctx, dut.new, len(rows) // config.lanes * config.tile_beats, stall[2])
+        assert found_beats == beats(want, config.weight_word)
         assert found == [row.signs for row in want]
 
     async def count(ctx: Any) -> None:
@@ -100,31 +110,32 @@ def check(
     return cycles
 
 
-@pytest.mark.parametrize("lanes", CONFIGS)
+@by_config
 @pytest.mark.parametrize("sign_sgd", [False, True])
 @pytest.mark.parametrize("rate", [0, 200, 65535])
-def test_rows_of_one_two_and_four_beats_move(lanes: int, sign_sgd: bool, rate: int) -> None:
-    rows = drawn(20, lanes, random.Random(rate))
-    check(CONFIGS[lanes], rows, rate, sign_sgd=sign_sgd)
+def test_rows_move(config: Configuration, sign_sgd: bool, rate: int) -> None:
+    rows = drawn(16, config, random.Random(rate))
+    check(config, rows, rate, sign_sgd=sign_sgd)
 
 
-@pytest.mark.parametrize("lanes", CONFIGS)
+@by_config
 @pytest.mark.parametrize("slowest", [0, 1, 2])
-def test_nothing_is_lost_under_stalls_of_rows_memory_and_writer(lanes: int, slowest: int) -> None:
+def test_nothing_is_lost_under_stalls_of_rows_memory_and_writer(config: Configuration, slowest: int) -> None:
     chances = [0.8 if i == slowest else 0.3 for i in range(3)]
     first, second, third = (stalls(10 * slowest + i, chance) for i, chance in enumerate(chances))
-    check(CONFIGS[lanes], drawn(25, lanes, random.Random(slowest)), 3000, stall=(first, second, third))
+    check(config, drawn(32, config, random.Random(slowest)), 3000, stall=(first, second, third))
 
 
-@pytest.mark.parametrize("lanes", CONFIGS)
-def test_a_beat_moves_every_cycle(lanes: int) -> None:
-    rows = drawn(30, lanes, random.Random(1))
-    assert check(CONFIGS[lanes], rows, 500) <= 30 * CONFIGS[lanes].beats_per_row + 5
+@by_config
+def test_four_words_move_every_cycle(config: Configuration) -> None:
+    rows = drawn(32, config, random.Random(1))
+    assert check(config, rows, 500) <= 32 * config.lanes // 4 + 5
 
 
 def test_a_row_that_waits_for_memory_counts_as_stalled() -> None:
-    dut = Update(CONFIGS[8])
-    row = drawn(1, 8, random.Random(2))[0]
+    config = CONFIGS[8, 16]
+    dut = Update(config)
+    row = drawn(1, config, random.Random(2))[0]
 
     async def bench(ctx: Any) -> None:
         assert not ctx.get(dut.stalled)
@@ -144,11 +155,12 @@ def test_a_row_that_waits_for_memory_counts_as_stalled() -> None:
     simulate(dut, bench)
 
 
-def test_a_reset_forgets_the_beats_of_an_unfinished_row() -> None:
-    reset = Signal()
-    dut = Update(CONFIGS[16])
+@pytest.mark.parametrize("word", [16, 12])
+def test_a_reset_forgets_the_beats_of_an_unfinished_row(word: int) -> None:
+    config, reset = CONFIGS[16, word], Signal()
+    dut = Update(config)
     found: list[int] = []
-    broken, whole = drawn(2, 16, random.Random(3))
+    broken, whole = drawn(2, config, random.Random(3))
 
     async def bench(ctx: Any) -> None:
         ctx.set(dut.rate, 100)
@@ -162,11 +174,10 @@ def test_a_reset_forgets_the_beats_of_an_unfinished_row() -> None:
         assert not ctx.get(dut.new.valid)
         ctx.set(dut.rows.payload, {"positive": whole.positive, "random": whole.random})
         ctx.set(dut.new.ready, 1)
-        for beat in whole.beats():
-            ctx.set(dut.old.payload, beat)
-            await ctx.tick()
+        await stream_put(ctx, dut.old, beats([whole], word), never)
+        await ctx.tick()
         ctx.set(dut.rows.valid, 0)
         await ctx.tick().repeat(5)
-        assert found == [whole.moved(100, False).signs]
+        assert found == [whole.moved(100, False, config.latent).signs]
 
     simulate(ResetInserter(reset)(dut), bench, background=[collector(dut, found)])

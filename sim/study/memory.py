@@ -15,8 +15,28 @@ from bnnedge.sim.reference import footprint
 
 NETWORKS: dict[str, Callable[[], Network]] = {"MLP": mlp, "CNV": cnv, "BinaryNet": binarynet}
 BATCHES = (64, 128, 256, 512)
-PLANES = (8, 4, 2)
-CONFIGURATION = "pynq-z2"
+
+
+@dataclasses.dataclass(frozen=True)
+class Variant:
+    """What an accelerator trains with: configuration, gradient planes g, input planes p."""
+
+    configuration: str
+    gradient_planes: int
+    input_planes: int
+
+    def __str__(self) -> str:
+        return f"{self.configuration}, g = {self.gradient_planes}, p = {self.input_planes}"
+
+
+VARIANTS = (
+    Variant("pynq-z2", 8, 8),
+    Variant("pynq-z2", 4, 8),
+    Variant("pynq-z2-lean", 4, 4),
+    Variant("pynq-z2-lean", 3, 4),
+    Variant("pynq-z2-lean", 2, 4),
+)
+DRAWN = VARIANTS[2]  # in the bars
 
 # What the bars are made of: kinds of the paper's model, and of the compiler's allocation.
 _GROUPS = {
@@ -30,33 +50,34 @@ _OTHER = "other"
 
 @dataclasses.dataclass(frozen=True)
 class Bill:
-    """Bytes by kind of one network at one batch: `standard`, `method` by the paper's model, `ours` by gradient planes, those
-    with which it can be compiled.
+    """Bytes by kind of one network at one batch: `standard`, `method` by the paper's model, `ours` by variants, those with
+    which it can be compiled.
     """
 
     network: str
     batch: int
     standard: dict[str, int]
     method: dict[str, int]
-    ours: dict[int, dict[str, int]]
+    ours: dict[Variant, dict[str, int]]
 
-    def ratio(self, planes: int) -> float:
+    def ratio(self, variant: Variant) -> float:
         """How many times less than the standard the compiler allocates."""
-        return sum(self.standard.values()) / sum(self.ours[planes].values())
+        return sum(self.standard.values()) / sum(self.ours[variant].values())
 
 
 def bill(name: str, network: Network, batch: int) -> Bill:
     """Count; the standard with Adam, the method with Adam in 16 bits as in the paper."""
     ours = {}
-    for planes in PLANES:
+    for variant in VARIANTS:
+        settings = Settings(batch=batch, gradient_planes=variant.gradient_planes, input_planes=variant.input_planes)
         try:
-            memory = memory_of(network, Settings(batch=batch, gradient_planes=planes), configuration(CONFIGURATION))
+            memory = memory_of(network, settings, configuration(variant.configuration))
         except ValueError:  # its sums would leave the accumulator
             continue
         kinds = dict(memory.on_chip)
         for kind, count in memory.ddr.items():
             kinds[kind] = kinds.get(kind, 0) + count
-        ours[planes] = kinds
+        ours[variant] = kinds
     schemes = [footprint(network.geometry, batch, "adam", scheme) for scheme in ("standard", "method")]
     return Bill(name, batch, schemes[0], schemes[1], ours)
 
@@ -76,18 +97,18 @@ def _markdown(bills: list[Bill]) -> str:
         "# Memory of training",
         "",
         "MB (10^6 bytes) of training state, data sets left out. Standard and method: the paper's model "
-        "(`bnnedge.sim.reference.footprint`), Adam. bnnedge: what the compiler allocates on chip and in DDR for the "
-        f"configuration `{CONFIGURATION}` with g gradient planes, sign-momentum, everything included. In brackets: times less "
+        "(`bnnedge.sim.reference.footprint`), Adam. The others: what the compiler allocates on chip and in DDR for a "
+        "configuration with g gradient planes and p input planes, sign-momentum, everything included. In brackets: times less "
         "than the standard.",
         "",
         "`bnnedge study memory`",
         "",
-        "| network | batch | float32 standard | method | " + " | ".join(f"bnnedge, g = {planes}" for planes in PLANES) + " |",
-        "|---|---|---|---|" + "---|" * len(PLANES),
+        "| network | batch | float32 standard | method | " + " | ".join(map(str, VARIANTS)) + " |",
+        "|---|---|---|---|" + "---|" * len(VARIANTS),
     ]
     for b in bills:
         standard, method = sum(b.standard.values()), sum(b.method.values())
-        ours = [f"{sum(b.ours[g].values()) / 1e6:.2f} ({b.ratio(g):.1f})" if g in b.ours else "sums too large" for g in PLANES]
+        ours = [f"{sum(b.ours[v].values()) / 1e6:.2f} ({b.ratio(v):.2f})" if v in b.ours else "sums too large" for v in VARIANTS]
         cells = [b.network, str(b.batch), f"{standard / 1e6:.2f}", f"{method / 1e6:.2f} ({standard / method:.2f})", *ours]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join([*lines, "", "![bars](memory.svg)", ""])
@@ -111,7 +132,7 @@ def _bars(bills: list[Bill], path: Path) -> None:
         places, labels = [], []
         for i, b in enumerate(b for b in bills if b.network == name):
             for k, (label, kinds) in enumerate(
-                {"standard": b.standard, "method": b.method, "bnnedge": b.ours.get(4, {})}.items()
+                {"standard": b.standard, "method": b.method, "bnnedge": b.ours.get(DRAWN, {})}.items()
             ):
                 base = 0.0
                 for color, (_, count) in enumerate(_grouped(kinds).items()):
@@ -122,6 +143,7 @@ def _bars(bills: list[Bill], path: Path) -> None:
         axes.set(title=name, ylabel="MB")
         axes.set_xticks(places, labels, rotation=90, fontsize=7)
     handles = [axes.bar(0, 0, color=f"C{color}") for color in range(len(_GROUPS) + 1)]
+    figure.suptitle(f"bnnedge: {DRAWN}", fontsize=10)
     figure.legend(handles, [*_GROUPS, _OTHER], loc="outside lower center", ncols=5, fontsize=8)
     with atomic(path) as file:
         figure.savefig(file, format="svg", metadata={"Date": None})

@@ -29,8 +29,8 @@ class Library:
     device: Any = None
 
     def put(self, array: np.ndarray) -> Array:
-        """The array in this library; it may share the memory."""
-        return self.xp.asarray(array, device=self.device)
+        """The array in this library; it may share the memory, unless that is read-only, which not every library knows."""
+        return self.xp.asarray(array if array.flags.writeable else array.copy(), device=self.device)
 
 
 NUMPY = Library(array_api_compat.array_namespace(np.empty(0)))

@@ -21,7 +21,7 @@ def test_a_bill_is_of_the_model_and_of_the_allocation():
     assert ratios == sorted(ratios), "the variants are in the order of what they need"
 
 
-@pytest.mark.parametrize(("make", "least"), [(mlp, 8), (cnv, 10), (binarynet, 8)])
+@pytest.mark.parametrize(("make", "least"), [(mlp, 8), (cnv, 10), pytest.param(binarynet, 8, marks=pytest.mark.long)])
 def test_the_memory_that_is_promised(make, least):
     """Times less than the float32 standard at batch 128."""
     assert bill("", make(), 128).ratio(Variant("pynq-z2-lean", 3, 4)) >= least

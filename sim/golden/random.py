@@ -49,16 +49,14 @@ class Random:
             state = state ^ state << a
             state = state ^ _logical(state, b)
             state = state ^ state << c
-        states, lanes = xp.stack(steps, axis=2), []
+        states, most = xp.stack(steps, axis=2), 64 - formats.RANDOM_BITS
+        drawn = xp.empty((*states.shape, self.lanes), dtype=xp.int32, device=self.library.device)
         for lane in range(self.lanes):
             # Lanes 4m + r read the 16-bit word m of the state rotated right by 4r.
             turn = formats.RANDOM_LANE_STEP * (lane % 4) + formats.RANDOM_BITS * (lane // 4 % 4)
-            word = _logical(states, turn) if turn else states
-            if turn > 64 - formats.RANDOM_BITS:
-                word = word | states << 64 - turn
-            lanes.append(xp.astype(word & (1 << formats.RANDOM_BITS) - 1, xp.int32))
-        drawn = xp.reshape(xp.stack(lanes, axis=-1), (places, tiles * height, groups * self.lanes))
-        return drawn[:, :rows, :columns]
+            word = states >> turn if turn <= most else _logical(states, turn) | states << 64 - turn
+            drawn[..., lane] = xp.astype(word & (1 << formats.RANDOM_BITS) - 1, xp.int32)
+        return xp.reshape(drawn, (places, tiles * height, groups * self.lanes))[:, :rows, :columns]
 
 
 class Nearest(Random):

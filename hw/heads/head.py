@@ -16,7 +16,7 @@ from bnnedge.hw.delay import delayed
 from bnnedge.hw.heads import emit, parameters, softmax
 from bnnedge.hw.heads.random import RandomRows
 from bnnedge.hw.heads.totals import READ_LATENCY as TOTALS_LATENCY
-from bnnedge.hw.heads.update import BEAT, Update
+from bnnedge.hw.heads.update import BEAT, WORDS, Update
 from bnnedge.hw.layouts import PASS, RECORD, TOTALS, tile_row
 from bnnedge.hw.loops import Loops
 
@@ -226,12 +226,10 @@ class Head(wiring.Component):
             m.d.sync += fed.eq(fed + 1)
         wiring.connect(m, wiring.flipped(self.old), update.old)
         wiring.connect(m, update.new, wiring.flipped(self.new))
-        # Tiles times their beats, by shifts: one or two, for words of 16 or 12 bits.
-        beats = sum(order.rows << k for k in range(config.tile_beats.bit_length()) if config.tile_beats >> k & 1)
-        m.d.comb += [
-            self.latents.payload.address.eq(order.address),
-            self.latents.payload.beats.eq(beats >> lanes.bit_length() - 1),
-        ]
+        beats = order.rows * (lanes // WORDS)
+        if config.weight_word == 12:
+            beats = beats - (beats >> 2)  # whole tiles are whole fours of beats
+        m.d.comb += [self.latents.payload.address.eq(order.address), self.latents.payload.beats.eq(beats)]
 
         with m.If(updating):
             m.d.comb += [register.shift.eq(update.shift), register.planes[0].eq(update.signs)]

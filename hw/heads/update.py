@@ -52,38 +52,38 @@ class Update(wiring.Component):
             wiring.connect(m, wiring.flipped(self.old), narrow.i)
             wiring.connect(m, widen.o, wiring.flipped(self.new))
             old, new = narrow.o, widen.i
-        parts = self.config.lanes // WORDS
-        part = Signal(range(parts))
+        beats = self.config.lanes // WORDS  # of WORDS words each
+        beat = Signal(range(beats))
         take = Signal()
         advance = Signal()
-        last_part = part == parts - 1
+        last_beat = beat == beats - 1
         m.d.comb += [
             advance.eq(new.ready | ~new.valid),
             take.eq(advance & self.rows.valid & old.valid),
             old.ready.eq(advance & self.rows.valid),
-            self.rows.ready.eq(take & last_part),
+            self.rows.ready.eq(take & last_beat),
             self.stalled.eq(self.rows.valid & ~take),
         ]
         with m.If(take):
-            m.d.sync += part.eq(part + 1)
-            with m.If(last_part):
-                m.d.sync += part.eq(0)
+            m.d.sync += beat.eq(beat + 1)
+            with m.If(last_beat):
+                m.d.sync += beat.eq(0)
 
         updated = []
         for i in range(WORDS):
             m.submodules[f"word_{i}"] = unit = weight.WeightUpdate(self.config)
-            lanes = range(i, self.config.lanes, WORDS)  # the lanes that this place of a part serves
+            lanes = range(i, self.config.lanes, WORDS)  # the lanes that this place of a beat serves
             m.d.comb += [
                 unit.advance.eq(advance),
                 unit.word.eq(old.payload.word_select(i, size).as_signed()),
-                unit.positive.eq(Array(self.rows.payload.positive[j] for j in lanes)[part]),
-                unit.random.eq(Array(lane_bits(self.rows.payload.random, j) for j in lanes)[part]),
+                unit.positive.eq(Array(self.rows.payload.positive[j] for j in lanes)[beat]),
+                unit.random.eq(Array(lane_bits(self.rows.payload.random, j) for j in lanes)[beat]),
                 unit.rate.eq(self.rate),
                 unit.sign_sgd.eq(self.sign_sgd),
             ]
             updated.append(unit.updated[:size])
 
-        valid, ends = take, last_part
+        valid, ends = take, last_beat
         for stage in range(weight.LATENCY):
             later, later_ends = Signal(name=f"valid_{stage}"), Signal(name=f"ends_{stage}")
             with m.If(advance):
@@ -91,9 +91,9 @@ class Update(wiring.Component):
             valid, ends = later, later_ends
         m.d.comb += [new.valid.eq(valid), new.payload.eq(Cat(updated))]
 
-        # The new binary weights of a row: the parts so far, then this one.
+        # The new binary weights of a row: the beats so far, then this one.
         fresh = Cat(~word[-1] for word in updated)
-        earlier = Signal(WORDS * (parts - 1))
+        earlier = Signal(WORDS * (beats - 1))
         with m.If(new.valid & new.ready):
             m.d.sync += earlier.eq(Cat(earlier, fresh)[WORDS:])
         m.d.comb += [self.shift.eq(new.valid & new.ready & ends), self.signs.eq(Cat(earlier, fresh))]

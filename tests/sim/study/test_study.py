@@ -197,6 +197,18 @@ def test_command_goes_on_where_it_was(grid, tmp_path, capsys):
     assert "to go" not in capsys.readouterr().out
 
 
+def test_runs_on_a_cluster_that_is_there(grid, tmp_path, capsys):
+    distributed = pytest.importorskip("distributed")
+    with distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=":0") as cluster:
+        address = cluster.scheduler_address
+        assert address.startswith("tcp://")
+        assert cli.main(["study", str(grid), "--out", str(tmp_path), "--scheduler", address]) == 0
+        seen = cluster.scheduler.cumulative_worker_metrics
+    assert "0 to go" in capsys.readouterr().out
+    assert len(Table(tmp_path / "trial.csv").rows) == 6
+    assert any("execute" in str(key) for key in seen), "the cluster's own worker carried them out"
+
+
 def test_a_worker_that_dies_loses_no_run(grid, tmp_path):
     distributed = pytest.importorskip("distributed")
     from bnnedge.sim.study.scheduler import work

@@ -1,6 +1,7 @@
 """The libraries that the golden model and the float references can compute with: any of the Python array API standard.
 
-Their functions find the library in their arguments (`array_namespace`); here is how arrays get into one, and back.
+Their functions find the library in their arguments (`array_namespace`); here is how arrays get into one, and back. NumPy needs
+nothing beside it, as a board has nothing else, and there it may be as old as 1.21; the others need `array_api_compat`.
 """
 
 from __future__ import annotations
@@ -9,11 +10,7 @@ import dataclasses
 import importlib
 from typing import Any
 
-import array_api_compat
 import numpy as np
-from array_api_compat import array_namespace
-
-__all__ = ["LIBRARIES", "NUMPY", "Array", "Library", "array_namespace", "library", "library_of", "to_numpy"]
 
 Array = Any
 """An array of any of the libraries: the standard has no type for it."""
@@ -28,12 +25,53 @@ class Library:
     xp: Any
     device: Any = None
 
-    def put(self, array: np.ndarray) -> Array:
+    def put(self, array: np.ndarray | Array) -> Array:
         """The array in this library; it may share the memory, unless that is read-only, which not every library knows."""
-        return self.xp.asarray(array if array.flags.writeable else array.copy(), device=self.device)
+        if isinstance(array, np.ndarray) and not array.flags.writeable and self.xp is not NUMPY.xp:
+            array = array.copy()
+        return self.xp.asarray(array, device=self.device)
 
 
-NUMPY = Library(array_api_compat.array_namespace(np.empty(0)))
+class _NumPy:
+    """NumPy by the names of the standard, where older versions have others."""
+
+    bool = np.bool_
+    concat = staticmethod(np.concatenate)
+    permute_dims = staticmethod(np.transpose)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(np, name)
+
+    def astype(self, a: Array, dtype: Any, *, copy: Any = True) -> Array:
+        return a.astype(dtype, copy=copy)
+
+    def asarray(self, a: Any, dtype: Any = None, device: Any = None) -> Array:
+        return np.asarray(a, dtype)
+
+    def arange(self, *bounds: int, dtype: Any = None, device: Any = None) -> Array:
+        return np.arange(*bounds, dtype=dtype)
+
+    def empty(self, shape: Any, dtype: Any = None, device: Any = None) -> Array:
+        return np.empty(shape, dtype)
+
+    def zeros(self, shape: Any, dtype: Any = None, device: Any = None) -> Array:
+        return np.zeros(shape, dtype)
+
+    def ones(self, shape: Any, dtype: Any = None, device: Any = None) -> Array:
+        return np.ones(shape, dtype)
+
+    def full(self, shape: Any, value: Any, dtype: Any = None, device: Any = None) -> Array:
+        return np.full(shape, value, dtype)
+
+
+NUMPY = Library(_NumPy())
+
+
+def array_namespace(array: Array) -> Any:
+    """The functions of an array's library, by the names of the standard."""
+    if isinstance(array, np.ndarray):
+        return NUMPY.xp
+    return importlib.import_module("array_api_compat").array_namespace(array)
 
 
 def library(name: str) -> Library:
@@ -41,6 +79,8 @@ def library(name: str) -> Library:
 
     ValueError for another name, and if it is not installed or lacks the device.
     """
+    if name == "numpy":
+        return NUMPY
     module, _, device = name.partition(":")
     if module not in LIBRARIES or (device and module != "torch"):
         raise ValueError(f"arrays must be one of {', '.join(LIBRARIES)}, or torch:DEVICE such as torch:cuda, not {name!r}")
@@ -55,13 +95,16 @@ def library(name: str) -> Library:
 
 def library_of(array: Array) -> Library:
     """The library of an array, and its device."""
-    return Library(array_namespace(array), array_api_compat.device(array))
+    if isinstance(array, np.ndarray):
+        return NUMPY
+    return Library(array_namespace(array), importlib.import_module("array_api_compat").device(array))
 
 
 def to_numpy(array: Array) -> np.ndarray:
     """The array in NumPy; it may share the memory."""
     if isinstance(array, np.ndarray):
         return array
-    if array_api_compat.is_torch_array(array) or array_api_compat.is_cupy_array(array):
-        array = array_api_compat.to_device(array, "cpu")
+    compat = importlib.import_module("array_api_compat")
+    if compat.is_torch_array(array) or compat.is_cupy_array(array):
+        array = compat.to_device(array, "cpu")
     return np.asarray(array)

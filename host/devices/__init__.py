@@ -43,7 +43,7 @@ def _pynq(configuration: Configuration) -> Device:
 
 
 DEVICES: dict[str, Callable[[Configuration], Device]] = {"golden": _golden, "rtl": _rtl, "pynq": _pynq}
-EXTRAS = {"golden": "host", "rtl": "sim", "pynq": "board"}  # extras of the package with what a device needs
+EXTRAS = {"rtl": "sim", "pynq": "board"}  # extras of the package with what a device needs
 
 
 def own_configuration(name: str) -> Configuration | None:

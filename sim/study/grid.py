@@ -135,5 +135,7 @@ def _expanded(given: Mapping[str, Any], seeds: list[int]) -> list[Run]:
             raise ValueError(f"model must be one of {', '.join(MODELS)}, not {run.model!r}")
         if run.rounding not in ROUNDINGS:
             raise ValueError(f"rounding must be one of {', '.join(ROUNDINGS)}, not {run.rounding!r}")
+        if run.augment and run.model != "integer":
+            raise ValueError(f"augment is of the integer form, not of model {run.model!r}")
         runs.append(dataclasses.replace(run, rate=float(run.rate), label=run.label.format(**dataclasses.asdict(run))))
     return runs

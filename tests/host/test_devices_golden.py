@@ -47,9 +47,7 @@ def test_unknown_device():
         open_device("gpu", SMALL)
 
 
-@pytest.mark.parametrize(
-    ("device", "module", "extra"), [("golden", "array_api_compat", "host"), ("rtl", "amaranth", "sim"), ("pynq", "pynq", "board")]
-)
+@pytest.mark.parametrize(("device", "module", "extra"), [("rtl", "amaranth", "sim"), ("pynq", "pynq", "board")])
 def test_missing_module_is_named(monkeypatch, device, module, extra):
     def needs(configuration):
         raise ModuleNotFoundError(f"No module named {module!r}", name=module)
@@ -60,7 +58,7 @@ def test_missing_module_is_named(monkeypatch, device, module, extra):
         open_device(device, SMALL)
 
 
-@pytest.mark.parametrize(("device", "module"), [("golden", "bnnedge.sim"), ("rtl", "bnnedge.hw")])
+@pytest.mark.parametrize(("device", "module"), [("golden", "scipy"), ("golden", "bnnedge.sim"), ("rtl", "bnnedge.hw")])
 def test_missing_module_that_no_extra_brings(monkeypatch, device, module):
     def needs(configuration):
         raise ModuleNotFoundError(f"No module named {module!r}", name=module)

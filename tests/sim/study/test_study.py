@@ -69,6 +69,11 @@ class TestGrid:
             ),
             (("rate: 1e-2", "speed: 1"), "entry 1 of runs: there is no speed; there are label, model"),
             (("g = {gradient_planes}", "g = {planes}"), "entry 2 of runs: 'planes'"),
+            (
+                ("rate: 1e-2", "rate: 1e-2, augment: shift"),
+                "entry 1 of runs: augment is of the integer form, not of model 'standard'",
+            ),
+            (("planes: [8, 2]", "planes: 8, rounding: up"), "entry 2 of runs: rounding must be one of random, nearest, not 'up'"),
             (("runs:", "runs: ["), "is not YAML"),
         ],
     )
@@ -118,7 +123,9 @@ def test_a_run_is_what_the_trainer_does(grid):
     assert (first.accuracy, first.loss, first.curve) == (again.accuracy, again.loss, again.curve)
 
 
-@pytest.mark.parametrize("change", [{"rounding": "nearest"}, {"optimiser": "sign-sgd"}, {"latent": 6}, {"schedule": "constant"}])
+@pytest.mark.parametrize(
+    "change", [{"rounding": "nearest"}, {"augment": "shift"}, {"optimiser": "sign-sgd"}, {"latent": 6}, {"schedule": "constant"}]
+)
 def test_settings_of_the_integer_form_arrive(grid, change):
     run = load_study(grid).runs[2]
     plain, changed = (carry_out(dataclasses.replace(run, epochs=2, **more)) for more in ({}, change))

@@ -210,10 +210,11 @@ def test_runs_on_a_cluster_that_is_there(grid, tmp_path, capsys):
         address = cluster.scheduler_address
         assert address.startswith("tcp://")
         assert cli.main(["study", str(grid), "--out", str(tmp_path), "--scheduler", address]) == 0
-        seen = cluster.scheduler.cumulative_worker_metrics
+        seen = {transition[0] for transition in cluster.scheduler.transition_log}
     assert "0 to go" in capsys.readouterr().out
-    assert len(Table(tmp_path / "trial.csv").rows) == 6
-    assert any("execute" in str(key) for key in seen), "the cluster's own worker carried them out"
+    rows = Table(tmp_path / "trial.csv").rows
+    assert len(rows) == 6
+    assert set(rows) <= seen, "that cluster carried them out"
 
 
 def test_a_worker_that_dies_loses_no_run(grid, tmp_path):

@@ -84,7 +84,7 @@ class Configuration:
 
     @property
     def weight_word(self) -> int:
-        """Bits that a latent weight and its moment take in DDR: whole words of 16 rows and columns fill whole beats."""
+        """Bits that a latent weight and its moment take in DDR, where a tile of them fills whole beats."""
         return 12 if self.latent + formats.MOMENT <= 12 else formats.WEIGHT_WORD
 
     @property

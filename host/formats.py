@@ -16,6 +16,7 @@ DECAY = 3  # moving += (new - moving) / 2**DECAY; 2**min(step, DECAY) in the fir
 
 MOMENT = 4  # bits of the moment k, -8..7, standing for (2k + 1) / 16, below the latent weight in one word
 WEIGHT_WORD = 16  # bits of such a word; in memory it may be narrower, `Configuration.weight_word`
+WEIGHTS_PER_CYCLE = 4  # words that the update moves at a time
 RATE = 8  # fraction bits of the learning rate below one LSB of the latent weight
 RATE_BITS = 16
 BETA_RATE_SHIFT = 2  # beta learns at a quarter of the weights' rate

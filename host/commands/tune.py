@@ -14,6 +14,7 @@ from bnnedge.data import load
 from bnnedge.devices import DEVICES
 from bnnedge.network import Network
 from bnnedge.report import write_json
+from bnnedge.report.spread import largest
 from bnnedge.settings import Settings
 from bnnedge.tuner import BATCH_EXPONENT, FACTORS, MOST_HELD_OUT, Trial, Tuning, tune
 
@@ -96,8 +97,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _table(trials: Sequence[Trial], network: Network) -> str:
     """A line for each trial; J of the layer with most weights."""
-    place, layer = max(enumerate(network.geometry), key=lambda item: item[1].fan_in * item[1].fan_out)
-    rows = [("rate", "batch", "epochs", "held-out accuracy", f"J of {layer.name}")]
+    place = largest(network)
+    rows = [("rate", "batch", "epochs", "held-out accuracy", f"J of {network.geometry[place].name}")]
     for trial in trials:
         before, after = trial.spread[place]
         accuracy = f"{100 * trial.accuracy:.2f} %"

@@ -20,7 +20,7 @@ from bnnedge.compiler.program import unplaced
 from bnnedge.compiler.tiling import BEAT, MEMORY_BYTES
 from bnnedge.configuration import Configuration
 from bnnedge.devices.device import Memory
-from bnnedge.formats import HASH_ROUNDS
+from bnnedge.formats import HASH_ROUNDS, WEIGHTS_PER_CYCLE
 from bnnedge.isa import INSTRUCTION_BYTES, SEMAPHORES, UNITS, Buffer, Head, Instruction, Opcode, Pool, Unit
 from bnnedge.isa import layout as layout_of
 from bnnedge.network import Network
@@ -32,7 +32,6 @@ STEPS = 2  # modelled; the last one counts
 FETCH = MEMORY_LATENCY + 16 + 12  # cycles of the sequencer for an instruction
 QUEUED = {Unit.EXECUTE: 2, Unit.LOAD: 4, Unit.STORE: 4}  # instructions that a queue holds
 HEAD_QUEUE = 2  # passes that wait for the head
-WEIGHTS_PER_CYCLE = 4  # that the update moves
 PREPARE = 8  # cycles from a pass to its first tile
 PARAMETERS = 27  # cycles for a group's parameters, besides one for each column
 READS, WRITES, WEIGHTS = "memory port 0 (reads)", "memory port 0 (writes)", "memory port 1"  # on port 1: latent weights

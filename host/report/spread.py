@@ -13,6 +13,7 @@ from collections.abc import Mapping
 
 from bnnedge import formats
 from bnnedge.callbacks import Callback
+from bnnedge.network import Network
 from bnnedge.state import TrainingState
 from bnnedge.trainer import Trainer
 
@@ -21,6 +22,11 @@ def spread(state: TrainingState, latent: int) -> list[float]:
     """J of each layer, its weights of `latent` bits taken as numbers in -1..1."""
     top = 1 << latent - 1
     return [float((layer.weight >> formats.MOMENT).std()) / top * math.sqrt(len(layer.weight)) for layer in state.layers]
+
+
+def largest(network: Network) -> int:
+    """Number, from 0, of the layer with the most weights: its J stands for the network where there is room for one."""
+    return max(range(len(network.geometry)), key=lambda i: network.geometry[i].fan_in * network.geometry[i].fan_out)
 
 
 class Spread(Callback):

@@ -13,7 +13,7 @@ from bnnedge.hw.heads import weight
 from bnnedge.hw.heads.random import lane_bits
 
 BEAT = 64
-WORDS = 4
+WORDS = formats.WEIGHTS_PER_CYCLE
 
 
 class Update(wiring.Component):

@@ -14,7 +14,7 @@ from bnnedge.configuration import configuration
 from bnnedge.data.augment import Augment
 from bnnedge.devices.golden import GoldenDevice
 from bnnedge.network import Network
-from bnnedge.report.spread import Spread, spread
+from bnnedge.report.spread import Spread, largest, spread
 from bnnedge.settings import Settings
 from bnnedge.sim import reference
 from bnnedge.sim.arrays import Library, library
@@ -61,7 +61,6 @@ def _integer(run: Run, samples: Samples, arrays: Library) -> Row:
     settings = Settings(run.batch, run.gradient_planes, run.input_planes, run.slope_planes, optimiser, run.seed)
     accelerator = dataclasses.replace(configuration(run.config), latent=run.latent)
     device = GoldenDevice(accelerator, arrays, Nearest if run.rounding == "nearest" else Random)
-    largest = max(range(len(network.geometry)), key=lambda i: network.geometry[i].fan_in * network.geometry[i].fan_out)
     with Trainer(network, device, settings=settings, rate=run.rate, schedule=run.schedule) as trainer:
         before, spreads = spread(trainer.state, run.latent), Spread(trainer)
         test = samples.x_test, samples.y_test
@@ -74,7 +73,7 @@ def _integer(run: Run, samples: Samples, arrays: Library) -> Row:
             augment=Augment.parse(run.augment) if run.augment else None,
         ).history
     curve = tuple(history["val_accuracy"])
-    course = tuple(epoch[largest] for epoch in [before, *spreads.history])
+    course = tuple(epoch[largest(network)] for epoch in [before, *spreads.history])
     return Row(run, curve[-1], history["accuracy"][-1], history["loss"][-1], 0.0, curve, course)
 
 

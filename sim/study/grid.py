@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from bnnedge.configuration import Configuration
 from bnnedge.schedule import RATE, SCHEDULE
 from bnnedge.settings import Settings
 
@@ -39,7 +38,7 @@ class Run:
         `bnnedge.sim.reference`, Adam unless told otherwise.
     schedule, gradient_planes, slope_planes, input_planes: of the integer form.
     config: accelerator that the golden model is of.
-    latent: bits of its latent weights, 4..12.
+    latent: bits of its latent weights, 4..12; 0 for as many as the configuration has.
     momentum: of a tanh network's gradient descent, 0..1.
     rounding: "random", as the accelerator does, or "nearest", for comparison.
     """
@@ -61,7 +60,7 @@ class Run:
     input_planes: int = Settings.input_planes
     optimiser: str = ""
     config: str = "pynq-z2"
-    latent: int = Configuration.latent
+    latent: int = 0
     momentum: float = 0.0
     rounding: str = "random"
     steps: str = ""

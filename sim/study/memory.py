@@ -12,6 +12,7 @@ from bnnedge.files import atomic
 from bnnedge.network import Network, binarynet, cnv, mlp
 from bnnedge.settings import Settings
 from bnnedge.sim.reference import footprint
+from bnnedge.sim.study.picture import save
 
 NETWORKS: dict[str, Callable[[], Network]] = {"MLP": mlp, "CNV": cnv, "BinaryNet": binarynet}
 BATCHES = (64, 128, 256, 512)
@@ -145,5 +146,4 @@ def _bars(bills: list[Bill], path: Path) -> None:
     handles = [axes.bar(0, 0, color=f"C{color}") for color in range(len(_GROUPS) + 1)]
     figure.suptitle(f"bnnedge: {DRAWN}", fontsize=10)
     figure.legend(handles, [*_GROUPS, _OTHER], loc="outside lower center", ncols=5, fontsize=8)
-    with atomic(path) as file:
-        figure.savefig(file, format="svg", metadata={"Date": None})
+    save(figure, path)

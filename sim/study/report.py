@@ -1,4 +1,4 @@
-"""The document of a study: a Markdown table with means and spreads, and learning curves."""
+"""The document of a study: a Markdown table with means and spreads, and a picture."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 from bnnedge.files import atomic
 from bnnedge.sim.study import chaos
 from bnnedge.sim.study.grid import Study
+from bnnedge.sim.study.picture import draw
 from bnnedge.sim.study.table import Row, Table
 
 
@@ -22,7 +23,7 @@ def write(study: Study, table: Table, folder: Path) -> list[Path]:
     document, picture = folder / f"{study.name}.md", folder / f"{study.name}.svg"
     with atomic(document) as file:
         file.write(markdown(study, groups, table.path.name, picture.name).encode())
-    curves(study, groups, picture)
+    draw(study.title, groups, picture)
     return [document, picture]
 
 
@@ -52,7 +53,7 @@ def markdown(study: Study, groups: dict[str, list[Row]], csv: str, picture: str)
             cells.append(f"{study.paper[label]:.2f}" if label in study.paper else "")
         lines.append("| " + " | ".join(cells) + " |")
     courses = [_course(row) for rows in groups.values() for row in rows if row.run.model == "tanh"]
-    lines += ["", *chaos.findings(courses), f"![learning curves]({picture})", "", _settings(study), ""]
+    lines += ["", *chaos.findings(courses), f"![picture]({picture})", "", _settings(study), ""]
     return "\n".join(lines)
 
 
@@ -77,28 +78,3 @@ def _settings(study: Study) -> str:
     names = ("data", "network", "epochs", "batch", "samples", "holdout", "schedule")
     same = [name for name in names if len({getattr(other, name) for other in study.runs}) == 1 and getattr(run, name)]
     return f"All runs: {', '.join(f'{name} {getattr(run, name)}' for name in same)}."
-
-
-def curves(study: Study, groups: dict[str, list[Row]], path: Path) -> None:
-    """Draw accuracy over epochs, the mean of the seeds, a line for each label; beside it J^2, if all runs have it."""
-    from matplotlib.figure import Figure
-
-    both = _have_spreads(groups)
-    figure = Figure(figsize=(11 if both else 7.2, 4.0), layout="constrained")
-    left, *right = figure.subplots(1, 1 + both, squeeze=False)[0]
-    for label, rows in groups.items():
-        if rows:
-            means = [100 * statistics.mean(values) for values in zip(*(row.curve for row in rows), strict=False)]
-            left.plot(range(1, len(means) + 1), means, label=label, linewidth=1.4)
-            for axes in right:
-                squares = [statistics.mean(j * j for j in values) for values in zip(*(row.spread for row in rows), strict=False)]
-                axes.plot(squares, label=label, linewidth=1.4)
-    left.set(xlabel="epoch", ylabel="accuracy, %")
-    for axes in right:
-        axes.set(xlabel="epoch", ylabel="J²")
-    for axes in (left, *right):
-        axes.grid(alpha=0.3)
-    figure.suptitle(study.title, fontsize=11)
-    left.legend(fontsize=7 if both else 8)
-    with atomic(path) as file:
-        figure.savefig(file, format="svg", metadata={"Date": None})

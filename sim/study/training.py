@@ -59,10 +59,12 @@ def _integer(run: Run, samples: Samples, arrays: Library) -> Row:
     network = _network(run, samples)
     optimiser = run.optimiser or Settings.optimiser
     settings = Settings(run.batch, run.gradient_planes, run.input_planes, run.slope_planes, optimiser, run.seed)
-    accelerator = dataclasses.replace(configuration(run.config), latent=run.latent)
+    accelerator = configuration(run.config)
+    if run.latent:
+        accelerator = dataclasses.replace(accelerator, latent=run.latent)
     device = GoldenDevice(accelerator, arrays, Nearest if run.rounding == "nearest" else Random)
     with Trainer(network, device, settings=settings, rate=run.rate, schedule=run.schedule) as trainer:
-        before, spreads = spread(trainer.state, run.latent), Spread(trainer)
+        before, spreads = spread(trainer.state, accelerator.latent), Spread(trainer)
         test = samples.x_test, samples.y_test
         history = trainer.fit(
             samples.x,

@@ -11,6 +11,7 @@ import pytest
 
 from bnnedge import cli
 from bnnedge.sim.study import STUDIES, Run, Table, load_study
+from bnnedge.sim.study.picture import draw
 from bnnedge.sim.study.report import write
 from bnnedge.sim.study.table import Row
 from bnnedge.sim.study.training import carry_out
@@ -132,6 +133,12 @@ def test_settings_of_the_integer_form_arrive(grid, change):
     assert plain.loss != changed.loss
 
 
+def test_latent_weights_are_those_of_the_configuration(grid):
+    run = dataclasses.replace(load_study(grid).runs[2], epochs=1, config="pynq-z2-lean")
+    lean, told, wide = (carry_out(dataclasses.replace(run, latent=bits)).loss for bits in (0, 8, 12))
+    assert lean == told != wide
+
+
 @pytest.mark.parametrize("change", [{"optimiser": "sign-bop"}, {"model": "ablation", "steps": "no-psi"}])
 def test_settings_in_float_arrive(grid, change):
     run = load_study(grid).runs[0]
@@ -179,6 +186,17 @@ def test_document(grid, tmp_path):
     assert "| g = 8 | 1 of 2 | 25.00 | 25.00 | 75.00 |  |" in text
     assert "| g = 2 | 0 of 2 |" in text
     assert "<svg" in picture.read_text()
+
+
+def test_picture_of_many_lines(grid, tmp_path):
+    run = load_study(grid).runs[0]
+    groups = {f"line {i}": [row(run, 0.5 + i / 100), row(run, 0.51 + i / 100)] for i in range(13)}
+    draw("many", groups | {"failed": [row(run, 0.1)], "none": []}, tmp_path / "a.svg")
+    first = (tmp_path / "a.svg").read_bytes()
+    draw("many", groups | {"failed": [row(run, 0.1)]}, tmp_path / "a.svg")
+    assert first == (tmp_path / "a.svg").read_bytes()
+    assert b"line 12" in first
+    assert "\N{LEFTWARDS ARROW} 10.0".encode() in first
 
 
 def test_nothing_to_report(grid, tmp_path):

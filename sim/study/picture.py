@@ -1,0 +1,80 @@
+"""The pictures of studies, SVG files that are the same whenever they are of the same rows."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bnnedge.files import atomic
+from bnnedge.sim.study.table import Row
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Groups = Mapping[str, Sequence[Row]]  # rows by label; those of a label are of different seeds
+
+CURVES = 12  # more lines than these cannot be told apart
+
+
+def draw(title: str, groups: Groups, path: Path) -> None:
+    """Draw the learning curves of a few labels, or the accuracies of many; labels without rows are left out."""
+    groups = {label: rows for label, rows in groups.items() if rows}
+    figure = _curves(groups) if len(groups) <= CURVES else _accuracies(groups)
+    figure.suptitle(title, fontsize=11)
+    save(figure, path)
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure as SVG, whole or not at all, without date and random names."""
+    from matplotlib import rc_context
+
+    with rc_context({"svg.hashsalt": path.stem}), atomic(path) as file:
+        figure.savefig(file, format="svg", metadata={"Date": None})
+
+
+def _curves(groups: Groups) -> Figure:
+    """Accuracy over epochs, the mean of the seeds, a line for each label; beside it J^2, if all runs have it."""
+    from matplotlib.figure import Figure
+
+    both = all(row.spread for rows in groups.values() for row in rows)
+    figure = Figure(figsize=(11 if both else 7.2, 4.0), layout="constrained")
+    left, *right = figure.subplots(1, 1 + both, squeeze=False)[0]
+    for label, rows in groups.items():
+        means = [100 * statistics.mean(values) for values in zip(*(row.curve for row in rows), strict=False)]
+        left.plot(range(1, len(means) + 1), means, label=label, linewidth=1.4)
+        for axes in right:
+            squares = [statistics.mean(j * j for j in values) for values in zip(*(row.spread for row in rows), strict=False)]
+            axes.plot(squares, label=label, linewidth=1.4)
+    left.set(xlabel="epoch", ylabel="accuracy, %")
+    for axes in right:
+        axes.set(xlabel="epoch", ylabel="J²")
+    for axes in (left, *right):
+        axes.grid(alpha=0.3)
+    left.legend(fontsize=7 if both else 8)
+    return figure
+
+
+def _accuracies(groups: Groups) -> Figure:
+    """The accuracy after the last epoch, a point for each run and a line for the mean, labels below each other."""
+    from matplotlib.figure import Figure
+
+    means = {label: statistics.mean(100 * row.accuracy for row in rows) for label, rows in groups.items()}
+    figure = Figure(figsize=(7.2, 1.0 + 0.2 * len(groups)), layout="constrained")
+    axes = figure.subplots()
+    for place, (label, rows) in enumerate(groups.items()):
+        axes.plot([100 * row.accuracy for row in rows], [place] * len(rows), "o", color="C0", markersize=3.5, alpha=0.6)
+        axes.plot(means[label], place, "|", color="C3", markersize=9)
+    # One that failed altogether would press all others together: it stands at the edge.
+    everything = [100 * row.accuracy for rows in groups.values() for row in rows]
+    lowest = max(statistics.median(everything) - 4, min(everything) - 0.3)
+    axes.set_xlim(lowest, max(everything) + 0.3)
+    for place, mean in enumerate(means.values()):
+        if mean < lowest:
+            axes.annotate(f" \N{LEFTWARDS ARROW} {mean:.1f}", (lowest, place), fontsize=7, va="center")
+    axes.set_yticks(range(len(groups)), list(groups), fontsize=7)
+    axes.invert_yaxis()
+    axes.set(xlabel="accuracy, %")
+    axes.grid(alpha=0.3)
+    return figure

@@ -16,7 +16,7 @@ def backward(ops: Operations, i: int) -> None:
     """Append the data gradient of layer i's output."""
     plan, place, above = ops.plan, ops.plan.places[i], ops.plan.geometry[i + 1]
     g = place.geometry
-    weights = plan[f"{i + 2}.weight_backward"]
+    weights = plan[f"{i + 2}.kept_weight" if plan.streamed else f"{i + 2}.weight_backward"]
     block = plan.block[i] // ops.lanes
     places = 1 if g.pool == "none" else 2
     for tiling in ops.begin(i, ops.cutter.backward):

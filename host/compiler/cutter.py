@@ -172,7 +172,7 @@ class Cutter:
         writes = {"latents": beats_of_latents * 64 / (self.lanes * self.config.word)}
         passes = input_sets * output_sets * tap_sets * bands * blocks
         cost = Cost(engine, passes, reads, writes)
-        tiling = best(self.config, [candidate], lambda *_: pieces, lambda *_: cost, from_top=i % 2 == 1)
+        tiling = best(self.config, [candidate], lambda *_: pieces, lambda *_: cost, from_top=i % 2 == 0)
         return Sets(tiling, taps_y, stored[0], stored[1], whole) if tiling else None
 
     def _words(self, groups: int) -> int:

@@ -34,8 +34,10 @@ class Layout:
         self.network, self.settings, self.config, self.training = network, settings, config, training
         _check(network, settings, config)
         self.plan = Plan(network, settings, config, training=training)
-        self.cutter = Cutter(self.plan)
         self.resident = self._resident()
+        if self.resident is None:
+            self.plan = Plan(network, settings, config, training=training, streamed=True)
+        self.cutter = Cutter(self.plan)
         self._place_parameters()
         if self.resident is None:
             self._cut()
@@ -107,7 +109,8 @@ class Layout:
         bank = self.config.lanes * self.config.word // 8
         allocator = Allocator()
         offsets = {}
-        for name, item in self.plan.tensors.items():
+        # The largest first: small ones find room between them.
+        for name, item in sorted(self.plan.tensors.items(), key=lambda entry: -entry[1].tensor.size):
             if self.moves(name):
                 life = item.life if shared else ALWAYS
                 offsets[name] = allocator.place(item.tensor.size, life) * bank
@@ -115,7 +118,7 @@ class Layout:
 
     @staticmethod
     def moves(name: str) -> bool:
-        """Whether a tensor is an activation or a gradient, neither weights nor input."""
+        """Whether a tensor is of one step: an activation or a gradient, neither weights that stay nor input."""
         return "." in name and not name.split(".")[1].startswith("weight")
 
     def weights(self) -> list[Tensor]:

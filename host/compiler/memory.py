@@ -24,6 +24,7 @@ KINDS = {
     "code_columns": "gradient codes",
     "weight": "weights",
     "weight_backward": "weights",
+    "kept_weight": "kept weights",
 }
 
 

@@ -23,17 +23,19 @@ class Life:
     life: tuple[int, int]
 
 
-def times(layers: int) -> tuple[list[int], list[int], list[int]]:
+def times(layers: int, *, streamed: bool) -> tuple[list[int], list[int], list[int]]:
     """Order of a training step: number of each layer's forward pass, data gradient and weight gradient.
 
-    The data gradient of layer i is the gradient of its output; the last layer's comes from its own LOSS pass.
+    The data gradient of layer i is the gradient of its output; the last layer's comes from its own LOSS pass. `streamed`:
+    the weight gradient of the layer above comes before it, so that the columns of codes and activations, the largest of
+    all tensors, need not outlive it; a copy of the old weights does.
     """
     forward = list(range(layers))
     data, weight = [0] * layers, [0] * layers
     data[-1] = layers - 1
     time = layers
     for i in range(layers - 1, 0, -1):
-        data[i - 1], weight[i] = time, time + 1
+        data[i - 1], weight[i] = (time + 1, time) if streamed else (time, time + 1)
         time += 2
     weight[0] = time
     return forward, data, weight
@@ -43,19 +45,29 @@ class Plan:
     """The tensors of a network, its batch in blocks of `block[i]` images where layer i's output lies as columns.
 
     tensors: by name, "2.code" is that of layer 2 (from 1); columns in blocks have the block's number behind that.
-    places: the layers. entries: of the parameter memory image in DDR: channels, then exponents.
+    streamed: in the order of operations that suits tensors in DDR, see `times`. places: the layers. entries: of the
+    parameter memory image in DDR: channels, then exponents.
     """
 
-    def __init__(self, network: Network, settings: Settings, config: Configuration, *, training: bool = True) -> None:
-        self.network, self.settings, self.config, self.training = network, settings, config, training
+    def __init__(
+        self,
+        network: Network,
+        settings: Settings,
+        config: Configuration,
+        *,
+        training: bool = True,
+        streamed: bool = False,
+    ) -> None:
+        self.network, self.settings, self.config = network, settings, config
+        self.training, self.streamed = training, streamed
         self.geometry = network.geometry
         self.last = len(self.geometry) - 1
         self.tensors: dict[str, Life] = {}
         self.block = [self._block(g) for g in self.geometry]
         self._place_channels()
-        forward, data, weight = times(len(self.geometry))
+        forward, data, weight = times(len(self.geometry), streamed=streamed)
         for i, g in enumerate(self.geometry):
-            self._weights(i, g)
+            self._weights(i, g, data, weight)
             if i < self.last:
                 self._activations(i, g, forward, data, weight)
             if training:
@@ -122,11 +134,13 @@ class Plan:
             tensor = Tensor.of(name, self.config, vectors, size, planes, block, word=n * words)
             self.tensors[name] = Life(tensor, life)
 
-    def _weights(self, i: int, g: Geometry) -> None:
+    def _weights(self, i: int, g: Geometry, data: list[int], weight: list[int]) -> None:
         size, bits = ((g.kernel_y, 1), g.kernel_x * g.channels) if g.pixels else ((g.kernel_y, g.kernel_x), g.channels)
         self._add(f"{i + 1}.weight", g.filters, size, 1, bits, ALWAYS)
         if i and self.training:
             self._add(f"{i + 1}.weight_backward", g.channels, size, 1, g.filters, ALWAYS)
+            if self.streamed:
+                self._add(f"{i + 1}.kept_weight", g.channels, size, 1, g.filters, (weight[i], data[i - 1]))
 
     def _activations(self, i: int, g: Geometry, forward: list[int], data: list[int], weight: list[int]) -> None:
         batch, training = self.settings.batch, self.training

@@ -12,7 +12,7 @@ from bnnedge.compiler.emitter import Addresses, Emitter
 from bnnedge.compiler.forward import forward
 from bnnedge.compiler.layout import Layout
 from bnnedge.compiler.operations import Operations
-from bnnedge.compiler.update import update
+from bnnedge.compiler.update import keep, update
 from bnnedge.isa import Instruction, Opcode
 from bnnedge.network import Network
 
@@ -114,11 +114,15 @@ class Compiler:
         emitter.report()
         self._probe(probe, emitter, last, ("code", "code_columns"))
         for i in range(last, 0, -1):
+            if self.plan.streamed:
+                keep(operations, i)
+                update(operations, i)
             self._records(emitter, Opcode.LOAD, i - 1)
             backward(operations, i - 1)
             self._records(emitter, Opcode.STORE, i - 1)
             self._probe(probe, emitter, i - 1, ("code", "code_columns"))
-            update(operations, i)
+            if not self.plan.streamed:
+                update(operations, i)
         update(operations, 0)
         operations.buffers.finish()
         emitter.barrier()

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 
-from bnnedge.compiler.buffers import Resident, Streamed
+from bnnedge.compiler.buffers import Piece, Resident, Streamed, fit
 from bnnedge.compiler.operations import Operations
 from bnnedge.compiler.passes import Outputs, Part
 from bnnedge.compiler.tensors import Tensor, View
 from bnnedge.compiler.tiling import LatentSet, Sets, parts
 from bnnedge.formats import WINDOW_BITS
 from bnnedge.network import Geometry
+
+_CORNER = 8  # the part of the right buffer that copies pass through, twice
 
 
 def update(ops: Operations, i: int) -> None:
@@ -22,7 +25,8 @@ def update(ops: Operations, i: int) -> None:
     sets = ops.cutter.update(i)
     ops.buffers.begin(sets.tiling.rooms)
     forward, backward = plan[f"{i + 1}.weight"], plan[f"{i + 1}.weight_backward"] if i else None
-    address, back = ops.emitter.addresses.latents[i], False
+    # Codes have been made the other way round: so those that the first set begins with are in memory by now.
+    address, back = ops.emitter.addresses.latents[i], True
     for inputs, outputs in sets.stores(g, ops.lanes):
         kept = ops.buffers.give("wf", View.of(forward, groups=outputs, words=ops.words(inputs)))
         if backward is not None:
@@ -32,6 +36,18 @@ def update(ops: Operations, i: int) -> None:
             address += _slopes(ops, i, sets, latents, out, address, back=back)
             back = not back
         ops.buffers.keep(kept)
+
+
+def keep(ops: Operations, i: int) -> None:
+    """Append a copy of layer i's weights, through a corner of the chip, for the data gradient behind its update."""
+    source, target = ops.plan[f"{i + 1}.weight_backward"], ops.plan[f"{i + 1}.kept_weight"]
+    groups = max(1, ops.config.right_depth // _CORNER * source.groups // source.size)
+    rooms = fit([Piece("copy", View.of(source, groups=(0, groups)).size, ("right",))], ops.config, from_top=i % 2 == 0)
+    assert rooms is not None and isinstance(ops.buffers, Streamed)
+    ops.buffers.begin(rooms)
+    for part in parts(source.groups, groups):
+        (copy,) = ops.buffers.take("copy", View.of(source, groups=part))
+        ops.emitter.store(dataclasses.replace(copy, tensor=target))
 
 
 def _slopes(ops: Operations, i: int, sets: Sets, latents: LatentSet, out: Outputs, address: int, *, back: bool) -> int:

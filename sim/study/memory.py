@@ -41,7 +41,7 @@ DRAWN = VARIANTS[2]  # in the bars
 
 # What the bars are made of: kinds of the paper's model, and of the compiler's allocation.
 _GROUPS = {
-    "weights and moments": ("weights", "moments", "latent weights", "binary weights"),
+    "weights and moments": ("weights", "moments", "latent weights", "binary weights", "kept weights"),
     "weight gradients": ("weight gradients",),
     "activations and masks": ("activations", "masks", "pool masks", "routes"),
     "gradients and products": ("products", "product gradients", "gradient codes"),

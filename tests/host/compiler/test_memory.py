@@ -39,7 +39,7 @@ def test_shared_tensors_take_what_is_reserved(seed: int) -> None:
     network, settings = random_network(seed, 1e5)
     config = configuration("pynq-z2")
     there, memory = layout(network, settings, config), memory_of(network, settings, config)
-    kinds = {"activations", "masks", "routes", "gradient codes", "shared"}
+    kinds = {"activations", "masks", "routes", "gradient codes", "kept weights", "shared"}
     if there.resident is None:
         assert sum(n for kind, n in memory.ddr.items() if kind in kinds) == there.arena()[1]
     latents = sum(there.latent_bytes(i) for i in range(len(network.geometry)))

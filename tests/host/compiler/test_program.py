@@ -112,5 +112,5 @@ def test_the_order_of_a_step_with_convolutions() -> None:
     program = compiler(cnv(), batch=128, gradient_planes=4).training(2, 1)
     steps = [(i.fields["head"], i.fields["layer"]) for i in program.instructions if i.opcode == Opcode.PASS]
     order = list(dict.fromkeys(steps))
-    backward = [step for i in range(8, 0, -1) for step in ((Head.BACKWARD, i - 1), (Head.UPDATE, i))]
+    backward = [step for i in range(8, 0, -1) for step in ((Head.UPDATE, i), (Head.BACKWARD, i - 1))]
     assert order == [*((Head.FORWARD, i) for i in range(8)), (Head.LOSS, 8), *backward, (Head.UPDATE, 0)]

@@ -43,7 +43,8 @@ def keep(ops: Operations, i: int) -> None:
     source, target = ops.plan[f"{i + 1}.weight_backward"], ops.plan[f"{i + 1}.kept_weight"]
     groups = max(1, ops.config.right_depth // _CORNER * source.groups // source.size)
     rooms = fit([Piece("copy", View.of(source, groups=(0, groups)).size, ("right",))], ops.config, from_top=i % 2 == 0)
-    assert rooms is not None and isinstance(ops.buffers, Streamed)
+    assert rooms is not None
+    assert isinstance(ops.buffers, Streamed)
     ops.buffers.begin(rooms)
     for part in parts(source.groups, groups):
         (copy,) = ops.buffers.take("copy", View.of(source, groups=part))

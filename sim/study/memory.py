@@ -33,11 +33,11 @@ class Variant:
 VARIANTS = (
     Variant("pynq-z2", 8, 8),
     Variant("pynq-z2", 4, 8),
+    Variant("pynq-z2-lean", 6, 4),
     Variant("pynq-z2-lean", 4, 4),
     Variant("pynq-z2-lean", 3, 4),
-    Variant("pynq-z2-lean", 2, 4),
 )
-DRAWN = VARIANTS[2]  # in the bars
+DRAWN = VARIANTS[3]  # in the bars
 
 # What the bars are made of: kinds of the paper's model, and of the compiler's allocation.
 _GROUPS = {

@@ -80,6 +80,18 @@ def test_tensors_in_memory_never_overlap_while_they_live(seed: int) -> None:
             assert max(ends) <= (size if shared else all_of_it)
 
 
+@pytest.mark.parametrize("planes", [3, 4, 6])
+def test_places_in_memory_waste_little(planes: int) -> None:
+    there = layout(cnv(), Settings(batch=128, gradient_planes=planes), configuration("pynq-z2"))
+    moving = [item for name, item in there.plan.tensors.items() if there.moves(name)]
+    alive = [
+        sum(item.tensor.size for item in moving if item.life[0] <= time <= item.life[1])
+        for time in range(1 + max(item.life[1] for item in moving))
+    ]
+    bank = there.config.lanes * there.config.word // 8
+    assert max(alive) * bank <= there.arena()[1] <= 1.02 * max(alive) * bank
+
+
 def test_allocator_fills_gaps_and_respects_lives() -> None:
     allocator = Allocator()
     assert [allocator.place(10, (0, 1)), allocator.place(10, (1, 2)), allocator.place(10, (2, 3))] == [0, 10, 0]

@@ -38,6 +38,7 @@ $(LIBRARIES)/.ready: tests/host/importer/requirements.txt pyproject.toml setup.p
 benchmark: $(READY) ## print accuracy against float32 (MNIST, Fashion-MNIST: BNNEDGE_DATA) and device cycles of the paper's MLP
 	$(IN_VENV) PYTHONPATH=tests python tests/benchmarks/cycles.py --config pynq-z2
 	$(IN_VENV) PYTHONPATH=tests python tests/benchmarks/cycles.py --config pynq-z2-x64
+	$(IN_VENV) PYTHONPATH=tests python tests/benchmarks/cycles.py --config pynq-z2-lean
 	$(IN_VENV) python tests/benchmarks/accuracy.py fashion-mnist --grad-planes 8 4
 	$(IN_VENV) python tests/benchmarks/accuracy.py mnist --grad-planes 8 4
 

@@ -12,7 +12,7 @@ from bnnedge.compiler.emitter import Addresses, Emitter
 from bnnedge.compiler.forward import forward
 from bnnedge.compiler.layout import Layout
 from bnnedge.compiler.operations import Operations
-from bnnedge.compiler.update import keep, update
+from bnnedge.compiler.update import keep_weights, update
 from bnnedge.isa import Instruction, Opcode
 from bnnedge.network import Network
 
@@ -115,7 +115,7 @@ class Compiler:
         self._probe(probe, emitter, last, ("code", "code_columns"))
         for i in range(last, 0, -1):
             if self.plan.streamed:
-                keep(operations, i)
+                keep_weights(operations, i)
                 update(operations, i)
             self._records(emitter, Opcode.LOAD, i - 1)
             backward(operations, i - 1)

@@ -38,7 +38,7 @@ def update(ops: Operations, i: int) -> None:
         ops.buffers.keep(kept)
 
 
-def keep(ops: Operations, i: int) -> None:
+def keep_weights(ops: Operations, i: int) -> None:
     """Append a copy of layer i's weights, through a corner of the chip, for the data gradient behind its update."""
     source, target = ops.plan[f"{i + 1}.weight_backward"], ops.plan[f"{i + 1}.kept_weight"]
     groups = max(1, ops.config.right_depth // _CORNER * source.groups // source.size)

@@ -7,12 +7,13 @@ import functools
 import math
 from collections.abc import Callable, Iterator
 
-from bnnedge.compiler.buffers import Piece
+from bnnedge.compiler.buffers import Piece, Room, fit
 from bnnedge.compiler.plan import Plan
 from bnnedge.compiler.tiling import Cost, Sets, Tiling, best, code_rows, input_rows, parts, sizes
 
 EITHER = ("left", "right")
 TURN_OVERHEAD = 6  # cycles for a pixel that is transposed, besides its words
+CORNER = 8  # the part of the right buffer that copies pass through, twice
 
 
 class Cutter:
@@ -137,6 +138,16 @@ class Cutter:
             raise ValueError(self._too_large(i, "weight gradient"))
         return found
 
+    @functools.cache  # noqa: B019
+    def copy(self, i: int) -> tuple[int, dict[str, Room]]:
+        """Copy of layer i's weights before its update: groups at a time, and the room that they pass through."""
+        weights = self.plan[f"{i + 1}.weight_backward"]
+        groups = max(1, self.config.right_depth // CORNER * weights.groups // weights.size)
+        size = groups * weights.size // weights.groups
+        rooms = fit([Piece("copy", size, ("right",))], self.config, from_top=_updates_from_top(i))
+        assert rooms is not None, "the data gradient has more of these weights in that buffer"
+        return groups, rooms
+
     def _sets(self, i: int, candidate: tuple[int, int, int], taps_y: int, images: int, *, whole: bool) -> Sets | None:
         """A way to take the weight gradient, if it fits; `whole`: the input's columns are made of all rows at once."""
         plan, g = self.plan, self.plan.geometry[i]
@@ -172,7 +183,7 @@ class Cutter:
         writes = {"latents": beats_of_latents * 64 / (self.lanes * self.config.word)}
         passes = input_sets * output_sets * tap_sets * bands * blocks
         cost = Cost(engine, passes, reads, writes)
-        tiling = best(self.config, [candidate], lambda *_: pieces, lambda *_: cost, from_top=i % 2 == 0)
+        tiling = best(self.config, [candidate], lambda *_: pieces, lambda *_: cost, from_top=_updates_from_top(i))
         return Sets(tiling, taps_y, stored[0], stored[1], whole) if tiling else None
 
     def _words(self, groups: int) -> int:
@@ -257,6 +268,14 @@ class Cutter:
             f"words) of configuration {config.name!r} with batch {self.settings.batch} and {self.settings.gradient_planes} "
             "gradient planes; use a smaller batch, fewer planes, a narrower map or layer, or a larger configuration"
         )
+
+
+def _updates_from_top(i: int) -> bool:
+    """At which end of the buffers layer i's update is: the other one than the data gradients before and behind it.
+
+    So the operands of one come while the other still works. Those of layer i end at the top if i is odd (`_phases`).
+    """
+    return i % 2 == 0
 
 
 def _most(needed: Callable[[int, int], tuple[int, int]], height: int, rows: int) -> int:

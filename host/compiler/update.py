@@ -5,15 +5,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 
-from bnnedge.compiler.buffers import Piece, Resident, Streamed, fit
+from bnnedge.compiler.buffers import Resident, Streamed
 from bnnedge.compiler.operations import Operations
 from bnnedge.compiler.passes import Outputs, Part
 from bnnedge.compiler.tensors import Tensor, View
 from bnnedge.compiler.tiling import LatentSet, Sets, parts
 from bnnedge.formats import WINDOW_BITS
 from bnnedge.network import Geometry
-
-_CORNER = 8  # the part of the right buffer that copies pass through, twice
 
 
 def update(ops: Operations, i: int) -> None:
@@ -40,11 +38,9 @@ def update(ops: Operations, i: int) -> None:
 
 def keep_weights(ops: Operations, i: int) -> None:
     """Append a copy of layer i's weights, through a corner of the chip, for the data gradient behind its update."""
-    source, target = ops.plan[f"{i + 1}.weight_backward"], ops.plan[f"{i + 1}.kept_weight"]
-    groups = max(1, ops.config.right_depth // _CORNER * source.groups // source.size)
-    rooms = fit([Piece("copy", View.of(source, groups=(0, groups)).size, ("right",))], ops.config, from_top=i % 2 == 0)
-    assert rooms is not None
     assert isinstance(ops.buffers, Streamed)
+    source, target = ops.plan[f"{i + 1}.weight_backward"], ops.plan[f"{i + 1}.kept_weight"]
+    groups, rooms = ops.cutter.copy(i)
     ops.buffers.begin(rooms)
     for part in parts(source.groups, groups):
         (copy,) = ops.buffers.take("copy", View.of(source, groups=part))

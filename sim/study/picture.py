@@ -26,6 +26,11 @@ def draw(title: str, groups: Groups, path: Path) -> None:
     save(figure, path)
 
 
+def have_spreads(groups: Groups) -> bool:
+    """Whether all rows there are tell how far the weights are spread."""
+    return all(row.spread for rows in groups.values() for row in rows)
+
+
 def save(figure: Figure, path: Path) -> None:
     """Write a figure as SVG, whole or not at all, without date and random names."""
     from matplotlib import rc_context
@@ -38,7 +43,7 @@ def _curves(groups: Groups) -> Figure:
     """Accuracy over epochs, the mean of the seeds, a line for each label; beside it J^2, if all runs have it."""
     from matplotlib.figure import Figure
 
-    both = all(row.spread for rows in groups.values() for row in rows)
+    both = have_spreads(groups)
     figure = Figure(figsize=(11 if both else 7.2, 4.0), layout="constrained")
     left, *right = figure.subplots(1, 1 + both, squeeze=False)[0]
     for label, rows in groups.items():

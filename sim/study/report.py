@@ -9,7 +9,7 @@ from pathlib import Path
 from bnnedge.files import atomic
 from bnnedge.sim.study import chaos
 from bnnedge.sim.study.grid import Study
-from bnnedge.sim.study.picture import draw
+from bnnedge.sim.study.picture import draw, have_spreads
 from bnnedge.sim.study.table import Row, Table
 
 
@@ -39,7 +39,7 @@ def markdown(study: Study, groups: dict[str, list[Row]], csv: str, picture: str)
         f"`bnnedge study {study.name}`",
         "",
     ]
-    spreads = _have_spreads(groups)
+    spreads = have_spreads(groups)
     header = ["", "seeds", "accuracy", "best", "training"] + ["J"] * spreads + ["paper"] * bool(study.paper)
     lines += ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
     for label, rows in groups.items():
@@ -55,10 +55,6 @@ def markdown(study: Study, groups: dict[str, list[Row]], csv: str, picture: str)
     courses = [_course(row) for rows in groups.values() for row in rows if row.run.model == "tanh"]
     lines += ["", *chaos.findings(courses), f"![picture]({picture})", "", _settings(study), ""]
     return "\n".join(lines)
-
-
-def _have_spreads(groups: dict[str, list[Row]]) -> bool:
-    return all(row.spread for rows in groups.values() for row in rows)
 
 
 def _course(row: Row) -> chaos.Course:

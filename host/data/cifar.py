@@ -9,11 +9,11 @@ import gzip
 import os
 import pathlib
 import tarfile
-import zlib
 from collections.abc import Collection
 
 import numpy as np
 
+from bnnedge import bounded
 from bnnedge.data import pickled
 from bnnedge.data.dataset import DataError
 
@@ -27,6 +27,7 @@ _BINARY = (*TRAINING, TEST)
 _PYTHON = tuple(name[: -len(".bin")] for name in _BINARY)
 _PIXELS = CHANNELS * SIDE * SIDE
 _RECORD = 1 + _PIXELS
+_FILE, _ARCHIVE = 100 << 20, 300 << 20  # bytes at most: three times as many as a file of CIFAR-10's own, half as many as all
 
 Batch = tuple[np.ndarray, np.ndarray]
 
@@ -38,9 +39,10 @@ def read(path: str | os.PathLike[str]) -> Batch:
     """
     path = pathlib.Path(path)
     try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error}") from error
+        with bounded.opened(path, _FILE) as file:
+            data = file.read()
+    except bounded.DAMAGED as error:
+        raise DataError(f"{path}: cannot be read: {bounded.shown(error, 200)}") from error
     return _decode(str(path), path.name, data)
 
 
@@ -64,19 +66,28 @@ def read_folder(folder: pathlib.Path) -> dict[str, np.ndarray]:
 
 def read_archive(path: pathlib.Path) -> dict[str, np.ndarray]:
     """The same from a .tar.gz archive, of which nothing is unpacked to the disk."""
-    batches = {}
+    batches: dict[str, Batch] = {}
     try:
-        with gzip.open(path) as stream, tarfile.open(fileobj=stream) as archive:
-            for member in archive:
-                name = pathlib.PurePosixPath(member.name).name
-                file = archive.extractfile(member) if member.isfile() and name in (*_BINARY, *_PYTHON) else None
-                if file is not None:
-                    batches[name] = _decode(f"{path}: {name}", name, file.read())
+        with bounded.opened(path) as file, gzip.GzipFile(fileobj=file) as unpacked:
+            size = os.fstat(file.fileno()).st_size
+            stream = bounded.Limited(unpacked, min(_ARCHIVE, bounded.allowed(size)))
+            # As a stream, in which nothing can point back.
+            with tarfile.open(fileobj=stream, mode="r|") as archive:
+                for member in archive:
+                    name = pathlib.PurePosixPath(member.name).name
+                    if not member.isfile() or name not in (*_BINARY, *_PYTHON):
+                        continue
+                    if member.size > _FILE or member.issparse() or name in batches:
+                        raise ValueError(f"{name} is there twice, sparse, or longer than {_FILE:,} bytes")
+                    content = archive.extractfile(member)
+                    batches[name] = _decode(f"{path}: {name}", name, content.read() if content else b"")
             # The checksum comes last, behind what tarfile has use for.
             while stream.read(1 << 20):
                 pass
-    except (OSError, EOFError, tarfile.TarError, zlib.error) as error:
-        raise DataError(f"{path}: cannot be read: {error}") from error
+    except DataError:
+        raise
+    except (*bounded.DAMAGED, tarfile.TarError) as error:
+        raise DataError(f"{path}: cannot be read: {bounded.shown(error, 200)}") from error
     _check_complete(path, batches)
     return _joined(batches)
 

@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 
 _LABEL_LIMIT = 1 << 31
+_AT_ONCE = 1024  # images
 
 
 class DataError(ValueError):
@@ -20,10 +21,11 @@ def check_images(what: str, images: np.ndarray) -> np.ndarray:
         raise DataError(f"{what} is empty: its shape is {images.shape}")
     if not np.issubdtype(images.dtype, np.integer) and not np.issubdtype(images.dtype, np.floating):
         raise DataError(f"{what} must be integers in 0..255 or floats in [0, 1] or [0, 255], not {images.dtype}")
-    if np.issubdtype(images.dtype, np.floating) and not np.isfinite(images).all():
+    low, high = images.min(), images.max()
+    if not np.isfinite(low) or not np.isfinite(high):
         raise DataError(f"{what} holds NaN or infinite values")
-    if images.min() < 0 or images.max() > 255:
-        raise DataError(f"{what} must lie in 0..255 (or, floats, in [0, 1]), not {images.min()}..{images.max()}")
+    if low < 0 or high > 255:
+        raise DataError(f"{what} must lie in 0..255 (or, floats, in [0, 1]), not {low}..{high}")
     return images
 
 
@@ -31,7 +33,10 @@ def quantise(images: np.ndarray, scale: int) -> np.ndarray:
     """Checked images as uint8 0..255; floats are multiplied by `scale` first."""
     if np.issubdtype(images.dtype, np.integer):
         return images.astype(np.uint8, copy=False)
-    return np.rint(images * scale).astype(np.uint8)
+    made = np.empty(images.shape, np.uint8)
+    for i in range(0, len(images), _AT_ONCE):  # beside large images there need be no room for the same once more
+        made[i : i + _AT_ONCE] = np.rint(images[i : i + _AT_ONCE] * scale)
+    return made
 
 
 def check_training_images(what: str, images: np.ndarray, scale: int) -> None:

@@ -11,14 +11,16 @@ import gzip
 import math
 import os
 import pathlib
-import zlib
+from typing import Any
 
 import numpy as np
 
+from bnnedge import bounded
 from bnnedge.data.dataset import DataError
 
 _UNSIGNED_BYTE = 0x08
 _GZIP_MAGIC = b"\x1f\x8b"
+_DIMENSIONS = 8
 _PARTS = {
     "x_train": "train-images{}idx3-ubyte",
     "y_train": "train-labels{}idx1-ubyte",
@@ -33,29 +35,45 @@ def read(path: str | os.PathLike[str]) -> np.ndarray:
     Raises DataError, naming the file, if it cannot be read, is not idx of bytes, or has not the length that its header
     gives.
     """
-    path = pathlib.Path(path)
     try:
-        data = path.read_bytes()
-        if data.startswith(_GZIP_MAGIC):
-            data = gzip.decompress(data)
-    except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{path}: cannot be read: {error}") from error
+        with bounded.opened(path) as file:
+            packed = file.read(2) == _GZIP_MAGIC
+            size = os.fstat(file.fileno()).st_size
+            file.seek(0)
+            if not packed:
+                return _array(file, size)
+            with gzip.GzipFile(fileobj=file) as stream:
+                return _array(stream, bounded.allowed(size))
+    except bounded.DAMAGED as error:
+        said = str(error) if type(error) is ValueError else f"cannot be read: {bounded.shown(error, 200)}"
+        raise DataError(f"{os.fspath(path)}: {said}") from error
+
+
+def _array(stream: Any, most: int) -> np.ndarray:
+    """The array in a stream of at most that many bytes; ValueError, EOFError or zlib.error."""
+    data = stream.read(4)
     if len(data) < 4 or data[:2] != b"\0\0":
-        raise DataError(f"{path}: not an idx file: it starts with {data[:4].hex(' ') or 'nothing'}, not with 00 00")
+        raise ValueError(f"not an idx file: it starts with {data.hex(' ') or 'nothing'}, not with 00 00")
     if data[2] != _UNSIGNED_BYTE:
-        raise DataError(f"{path}: elements are of type 0x{data[2]:02x}; only unsigned bytes (0x08) are read")
+        raise ValueError(f"elements are of type 0x{data[2]:02x}; only unsigned bytes (0x08) are read")
     dimensions = data[3]
     start = 4 + 4 * dimensions
-    if not dimensions:
-        raise DataError(f"{path}: the header gives no dimensions")
+    if not 0 < dimensions <= _DIMENSIONS:
+        raise ValueError(f"the header gives {dimensions or 'no'} dimensions: 1 to {_DIMENSIONS} can be read")
+    data += stream.read(start - 4)
     if len(data) < start:
-        raise DataError(f"{path}: truncated within the header: {len(data)} bytes, of which {start} should be header")
+        raise ValueError(f"truncated within the header: {len(data)} bytes, of which {start} should be header")
     shape = tuple(int.from_bytes(data[i : i + 4], "big") for i in range(4, start, 4))
     expected = math.prod(shape)
-    if len(data) - start != expected:
-        fault = "truncated" if len(data) - start < expected else "too long"
-        raise DataError(f"{path}: {fault}: {len(data) - start} bytes of data, but shape {shape} needs {expected}")
-    return np.frombuffer(data, np.uint8, offset=start).reshape(shape)
+    if expected > most:
+        raise ValueError(f"truncated: shape {shape} needs {expected:,} bytes, which is out of all proportion to the file")
+    octets = bounded.fill(stream, expected)
+    if len(octets) < expected:
+        raise ValueError(f"truncated: {len(octets)} bytes of data, but shape {shape} needs {expected}")
+    # At the end of a compressed file its checksum is compared.
+    if stream.read(1):
+        raise ValueError(f"too long: more data than the {expected} bytes of shape {shape}")
+    return octets.reshape(shape)
 
 
 def held(folder: pathlib.Path) -> dict[str, pathlib.Path]:

@@ -3,20 +3,37 @@
 A pickle is a program that may call any function it names. The files of CIFAR-10 name three, all NumPy's, to rebuild an
 array of bytes; stand-ins take their place here, for NumPy's own would trust the strides and types that a file claims.
 Beside such arrays a pickle is made of strings, bytes, numbers, lists, tuples and dictionaries; every other name ends the
-reading.
+reading. Before it begins, the program is gone through, operation by operation: those that such files need are on a list, and how
+many there are is limited, for a few bytes can ask for gigabytes.
 """
 
 import io
 import math
 import pickle
+import pickletools
+import re
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from bnnedge import bounded
 from bnnedge.data.dataset import DataError
 
 _UNSIGNED_BYTE = ("u1", b"u1")
+_KNOWN = frozenset(
+    re.findall(
+        r"\w+",
+        """PROTO FRAME STOP MARK POP NONE NEWTRUE NEWFALSE INT BININT BININT1 BININT2 LONG1 BINFLOAT EMPTY_DICT DICT SETITEM
+        SETITEMS EMPTY_LIST LIST APPEND APPENDS EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3 STRING BINSTRING SHORT_BINSTRING
+        UNICODE BINUNICODE SHORT_BINUNICODE BINUNICODE8 BINBYTES SHORT_BINBYTES BINBYTES8 PUT BINPUT LONG_BINPUT MEMOIZE GET
+        BINGET LONG_BINGET GLOBAL STACK_GLOBAL REDUCE BUILD""",
+    )
+)
+# A file of CIFAR-10 has some 60,000, and a number for each thing that it comes back to.
+_MOST = 1_000_000
+# Of tuples, which may lie in each other: reading these goes deeper with each.
+_TUPLES = 500
 
 
 class _Type:
@@ -56,6 +73,17 @@ class _Restricted(pickle.Unpickler):
         return known[module, name]
 
 
+def _check(octets: bytes) -> None:
+    tuples = 0
+    for count, (operation, argument, _) in enumerate(pickletools.genops(octets)):
+        if operation.name not in _KNOWN:
+            raise pickle.UnpicklingError(f"it uses {operation.name}, which data have no need of")
+        tuples += "TUPLE" in operation.name
+        memo = int(argument) if "PUT" in operation.name else 0
+        if count > _MOST or not 0 <= memo <= _MOST or tuples > _TUPLES:
+            raise pickle.UnpicklingError("it has more parts than data have need of")
+
+
 def read(where: str, octets: bytes) -> dict[str, Any]:
     """The dictionary in a pickle: keys as str, arrays as uint8 `numpy.ndarray`. Runs nothing that the pickle names.
 
@@ -63,10 +91,12 @@ def read(where: str, octets: bytes) -> dict[str, Any]:
     bytes, strings, numbers, lists, tuples and dictionaries.
     """
     try:
+        _check(octets)
         content = _Restricted(io.BytesIO(octets), encoding="bytes").load()
     # A malformed pickle makes the unpickler raise nearly anything.
     except Exception as error:
-        raise DataError(f"{where}: not a pickle of plain data: {error or type(error).__name__}") from error
+        said = bounded.shown(str(error) or type(error).__name__, 200)
+        raise DataError(f"{where}: not a pickle of plain data: {said}") from error
     if not isinstance(content, dict):
         raise DataError(f"{where}: holds no dictionary")
     found = {}

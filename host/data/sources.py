@@ -2,11 +2,10 @@
 
 import os
 import pathlib
-import zipfile
-import zlib
 
 import numpy as np
 
+from bnnedge import bounded
 from bnnedge.data import cifar, idx
 from bnnedge.data.dataset import DataError, Dataset
 from bnnedge.data.download import fetch
@@ -95,21 +94,16 @@ def _read(place: pathlib.Path, name: str) -> Dataset:
 
 def _read_npz(path: pathlib.Path, name: str) -> Dataset:
     try:
-        # NumPy would parse a damaged header before it comes to the checksum.
-        with zipfile.ZipFile(path) as archive:
-            damaged = archive.testzip()
-        if damaged is not None:
-            raise DataError(f"{path}: damaged: {damaged} fails its checksum")
-        with np.load(path, allow_pickle=False) as file:
-            missing = [array for array in _ARRAYS if array not in file]
+        with bounded.Npz(path) as file:
+            missing = [array for array in _ARRAYS if array not in file.names]
             if missing:
-                raise DataError(f"{path}: no {', '.join(missing)}; it holds {', '.join(file.files) or 'nothing'}")
-            arrays = {array: file[array] for array in _ARRAYS}
+                held = bounded.listed([bounded.shown(array) for array in file.names])
+                raise DataError(f"{path}: no {', '.join(missing)}; it holds {held or 'nothing'}")
+            arrays = {array: file.read(array) for array in _ARRAYS}
     except DataError:
         raise
-    # RuntimeError: encrypted, or of an unknown compression. ValueError: pickled objects, or a malformed array.
-    except (OSError, EOFError, ValueError, RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
-        raise DataError(f"{path}: cannot be read: {error}") from error
+    except bounded.DAMAGED as error:
+        raise DataError(f"{path}: cannot be read: {bounded.shown(error, 200)}") from error
     return _checked(path, name, arrays)
 
 

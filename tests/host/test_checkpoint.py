@@ -160,7 +160,7 @@ def test_foreign_archives(path):
 
 def test_pickles_are_not_executed(path):
     np.savez(path, header=np.array([{"a": 1}], object))
-    with pytest.raises(CheckpointError, match="allow_pickle"):
+    with pytest.raises(CheckpointError, match="header holds Python objects, which are never loaded"):
         checkpoint.load(path)
 
 
@@ -202,7 +202,9 @@ def test_wrong_header(path, header, message):
     ("arrays", "message"),
     [
         ({"1.weight": np.zeros((16, 31), np.int16)}, r"layer 1: weight must be int16 of shape \(16, 32\)"),
-        ({"2.psi": np.zeros(4)}, "layer 2: psi must be int32"),
+        ({"2.psi": np.zeros(4, np.float32)}, "layer 2: psi must be int32"),
+        ({"2.psi": np.zeros(4)}, "2.psi takes 32 bytes, where 16 are the most that it can need"),
+        ({"1.beta": np.array(["a"] * 32)}, "1.beta is of type <U1, not of integers or floats"),
         ({"2.psi": None}, r"its arrays are not those of 2 layers: 2\.psi"),
         ({"3.beta": np.zeros(4, np.int16)}, r"its arrays are not those of 2 layers: 3\.beta"),
         ({"header": np.zeros(5, np.uint8)}, "its header is no JSON text"),

@@ -163,8 +163,8 @@ class TestIdx:
             (b"\0\0\x08\0" + bytes(1), "the header gives no dimensions"),
             (GOOD[:7], "truncated within the header: 7 bytes, of which 12 should be header"),
             (GOOD[:-1], r"truncated: 5 bytes of data, but shape \(2, 3\) needs 6"),
-            (GOOD + b"\0", r"too long: 7 bytes of data, but shape \(2, 3\) needs 6"),
-            (b"\0\0\x08\3" + b"\xff" * 12, "truncated: 0 bytes of data"),
+            (GOOD + b"\0", r"too long: more data than the 6 bytes of shape \(2, 3\)"),
+            (b"\0\0\x08\3" + b"\xff" * 12, r"truncated: shape \(4294967295, .* needs 79,228,162,458,924,105,385,300,197,375 b"),
             (gzip.compress(GOOD, mtime=0)[:-9], "cannot be read: "),
             (gzip.compress(GOOD, mtime=0)[:-4] + b"abcd", "cannot be read: "),
             (b"\x1f\x8bnot gzip at all", "cannot be read: "),
@@ -357,7 +357,7 @@ class TestArchives:
 
     def test_pickled_objects_are_not_loaded(self, tmp_path):
         np.savez(tmp_path / "own.npz", **{**small_arrays(), "x_train": np.array([{}], object)})
-        with pytest.raises(DataError, match=r"own.npz: cannot be read: .*allow_pickle=False"):
+        with pytest.raises(DataError, match=r"own.npz: cannot be read: x_train holds Python objects, which are never loaded"):
             load(tmp_path / "own.npz")
 
     def test_invalid_content(self, tmp_path):

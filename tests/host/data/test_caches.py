@@ -250,8 +250,13 @@ class TestPickled:
             (b"\x80\2}(" + text("data") + array_pickle(np.zeros(2, np.uint8), "O8") + b"u.", "an array of type b'O8'; only"),
             (b"\x80\2}(" + text("data") + array_pickle(np.zeros(2, np.uint8)).replace(b"J\2", b"J\3") + b"u.", "an array that"),
             (pickle.dumps({"data": np.zeros(3)}, 4), "an array of type 'f8'; only unsigned bytes"),
-            (b"", "Ran out of input"),
-            (b"\x80\2}", "pickle data was truncated|Ran out of input|EOF"),
+            (b"", "pickle exhausted before seeing STOP"),
+            (b"\x80\2}", "pickle exhausted before seeing STOP"),
+            (b"\x80\2}r\xff\xff\xff\x7f.", "more parts than data"),  # would make room for 2**31 things to come back to
+            (b"\x80\5\x96" + b"\xff" * 7 + b"\0.", "it uses BYTEARRAY8|expected .* bytes"),
+            (b"\x80\2)" + b"\x85" * 100_000 + b"K\1s.", "more parts than data"),  # too deep for the hash of a key
+            (b"\x80\2Pgone\n.", "it uses PERSID"),
+            (b"\x80\2\x82\1.", "it uses EXT1"),
             (b"text", "not a pickle of plain data"),
         ],
     )

@@ -1,0 +1,299 @@
+"""A second opinion on the golden model: the training step once more, in Python's integers and plain loops.
+
+It is written from docs/arithmetic.md alone, without a look at the golden model or the RTL, and shares no line with them: the
+description of a network is all that it takes from the package. Docstrings name the section of the page that a function follows;
+numbers and names are the page's.
+
+The maps that a layer sees are a flat list for each image, in the order (row, column, channel). Tensors of its outputs are
+dictionaries with a key (image, pixel, channel), pixels counted row by row.
+"""
+
+import dataclasses
+import itertools
+import math
+
+from bnnedge import Conv2D, Dense, MaxPool2D, Network, Settings, TrainingState
+
+EXP2 = [round(2**12 * 2 ** (-i / 256)) for i in range(256)]  # Last layer and loss
+LOG2 = [round(256 * math.log2(1 + i / 256)) for i in range(256)]
+HEADROOM = {1: 2, 2: 2, 3: 2, 4: 3, 5: 3, 6: 4, 7: 4, 8: 4}  # Backward, Exponent
+CODE, WEIGHT, BETA = 0, 1, 2  # Random numbers: kinds
+Tensor = dict[tuple[int, int, int], int]
+
+
+def clip(value: int, low: int, high: int) -> int:
+    return max(low, min(value, high))
+
+
+def split(word: int) -> list[int]:
+    """Persistent state: latent weight and moment of a word."""
+    return [word >> 4, (word & 15) - (word & 8) * 2]
+
+
+@dataclasses.dataclass
+class Layer:
+    """Notation: a layer of weights, and its state.
+
+    reads: of each output pixel, the pairs (row of the weight matrix, entry of the input map) of taps that lie on the map.
+    spots: of each row of the weight matrix, its place and its input there. fours: the output pixels that are pooled to one.
+    """
+
+    M: int
+    inputs: int
+    reads: list[list[tuple[int, int]]]
+    spots: list[tuple[int, int]]
+    pool: str
+    fours: list[list[int]]
+    T: int
+    weight: list[list[list[int]]] = dataclasses.field(default_factory=list)
+    beta: list[list[int]] = dataclasses.field(default_factory=list)
+    mu: list[int] = dataclasses.field(default_factory=list)
+    psi: list[int] = dataclasses.field(default_factory=list)
+    E: int = 0
+
+
+def outputs(side: int, kernel: int, stride: int, padding: str) -> tuple[int, int]:
+    """Notation: outputs along a side, and pixels that are missing before it."""
+    if padding == "valid":
+        return (side - kernel) // stride + 1, 0
+    count = math.ceil(side / stride)
+    return count, max(0, (count - 1) * stride + kernel - side) // 2
+
+
+def layers_of(network: Network) -> list[Layer]:
+    """Notation: windows over maps. Initial state: T. Random numbers: places."""
+    pixels = isinstance(network.layers[0], Conv2D)
+    H, W, C = (*network.input_shape, 1)[:3] if pixels else (1, 1, math.prod(network.input_shape))
+    found: list[Layer] = []
+    for unit, behind in zip(network.layers, (*network.layers[1:], None), strict=True):
+        if isinstance(unit, Conv2D):
+            ky, kx, stride, M = unit.kernel, unit.kernel, unit.stride, unit.filters
+            rows, top = outputs(H, ky, stride, unit.padding)
+            columns, left = outputs(W, kx, stride, unit.padding)
+        elif isinstance(unit, Dense):
+            ky, kx, stride, M, rows, columns, top, left = H, W, 1, unit.units, 1, 1, 0, 0
+        else:
+            continue
+        reads = []
+        for oy, ox in ((oy, ox) for oy in range(rows) for ox in range(columns)):
+            taps = [(y, x, oy * stride + y - top, ox * stride + x - left) for y in range(ky) for x in range(kx)]
+            on_map = [((y * kx + x) * C, (row * W + col) * C) for y, x, row, col in taps if 0 <= row < H and 0 <= col < W]
+            reads.append([(k + c, i + c) for k, i in on_map for c in range(C)])
+        at_place = kx * C if pixels and not found else C
+        spots = [divmod(row, at_place) for row in range(ky * kx * C)]
+        pool = behind.on if isinstance(behind, MaxPool2D) else ""
+        first = [y * columns + x for y in range(0, rows, 2) for x in range(0, columns, 2)] if pool else []
+        fours = [[o, o + 1, o + columns, o + columns + 1] for o in first]
+        T = M * min(math.ceil(ky / stride), rows) * min(math.ceil(kx / stride), columns)
+        found.append(Layer(M, H * W * C, reads, spots, pool, fours, T))
+        H, W, C = (rows // 2, columns // 2, M) if pool else (rows, columns, M)
+    return found
+
+
+def initial_exponents(network: Network, g: int) -> list[int]:
+    """Persistent state, Initial state."""
+    growth = [math.ceil((layer.T - 1).bit_length() / 2) + 2 for layer in layers_of(network)]
+    return [12 + 2 - 2 + HEADROOM[g] - g + sum(growth[i + 1 :]) for i in range(len(growth))]
+
+
+def codes(image: list[int], planes: int) -> list[int]:
+    """Notation: pixels of so many planes."""
+    return [2 * (p >> 8 - planes) - (2**planes - 1) for p in image]
+
+
+def forward(layer: Layer, batch: list[list[int]]) -> Tensor:
+    """Forward: the sums y, before pooling."""
+    sign = [[1 if w >= 0 else -1 for w, _ in row] for row in layer.weight]
+    every = itertools.product(range(len(batch)), range(len(layer.reads)), range(layer.M))
+    return {(b, o, m): sum(batch[b][i] * sign[k][m] for k, i in layer.reads[o]) for b, o, m in every}
+
+
+def pool(layer: Layer, values: Tensor) -> tuple[Tensor, Tensor]:
+    """Pooling: the largest of four values, and the first place where it stands."""
+    largest, route = {}, {}
+    B = len(values) // len(layer.reads) // layer.M
+    for b, p, m in itertools.product(range(B), range(len(layer.fours)), range(layer.M)):
+        of_four = [values[b, o, m] for o in layer.fours[p]]
+        largest[b, p, m] = max(of_four)
+        route[b, p, m] = of_four.index(largest[b, p, m])
+    return largest, route
+
+
+def softmax(v: list[int], label: int) -> tuple[list[int], int, int]:
+    """Last layer and loss: d of each class, loss and hit of an image."""
+    below = [max(v) - c for c in v]
+    total = sum(EXP2[b % 256] >> min(b >> 8, 15) for b in below)
+    n = total.bit_length() - 1 - 12
+    f = (total >> n + 4) % 256
+    losses = [b + 256 * n + LOG2[f] for b in below]
+    p = [EXP2[loss % 256] >> min(loss >> 8, 15) for loss in losses]
+    return [p[c] - 4096 * (c == label) for c in range(len(v))], losses[label], int(label == v.index(max(v)))
+
+
+def data_gradient(layer: Layer, code: Tensor, B: int) -> list[list[int]]:
+    """Backward: the sum over M and all windows that an input stands in."""
+    gradient = [[0] * layer.inputs for _ in range(B)]
+    for (b, o, m), value in code.items():
+        for k, i in layer.reads[o]:
+            gradient[b][i] += value if layer.weight[k][m][0] >= 0 else -value
+    return gradient
+
+
+def flat(tensor: Tensor, B: int) -> list[list[int]]:
+    """A map for each image, as the next layer sees it; entries were made in its order."""
+    maps: list[list[int]] = [[] for _ in range(B)]
+    for (b, _, _), value in tensor.items():
+        maps[b].append(value)
+    return maps
+
+
+def reciprocal(n: int) -> tuple[int, int]:
+    """Notation: L and R of a mean over n."""
+    L = (n - 1).bit_length()
+    return L, (2 ** (16 + L + 1) + n) // (2 * n)
+
+
+class Opinion:
+    """A network in training, on an accelerator of `latent` bits a weight and `lanes` lanes."""
+
+    def __init__(self, network: Network, settings: Settings, latent: int, lanes: int, state: TrainingState) -> None:
+        self.settings, self.latent, self.lanes, self.count = settings, latent, lanes, state.step
+        self.layers = layers_of(network)
+        for layer, given in zip(self.layers, state.layers, strict=True):
+            layer.weight = [[split(word) for word in row] for row in given.weight.tolist()]
+            layer.beta = [split(word) for word in given.beta.tolist()]
+            layer.mu, layer.psi, layer.E = given.mu.tolist(), given.psi.tolist(), given.exponent
+
+    def random(self, layer: int, kind: int, place: int, row: int, column: int) -> int:
+        """Random numbers: the 16 bits of one element of a tensor."""
+        (tile, j), (group, lane) = divmod(row, self.lanes), divmod(column, self.lanes)
+        key, low = (self.settings.seed % 2**32, self.settings.seed >> 32), 2**32 - 1
+        x, y = layer << 26 | kind << 24 | group << 12 | tile, self.count ^ place << 20
+        for i in range(8):
+            x = ((x >> 8 | x << 24) + y & low) ^ key[i % 2] ^ i
+            y = ((y << 3 | y >> 29) & low) ^ x
+        s = y << 32 | x
+        for _ in range(j):
+            s ^= s << 13 & 2**64 - 1
+            s ^= s >> 7
+            s ^= s << 17 & 2**64 - 1
+        return (s << 64 | s) >> 4 * lane & 2**16 - 1
+
+    def activate(self, layer: Layer, y: Tensor, mu: list[int], psi: list[int]) -> tuple[Tensor, Tensor]:
+        """Forward: x' and mask."""
+        tau = [mu[m] - (layer.beta[m][0] * psi[m] >> self.latent - 1) for m in range(layer.M)]
+        sign = {at: 1 if 64 * v >= tau[at[2]] else -1 for at, v in y.items()}
+        return sign, {at: int(abs(64 * v - tau[at[2]]) <= psi[at[2]]) for at, v in y.items()}
+
+    def logits(self, layer: Layer, y: Tensor, mu: list[int], psi: list[int]) -> tuple[Tensor, list[list[int]]]:
+        """Last layer and loss: z, and v of each image."""
+        r = [(1477 << 20) // max(p, 64) for p in psi]
+        z = {at: clip(((64 * value - mu[at[2]]) * r[at[2]] + 2**21) >> 22, -8191, 8191) for at, value in y.items()}
+        v = {at: value + (layer.beta[at[2]][0] * 1477 >> self.latent - 1 + 2) for at, value in z.items()}
+        return z, flat(v, len(y) // layer.M)
+
+    def infer(self, images: list[list[int]]) -> list[list[int]]:
+        """Forward, Inference: the logits of each image."""
+        batch = [codes(image, self.settings.input_planes) for image in images]
+        for layer in self.layers[:-1]:
+            y = forward(layer, batch)
+            seen, _ = self.activate(layer, pool(layer, y)[0] if layer.pool == "sums" else y, layer.mu, layer.psi)
+            batch = flat(pool(layer, seen)[0] if layer.pool == "signs" else seen, len(images))
+        last = self.layers[-1]
+        return self.logits(last, forward(last, batch), last.mu, last.psi)[1]
+
+    def step(self, images: list[list[int]], labels: list[int], rate: int) -> tuple[int, int, dict[str, Tensor]]:
+        """One step: loss, hits, and each layer's tensors by the names of `Device.probe`."""
+        B, kept = len(images), []
+        batch = [codes(image, self.settings.input_planes) for image in images]
+        for layer in self.layers:
+            y, route = forward(layer, batch), {}
+            if layer.pool == "sums":
+                y, route = pool(layer, y)
+            mu, psi = self.statistics(layer, y)
+            sign, mask = self.activate(layer, y, mu, psi)
+            tensors = {"active": sign, "mask": mask, "route": route}
+            seen = sign
+            if layer.pool == "signs":
+                seen, route = tensors["pooled"], tensors["route"] = pool(layer, sign)
+                tensors["mask"] = {(b, p, m): mask[b, layer.fours[p][q], m] for (b, p, m), q in route.items()}
+            kept.append((batch, tensors))
+            batch = flat(seen, B)
+        z, v = self.logits(layer, y, mu, psi)
+        ends = [softmax(v[b], labels[b]) for b in range(B)]
+        d = {(b, 0, m): value for b, (of_image, _, _) in enumerate(ends) for m, value in enumerate(of_image)}
+        above = 0
+        for i, layer in reversed(list(enumerate(self.layers))):
+            batch, tensors = kept[i]
+            tensors["code"], above = self.backward(i, d, tensors, z if i == len(self.layers) - 1 else {}, above, rate)
+            if i:
+                gradient = data_gradient(layer, tensors["code"], B)
+                mask = kept[i - 1][1]["mask"]
+                d = {(b, p, m): on * gradient[b][p * self.layers[i - 1].M + m] for (b, p, m), on in mask.items()}
+            else:
+                batch = [codes(image, self.settings.slope_planes) for image in images]
+            self.update(i, batch, tensors["code"], rate)
+        self.count = (self.count + 1) % 2**32
+        named = {f"{i + 1}.{name}": tensor for i, (_, held) in enumerate(kept) for name, tensor in held.items()}
+        return sum(loss for _, loss, _ in ends), sum(hit for _, _, hit in ends), named
+
+    def statistics(self, layer: Layer, y: Tensor) -> tuple[list[int], list[int]]:
+        """Forward: mu and psi of the batch; the moving ones take their part of them."""
+        n, decay, mu, psi = len(y) // layer.M, min(3, self.count), [], []
+        L, R = reciprocal(n)
+        for m in range(layer.M):
+            of_channel = [value for at, value in y.items() if at[2] == m]
+            pivot = (layer.mu[m] + 32) >> 6
+            mu.append(sum(of_channel) * R >> 16 + L - 6)
+            psi.append(sum(abs(value - pivot) for value in of_channel) * R >> 16 + L - 6)
+            layer.mu[m] += (mu[m] - layer.mu[m] + (2**decay >> 1)) >> decay
+            layer.psi[m] += (psi[m] - layer.psi[m] + (2**decay >> 1)) >> decay
+        return mu, psi
+
+    def backward(self, i: int, d: Tensor, tensors: dict[str, Tensor], z: Tensor, above: int, rate: int) -> tuple[Tensor, int]:
+        """Backward: codes of layer i, and the next `above`; beta and E move."""
+        layer, g, x, route = self.layers[i], self.settings.gradient_planes, tensors["active"], tensors["route"]
+        routed = {(b, layer.fours[p][q], m): (b, p, m) for (b, p, m), q in route.items()}
+        if layer.pool == "signs":
+            d = {at: d[routed[at]] if at in routed else 0 for at in x}
+        n, dy = len(x) // layer.M, {}
+        L, R = reciprocal(n)
+        for m in range(layer.M):
+            places = [at for at in x if at[2] == m]
+            s1, sx = sum(d[at] for at in places), sum(x[at] for at in places)
+            s2 = sum(d[at] * z[at] for at in places) * 710 >> 18 if z else sum(d[at] * x[at] for at in places)
+            c1 = ((s1 - ((sx * R >> L) * s2 >> 16)) * 4 * R + 2 ** (16 + L - 1)) >> 16 + L
+            c2 = (s2 * 4 * R + 2 ** (16 + L - 1)) >> 16 + L
+            dy.update({at: 4 * d[at] - c1 - x[at] * c2 for at in places})
+            self.move(layer.beta[m], s1, rate >> 2, self.random(i, BETA, 0, 0, m))
+        e = clip(layer.E - above, 0, 16)
+        mean = sum(abs(value) for value in dy.values()) // (n * layer.M)
+        layer.E = above + (mean.bit_length() - 1) + HEADROOM[g] + 1 - g  # floor(log2), -1 of 0
+        if layer.pool == "sums":
+            dy = {at: dy[sample] for at, sample in routed.items()}
+        code = {}
+        for at in itertools.product(range(self.settings.batch), range(len(layer.reads)), range(layer.M)):
+            r16 = self.random(i, CODE, at[1], at[0], at[2])
+            if at in dy:
+                q = (dy[at] - 2**e + (r16 * 2 ** (e + 1) >> 16)) >> e + 1
+                code[at] = 2 * clip(q, -(2 ** (g - 1)), 2 ** (g - 1) - 1) + 1
+            else:
+                code[at] = 1 if r16 >= 2**15 else -1
+        return code, above + e
+
+    def update(self, i: int, batch: list[list[int]], code: Tensor, rate: int) -> None:
+        """Update: the weights of layer i."""
+        layer = self.layers[i]
+        slope = [[0] * layer.M for _ in layer.weight]
+        for (b, o, m), value in code.items():
+            for k, entry in layer.reads[o]:
+                slope[k][m] += batch[b][entry] * value
+        for row, (place, entry), of_row in zip(layer.weight, layer.spots, slope, strict=True):
+            for m in range(layer.M):
+                self.move(row[m], of_row[m], rate, self.random(i, WEIGHT, place, entry, m))
+
+    def move(self, word: list[int], slope: int, rate: int, r16: int) -> None:
+        """Update: one weight or beta."""
+        t, top = 7 if slope >= 0 else -8, 2 ** (self.latent - 1)
+        word[1] = t if self.settings.optimiser == "sign-sgd" else word[1] + ((t - word[1] + r16 % 8) >> 3)
+        word[0] = clip(word[0] - (((2 * word[1] + 1) * rate + (r16 >> 8)) >> 8), -top, top - 1)

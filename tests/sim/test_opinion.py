@@ -100,18 +100,19 @@ def case_of(seed: int) -> Case:
     pixels = np.random.RandomState(seed)
     images = pixels.randint(0, 256, (settings.batch + 5, *network.input_shape), np.uint8)
     if draw.random() < 0.3:
-        images[:] = draw.choice([images[:1], 0, 255])  # channels without a spread
+        images[draw.randint(0, 1) :] = draw.choice([images[1:2], 0, 255])  # channels without a spread, or with one outlier
     labels = pixels.randint(0, network.classes, len(images))
     rates = [draw.choice([1, 2**16 - 1, draw.getrandbits(16) | 1, draw.randint(1, 999)]) for _ in range(3)]
     return Case(configuration, network, settings, state_of(draw, network, settings, latent), images, labels, rates)
 
 
 def compare(case: Case) -> None:
-    """Steps on both, one by one, then inference."""
+    """Inference, steps one by one, inference."""
     golden = GoldenDevice(case.configuration)
     golden.prepare(case.network, case.settings)
     golden.load_state(case.state)
     opinion = Opinion(case.network, case.settings, case.configuration.latent, case.configuration.lanes, case.state)
+    compare_logits(case, golden, opinion)
     for number, rate in enumerate(case.rates):
         order = np.random.RandomState(number).permutation(len(case.images))[: case.settings.batch]
         result, tensors = golden.probe(case.images, case.labels, order, rate)
@@ -133,6 +134,10 @@ def compare(case: Case) -> None:
             np.testing.assert_array_equal(theirs.mu, layer.mu, f"{place}: mu of layer {i + 1}")
             np.testing.assert_array_equal(theirs.psi, layer.psi, f"{place}: psi of layer {i + 1}")
             assert theirs.exponent == layer.E, f"{place}: exponent of layer {i + 1}"
+    compare_logits(case, golden, opinion)
+
+
+def compare_logits(case: Case, golden: GoldenDevice, opinion: Opinion) -> None:
     few = case.images[:9]
     np.testing.assert_array_equal(golden.infer(few), opinion.infer(few.reshape(len(few), -1).tolist()), str(case.network))
 

@@ -147,6 +147,22 @@ def test_golden_model_agrees_with_the_page(seed: int) -> None:
     compare(case_of(seed))
 
 
+@pytest.mark.parametrize(("accumulator", "inputs"), [(16, 128), (22, 8223)])
+def test_sums_at_their_bounds(accumulator: int, inputs: int) -> None:
+    """First-layer sums and the last layer's data gradients come as near to the bound as they may."""
+    configuration = Configuration("opinion", lanes=16, accumulator=accumulator)
+    network = Network((inputs,), [Dense(2), Dense(128)])
+    settings = Settings(batch=64, slope_planes=1)
+    state = TrainingState.initial(network, configuration.latent, settings.gradient_planes, 1)
+    for layer, bound in zip(state.layers, (64 * 255 * inputs, 64 * 2), strict=True):
+        layer.weight[:, 0], layer.weight[:, 1:] = 0, -1  # all signs of a channel alike
+        layer.mu[:], layer.psi[:], layer.exponent = [bound, -bound] * (len(layer.mu) // 2), 2 * bound, 0
+    images = np.zeros((69, inputs), np.uint8)
+    images[::2] = 255
+    labels = np.arange(69) % 2
+    compare(Case(configuration, network, settings, state, images, labels, [999, 1]))
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("start", range(CASES, CASES + 1000, 100))
 def test_golden_model_agrees_with_the_page_in_many_cases(start: int) -> None:

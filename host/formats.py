@@ -23,6 +23,7 @@ BETA_RATE_SHIFT = 2  # beta learns at a quarter of the weights' rate
 
 GRADIENT_MEAN = 2  # fraction bits kept when the batch means are subtracted from the gradient
 MAX_EXPONENT = 16  # e, the gradient code stands for code * 2**e
+STEP_BITS = 32  # of the number of steps taken; training ends there
 EXPONENT_BITS = 16  # absolute exponents E and their running sum
 
 LOG2_E = 1477  # log2(e), LOG2_E_FRACTION fraction bits

@@ -112,8 +112,8 @@ class TrainingState:
                 raise ValueError(f"layer {i + 1}: psi does not fit {formats.MU_BITS} bits, unsigned")
             if not -_EXPONENT_LIMIT <= layer.exponent < _EXPONENT_LIMIT:
                 raise ValueError(f"layer {i + 1}: exponent {layer.exponent} does not fit {formats.EXPONENT_BITS} bits")
-        if not 0 <= self.step < 1 << 32:
-            raise ValueError(f"step must be in 0..2**32 - 1, not {self.step}")
+        if not 0 <= self.step < 1 << formats.STEP_BITS:
+            raise ValueError(f"step must be in 0..2**{formats.STEP_BITS} - 1, not {self.step}")
 
     def differences(self, other: TrainingState) -> list[str]:
         """Name what differs from `other`, e.g. ``["layer 2 weight: 3 of 640 values"]``; empty if bit-exact."""

@@ -233,7 +233,7 @@ class Opinion:
             else:
                 batch = [codes(image, self.settings.slope_planes) for image in images]
             self.update(i, batch, tensors["code"], rate)
-        self.count = (self.count + 1) % 2**32
+        self.count += 1
         named = {f"{i + 1}.{name}": tensor for i, (_, held) in enumerate(kept) for name, tensor in held.items()}
         return sum(loss for _, loss, _ in ends), sum(hit for _, _, hit in ends), named
 

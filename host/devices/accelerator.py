@@ -158,7 +158,7 @@ class AcceleratorDevice:
 
     def train(self, images: np.ndarray, labels: np.ndarray, order: np.ndarray, rate: int) -> list[StepResult]:
         """Run whole steps on the device; the host does nothing in between."""
-        steps = check_order(order, self.settings.batch, images)
+        steps = check_order(order, self.settings.batch, images, self._step)
         results = self._train(images, labels, order, steps, rate, {})
         for counter in Counter:
             name = counter.name.lower()
@@ -170,7 +170,7 @@ class AcceleratorDevice:
         self, images: np.ndarray, labels: np.ndarray, order: np.ndarray, rate: int
     ) -> tuple[StepResult, dict[str, np.ndarray]]:
         """One step that stores every tensor as soon as it stands."""
-        if check_order(order, self.settings.batch, images) != 1:
+        if check_order(order, self.settings.batch, images, self._step) != 1:
             raise ValueError("a probe takes one step")
         plan = self.layout.plan
         offsets, nbytes = self.layout.arena(shared=False)

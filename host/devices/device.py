@@ -8,6 +8,7 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
+from bnnedge import formats
 from bnnedge.configuration import Configuration
 from bnnedge.network import Network
 from bnnedge.settings import Settings
@@ -86,10 +87,17 @@ class Device(Protocol):
         """Give back what the device holds."""
 
 
-def check_order(order: np.ndarray, batch: int, images: Sequence[object] | np.ndarray) -> int:
-    """Return the number of steps in `order`; ValueError if these are no whole batches or lie outside `images`."""
+def check_order(order: np.ndarray, batch: int, images: Sequence[object] | np.ndarray, step: int) -> int:
+    """Return the number of steps in `order`, of a training that has taken `step` of them.
+
+    ValueError if these are no whole batches, lie outside `images`, or are more than can be counted.
+    """
     if len(order) == 0 or len(order) % batch:
         raise ValueError(f"order has {len(order)} indices: not one or more whole batches of {batch}")
     if order.min() < 0 or order.max() >= len(images):
         raise ValueError(f"order points outside the {len(images)} images")
-    return len(order) // batch
+    steps = len(order) // batch
+    left = (1 << formats.STEP_BITS) - 1 - step
+    if steps > left:
+        raise ValueError(f"{steps} steps more than the {step} taken are too many to count; {left} fit: begin a new training")
+    return steps

@@ -58,7 +58,7 @@ class GoldenDevice:
         golden, batch = self._loaded(), self._ready()[1].batch
         _check_rate(rate)
         steps = []
-        for i in range(check_order(order, batch, images)):
+        for i in range(check_order(order, batch, images, golden.state.step)):
             chosen = order[i * batch : (i + 1) * batch]
             result = golden.train(images[chosen], labels[chosen], rate)
             steps.append(StepResult(result.loss, result.hits))

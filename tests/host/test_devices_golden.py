@@ -126,6 +126,18 @@ def test_infer(device, samples):
     assert logits.dtype == np.int16
 
 
+def test_training_ends_where_its_counter_does(device, state, samples):
+    state.step = 2**32 - 2
+    device.load_state(state)
+    with pytest.raises(ValueError, match="2 steps more than the 4294967294 taken are too many to count; 1 fit"):
+        device.train(*samples, np.arange(128), RATE)
+    assert device.state().differences(state) == []
+    device.train(*samples, np.arange(64), RATE)
+    device.load_state(device.state())  # the last state there is can be kept
+    with pytest.raises(ValueError, match="0 fit: begin a new training"):
+        device.train(*samples, np.arange(64), RATE)
+
+
 @pytest.mark.parametrize(
     ("order", "rate", "message"),
     [

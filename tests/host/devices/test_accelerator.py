@@ -92,6 +92,21 @@ def test_an_interrupt_while_the_bell_is_rung_resets_the_accelerator() -> None:
     assert device.state().differences(state) == []
 
 
+def test_no_step_is_taken_that_its_counter_cannot_count() -> None:
+    bus = FakeBus()
+    device = AcceleratorDevice(bus, CONFIG, "fake")
+    device.prepare(mlp(), Settings())
+    state = TrainingState.initial(mlp(), CONFIG.latent, 8, 1)
+    state.step = 2**32 - 1
+    device.load_state(state)
+    images, labels = np.zeros((128, 28, 28), np.uint8), np.zeros(128, np.int64)
+    for call in (device.train, device.probe):
+        bus.on_write.clear()
+        with pytest.raises(ValueError, match="1 steps more than the 4294967295 taken are too many to count; 0 fit"):
+            call(images, labels, np.arange(128), 100)
+        assert bus.on_write == []
+
+
 def test_using_an_unprepared_device_is_refused() -> None:
     with pytest.raises(DeviceError, match="call prepare"):
         AcceleratorDevice(FakeBus(), CONFIG, "fake").state()

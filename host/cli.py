@@ -22,6 +22,7 @@ from bnnedge.commands import (
     train,
     tune,
 )
+from bnnedge.terminal import guarded
 
 _COMMANDS = {
     "train": (train, "train a network on the simulated accelerator or in the golden model"),
@@ -53,6 +54,11 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; return the exit status: 0, 1 after an error, 2 after a wrong option, 130 after an interrupt."""
+    with guarded():
+        return _run(argv)
+
+
+def _run(argv: Sequence[str] | None) -> int:
     arguments = parser().parse_args(argv)
     try:
         return _COMMANDS[arguments.command][0].run(arguments)

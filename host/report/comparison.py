@@ -12,6 +12,7 @@ from bnnedge.report.document import document, section, table
 from bnnedge.report.markup import Markup, element
 from bnnedge.report.pictures import Curve, curves, size
 from bnnedge.report.run import Run
+from bnnedge.terminal import printable
 
 # Of runs in their order; more than these repeat them, dashed.
 _COLOURS = "#0b6e99", "#d9822b", "#3f7d4e", "#b5406b", "#7b68a6", "#7a5c3e", "#2aa198", "#555555"
@@ -64,13 +65,15 @@ def text(comparison: Comparison) -> str:
     else:
         rows.append(("no setting differs", []))
     rows += [("results", []), *((f"  {name}", values) for name, values in comparison.results)]
+    # No name can begin a line of its own.
+    rows = [(printable(name), [printable(value) for value in values]) for name, values in rows]
     first = max(len(name) for name, _ in rows)
     widths = [max(len(values[i]) for _, values in rows if values) for i in range(len(comparison.names))]
     lines = [
         "  ".join([name.ljust(first), *(value.rjust(width) for value, width in zip(values, widths, strict=False))]).rstrip()
         for name, values in rows
     ]
-    return "\n".join([*lines, *(["", *comparison.warnings] if comparison.warnings else [])])
+    return "\n".join([*lines, *(["", *map(printable, comparison.warnings)] if comparison.warnings else [])])
 
 
 def save_comparison(path: str | os.PathLike[str], comparison: Comparison) -> None:

@@ -6,6 +6,8 @@ import html
 from collections.abc import Iterable
 from typing import Any
 
+from bnnedge.terminal import printable
+
 _VOID = {"meta", "br"}  # have no end tag
 
 
@@ -22,7 +24,7 @@ def element(tag: str, /, *children: object, **attributes: Any) -> Markup:
     (`class_`), others become hyphens; None leaves an attribute out, floats are rounded to hundredths.
     """
     written = "".join(
-        f' {key.rstrip("_").replace("_", "-")}="{html.escape(_text(value))}"'
+        f' {key.rstrip("_").replace("_", "-")}="{_escaped(_text(value))}"'
         for key, value in attributes.items()
         if value is not None
     )
@@ -37,7 +39,12 @@ def join(children: Iterable[object]) -> Markup:
 def _child(child: object) -> str:
     if isinstance(child, Markup):
         return child
-    return join(child) if isinstance(child, (list, tuple)) else html.escape(str(child))
+    return join(child) if isinstance(child, (list, tuple)) else _escaped(str(child))
+
+
+def _escaped(text: str) -> str:
+    """Text for a page: neither markup, nor characters that a page must not hold or that turn its direction."""
+    return html.escape(printable(text, "\n\t"))
 
 
 def _text(value: object) -> str:

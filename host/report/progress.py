@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from bnnedge.callbacks import Callback
+from bnnedge.terminal import bare
 
 
 class Progress(Callback):
@@ -73,7 +74,7 @@ def _bar(total: int, done: int) -> Any:
         from tqdm.auto import tqdm as bar
     # tqdm puts a comma before the postfix. Its notebook's bar takes no width, and a kernel's stderr is pink.
     form = "{desc} |" + ("{bar}" if notebook else "{bar:20}") + "| {percentage:3.0f} % {remaining} left{postfix}"
-    file = sys.stdout if notebook else sys.stderr
+    file = bare(sys.stdout if notebook else sys.stderr)
     return bar(total=total, initial=done, bar_format=form, dynamic_ncols=True, file=file)
 
 

@@ -1,0 +1,67 @@
+"""What reaches the terminal: text alone, whatever names in other people's files hold."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import unicodedata
+from collections.abc import Iterable, Iterator
+from typing import IO, Any, TextIO
+
+# Control characters, marks without a shape (those that turn the direction of text among them), parts of characters, what
+# no standard has given a meaning, and what ends a line.
+_HIDDEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
+_SHORT = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
+
+
+def printable(text: str, keep: str = "") -> str:
+    r"""The text with escapes, as `\x1b`, for all characters that show nothing or command a terminal, but for those to keep."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(
+        _escape(char) if unicodedata.category(char) in _HIDDEN and char not in keep else char for char in text
+    )
+
+
+def _escape(char: str) -> str:
+    code = ord(char)
+    return _SHORT.get(char) or (f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}")
+
+
+class Terminal:
+    """A stream whose `write` lets through lines of printable text, and escapes all else; otherwise the one it is made of.
+
+    A name that must not break a line goes through `printable` before.
+    """
+
+    def __init__(self, stream: IO[str]) -> None:
+        self.stream = stream
+
+    def write(self, text: str) -> int:
+        """Write, with what the stream cannot encode as escapes, too; return the length of `text`."""
+        shown, encoding = printable(text, "\n\t"), self.stream.encoding or "utf-8"
+        self.stream.write(shown.encode(encoding, "backslashreplace").decode(encoding))
+        return len(text)
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        """Write each."""
+        for line in lines:
+            self.write(line)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
+
+
+@contextlib.contextmanager
+def guarded() -> Iterator[None]:
+    """Let standard output and error be a `Terminal` each, for all that is printed meanwhile."""
+    with contextlib.ExitStack() as stack:
+        for stream, redirect in ((sys.stdout, contextlib.redirect_stdout), (sys.stderr, contextlib.redirect_stderr)):
+            if stream is not None and not isinstance(stream, Terminal):
+                stack.enter_context(redirect(Terminal(stream)))  # type: ignore[type-var]
+        yield
+
+
+def bare(stream: Any) -> TextIO:
+    """The stream below a `Terminal`, for a bar that moves the cursor, of numbers alone."""
+    return stream.stream if isinstance(stream, Terminal) else stream

@@ -22,7 +22,8 @@ from bnnedge import bounded
 from bnnedge.configuration import Configuration
 from bnnedge.files import atomic
 from bnnedge.network import Network
-from bnnedge.schedule import Plan
+from bnnedge.parsing import decoded, parse_json
+from bnnedge.schedule import SCHEDULES, Plan, check_rate
 from bnnedge.settings import Settings
 from bnnedge.state import LayerState, TrainingState
 
@@ -85,18 +86,23 @@ def load(path: str | os.PathLike[str]) -> Checkpoint:
         if header.get("format") != FORMAT:
             raise ValueError("it is not a checkpoint of bnnedge")
         if header.get("version") != VERSION:
-            raise ValueError(f"its format is version {header.get('version')}; this bnnedge reads version {VERSION}")
+            raise ValueError(f"its format is version {header.get('version')!r:.40}; this bnnedge reads version {VERSION}")
         if set(header) != _FIELDS:
-            raise ValueError(f"its header has wrong fields: {', '.join(sorted(set(header) ^ _FIELDS))}")
+            raise ValueError(f"its header has wrong fields: {', '.join(sorted(set(header) ^ _FIELDS)):.200}")
         network = Network.from_dict(header["network"], "its network")
         settings = _made(Settings, header["settings"])
         configuration = _made(Configuration, header["configuration"])
         state = _state(header, file, network)
         state.check(network, configuration.latent)
+        rate = check_rate(header["rate"], configuration.latent)
+        if header["schedule"] not in SCHEDULES:
+            raise ValueError(f"its schedule must be one of {', '.join(SCHEDULES)}, not {header['schedule']!r:.80}")
         plan = None if header["plan"] is None else Plan.from_dict(header["plan"])
-        if not isinstance(header["rate"], (int, float)) or not isinstance(header["schedule"], str):
-            raise ValueError("its rate or schedule is damaged")
-        return Checkpoint(network, settings, configuration, state, header["rate"], header["schedule"], plan)
+        if plan:
+            check_rate(plan.rate, configuration.latent)
+            if plan.batch != settings.batch:
+                raise ValueError(f"its run takes batches of {plan.batch}, its settings of {settings.batch}")
+        return Checkpoint(network, settings, configuration, state, rate, header["schedule"], plan)
 
 
 @contextlib.contextmanager
@@ -122,7 +128,7 @@ def _read(file: bounded.Npz) -> dict[str, Any]:
     if text.count(b"[") + text.count(b"{") > _HEADER_TABLES:
         raise ValueError("its header is divided into more lists than a checkpoint can need")
     try:
-        header = json.loads(text.decode())
+        header = parse_json(decoded(text))
     except ValueError as error:
         raise ValueError(f"its header is no JSON text: {error}") from error
     if not isinstance(header, dict):
@@ -133,7 +139,8 @@ def _read(file: bounded.Npz) -> dict[str, Any]:
 def _made(kind: type[Any], fields: Any) -> Any:
     names = {field.name for field in dataclasses.fields(kind)}
     if not isinstance(fields, dict) or set(fields) != names:
-        raise ValueError(f"its {kind.__name__.lower()} lacks fields, or has unknown ones")
+        wrong = sorted(set(fields) ^ names) if isinstance(fields, dict) else ["it is no table"]
+        raise ValueError(f"its {kind.__name__.lower()} lacks fields, or has unknown ones: {', '.join(wrong):.200}")
     return kind(**fields)
 
 

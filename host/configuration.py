@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import re
 
 from bnnedge import formats
 
@@ -15,7 +16,7 @@ class Configuration:
 
     Parameters
     ----------
-    name: what the command line calls it.
+    name: what the command line calls it: letters, digits, dots and hyphens.
     lanes: rows P and columns Q of the engine (P = Q: the tile register writes the same square in both orientations);
         a power of two, 4..16.
     word: S, bits that each lane multiplies in a cycle, and width of the buffers' words; 16, 32 or 64, at least `lanes`.
@@ -40,6 +41,10 @@ class Configuration:
     clock_hz: int = 100_000_000
 
     def __post_init__(self) -> None:
+        # It becomes part of the names of folders and files.
+        if not isinstance(self.name, str) or not re.fullmatch(r"\w[\w.-]{0,99}", self.name, re.ASCII):
+            raise ValueError(f"name of a configuration must be letters, digits, dots and hyphens, not {self.name!r:.80}")
+
         def check(field: str, kind: str, low: int, high: int) -> None:
             value = getattr(self, field)
             whole = isinstance(value, int) and not isinstance(value, bool)

@@ -11,6 +11,7 @@ from bnnedge.settings import whole
 
 MAX_KERNEL = 7
 MAX_SIDE = 255  # of a map of pixels
+MAX_CHANNELS = 1 << 20  # of a layer's outputs: no accelerator takes as many
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Conv2D:
         _within(self, "kernel", MAX_KERNEL)
         _within(self, "stride", 2)
         if self.padding not in ("valid", "same"):
-            raise ValueError(f"padding of a Conv2D must be 'valid' or 'same', not {self.padding!r}")
+            raise ValueError(f"padding of a Conv2D must be 'valid' or 'same', not {self.padding!r:.80}")
 
     def outputs(self, side: int) -> int:
         """Outputs along a side of that many pixels; below 1 if the window does not fit in."""
@@ -63,7 +64,7 @@ class MaxPool2D:
 
     def __post_init__(self) -> None:
         if self.on not in ("signs", "sums"):
-            raise ValueError(f"a MaxPool2D is on 'signs' or 'sums', not {self.on!r}")
+            raise ValueError(f"a MaxPool2D is on 'signs' or 'sums', not {self.on!r:.80}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,14 +89,16 @@ KINDS: dict[str, type[Layer]] = {"conv2d": Conv2D, "maxpool2d": MaxPool2D, "flat
 def _positive(layer: Layer, field: str, kind: str, what: str) -> None:
     number = whole(getattr(layer, field))
     if number is None or number < 1:
-        raise ValueError(f"{kind} needs a positive whole number of {what}, not {getattr(layer, field)!r}")
+        raise ValueError(f"{kind} needs a positive whole number of {what}, not {getattr(layer, field)!r:.80}")
+    if number > MAX_CHANNELS:
+        raise ValueError(f"{kind} has {MAX_CHANNELS:,} {what} at most, not {number:,}")
     object.__setattr__(layer, field, number)
 
 
 def _within(layer: Layer, field: str, high: int) -> None:
     number = whole(getattr(layer, field))
     if number is None or not 1 <= number <= high:
-        raise ValueError(f"{field} of a Conv2D must be a whole number in 1..{high}, not {getattr(layer, field)!r}")
+        raise ValueError(f"{field} of a Conv2D must be a whole number in 1..{high}, not {getattr(layer, field)!r:.80}")
     object.__setattr__(layer, field, number)
 
 

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from bnnedge.layers import KINDS, Conv2D, Dense, Flatten, Geometry, Layer, MaxPool2D, resolve
+from bnnedge.parsing import parse_yaml, read_text
 from bnnedge.settings import whole
+
+# Of a description: far beyond what an accelerator takes, so that what a stranger's file asks for stays small.
+MAX_AXES, MAX_INPUTS, MAX_LAYERS, MAX_NAME = 8, 1 << 32, 1000, 255
 
 __all__ = [
     "BUILT_IN",
@@ -57,14 +62,20 @@ class Network:
         given = tuple(input_shape)
         shape = tuple(n for n in map(whole, given) if n is not None and n > 0)
         if not shape or len(shape) < len(given):
-            raise ValueError(f"input_shape must be one or more positive whole numbers, not {input_shape!r}")
+            raise ValueError(f"input_shape must be one or more positive whole numbers, not {input_shape!r:.80}")
+        if len(shape) > MAX_AXES or math.prod(shape) > MAX_INPUTS:
+            raise ValueError(f"input_shape has {MAX_AXES} numbers, of a product of {MAX_INPUTS:,}, at most, not {shape!r:.80}")
         if not layers:
             raise ValueError("a network needs at least one layer")
+        if len(layers) > MAX_LAYERS:
+            raise ValueError(f"a network has {MAX_LAYERS:,} layers at most, not {len(layers):,}")
+        if not isinstance(name, str) or len(name) > MAX_NAME or name.encode("utf-8", "replace").decode() != name:
+            raise ValueError(f"name must be text of up to {MAX_NAME} characters, not {name!r:.80}; in a file, put it in quotes")
         kinds = tuple(KINDS.values())
         for layer in layers:
             if not isinstance(layer, kinds):
                 names = ", ".join(kind.__name__ for kind in kinds)
-                raise ValueError(f"layer {layer!r} is of no kind that can be trained here; there are: {names}")
+                raise ValueError(f"layer {layer!r:.80} is of no kind that can be trained here; there are: {names}")
         last = layers[-1]
         if not isinstance(last, Dense):
             raise ValueError(f"the last layer must be Dense, with a unit for each class, not {last}")
@@ -119,7 +130,7 @@ class Network:
             except ValueError as error:
                 raise ValueError(f"{source}: entry {place + 1} of layers: {error}") from None
         try:
-            return cls(data["input_shape"], layers, str(data.get("name", "network")))
+            return cls(data["input_shape"], layers, data.get("name", "network"))
         except ValueError as error:
             raise ValueError(f"{source}: {error}") from None
 
@@ -127,15 +138,13 @@ class Network:
     def from_file(cls, path: str | Path) -> Network:
         """Read a YAML description, safely (no Python objects); ValueError names the file and what is wrong."""
         try:
-            import yaml  # only here: a board runs without it
+            data = parse_yaml(read_text(path))
         except ModuleNotFoundError:
             raise ValueError(f"network file {path}: reading YAML needs PyYAML: pip install 'bnnedge[host]'") from None
-        try:
-            data = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
         except OSError as error:
             raise ValueError(f"network file {path}: {error.strerror}") from None
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise ValueError(f"network file {path} is not YAML: {' '.join(str(error).split())}") from None
+        except ValueError as error:
+            raise ValueError(f"network file {path} is not YAML of a network: {error}") from None
         return cls.from_dict(data, f"network file {path}")
 
 
@@ -155,17 +164,17 @@ def _layer(item: Any) -> Layer:
     (name, value), *more = item.items() if isinstance(item, dict) and item else [(item, {})]
     if more or not isinstance(name, str) or name not in KINDS:
         raise ValueError(
-            f"{item!r} is no layer; write {{conv2d: FILTERS}}, {{conv2d: {{filters: FILTERS, kernel: 3, stride: 1, "
+            f"{item!r:.80} is no layer; write {{conv2d: FILTERS}}, {{conv2d: {{filters: FILTERS, kernel: 3, stride: 1, "
             "padding: same}}, maxpool2d, {maxpool2d: sums}, flatten or {dense: UNITS}"
         )
     fields = dataclasses.fields(KINDS[name])
     if not isinstance(value, dict):
         value = {field.name: value for field in fields[:1]}
-    known = {field.name for field in fields}
+    known = [field.name for field in fields]
     required = {field.name for field in fields if field.default is dataclasses.MISSING}
-    if not required <= set(value) <= known:
+    if not required <= set(value) <= set(known):
         wrong = [f"needs {', '.join(sorted(required - set(value)))}"] if required - set(value) else []
-        wrong += [f"has no {key!r}" for key in value if key not in known]
+        wrong += [f"has no {key!r:.40}; there are {', '.join(known) or 'none'}" for key in value if key not in known][:1]
         raise ValueError(f"{name} {' and '.join(wrong)}")
     return KINDS[name](**value)
 

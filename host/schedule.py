@@ -184,34 +184,65 @@ class Plan:
     @classmethod
     def from_dict(cls, data: Any) -> Plan:
         """Make a plan of what `to_dict` returned; ValueError for anything else."""
-        fields = {field.name: field.type for field in dataclasses.fields(cls)}
+        fields = {field.name for field in dataclasses.fields(cls)}
         # Checkpoints were without `augment` at first; one that has it is refused by what would train on without it.
-        if not isinstance(data, dict) or set(data) | {"augment"} != set(fields):
+        if not isinstance(data, dict) or set(data) | {"augment"} != fields:
             raise ValueError("the plan of the run lacks fields, or has unknown ones")
-        kinds: dict[str, tuple[type, ...]] = {
-            "int": (int,),
-            "bool": (bool,),
-            "str": (str,),
-            "float": (int, float),
-        }
-        for name, kind in fields.items():
-            if kind in kinds and type(data[name]) not in kinds[str(kind)]:
-                raise ValueError(f"{name} of the plan is {data[name]!r}")
+        for name, (low, high) in _RANGES.items():
+            if type(data[name]) is not int or not low <= data[name] <= high:
+                raise ValueError(f"{name} of the plan must be a whole number in {low}..{high}, not {data[name]!r:.80}")
+        if type(data["shuffle"]) is not bool:
+            raise ValueError(f"shuffle of the plan must be true or false, not {data['shuffle']!r:.80}")
+        if not _finite(data["rate"]) or data["rate"] <= 0:
+            raise ValueError(f"rate of the plan must be a positive number, not {data['rate']!r:.80}")
+        if data["schedule"] not in SCHEDULES:
+            raise ValueError(f"schedule of the plan must be one of {', '.join(SCHEDULES)}, not {data['schedule']!r:.80}")
         history = data["history"]
         if not isinstance(history, dict) or set(history) != set(HISTORY):
             raise ValueError("history of the plan lacks names, or has unknown ones")
-        for values in history.values():
-            if not isinstance(values, list) or not all(type(value) in (int, float) for value in values):
-                raise ValueError("history of the plan holds something other than numbers")
+        for name, values in history.items():
+            if not isinstance(values, list) or not all(map(_finite, values)):
+                raise ValueError(f"{name} in the history of the plan must be a list of numbers")
         augment = data.get("augment")
         if augment is not None:
             if not isinstance(augment, dict) or set(augment) != {field.name for field in dataclasses.fields(Augment)}:
-                raise ValueError(f"augment of the plan is {augment!r}")
+                raise ValueError(f"augment of the plan is {augment!r:.80}")
             augment = Augment(**augment)
         plan = cls(**{**data, "history": {name: tuple(values) for name, values in history.items()}, "augment": augment})
-        sound = 1 <= plan.batch <= plan.samples and 0 <= plan.step <= plan.steps and plan.epochs >= 1
-        if not sound or plan.start < 0 or not plan.closed <= plan.epochs:
-            raise ValueError("the plan contradicts itself")
-        if plan.schedule not in SCHEDULES:
-            raise ValueError(f"schedule of the plan is {plan.schedule!r}")
+        plan._check()
         return plan
+
+    def _check(self) -> None:
+        """ValueError if the fields, each in its range, contradict each other."""
+        lengths = {name: len(values) for name, values in self.history.items()}
+        due = -(-self.step // self.epoch_steps) if self.batch <= self.samples else 0  # epochs begun
+        wrong = {
+            "batch": self.batch > self.samples,
+            "step": self.step > self.steps,
+            "epochs": self.batch <= self.samples and self.epochs != -(-self.steps // self.epoch_steps),
+            "history": self.closed > due or any(lengths[name] != self.closed for name in ("accuracy", "rate")),
+            "val_loss": max(lengths["val_loss"], lengths["val_accuracy"]) > self.closed,
+            "val_accuracy": lengths["val_loss"] != lengths["val_accuracy"],
+            "hits": self.hits > self.samples,
+        }
+        if any(wrong.values()):
+            raise ValueError(f"the plan contradicts itself: {', '.join(name for name, found in wrong.items() if found)}")
+
+
+# What a field of a plan may be.
+_RANGES = {
+    "samples": (1, 1 << 32),
+    "batch": (1, 1 << 16),
+    "digest": (0, (1 << 32) - 1),
+    "epochs": (1, (1 << 63) - 1),  # a run may be planned that nobody waits for
+    "steps": (1, (1 << 63) - 1),
+    "start": (0, (1 << 32) - 1),
+    "seed": (0, (1 << 64) - 1),
+    "step": (0, (1 << 32) - 1),
+    "loss": (-(1 << 63), (1 << 63) - 1),
+    "hits": (0, 1 << 32),
+}
+
+
+def _finite(value: Any) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)

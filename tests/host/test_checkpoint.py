@@ -30,7 +30,7 @@ def make(step=7):
     state = TrainingState.initial(NETWORK, SMALL.latent, 8, 9)
     state.step = step
     state.layers[0].mu[:] = np.arange(32) - 5
-    return Checkpoint(NETWORK, Settings(seed=9), SMALL, state, 0.1, "cosine", make_plan())
+    return Checkpoint(NETWORK, Settings(batch=64, seed=9), SMALL, state, 0.1, "cosine", make_plan())
 
 
 @pytest.fixture
@@ -164,6 +164,31 @@ def test_pickles_are_not_executed(path):
         checkpoint.load(path)
 
 
+WHOLE = "samples", "batch", "digest", "epochs", "steps", "start", "seed", "step", "loss", "hits"
+PLANS = [
+    *(({name: value}, f"{name} of the plan must be a whole number in") for name in WHOLE for value in (1.5, True, "4", None, [])),
+    *(({name: -1}, f"{name} of the plan must be a whole number in 0") for name in ("digest", "start", "seed", "step", "hits")),
+    *(({name: 0}, f"{name} of the plan must be a whole number in 1") for name in ("samples", "batch", "epochs", "steps")),
+    ({"digest": 1 << 32}, "digest of the plan must be a whole number in 0"),
+    ({"seed": 10**19 * 2}, "seed of the plan must be a whole number in 0"),
+    ({"shuffle": 1}, "shuffle of the plan must be true or false, not 1"),
+    *(({"rate": value}, "rate of the plan must be a positive number") for value in ("x", 0, -1, True, None)),
+    ({"rate": 1e300}, "rate must be a number in"),
+    *(({"schedule": value}, "schedule of the plan must be one of cosine") for value in ("x", None, [])),
+    ({"history": {}}, "history of the plan lacks names"),
+    ({"history": []}, "history of the plan lacks names"),
+    *(({"history": {**make_plan().to_dict()["history"], "loss": value}}, "loss in the history") for value in (3, ["x"], [True])),
+    ({"history": {**make_plan().to_dict()["history"], "loss": []}}, "the plan contradicts itself: history"),
+    ({"history": {**make_plan().to_dict()["history"], "val_loss": [1.0]}}, "the plan contradicts itself: val_accuracy"),
+    ({"augment": {"shift": 0.1}}, "augment of the plan is"),
+    ({"augment": {"shift": "far", "flip": True}}, "shift must be a share"),
+    ({"step": 13}, "the plan contradicts itself: step"),
+    ({"samples": 10}, "the plan contradicts itself: batch"),
+    ({"epochs": 4}, "the plan contradicts itself: epochs"),
+    ({"hits": 301}, "the plan contradicts itself: hits"),
+]
+
+
 @pytest.mark.parametrize(
     ("header", "message"),
     [
@@ -182,13 +207,18 @@ def test_pickles_are_not_executed(path):
         ({"configuration": {**dataclasses.asdict(SMALL), "latent": 8}}, "does not fit latent weights of 8 bits"),
         ({"exponents": [1]}, "its exponents must be 2 integers"),
         ({"exponents": [1, 2.5]}, "its exponents must be 2 integers"),
-        ({"rate": "fast"}, "its rate or schedule is damaged"),
+        *(({"rate": rate}, "rate must be a number in .*, not") for rate in ("fast", None, True, [], 0, -0.1, 1e-30, 1e300)),
+        *(({"schedule": name}, "its schedule must be one of cosine, step, plateau, constant") for name in ("x", None, 3, [])),
+        ({"settings": {**dataclasses.asdict(Settings()), "batch": 128}}, "its run takes batches of 64, its settings of 128"),
+        ({"configuration": {**dataclasses.asdict(SMALL), "name": "../x"}}, "name of a configuration must be letters"),
+        ({"network": {**NETWORK.to_dict(), "name": 8}}, "its network: name must be text of up to 255 characters, not 8"),
+        ({"network": {**NETWORK.to_dict(), "name": "\ud800"}}, r"name must be text of up to 255 characters, not '\\ud800'"),
+        ({"network": {**NETWORK.to_dict(), "input_shape": [10**19, 10**19]}}, "input_shape has 8 numbers, of a product"),
+        ({"network": {**NETWORK.to_dict(), "layers": [{"dense": 10**19}]}}, "Dense has 1,048,576 units at most"),
+        ({"network": {**NETWORK.to_dict(), "layers": [{"dense": 4}] * 1001}}, "a network has 1,000 layers at most, not 1,001"),
         ({"plan": {}}, "the plan of the run lacks fields"),
-        ({"plan": {**make_plan().to_dict(), "step": 1.5}}, "step of the plan is 1.5"),
-        ({"plan": {**make_plan().to_dict(), "step": 13}}, "the plan contradicts itself"),
-        ({"plan": {**make_plan().to_dict(), "batch": 0}}, "the plan contradicts itself"),
-        ({"plan": {**make_plan().to_dict(), "schedule": "x"}}, "schedule of the plan is 'x'"),
-        ({"plan": {**make_plan().to_dict(), "history": {}}}, "history of the plan lacks names"),
+        ({"plan": 5}, "the plan of the run lacks fields"),
+        *(({"plan": {**make_plan().to_dict(), **change}}, message) for change, message in PLANS),
     ],
 )
 def test_wrong_header(path, header, message):
@@ -196,6 +226,19 @@ def test_wrong_header(path, header, message):
     with pytest.raises(CheckpointError, match=message) as caught:
         checkpoint.load(path)
     assert str(path) in str(caught.value)
+
+
+HEADERS = [
+    (b'{"rate": 1' + b"0" * 400 + b"}", "a whole number has 401 digits; 20 are the most"),
+    (b'{"rate": 1' + b"0" * 5000 + b"}", "a whole number has 5001 digits; 20 are the most"),
+    (b'{"rate": 1e400}', "the number 1e400 is too large"),
+    (b'{"rate": NaN}', "NaN is no number of JSON"),
+    (b'{"rate": -Infinity}', "-Infinity is no number of JSON"),
+    (b'{"rate": 1, "rate": 2}', "the key 'rate' stands twice in one table"),
+    (b"[" * 3000, "nested more than 20 deep"),
+    (b"[" * 100_000 + b"]" * 100_000, "divided into more lists"),
+    (b'{"a": "\n\xff"}', r"line 2 is not UTF-8 text \(byte 8 is 0xff\)"),
+]
 
 
 @pytest.mark.parametrize(
@@ -208,6 +251,7 @@ def test_wrong_header(path, header, message):
         ({"2.psi": None}, r"its arrays are not those of 2 layers: 2\.psi"),
         ({"3.beta": np.zeros(4, np.int16)}, r"its arrays are not those of 2 layers: 3\.beta"),
         ({"header": np.zeros(5, np.uint8)}, "its header is no JSON text"),
+        *(({"header": np.frombuffer(text, np.uint8)}, message) for text, message in HEADERS),
         ({"header": np.frombuffer(b"[1]", np.uint8)}, "its header is not a table"),
     ],
 )

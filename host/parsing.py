@@ -17,6 +17,8 @@ DEPTH = 20  # lists and tables within each other
 DIGITS = 20  # of a whole number: more than 64 bits have
 DESCRIPTION = 1 << 18  # bytes of a file that people write; PyYAML takes seconds for as many
 
+_DEEP = f"its lists and tables are nested more than {DEPTH} deep"
+
 
 def read_text(path: str | os.PathLike[str], limit: int = DESCRIPTION) -> str:
     """The text of a UTF-8 file of up to `limit` bytes; OSError if it can't be read, ValueError for any other."""
@@ -46,13 +48,21 @@ def parse_json(text: str) -> Any:
     except json.JSONDecodeError as error:
         raise ValueError(f"line {error.lineno}, column {error.colno}: {error.msg}") from None
     except RecursionError:
-        found = None
-        shallow = False
-    else:
-        shallow = _shallow(found)
-    if not shallow:
-        raise ValueError(f"its lists and tables are nested more than {DEPTH} deep")
+        raise ValueError(_DEEP) from None
+    if not _shallow(found):
+        raise ValueError(_DEEP)
+    if "\\u" in text:
+        _whole_characters(json.dumps(found, ensure_ascii=False))
     return found
+
+
+def _whole_characters(text: str) -> str:
+    r"""The text; ValueError for half a character, as `\ud800` is, which can be written nowhere."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"{text[error.start]!r} is no whole character") from None
+    return text
 
 
 def _shallow(value: Any, depth: int = DEPTH) -> bool:
@@ -160,7 +170,10 @@ class _Document:
         if event.implicit[0] and re.fullmatch(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+", event.value):
             kind = "float"  # which YAML 1.1 takes for text
         if kind not in ("int", "float", "bool", "null") or ":" in event.value:  # 12:30 is 750 in YAML 1.1
-            return event.value
+            try:
+                return _whole_characters(event.value)
+            except ValueError as error:
+                raise ValueError(f"{place}: {error}") from None
         if len(event.value) > 40:
             raise ValueError(f"{place}: a number has {len(event.value)} characters; {DIGITS} digits are the most")
         try:

@@ -6,7 +6,7 @@ import contextlib
 import sys
 import unicodedata
 from collections.abc import Iterable, Iterator
-from typing import IO, Any, TextIO
+from typing import Any, TextIO
 
 # Control characters, marks without a shape (those that turn the direction of text among them), parts of characters, what
 # no standard has given a meaning, and what ends a line.
@@ -34,7 +34,7 @@ class Terminal:
     A name that must not break a line goes through `printable` before.
     """
 
-    def __init__(self, stream: IO[str]) -> None:
+    def __init__(self, stream: TextIO) -> None:
         self.stream = stream
 
     def write(self, text: str) -> int:
@@ -64,4 +64,5 @@ def guarded() -> Iterator[None]:
 
 def bare(stream: Any) -> TextIO:
     """The stream below a `Terminal`, for a bar that moves the cursor, of numbers alone."""
-    return stream.stream if isinstance(stream, Terminal) else stream
+    found: TextIO = stream.stream if isinstance(stream, Terminal) else stream
+    return found

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
+from bnnedge.commands import options
 from bnnedge.report.comparison import compare, save_comparison, text
 from bnnedge.report.run import load_run
 
@@ -17,9 +19,12 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the tables; return the exit status."""
+    out = Path(arguments.out) if arguments.out else None
+    if out:
+        options.check_file(out)
     comparison = compare([load_run(folder) for folder in (arguments.first, *arguments.others)])
-    print(text(comparison))
-    if arguments.out:
-        save_comparison(arguments.out, comparison)
-        print(f"\n{arguments.out}")
+    print(text(comparison), file=options.beside(out) if out else None)
+    if out:
+        save_comparison(out, comparison)
+        print(f"\n{out}", file=options.beside(out))
     return 0

@@ -29,5 +29,5 @@ def run(arguments: argparse.Namespace) -> int:
     if out.resolve() == source.resolve():
         raise ValueError(f"{out} is the checkpoint itself, and stays: give another file with --out")
     save(out, fold(trained), arguments.format)
-    print(out)
+    print(out, file=options.beside(out))
     return 0

@@ -38,7 +38,7 @@ def run(arguments: argparse.Namespace) -> int:
     options.check_file(out)
     imported = importer.load(source, arguments.pixels)
     for note in imported.notes:
-        print(f"note: {note}")
+        print(f"note: {note}", file=options.beside(out))
     checkpoint.save(out, imported.checkpoint)
-    print(f"{out}\ntrain it on with: bnnedge train --start {out} --data DATA")
+    print(f"{out}\ntrain it on with: bnnedge train --start {out} --data DATA", file=options.beside(out))
     return 0

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from bnnedge import schedule
 from bnnedge.boards import Board
 from bnnedge.configuration import CONFIGURATIONS, Configuration, configuration
 from bnnedge.data import Dataset
+from bnnedge.files import same_as_stdout
 from bnnedge.network import BUILT_IN, Network
 from bnnedge.settings import OPTIMISERS, Settings
 
@@ -152,6 +154,11 @@ def check_file(out: Path) -> None:
     """ValueError if what --out names is a folder, where a file is wanted."""
     if out.is_dir():
         raise ValueError(f"--out {out} is a folder: give the name of a file in it")
+
+
+def beside(out: Path) -> TextIO:
+    """Where a command that writes to `out` prints: standard error, if the file goes to standard output."""
+    return sys.stderr if same_as_stdout(out) else sys.stdout
 
 
 def network(name: str, input_shape: Sequence[int] | None = None, classes: int = 10) -> Network:

@@ -30,13 +30,14 @@ def run(arguments: argparse.Namespace) -> int:
     if not (folder / MANIFEST).exists():
         raise ValueError(f"there is no {folder / MANIFEST}: run bnnedge bitstream (or generate) --board {target.name} before")
     archive = Path(arguments.out or Path("build", target.name, f"bnnedge-{described(folder).name}.tar.gz"))
+    options.check_file(archive)
     names = package(target, folder, archive)
-    print("\n".join(names))
+    print("\n".join(names), file=options.beside(archive))
     if not any(name.endswith(BIT) for name in names):
         print(
             f"bnnedge: no {BIT}: run bnnedge bitstream --board {target.name}, and package again; until then nothing but the "
             "golden model runs on the board",
             file=sys.stderr,
         )
-    print(archive)
+    print(archive, file=options.beside(archive))
     return 0

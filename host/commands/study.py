@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
+
+from bnnedge.files import make_folder
+from bnnedge.terminal import printable
 
 if TYPE_CHECKING:
     from bnnedge.sim.study.table import Row
@@ -45,13 +47,13 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.study == "memory":
         from bnnedge.sim.study import memory
 
-        print(*memory.write(Path(arguments.out)), sep="\n")
+        print(*memory.write(make_folder(arguments.out)), sep="\n")
         return 0
     study = load_study(arguments.study)
-    out = Path(arguments.out)
+    out = make_folder(arguments.out)
     table = Table(out / f"{study.name}.csv")
     left = [run for run in study.runs if run.key not in table.rows]
-    print(f"{study.title}: {len(study.runs)} runs, {len(study.runs) - len(left)} of them done", flush=True)
+    print(f"{printable(study.title)}: {len(study.runs)} runs, {len(study.runs) - len(left)} of them done", flush=True)
     failures: list[str] = []
     if left and not arguments.report:
         if arguments.scheduler is None:
@@ -67,11 +69,11 @@ def run(arguments: argparse.Namespace) -> int:
     from bnnedge.sim.study.report import write
 
     for failure in failures:
-        print(f"failed: {failure}", file=sys.stderr)
+        print(f"failed: {printable(failure)}", file=sys.stderr)
     for path in write(study, table, out) if table.rows else []:
         print(path)
     return 1 if failures else 0
 
 
 def _show(row: Row, left: int) -> None:
-    print(f"{row.run.label}, seed {row.run.seed}: {row.accuracy:.2%} in {row.seconds:.0f} s; {left} to go", flush=True)
+    print(f"{printable(row.run.label)}, seed {row.run.seed}: {row.accuracy:.2%} in {row.seconds:.0f} s; {left} to go", flush=True)

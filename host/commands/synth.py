@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bnnedge.boards import BOARDS, Board, board
 from bnnedge.commands import options
 from bnnedge.configuration import Configuration
 from bnnedge.devices import DeviceError
-from bnnedge.files import atomic
+from bnnedge.files import atomic, make_folder
 
 if TYPE_CHECKING:
     from bnnedge.boards.synthesis import Synthesis
@@ -27,8 +26,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Synthesise; return the exit status."""
     target = board(arguments.board)
     chosen = options.board_configuration(arguments, target.configuration)
-    directory = Path(arguments.out or options.board_folder(target, chosen.name))
-    directory.mkdir(parents=True, exist_ok=True)
+    directory = make_folder(arguments.out or options.board_folder(target, chosen.name))
     log = directory / "synth.log"
     print(f"Yosys maps {chosen.name} for {target.part.name}: this takes some minutes; its words go to {log}", flush=True)
     try:

@@ -16,12 +16,14 @@ from bnnedge.commands import options
 from bnnedge.data import Dataset, load
 from bnnedge.data.augment import Augment
 from bnnedge.devices import DEVICES
+from bnnedge.files import make_folder
 from bnnedge.network import Network
 from bnnedge.report import Reference, save_curve, summary, write_json
 from bnnedge.report.progress import Progress
 from bnnedge.runner import MismatchError
 from bnnedge.schedule import RATE, SCHEDULE, SCHEDULES
 from bnnedge.settings import Settings
+from bnnedge.terminal import printable
 from bnnedge.trainer import Trainer
 
 # Defaults for some data sets, and for the others; more of them in `options`.
@@ -82,8 +84,7 @@ def run(arguments: argparse.Namespace) -> int:
     data = options.limited(load(arguments.data, download=arguments.download), arguments.samples)
     with _trainer(arguments, data) as trainer:
         name = f"{data.name}-{trainer.network.name}-{arguments.device}"
-        out = Path(arguments.out or Path("runs") / re.sub(r"[^\w.-]+", "-", name))
-        out.mkdir(parents=True, exist_ok=True)
+        out = make_folder(arguments.out or Path("runs") / re.sub(r"[^\w.-]+", "-", name))
         print(_heading(trainer, data, arguments.augment), flush=True)
         started = time.monotonic()
         status = _fit(trainer, data, arguments, out)
@@ -230,8 +231,8 @@ def _heading(trainer: Trainer, data: Dataset, augment: Augment | None) -> str:
     augment = trainer.plan.augment if trainer.plan else augment
     varied = f"; training images {augment} in each epoch" if augment else ""
     return (
-        f"network {network.name}: {_shape(network)}, {network.weights:,} weights\n"
-        f"data {data.name}: {len(data.x_train):,} training and {len(data.x_test):,} test images{varied}\n"
+        f"network {printable(network.name)}: {_shape(network)}, {network.weights:,} weights\n"
+        f"data {printable(data.name)}: {len(data.x_train):,} training and {len(data.x_test):,} test images{varied}\n"
         f"device {trainer.device.name} ({trainer.device.configuration.name}): batch {settings.batch}, "
         f"{settings.gradient_planes}-bit gradients, {settings.optimiser}, rate {trainer.rate:g}, seed {settings.seed}"
     )

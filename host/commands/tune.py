@@ -12,6 +12,7 @@ from pathlib import Path
 from bnnedge.commands import options
 from bnnedge.data import load
 from bnnedge.devices import DEVICES
+from bnnedge.files import make_folder
 from bnnedge.network import Network
 from bnnedge.report import write_json
 from bnnedge.report.spread import largest
@@ -59,7 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
     data = options.limited(load(arguments.data, download=arguments.download), arguments.samples)
     network = options.network_for(data, arguments.network)
     if arguments.out:
-        Path(arguments.out).mkdir(parents=True, exist_ok=True)
+        make_folder(arguments.out)
     trials: list[Trial] = []
 
     def ended(trial: Trial) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
+import re
 import struct
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,11 +15,13 @@ from bnnedge.boards import Board, board
 from bnnedge.configuration import Configuration
 from bnnedge.devices.device import DeviceError
 from bnnedge.manifest import MANIFEST, sha256
+from bnnedge.parsing import parse_json, read_text
 
 VARIABLE = "BNNEDGE_BITSTREAM"
 OVERLAYS = Path(__file__).parents[1] / "overlays"
 BIT, METADATA = "bnnedge.bit", "bnnedge.hwh"
 FILES = BIT, METADATA, MANIFEST
+LARGEST = 1 << 26  # bytes of a file of an overlay; a Zynq-7020's bitstream has 4 MB
 AGAIN = "copy the three files of one build"
 
 
@@ -64,7 +66,9 @@ def described(folder: Path) -> Configuration:
     path = folder / MANIFEST
     try:
         return Configuration(**_manifest(path)["configuration"])
-    except (KeyError, TypeError, ValueError) as error:
+    except KeyError as error:
+        raise DeviceError(f"{path} describes no configuration of this version (it lacks {error}): {AGAIN}") from None
+    except (TypeError, ValueError) as error:
         raise DeviceError(f"{path} describes no configuration of this version ({error}): {AGAIN}") from None
 
 
@@ -88,17 +92,26 @@ def check_files(folder: Path, configuration: Configuration, files: Sequence[str]
     missing = [file for file in (*files, MANIFEST) if not (folder / file).is_file()]
     if missing:
         raise DeviceError(f"{folder} lacks {', '.join(missing)}: {AGAIN} ({', '.join(FILES)})")
-    manifest = _manifest(folder / MANIFEST)
+    large = [file for file in files if (folder / file).stat().st_size > LARGEST]
+    if large:
+        raise DeviceError(f"{folder / large[0]} is larger than {LARGEST:,} bytes, as no file of a bitstream is: {AGAIN}")
+    path = folder / MANIFEST
+    manifest = _manifest(path)
     try:
-        target = board(manifest["board"])
-        digest, version = int(manifest["digest"], 16), int(manifest["instruction_set"])
-        name, clock_hz = manifest["configuration"]["name"], int(manifest["configuration"]["clock_hz"])
-        hashes = {file: str(manifest["sha256"][file]) for file in files}
-    except (KeyError, TypeError, ValueError) as error:
-        raise DeviceError(f"{folder / MANIFEST} is not of a bitstream for a board ({error}): {AGAIN}") from None
+        target = board(_entry(manifest, "board", r"[\w-]+"))
+        digest = int(_entry(manifest, "digest", "0x[0-9a-f]{8}"), 16)
+        version = manifest["instruction_set"]
+        name, clock_hz = (manifest["configuration"][key] for key in ("name", "clock_hz"))
+        if not all(type(number) is int and number > 0 for number in (version, clock_hz)):
+            raise ValueError("instruction_set and clock_hz must be positive whole numbers")
+        hashes = {file: _entry(manifest["sha256"], file, "[0-9a-f]{64}") for file in files}
+    except KeyError as error:
+        raise DeviceError(f"{path} is not of a bitstream for a board (it lacks {error}): {AGAIN}") from None
+    except (TypeError, ValueError) as error:
+        raise DeviceError(f"{path} is not of a bitstream for a board ({error}): {AGAIN}") from None
     if digest != configuration.digest:
         raise DeviceError(
-            f"{folder} holds configuration {name!r} (digest {digest:#010x}), not {configuration.name!r} "
+            f"{folder} holds configuration {name!r:.80} (digest {digest:#010x}), not {configuration.name!r} "
             f"({configuration.digest:#010x}): choose that configuration, or another folder with {VARIABLE}"
         )
     if version != isa.VERSION:
@@ -117,20 +130,37 @@ def check_files(folder: Path, configuration: Configuration, files: Sequence[str]
 
 def _manifest(path: Path) -> dict[str, Any]:
     try:
-        return json.loads(path.read_text())
+        manifest = parse_json(read_text(path))
+    except OSError as error:
+        raise DeviceError(f"{path} cannot be read ({error.strerror}): {AGAIN}") from None
     except ValueError as error:
         raise DeviceError(f"{path} cannot be read ({error}): {AGAIN}") from None
+    if not isinstance(manifest, dict):
+        raise DeviceError(f"{path} is not of a bitstream for a board (it is no table): {AGAIN}")
+    return manifest
+
+
+def _entry(table: Any, key: str, form: str) -> str:
+    """A text of the manifest; ValueError if it is none of this form, KeyError if there is none."""
+    value = table[key]
+    if not isinstance(value, str) or not re.fullmatch(form, value, re.ASCII):
+        raise ValueError(f"{key} is {value!r:.80}")
+    return value
 
 
 def part_of(path: Path) -> str:
     """The part that a .bit names in its header, such as "7z020clg400"; DeviceError if it has no such header."""
-    content = path.read_bytes()[:4096]
+    with open(path, "rb") as file:
+        content = file.read(4096)
     try:
         place = 2 + struct.unpack_from(">H", content)[0] + 2  # a field of sync bytes, and a 1
         while True:
             key, length = struct.unpack_from(">cH", content, place)
             if key == b"b":
-                return content[place + 3 : place + 2 + length].decode("ascii")
+                part = content[place + 3 : place + 2 + length].decode("ascii")
+                if not re.fullmatch(r"[\w-]{1,40}", part):
+                    raise ValueError("no part")
+                return part
             if key not in b"acd":
                 raise ValueError("no part")
             place += 3 + length

@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from bnnedge.files import atomic
-from bnnedge.report.style import INK, REFERENCE, TEST, TRAINING, curve, line, percent, title
+from bnnedge.report.style import INK, REFERENCE, TEST, TRAINING, curve, line, percent, plain, title
 
 if TYPE_CHECKING:
     from bnnedge.report.summary import Reference
@@ -37,7 +37,7 @@ def save_curve(path: str | os.PathLike[str], report: dict[str, Any], reference: 
     title(accuracy, "accuracy (%)")
     for axes in (loss, accuracy):
         curve(axes)
-    figure.suptitle(_title(report), fontsize=11, x=0.01, ha="left", color=INK)
+    figure.suptitle(plain(_title(report)), fontsize=11, x=0.01, ha="left", color=INK)
     with atomic(path) as file:
         figure.savefig(file, format="png")
 

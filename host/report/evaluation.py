@@ -8,6 +8,7 @@ import numpy as np
 
 from bnnedge.data import DataError, load
 from bnnedge.data.dataset import check_classes
+from bnnedge.data.places import NAMES
 from bnnedge.report.run import Run
 from bnnedge.trainer import Trainer
 
@@ -37,12 +38,16 @@ def confusion(run: Run, data: str | None = None) -> Confusion:
     data: the data set's name or file; by default the name in the report. ValueError (`DataError`, `CheckpointError`) says
     why it can't be done.
     """
+    named = run.report["data"]
+    # A report may come from a stranger: it chooses among the sets that have names, and no file of this machine.
+    if data is None and named not in ("digits", *NAMES):
+        raise DataError(f"the data set {named!r} is needed, see option --data, which takes a file, too")
     try:
-        images = load(data or run.report["data"])
+        images = load(data or named)
     except DataError as error:
         if data:
             raise
-        raise DataError(f"the data set {run.report['data']!r} is needed, see option --data; {error}") from error
+        raise DataError(f"the data set {named!r} is needed, see option --data; {error}") from error
     with Trainer.load(run.checkpoint, "golden") as trainer:
         step = trainer.plan.step if trainer.plan else 0
         if trainer.network != run.network or step != run.report["steps"]:

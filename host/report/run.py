@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from bnnedge.configuration import Configuration
-from bnnedge.network import Network
+from bnnedge.network import MAX_NAME, Network
+from bnnedge.parsing import parse_json, read_text
 from bnnedge.settings import Settings
+
+LARGEST = 1 << 24  # bytes of a report: a hundred for each epoch, and as many epochs as nobody trains
+_AGAIN = "copy the folder again, or train again"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,19 +54,18 @@ def load_run(folder: str | os.PathLike[str]) -> Run:
         raise ValueError(f"{folder}: there is no such folder; give one that `bnnedge train` wrote")
     path = folder / "report.json"
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path, LARGEST)
     except FileNotFoundError:
         raise ValueError(f"{folder}: there is no report.json in it; it is no folder of a finished `bnnedge train`") from None
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: damaged: {error}") from None
+    except ValueError as error:
+        raise ValueError(f"{path}: damaged: {error}; {_AGAIN}") from None
     try:
-        report = json.loads(text, parse_constant=_no_number)
-    # RecursionError: brackets within brackets without end.
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path}: damaged: it is no JSON text ({error})") from None
+        report = parse_json(text)
+    except ValueError as error:
+        raise ValueError(f"{path}: damaged: it is no JSON text ({error}); {_AGAIN}") from None
     wrong = _wrong(report, _REPORT)
     if wrong:
-        raise ValueError(f"{path}: damaged, or of another version of bnnedge: {wrong}")
+        raise ValueError(f"{path}: damaged, or of another version of bnnedge: {wrong}; {_AGAIN}")
     try:
         # What else is set, such as the rate, is the trainer's.
         fields = {field.name for field in dataclasses.fields(Settings)}
@@ -71,7 +73,7 @@ def load_run(folder: str | os.PathLike[str]) -> Run:
         network = Network.from_dict(report["network_description"])
         return Run(folder, report, network, Settings(**chosen), Configuration(**report["configuration"]))
     except (ValueError, TypeError) as error:
-        raise ValueError(f"{path}: damaged: {error}") from None
+        raise ValueError(f"{path}: damaged: {error}; {_AGAIN}") from None
 
 
 def _layer(item: Any) -> str:
@@ -83,51 +85,61 @@ def _layer(item: Any) -> str:
     return f"{kind} {listed}"
 
 
-def _no_number(text: str) -> NoReturn:
-    raise ValueError(f"{text} is no number of JSON")
-
-
 Check = Callable[[Any], bool]
 
 
-def _is(*kinds: type) -> Check:
-    return lambda value: isinstance(value, kinds)
+def _text(value: Any) -> bool:
+    return isinstance(value, str) and len(value) <= MAX_NAME
 
 
-def _list(value: Any) -> bool:
-    return isinstance(value, list) and all(map(_NUMBER, value))
+def _number(low: float = 0, high: float = 2**64, *kinds: type) -> Check:
+    """Whether it is a number in that range, which a page can show and a curve can hold."""
+    return lambda value: type(value) in (kinds or (int, float)) and low <= value <= high
+
+
+def _list(of: Check) -> Check:
+    return lambda value: isinstance(value, list) and all(map(of, value))
 
 
 def _table(of: Check) -> Check:
-    return lambda value: isinstance(value, dict) and all(map(of, value.values()))
+    return lambda value: isinstance(value, dict) and len(value) <= 100 and all(map(_text, value)) and all(map(of, value.values()))
 
 
 def _optional(check: Check) -> Check:
     return lambda value: value is None or check(value)
 
 
-_NUMBER = _is(int, float)
+_COUNT, _SHARE, _SIZE = _number(0, 2**64, int), _number(0, 1), _number()
 _MEMORY: dict[str, Check] = {
-    "on_chip": _table(_is(int)),
-    "ddr": _table(_is(int)),
-    **dict.fromkeys(("total", "float32_standard", "ratio"), _optional(_NUMBER)),
+    **dict.fromkeys(("on_chip", "ddr"), _table(_number(-(2**60), 2**60, int))),
+    **dict.fromkeys(("total", "float32_standard", "ratio"), _optional(_SIZE)),
 }
-_REFERENCE: dict[str, Check] = {"rate": _NUMBER, "loss": _list, "accuracy": _list, "test_accuracy": _list}
+_REFERENCE: dict[str, Check] = {
+    **dict.fromkeys(("accuracy", "test_accuracy"), _list(_SHARE)),
+    "rate": _SIZE,
+    "loss": _list(_SIZE),
+}
 _REPORT: dict[str, Check] = {
-    **dict.fromkeys(("network", "data", "device", "config"), _is(str)),
-    **dict.fromkeys(("seed", "steps", "samples"), _is(int)),
-    "epochs": _NUMBER,
-    **dict.fromkeys(("train_loss", "train_accuracy", "test_loss_history", "test_accuracy_history", "rate_history"), _list),
-    **dict.fromkeys(("test_accuracy", "reference_accuracy", "cycles_per_image", "images_per_second"), _optional(_NUMBER)),
-    **dict.fromkeys(("clock_hz", "engine_utilisation", "wall_seconds"), _optional(_NUMBER)),
-    "bit_exact": _optional(_is(bool)),
+    **dict.fromkeys(("network", "data", "device", "config"), _text),
+    **dict.fromkeys(("seed", "steps", "samples"), _COUNT),
+    "epochs": _SIZE,
+    **dict.fromkeys(("train_loss", "test_loss_history", "rate_history"), _list(_SIZE)),
+    **dict.fromkeys(("train_accuracy", "test_accuracy_history"), _list(_SHARE)),
+    **dict.fromkeys(("test_accuracy", "reference_accuracy"), _optional(_SHARE)),
+    **dict.fromkeys(("cycles_per_image", "images_per_second"), _optional(_SIZE)),
+    **dict.fromkeys(("clock_hz", "engine_utilisation", "wall_seconds"), _optional(_SIZE)),
+    "bit_exact": _optional(lambda value: isinstance(value, bool)),
     "memory_bytes": lambda value: not _wrong(value, _MEMORY),
     "reference": _optional(lambda value: not _wrong(value, _REFERENCE)),
-    "network_description": _is(dict),
-    "settings": lambda value: not _wrong(value, {"rate": _NUMBER, "schedule": _is(str)}),
-    "configuration": _is(dict),
-    "versions": _table(_is(str)),
+    "network_description": lambda value: isinstance(value, dict),
+    "settings": lambda value: not _wrong(value, {"rate": _SIZE, "schedule": _text}) and _table(_plain)(value),
+    "configuration": lambda value: isinstance(value, dict),
+    "versions": _table(_text),
 }
+
+
+def _plain(value: Any) -> bool:
+    return _text(value) or _SIZE(value) or value is None or isinstance(value, bool)
 
 
 def _wrong(value: Any, checks: dict[str, Check]) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from bnnedge.terminal import printable
+
 TRAINING, TEST, REFERENCE, INK = "#9a9a9a", "#0b6e99", "#d9822b", "#333333"
 
 
@@ -23,6 +25,11 @@ def line(
 def percent(values: Sequence[float]) -> list[float]:
     """Parts of one in percent."""
     return [100 * value for value in values]
+
+
+def plain(text: str) -> str:
+    """A name as matplotlib shows it: not as a formula, though it has dollar signs."""
+    return printable(text).replace("$", r"\$")
 
 
 def title(axes: Any, text: str) -> None:

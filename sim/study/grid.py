@@ -6,21 +6,52 @@ import dataclasses
 import hashlib
 import itertools
 import json
-from collections.abc import Mapping
+import math
+import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from bnnedge.schedule import RATE, SCHEDULE
-from bnnedge.settings import Settings
+from bnnedge import formats
+from bnnedge.configuration import Configuration, configuration
+from bnnedge.data.augment import Augment
+from bnnedge.parsing import parse_yaml, read_text
+from bnnedge.schedule import RATE, SCHEDULE, SCHEDULES
+from bnnedge.settings import Settings, whole
 
 MODELS = ("integer", "method", "standard", "ablation", "tanh")
 ROUNDINGS = ("random", "nearest")
+MOST_RUNS = 10_000  # of a study
+LONGEST = 255  # characters of a text
+_KINDS: dict[type, str] = {str: "text; put it in quotes", dict: "a table", list: "a list"}
 STUDIES = {path.stem: path for path in sorted((Path(__file__).parent / "grids").glob("*.yaml"))}
+
+
+def _number(value: Any) -> float | None:
+    number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    return float(value) if number else None
+
+
+def _text(value: Any) -> str | None:
+    return value if isinstance(value, str) and len(value) <= LONGEST else None
+
+
+# By types of fields: what makes a value one, or None of it; and what that is called.
+_CONVERTED: dict[str, Callable[[Any], Any]] = {"int": whole, "float": _number, "str": _text}
+_WANTED = {"int": "a whole number", "float": "a number", "str": f"text of up to {LONGEST} characters; put it in quotes"}
+_RANGES: dict[str, tuple[float, float]] = {
+    **dict.fromkeys(("epochs", "batch"), (1, 1 << 31)),
+    **dict.fromkeys(("samples", "holdout"), (0, 1 << 31)),
+    **dict.fromkeys(("gradient_planes", "slope_planes", "input_planes"), (1, formats.MAX_PLANES)),
+    "rate": (0, 1e6),
+    "momentum": (0, 1),
+    "seed": (0, (1 << 64) - 1),
+}
 
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """One training.
+    """One training; ValueError for what none can be.
 
     Parameters
     ----------
@@ -65,6 +96,38 @@ class Run:
     rounding: str = "random"
     steps: str = ""
 
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            value = _CONVERTED[str(field.type)](getattr(self, field.name))
+            if value is None:
+                raise ValueError(f"{field.name} is {getattr(self, field.name)!r:.80}, and must be {_WANTED[str(field.type)]}")
+            low, high = _RANGES.get(field.name, (-math.inf, math.inf))
+            if not isinstance(value, str) and not low <= value <= high:
+                raise ValueError(f"{field.name} must be in {low:g}..{high:g}, not {value}")
+            object.__setattr__(self, field.name, value)
+        for name, known in (("model", MODELS), ("rounding", ROUNDINGS), ("schedule", SCHEDULES)):
+            if getattr(self, name) not in known:
+                raise ValueError(f"{name} must be one of {', '.join(known)}, not {getattr(self, name)!r:.80}")
+        if self.rate <= 0 or self.momentum >= 1:
+            raise ValueError(f"rate must be above 0 and momentum below 1, not {self.rate} and {self.momentum}")
+        self.configuration()
+        if self.augment and self.model != "integer":
+            raise ValueError(f"augment is of the integer form, not of model {self.model!r}")
+        if self.augment:
+            Augment.parse(self.augment)
+        if self.model == "integer":
+            self.settings()
+
+    def settings(self) -> Settings:
+        """Those of the integer form; ValueError if they are none."""
+        optimiser = self.optimiser or Settings.optimiser
+        return Settings(self.batch, self.gradient_planes, self.input_planes, self.slope_planes, optimiser, self.seed)
+
+    def configuration(self) -> Configuration:
+        """That of the golden model; ValueError if there is none."""
+        found = configuration(self.config)
+        return dataclasses.replace(found, latent=self.latent) if self.latent else found
+
     @property
     def key(self) -> str:
         """12 hexadecimal digits that tell a run from all others: its fields but the label."""
@@ -97,44 +160,84 @@ def load_study(name: str | Path) -> Study:
 
     ``{title, text, common: {...}, seeds: [...], runs: [{label, ...}, ...], paper: {label: accuracy}}``: a run has the
     fields of `Run`, those in common with all others added. A list stands for each of its values; the label may name
-    fields in braces.
+    fields in braces, nothing else: ``{batch}``.
     """
-    import yaml
-
     path = STUDIES.get(str(name), Path(name))
     if not path.is_file():
         raise ValueError(f"there is no study {str(name)!r}: neither a built-in one ({', '.join(STUDIES)}) nor a file")
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"study {path} is not YAML: {' '.join(str(error).split())}") from None
-    known = {"title", "text", "common", "seeds", "runs", "paper"}
-    if not isinstance(data, dict) or not {"title", "runs"} <= set(data) <= known or not isinstance(data["runs"], list):
-        raise ValueError(f"study {path}: needs a title and a list of runs, and may have {', '.join(sorted(known))}")
-    common, seeds = data.get("common", {}), data.get("seeds", [1])
+        data = parse_yaml(read_text(path))
+    except ValueError as error:
+        raise ValueError(f"study {path} is not YAML of a study: {error}") from None
+    try:
+        return _study(path.stem, data)
+    except ValueError as error:
+        raise ValueError(f"study {path}: {error}") from None
+
+
+def _study(name: str, data: Any) -> Study:
+    known: dict[str, tuple[type, Any]] = {
+        "title": (str, None),
+        "text": (str, ""),
+        "common": (dict, {}),
+        "seeds": (list, [1]),
+        "runs": (list, None),
+        "paper": (dict, {}),
+    }
+    if not isinstance(data, dict) or not {"title", "runs"} <= set(data) <= set(known):
+        raise ValueError(f"needs a title and a list of runs, and may have {', '.join(sorted(known))}")
+    found = {key: data.get(key, usual) for key, (_, usual) in known.items()}
+    for key, (kind, _) in known.items():
+        if not isinstance(found[key], kind):
+            raise ValueError(f"{key} is {found[key]!r:.80}, and must be {_KINDS[kind]}")
+    seeds = found["seeds"]
+    if not seeds or not all(whole(seed) is not None for seed in seeds):
+        raise ValueError(f"seeds must be a list of whole numbers, not {seeds!r:.80}")
     runs: list[Run] = []
-    for place, given in enumerate(data["runs"]):
+    for place, given in enumerate(found["runs"]):
         try:
-            runs += _expanded({**common, **given}, seeds)
-        except (TypeError, ValueError, KeyError) as error:
-            raise ValueError(f"study {path}: entry {place + 1} of runs: {error}") from None
-    return Study(path.stem, data["title"], data.get("text", ""), tuple(runs), data.get("paper", {}))
+            if not isinstance(given, dict):
+                raise ValueError(f"must be a table, as {{label: ..., model: ...}}, not {given!r:.80}")
+            runs += _expanded({**found["common"], **given}, seeds, MOST_RUNS - len(runs))
+        except ValueError as error:
+            raise ValueError(f"entry {place + 1} of runs: {error}") from None
+    if not runs:
+        raise ValueError("runs is empty: give one at least")
+    study = Study(name, found["title"], found["text"], tuple(runs), found["paper"])
+    for label, accuracy in study.paper.items():
+        if _number(accuracy) is None or not 0 <= accuracy <= 100:
+            raise ValueError(f"paper: {label!r:.80} must have an accuracy in %, 0..100, not {accuracy!r:.80}")
+    return study
 
 
-def _expanded(given: Mapping[str, Any], seeds: list[int]) -> list[Run]:
+def _expanded(given: Mapping[str, Any], seeds: list[int], most: int) -> list[Run]:
     fields = {field.name: field for field in dataclasses.fields(Run)}
     unknown = set(given) - set(fields)
     if unknown:
-        raise ValueError(f"there is no {', '.join(sorted(unknown))}; there are {', '.join(fields)}")
+        raise ValueError(f"there is no {', '.join(sorted(unknown)):.80}; there are {', '.join(fields)}")
+    required = {name for name, field in fields.items() if field.default is dataclasses.MISSING}
+    if not required <= set(given):
+        raise ValueError(f"it needs {', '.join(name for name in fields if name in required - set(given))}")
     values = [value if isinstance(value, list) else [value] for value in given.values()]
+    if math.prod(map(len, values)) * len(seeds) > most:
+        raise ValueError(f"with it, the study has more than {MOST_RUNS:,} runs: split it")
     runs = []
     for chosen, seed in itertools.product(itertools.product(*values), seeds):
         run = Run(**{**dict(zip(given, chosen, strict=True)), "seed": seed})
-        if run.model not in MODELS:
-            raise ValueError(f"model must be one of {', '.join(MODELS)}, not {run.model!r}")
-        if run.rounding not in ROUNDINGS:
-            raise ValueError(f"rounding must be one of {', '.join(ROUNDINGS)}, not {run.rounding!r}")
-        if run.augment and run.model != "integer":
-            raise ValueError(f"augment is of the integer form, not of model {run.model!r}")
-        runs.append(dataclasses.replace(run, rate=float(run.rate), label=run.label.format(**dataclasses.asdict(run))))
+        runs.append(dataclasses.replace(run, label=_filled(run.label, dataclasses.asdict(run))))
     return runs
+
+
+def _filled(label: str, fields: Mapping[str, Any]) -> str:
+    """The label with values of fields for their names in braces; for these alone, as formats of Python can do anything."""
+
+    def value(found: re.Match[str]) -> str:
+        name = found[0][1:-1]
+        if found[0] in "{}" or name not in fields or name == "label":
+            raise ValueError(
+                f"label {label!r:.80}: {found[0]!r:.40} is no name of a field in braces, as {{batch}}; "
+                f"there are {', '.join(other for other in fields if other != 'label')}"
+            )
+        return str(fields[name])
+
+    return re.sub(r"\{[^{}]*\}|[{}]", value, label)

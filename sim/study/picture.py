@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bnnedge.files import atomic
+from bnnedge.report.style import plain
 from bnnedge.sim.study.table import Row
 
 if TYPE_CHECKING:
@@ -20,9 +21,9 @@ CURVES = 12  # more lines than these cannot be told apart
 
 def draw(title: str, groups: Groups, path: Path) -> None:
     """Draw the learning curves of a few labels, or the accuracies of many; labels without rows are left out."""
-    groups = {label: rows for label, rows in groups.items() if rows}
+    groups = {plain(label): rows for label, rows in groups.items() if rows}
     figure = _curves(groups) if len(groups) <= CURVES else _accuracies(groups)
-    figure.suptitle(title, fontsize=11)
+    figure.suptitle(plain(title), fontsize=11)
     save(figure, path)
 
 

@@ -11,6 +11,7 @@ from bnnedge.sim.study import chaos
 from bnnedge.sim.study.grid import Study
 from bnnedge.sim.study.picture import draw, have_spreads
 from bnnedge.sim.study.table import Row, Table
+from bnnedge.terminal import printable
 
 
 def write(study: Study, table: Table, folder: Path) -> list[Path]:
@@ -31,9 +32,9 @@ def markdown(study: Study, groups: dict[str, list[Row]], csv: str, picture: str)
     """The document's text. Accuracies in %, mean and standard deviation over seeds."""
     evaluated = "images held out from the training set" if any(run.holdout for run in study.runs) else "test set"
     lines = [
-        f"# {study.title}",
+        f"# {printable(study.title)}",
         "",
-        *([study.text.strip(), ""] if study.text else []),
+        *([printable(study.text.strip(), "\n"), ""] if study.text else []),
         f"Accuracy on the {evaluated} after the last epoch, in %, mean and standard deviation over seeds. Rows: [{csv}]({csv}).",
         "",
         f"`bnnedge study {study.name}`",
@@ -44,7 +45,7 @@ def markdown(study: Study, groups: dict[str, list[Row]], csv: str, picture: str)
     lines += ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
     for label, rows in groups.items():
         wanted = sum(run.label == label for run in study.runs)
-        cells = [label, str(len(rows)) if len(rows) == wanted else f"{len(rows)} of {wanted}"]
+        cells = [printable(label).replace("|", "\\|"), str(len(rows)) if len(rows) == wanted else f"{len(rows)} of {wanted}"]
         cells += _cells(rows) if rows else ["", "", ""]
         if spreads:
             ends = [statistics.mean(row.spread[end] for row in rows) for end in (0, -1)] if rows else []

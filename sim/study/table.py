@@ -7,9 +7,9 @@ import dataclasses
 import io
 import os
 from pathlib import Path
-from typing import Any
 
 from bnnedge.files import atomic
+from bnnedge.parsing import read_text
 from bnnedge.sim.study.grid import Run
 
 
@@ -33,6 +33,9 @@ class Row:
 
 _RESULTS = ("accuracy", "train_accuracy", "loss", "seconds")
 _LISTS = ("curve", "spread")
+_HIGHEST = {"accuracy": 1.0, "train_accuracy": 1.0, "curve": 1.0, "seconds": 1e9}  # of those that are finite
+LARGEST = 1 << 26  # bytes of a table
+_REMEDY = "delete what is damaged, or the file, and the study runs again what it lacks"
 _COLUMNS = ("key", *(field.name for field in dataclasses.fields(Run)), *_RESULTS, *_LISTS)
 
 
@@ -46,16 +49,24 @@ class Table:
         self.path = Path(path)
         self.rows: dict[str, Row] = {}
         if self.path.exists():
-            with open(self.path, newline="", encoding="utf-8") as file:
-                reader = csv.DictReader(file)
-                if tuple(reader.fieldnames or ()) != _COLUMNS:
-                    raise ValueError(f"{self.path} is no table of this version's studies: move it away, or delete it")
-                for line, fields in enumerate(reader, 2):
-                    try:
-                        row = _row(fields)
-                    except (TypeError, ValueError) as error:
-                        raise ValueError(f"{self.path}, line {line}: {error}") from None
-                    self.rows[row.run.key] = row
+            try:
+                text = read_text(self.path, LARGEST)
+            except ValueError as error:
+                raise ValueError(f"{self.path}: {error}: {_REMEDY}") from None
+            self._read(text)
+
+    def _read(self, text: str) -> None:
+        reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+        try:
+            if tuple(next(reader, ())) != _COLUMNS:
+                raise ValueError("it is no table of this version's studies")
+            for fields in reader:
+                row = _row(fields)
+                self.rows[row.run.key] = row
+            if not text.endswith("\n"):  # a number may have lost its end, and still be one
+                raise ValueError("it is cut short")
+        except (csv.Error, ValueError) as error:
+            raise ValueError(f"{self.path}, line {reader.line_num}: {error}: {_REMEDY}") from None
 
     def add(self, row: Row) -> None:
         """Keep a row, in the file, too; one of the same run is replaced."""
@@ -71,10 +82,24 @@ class Table:
             file.write(text.getvalue().encode())
 
 
-def _row(fields: dict[str, Any]) -> Row:
+def _row(values: list[str]) -> Row:
+    if len(values) != len(_COLUMNS):
+        raise ValueError(f"it has {len(values)} of {len(_COLUMNS)} columns")
+    fields = dict(zip(_COLUMNS, values, strict=True))
     kinds = {"int": int, "float": float, "str": str}
     run = Run(**{field.name: kinds[str(field.type)](fields[field.name]) for field in dataclasses.fields(Run)})
     if run.key != fields["key"]:
-        raise ValueError(f"key {fields['key']} is not that of the run, {run.key}")
-    curve, spread = (tuple(float(value) for value in fields[name].split()) for name in _LISTS)
-    return Row(run, **{name: float(fields[name]) for name in _RESULTS}, curve=curve, spread=spread)
+        raise ValueError(f"key {fields['key']!r:.40} is not that of the run, {run.key}")
+    results = {name: _number(name, fields[name]) for name in _RESULTS}
+    curve, spread = (tuple(_number(name, value) for value in fields[name].split()) for name in _LISTS)
+    if not curve:
+        raise ValueError("curve is empty")
+    return Row(run, **results, curve=curve, spread=spread)
+
+
+def _number(name: str, text: str) -> float:
+    """A result; ValueError if it is none. Of a training that went astray, loss and spread may be infinite, or NaN."""
+    value, high = float(text), _HIGHEST.get(name)
+    if high is not None and not 0 <= value <= high:
+        raise ValueError(f"{name} must be a number in 0..{high:g}, not {text!r:.40}")
+    return value

@@ -10,12 +10,10 @@ import numpy as np
 
 from bnnedge import data
 from bnnedge.commands import options
-from bnnedge.configuration import configuration
 from bnnedge.data.augment import Augment
 from bnnedge.devices.golden import GoldenDevice
 from bnnedge.network import Network
 from bnnedge.report.spread import Spread, largest, spread
-from bnnedge.settings import Settings
 from bnnedge.sim import reference
 from bnnedge.sim.arrays import Library, library
 from bnnedge.sim.golden.random import Nearest, Random
@@ -41,6 +39,8 @@ def carry_out(run: Run, arrays: str = "numpy") -> Row:
     arrays: library that computes, see `bnnedge.sim.arrays.library`.
     """
     found = data.load(run.data)
+    if run.samples > len(found.x_train) or run.holdout >= (run.samples or len(found.x_train)):
+        raise ValueError(f"samples {run.samples}, holdout {run.holdout}: {found.name} has {len(found.x_train)} training images")
     x, y = found.x_train[: run.samples or None], found.y_train[: run.samples or None]
     samples = Samples(x, y, found.x_test, found.y_test, found.classes)
     if run.holdout:
@@ -57,13 +57,9 @@ def _network(run: Run, samples: Samples) -> Network:
 
 def _integer(run: Run, samples: Samples, arrays: Library) -> Row:
     network = _network(run, samples)
-    optimiser = run.optimiser or Settings.optimiser
-    settings = Settings(run.batch, run.gradient_planes, run.input_planes, run.slope_planes, optimiser, run.seed)
-    accelerator = configuration(run.config)
-    if run.latent:
-        accelerator = dataclasses.replace(accelerator, latent=run.latent)
+    accelerator = run.configuration()
     device = GoldenDevice(accelerator, arrays, Nearest if run.rounding == "nearest" else Random)
-    with Trainer(network, device, settings=settings, rate=run.rate, schedule=run.schedule) as trainer:
+    with Trainer(network, device, settings=run.settings(), rate=run.rate, schedule=run.schedule) as trainer:
         before, spreads = spread(trainer.state, accelerator.latent), Spread(trainer)
         test = samples.x_test, samples.y_test
         history = trainer.fit(

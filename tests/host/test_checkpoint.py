@@ -212,7 +212,7 @@ PLANS = [
         ({"settings": {**dataclasses.asdict(Settings()), "batch": 128}}, "its run takes batches of 64, its settings of 128"),
         ({"configuration": {**dataclasses.asdict(SMALL), "name": "../x"}}, "name of a configuration must be letters"),
         ({"network": {**NETWORK.to_dict(), "name": 8}}, "its network: name must be text of up to 255 characters, not 8"),
-        ({"network": {**NETWORK.to_dict(), "name": "\ud800"}}, r"name must be text of up to 255 characters, not '\\ud800'"),
+        ({"network": {**NETWORK.to_dict(), "name": "\ud800"}}, r"its header is no JSON text: '\\ud800' is no whole"),
         ({"network": {**NETWORK.to_dict(), "input_shape": [10**19, 10**19]}}, "input_shape has 8 numbers, of a product"),
         ({"network": {**NETWORK.to_dict(), "layers": [{"dense": 10**19}]}}, "Dense has 1,048,576 units at most"),
         ({"network": {**NETWORK.to_dict(), "layers": [{"dense": 4}] * 1001}}, "a network has 1,000 layers at most, not 1,001"),

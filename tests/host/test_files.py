@@ -157,7 +157,7 @@ def test_a_folder_is_no_file(tmp_path: Path) -> None:
 def test_a_file_is_no_folder(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     for place in (lambda: make_folder(tmp_path / "file"), lambda: write(tmp_path / "file" / "below" / "it")):
-        with pytest.raises(NotADirectoryError, match="is a file, where a folder is needed"):
+        with pytest.raises(NotADirectoryError, match="Not a directory; give another place"):
             place()
 
 

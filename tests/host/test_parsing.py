@@ -49,6 +49,7 @@ def test_yaml(text: str, value: object) -> None:
         ("\n\n@", "line 3, column 1: while scanning for the next token, found character '@'"),
         ("a: 1\nb: \x1b", "line 2: the character #x001b is not allowed"),
         ("a: 1\n---\nb: 2", "line 2, column 1: a second document begins here; one is read"),
+        ('a: "\\ud800"', r"line 1, column 4: '\\ud800' is no whole character"),
         ("%YAML 3.0\n---\na: 1", "line 1, column 1: found incompatible YAML document"),
     ],
 )
@@ -62,6 +63,7 @@ def test_json() -> None:
     assert parse_json('{"a": [1, -2.5, 1e-3, null, true, "x"]}') == {"a": [1, -2.5, 0.001, None, True, "x"]}
     assert parse_json("[" * 20 + "]" * 20) == eval("[" * 20 + "]" * 20)
     assert parse_json(str(2**64 - 1)) == 2**64 - 1
+    assert parse_json(r'"\ud83d\ude00"') == "😀"
 
 
 @pytest.mark.parametrize(
@@ -75,6 +77,7 @@ def test_json() -> None:
         ("-Infinity", "-Infinity is no number of JSON"),
         ("1" * 5000, "a whole number has 5000 digits; 20 are the most"),
         ("-1e400", "the number -1e400 is too large"),
+        (r'{"a": ["\ud800"]}', r"'\\ud800' is no whole character"),
         ('[{"a": 1, "b": 2, "a": 1}]', "the key 'a' stands twice in one table: keep one"),
     ],
 )

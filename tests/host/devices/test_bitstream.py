@@ -66,6 +66,13 @@ def test_each_file_is_needed(folder: Path, name: str) -> None:
         bitstream.check(folder, CONFIG)
 
 
+def test_files_too_large_are_refused_before_they_are_read(folder: Path) -> None:
+    with open(folder / "bnnedge.bit", "ab") as file:
+        file.truncate(1 << 40)  # of holes
+    with pytest.raises(DeviceError, match=r"bnnedge.bit is larger than 67,108,864 bytes, as no file of a bitstream is"):
+        bitstream.check(folder, CONFIG)
+
+
 @pytest.mark.parametrize("name", bitstream.FILES[:2])
 def test_files_of_another_build_are_refused(folder: Path, name: str) -> None:
     (folder / name).write_bytes((folder / name).read_bytes() + b" ")
@@ -79,8 +86,14 @@ def test_files_of_another_build_are_refused(folder: Path, name: str) -> None:
         ({"digest": "0x12345678"}, r"holds configuration 'pynq-z2' \(digest 0x12345678\), not 'pynq-z2' \(0x\w+\): choose that"),
         ({"instruction_set": 1}, r"has version 1 of the instruction set, this bnnedge \d+: take a bitstream of this version"),
         ({"board": "ultra96"}, r"not of a bitstream for a board \(there is no board 'ultra96'; there are .*\): copy"),
-        ({"sha256": {}}, r"manifest.json is not of a bitstream for a board \('bnnedge.bit'\): copy"),
-        ({"configuration": None}, "manifest.json is not of a bitstream for a board"),
+        ({"sha256": {}}, r"manifest.json is not of a bitstream for a board \(it lacks 'bnnedge.bit'\): copy"),
+        *(
+            ({name: value}, "manifest.json is not of a bitstream for a board")
+            for name in ("board", "digest", "instruction_set", "configuration", "sha256")
+            for value in (None, True, 4.7, -1, "x\x1b", [], {}, [[]], {"name": 3, "bnnedge.bit": 3})
+        ),
+        ({"configuration": {"name": "pynq-z2", "clock_hz": 1e300}}, "instruction_set and clock_hz must be positive whole"),
+        ({"configuration": {"name": "pynq-z2", "clock_hz": "1"}}, "instruction_set and clock_hz must be positive whole"),
     ],
 )
 def test_manifests_that_do_not_fit_are_refused(folder: Path, changes: dict[str, Any], text: str) -> None:
@@ -89,9 +102,19 @@ def test_manifests_that_do_not_fit_are_refused(folder: Path, changes: dict[str, 
         bitstream.check(folder, CONFIG)
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", "3"])
-def test_manifests_that_are_none_are_refused(folder: Path, content: str) -> None:
-    (folder / "manifest.json").write_text(content)
+@pytest.mark.parametrize("configuration", [None, [], "x", {}, {"name": "../../x"}, {"name": 3}, {"name": "x", "lanes": 1e300}])
+def test_configurations_that_are_none_are_refused(folder: Path, configuration: Any) -> None:
+    edit(folder, configuration=configuration)
+    with pytest.raises(DeviceError, match=r"manifest.json describes no configuration of this version \(.*\): copy"):
+        bitstream.described(folder)
+
+
+LARGE = b"[" * 3000, b'{"board": NaN}', b'{"digest": 1' + b"0" * 5000 + b"}", b"\xff", b" " * (1 << 19), b'{"a": 1, "a": 1}'
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "3", *LARGE])
+def test_manifests_that_are_none_are_refused(folder: Path, content: str | bytes) -> None:
+    (folder / "manifest.json").write_bytes(content.encode() if isinstance(content, str) else content)
     with pytest.raises(DeviceError, match=r"manifest.json (cannot be read|is not of a bitstream)"):
         bitstream.check(folder, CONFIG)
 
@@ -119,7 +142,7 @@ def test_parts_are_known_under_the_names_that_tools_give_them(tmp_path: Path, pa
     bitstream.check(tmp_path, CONFIG)
 
 
-@pytest.mark.parametrize("content", [b"", b"\0", b"hello, this is text", bit_file()[:20], bytes(5000)])
+@pytest.mark.parametrize("content", [b"", b"\0", b"hello, this is text", bit_file()[:20], bytes(5000), bit_file("\x1b[2J")])
 def test_a_file_that_is_no_bitstream_is_refused(tmp_path: Path, content: bytes) -> None:
     overlay(tmp_path, CONFIG, bits=content)
     with pytest.raises(DeviceError, match=r"bnnedge.bit is not a bitstream: it lacks the header of a .bit file"):

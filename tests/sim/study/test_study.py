@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 import signal
 from pathlib import Path
 
@@ -39,6 +40,14 @@ def row(run: Run, accuracy: float = 0.5) -> Row:
     return Row(run, accuracy, 0.75, 1.25, 3.0, (0.25, accuracy))
 
 
+LABELS = [
+    *(2 * (text,) for text in ("{planes}", "{batch!r}", "{batch.real}", "{label}", "{data[0]}", "{}", "{0}")),
+    ("{gradient_planes:>2000000000}", "{gradient_planes:>2000000000}"),
+    ("{{batch", "{"),
+    ("batch}", "}"),
+]
+
+
 class TestGrid:
     def test_lists_and_seeds_are_multiplied(self, grid):
         study = load_study(grid)
@@ -69,12 +78,45 @@ class TestGrid:
                 "entry 1 of runs: model must be one of integer, method, standard, ablation, tanh, not 'perfect'",
             ),
             (("rate: 1e-2", "speed: 1"), "entry 1 of runs: there is no speed; there are label, model"),
-            (("g = {gradient_planes}", "g = {planes}"), "entry 2 of runs: 'planes'"),
+            *((("{gradient_planes}", text), f"entry 2 of runs: label .*: '{re.escape(said)}' is no ") for text, said in LABELS),
             (
                 ("rate: 1e-2", "rate: 1e-2, augment: shift"),
                 "entry 1 of runs: augment is of the integer form, not of model 'standard'",
             ),
             (("planes: [8, 2]", "planes: 8, rounding: up"), "entry 2 of runs: rounding must be one of random, nearest, not 'up'"),
+            (("label: standard,", "label: 8,"), "entry 1 of runs: label is 8, and must be text of up to 255 characters; put"),
+            (("{standard: 98.5}", "3"), "paper is 3, and must be a table"),
+            (("98.5", "98.5%"), "paper: 'standard' must have an accuracy in %, 0..100, not '98.5%'"),
+            (("98.5", "true"), "paper: 'standard' must have an accuracy in %, 0..100, not True"),
+            (("A trial", "8"), "title is 8, and must be text"),
+            (("Of no importance.", "[]"), "text is \\[\\], and must be text"),
+            (("common: ", "common: 5 # "), "common is 5, and must be a table"),
+            (("[1, 2]", "3"), "seeds is 3, and must be a list"),
+            (("[1, 2]", "[]"), r"seeds must be a list of whole numbers, not \[\]"),
+            (("[1, 2]", "[1.5]"), "seeds must be a list of whole numbers"),
+            (("[1, 2]", "[-1]"), "entry 1 of runs: seed must be in 0..1.84467e\\+19, not -1"),
+            (("- {label: standard", "- 8 # "), "entry 1 of runs: must be a table"),
+            (("- {label: standard", "- [] # "), "entry 1 of runs: must be a table"),
+            (("label: standard, ", ""), "entry 1 of runs: it needs label"),
+            (("rate: 1e-2", "rate: fast"), "entry 1 of runs: rate is 'fast', and must be a number"),
+            (("rate: 1e-2", "rate: 0"), "entry 1 of runs: rate must be above 0"),
+            (("rate: 1e-2", "rate: 1e400"), "line 7, column .*: 1e400 is no finite number"),
+            (("rate: 1e-2", "rate: yes"), "entry 1 of runs: rate is True, and must be a number"),
+            (("epochs: 1", "epochs: 0"), "entry 1 of runs: epochs must be in 1"),
+            (("epochs: 1", "epochs: 2024-01-01"), "entry 1 of runs: epochs is '2024-01-01', and must be a whole number"),
+            (("rate: 1e-2", "rate: {a: 1}"), "entry 1 of runs: rate is {'a': 1}, and must be a number"),
+            (("rate: 1e-2", "data: 5"), "entry 1 of runs: data is 5, and must be text"),
+            (("rate: 1e-2", "schedule: fast"), "entry 1 of runs: schedule must be one of cosine"),
+            (("rate: 1e-2", "config: fast"), "entry 1 of runs: there is no configuration 'fast'"),
+            (("rate: 1e-2", "latent: 3"), "entry 1 of runs: latent of configuration 'sim-small' must be a whole number in 4..12"),
+            (("rate: 1e-2", "momentum: 1"), "entry 1 of runs: rate must be above 0 and momentum below 1"),
+            (("[8, 2]", "[8, 9]"), "entry 2 of runs: gradient_planes must be in 1..8, not 9"),
+            (("[8, 2]", "8, batch: 65"), "entry 2 of runs: batch must be a power of two"),
+            (("[8, 2]", "8, augment: turn"), "entry 2 of runs: must be shift, shift=SHARE, flip"),
+            (("[1, 2]", "[" + "1, " * 10_001 + "]"), "entry 1 of runs: with it, the study has more than 10,000 runs"),
+            (("[8, 2]", "&a [8]\n    slope_planes: *a"), "line 8, column .*: anchors"),
+            (("seeds:", "title: again\nseeds:"), "line 5, column 1: the key 'title' stands twice"),
+            (("seeds: [1, 2]", "seeds: " + "[" * 3000), "line 5, column .*: lists and tables are nested more than 20 deep"),
             (("runs:", "runs: ["), "is not YAML"),
         ],
     )
@@ -101,14 +143,53 @@ class TestTable:
             (("key,", "keys,"), "is no table"),
             ((",0.5,0.75", ",half,0.75"), "line 2: .*half"),
             (("digits,digits", "x,digits"), "line 2: key"),
+            (("0.25 0.5", ""), "line 2: curve is empty"),
+            (("0.25 0.5", "0.25 1.5"), "line 2: curve must be a number in 0..1, not '1.5'"),
+            ((",0.5,", ",nan,"), "line 2: accuracy must be a number in 0..1, not 'nan'"),
+            ((",3,", ",inf,"), "line 2: seconds must be a number in 0..1e\\+09, not 'inf'"),
+            ((",64,", ",64.5,"), "line 2: .*64.5"),
+            ((",64,", "," + "9" * 5000 + ","), "line 2: "),
+            ((",64,", ","), "line 2: it has 27 of 28 columns"),
+            ((",64,", ",64,64,"), "line 2: it has 29 of 28 columns"),
+            ((",64,", "\n64,"), "line 2: it has .* of 28 columns"),
+            ((",64,", ',"64"x,'), "line 2: "),
+            ((",64,", ',"64,'), "line 2: "),
+            ((",64,", ",\0,"), "line 2: "),
+            (("standard,", "x" * 200_000 + ","), "line 2: field larger than field limit"),
         ],
     )
     def test_damage_is_noticed(self, grid, tmp_path, change, said):
         table = Table(tmp_path / "t.csv")
         table.add(row(load_study(grid).runs[0]))
         table.path.write_text(table.path.read_text().replace(*change))
-        with pytest.raises(ValueError, match=said):
+        with pytest.raises(ValueError, match=said) as caught:
             Table(table.path)
+        assert str(caught.value).startswith(str(table.path))
+        assert str(caught.value).endswith("delete what is damaged, or the file, and the study runs again what it lacks")
+
+    def test_a_row_cut_short_anywhere_is_noticed(self, grid, tmp_path):
+        table = Table(tmp_path / "t.csv")
+        for run in load_study(grid).runs[:2]:
+            table.add(row(run))
+        whole = table.path.read_bytes()
+        ends = [place + 1 for place, byte in enumerate(whole) if byte == ord("\n")]
+        for length in range(len(whole)):
+            table.path.write_bytes(whole[:length])
+            if length in ends:
+                assert len(Table(table.path).rows) == ends.index(length)
+            else:
+                with pytest.raises(ValueError, match=r"t.csv, line .*: delete what is damaged"):
+                    Table(table.path)
+
+    def test_text_in_no_encoding(self, tmp_path):
+        (tmp_path / "t.csv").write_bytes(b"key\n\xff")
+        with pytest.raises(ValueError, match=r"t.csv: line 2 is not UTF-8 text \(byte 4 is 0xff\)"):
+            Table(tmp_path / "t.csv")
+
+    def test_trainings_that_went_astray_can_be_kept(self, grid, tmp_path):
+        table = Table(tmp_path / "t.csv")
+        table.add(dataclasses.replace(row(load_study(grid).runs[0]), loss=float("nan"), spread=(float("inf"),)))
+        assert len(Table(tmp_path / "t.csv").rows) == 1
 
 
 def test_holdout_leaves_the_test_set_alone(grid):
@@ -256,8 +337,8 @@ def test_a_worker_that_dies_loses_no_run(grid, tmp_path):
 
 def test_a_run_that_fails_is_named(grid, tmp_path, capsys):
     pytest.importorskip("distributed")
-    grid.write_text(GRID.replace("gradient_planes: [8, 2]", "gradient_planes: [8, 99]"))
+    grid.write_text(GRID.replace("gradient_planes: [8, 2]", "gradient_planes: 8, samples: [128, 5000]"))
     assert cli.main(["study", str(grid), "--out", str(tmp_path / "out")]) == 1
     error = capsys.readouterr().err
-    assert "failed: g = 99, seed 1: gradient_planes must be a whole number in 1..8, not 99" in error
+    assert "failed: g = 8, seed 1: samples 5000, holdout 0: digits has 1437 training images" in error
     assert len(Table(tmp_path / "out" / "trial.csv").rows) == 4

@@ -59,7 +59,7 @@ def make_folder(path: str | os.PathLike[str]) -> Path:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError) as error:
-        raise NotADirectoryError(errno.ENOTDIR, "Not a directory; give another place, or move the file away", str(path)) from error
+        raise NotADirectoryError(errno.ENOTDIR, "Not a directory; give another place", str(path)) from error
     return path
 
 

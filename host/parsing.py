@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 DEPTH = 20  # lists and tables within each other
+TABLES = 10_000  # and in all: a pair of brackets takes far more memory than two bytes
 DIGITS = 20  # of a whole number: more than 64 bits have
 DESCRIPTION = 1 << 18  # bytes of a file that people write; PyYAML takes seconds for as many
 
@@ -41,6 +42,8 @@ def decoded(content: bytes) -> str:
 
 def parse_json(text: str) -> Any:
     """What a JSON text says; ValueError if it is none, or none that is sound."""
+    if text.count("[") + text.count("{") > TABLES:
+        raise ValueError(f"it is divided into more lists and tables than {TABLES:,}")
     try:
         found = json.loads(
             text, parse_constant=_no_number, parse_int=_whole, parse_float=_real, object_pairs_hook=_without_repeats

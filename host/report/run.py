@@ -13,7 +13,7 @@ from bnnedge.network import MAX_NAME, Network
 from bnnedge.parsing import parse_json, read_text
 from bnnedge.settings import Settings
 
-LARGEST = 1 << 24  # bytes of a report: a hundred for each epoch, and as many epochs as nobody trains
+LARGEST = 1 << 22  # bytes of a report: a hundred for each epoch
 _AGAIN = "copy the folder again, or train again"
 
 

@@ -156,7 +156,8 @@ def test_a_checkpoint_needs_what_its_network_needs(tmp_path: Path):
     assert "1.weight takes 41,943,040 bytes, where 128 are the most that it can need" in said
     assert memory < 20
     header = json.loads(arrays["header"].tobytes())
-    for text, fault in (("[" * MB, "more lists"), ("[" * 9000, "recursion"), (" " * 9 * MB, "header takes"), ("1" * 9999, "")):
+    faults = {"[" * MB: "more lists", "[" * 9000: "nested more than 20 deep", " " * 9 * MB: "header takes", "1" * 9999: "9999 digits"}
+    for text, fault in faults.items():
         text = json.dumps({**header, "step": 0})[:-1] + f', "more": {text}}}'
         np.savez_compressed(path, **{**arrays, "header": np.frombuffer(text.encode(), np.uint8)})
         said, memory = peak("from bnnedge import checkpoint", "checkpoint.load(sys.argv[1])", path)

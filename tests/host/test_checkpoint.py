@@ -236,7 +236,7 @@ HEADERS = [
     (b'{"rate": -Infinity}', "-Infinity is no number of JSON"),
     (b'{"rate": 1, "rate": 2}', "the key 'rate' stands twice in one table"),
     (b"[" * 3000, "nested more than 20 deep"),
-    (b"[" * 100_000 + b"]" * 100_000, "divided into more lists"),
+    (b"[" * 100_000 + b"]" * 100_000, "divided into more lists and tables than 10,000"),
     (b'{"a": "\n\xff"}', r"line 2 is not UTF-8 text \(byte 8 is 0xff\)"),
 ]
 

@@ -71,7 +71,8 @@ def test_json() -> None:
     [
         ("", "line 1, column 1: Expecting value"),
         ('{"a":\n1,}', "line 2, column"),
-        ("[" * 100_000, "its lists and tables are nested more than 20 deep"),
+        ("[" * 9000, "its lists and tables are nested more than 20 deep"),
+        ("[" * 100_000, "it is divided into more lists and tables than 10,000"),
         ("[" * 21 + "]" * 21, "its lists and tables are nested more than 20 deep"),
         ("[NaN]", "NaN is no number of JSON"),
         ("-Infinity", "-Infinity is no number of JSON"),

@@ -6,6 +6,7 @@ headers, are compared with these limits and with each other, and no more is unpa
 
 from __future__ import annotations
 
+import io
 import math
 import os
 import re
@@ -38,7 +39,7 @@ def allowed(packed: int) -> int:
 def fill(stream: Any, size: int) -> np.ndarray:
     """The next bytes of a stream, (size,) uint8; fewer if it ends before."""
     octets, come = np.empty(size, np.uint8), 0
-    while come < size and (count := stream.readinto(memoryview(octets)[come : come + _CHUNK])):
+    while come < size and (count := stream.readinto(octets.data[come : come + _CHUNK])):
         come += count
     return octets[:come]
 
@@ -57,15 +58,16 @@ def opened(path: str | os.PathLike[str], most: int | None = None) -> BinaryIO:
     return file
 
 
-class Limited:
+class Limited(io.BufferedIOBase):
     """A stream of which at most `most` bytes are ever unpacked; then ValueError."""
 
     def __init__(self, stream: Any, most: int) -> None:
+        super().__init__()
         self._stream, self._most, self._left = stream, most, most
 
-    def read(self, size: int = -1) -> bytes:
+    def read(self, size: int | None = -1) -> bytes:
         """As of any binary file."""
-        data = self._stream.read(self._left + 1 if size < 0 else min(size, self._left + 1))
+        data: bytes = self._stream.read(self._left + 1 if size is None or size < 0 else min(size, self._left + 1))
         self._left -= len(data)
         if self._left < 0:
             raise ValueError(f"it unpacks to more than {self._most:,} bytes, which is out of proportion")

@@ -79,7 +79,7 @@ def _check(octets: bytes) -> None:
         if operation.name not in _KNOWN:
             raise pickle.UnpicklingError(f"it uses {operation.name}, which data have no need of")
         tuples += "TUPLE" in operation.name
-        memo = int(argument) if "PUT" in operation.name else 0
+        memo = int(str(argument)) if "PUT" in operation.name else 0
         if count > _MOST or not 0 <= memo <= _MOST or tuples > _TUPLES:
             raise pickle.UnpicklingError("it has more parts than data have need of")
 

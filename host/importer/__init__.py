@@ -24,7 +24,7 @@ from bnnedge.export import fold
 from bnnedge.importer import keras, qonnx
 from bnnedge.importer.assemble import assemble
 from bnnedge.importer.states import state
-from bnnedge.importer.steps import Model, UnsupportedError
+from bnnedge.importer.steps import LARGEST_MAP, Model, UnsupportedError, first_line
 from bnnedge.schedule import RATE, SCHEDULE
 from bnnedge.settings import Settings
 
@@ -57,7 +57,12 @@ def load(path: str | os.PathLike[str], pixels: tuple[float, float]) -> Imported:
         raise ValueError(f"model file {path}: there is no such file")
     for reader in (keras, qonnx):
         if path.suffix in reader.SUFFIXES:
-            return understand(reader.understand(reader.read(path)), pixels)
+            try:
+                return understand(reader.understand(reader.read(path)), pixels)
+            except UnsupportedError as error:
+                raise UnsupportedError(f"model file {path}: {error}") from error
+            except Exception as error:  # of libraries, for whatever a strange model makes them stumble over
+                raise ValueError(f"model file {path}: {first_line(error)}") from error
     raise ValueError(f"model file {path}: its name must end in {', '.join((*keras.SUFFIXES, *qonnx.SUFFIXES))}")
 
 
@@ -69,6 +74,9 @@ def understand(model: Any, pixels: tuple[float, float]) -> Imported:
     if not low < high:
         raise ValueError(f"pixels: a white pixel must be more than a black one, not {low:g} and {high:g}")
     assembled = assemble(model, (low, high))
+    for layer in assembled.network.geometry:
+        if layer.out_height * layer.out_width * layer.filters > LARGEST_MAP:
+            raise UnsupportedError(f"{layer.name} makes more than {LARGEST_MAP:,} numbers of an image")
     planes = assembled.input_planes
     settings = Settings(input_planes=planes, slope_planes=min(planes, Settings().slope_planes))
     configuration = fitting(assembled.network, settings)
@@ -84,7 +92,9 @@ def _compare(model: Model, checkpoint: Checkpoint, pixels: tuple[float, float], 
     images = np.random.RandomState(1).randint(0, 256, shape).astype(np.uint8)
     inputs = (pixels[0] + (pixels[1] - pixels[0]) * images.astype(np.float32) / 255).astype(np.float32)
     theirs = np.asarray(model.logits(inputs.reshape(_COMPARED, *model.input_shape)), np.float64)
-    ours = fold(checkpoint).infer(images)
+    folded = fold(checkpoint)
+    # One by one, as the libraries do: maps may be large.
+    ours = np.concatenate([folded.infer(images[i : i + 1]) for i in range(_COMPARED)])
     if theirs.shape != ours.shape:
         return  # the model tells classes, not logits
     ordered = np.sort(theirs, 1)

@@ -116,6 +116,10 @@ class _Assembly:
     def take(self, step: Step) -> None:
         if not isinstance(step, (Function, Ending)) and self.pending:
             raise UnsupportedError(_no_sign(self.pending))
+        numbers = (step.weight, step.latent) if isinstance(step, Linear) else ()
+        numbers = (step.scale, step.offset) if isinstance(step, Affine) else numbers
+        if not all(np.isfinite(values).all() for values in numbers):
+            raise UnsupportedError(f"{step.name} has numbers that are infinite or none (NaN): the model cannot be taken over")
         if isinstance(step, Linear):
             self.linear(step)
         elif isinstance(step, Affine):

@@ -7,15 +7,19 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import io
 import json
 import os
-import zipfile
+import types
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from bnnedge import bounded
+from bnnedge.importer import hdf5
+from bnnedge.importer.config import FUNCTIONS, IDENTITIES, Structure
 from bnnedge.importer.steps import (
     Affine,
     Ending,
@@ -32,49 +36,84 @@ from bnnedge.importer.steps import (
 
 SUFFIXES = (".keras", ".h5", ".hdf5")
 
-# They pass everything on when a model only predicts.
-_IDENTITIES = ("InputLayer", "Dropout", "SpatialDropout2D", "GaussianNoise", "GaussianDropout", "ActivityRegularization")
+_CONFIG_BYTES = 4 << 20
+_MEMBERS = {"metadata.json", "config.json", "model.weights.h5"}
 
 
 def read(path: Path) -> Any:
-    """The Keras model in a file, by Larq if it has Larq's layers; ValueError if a library is missing or the file no model."""
-    if "larq" in _described(path):
+    """The Keras model in a file, by Larq if it has Larq's layers; ValueError if a library is missing or the file no model.
+
+    What is in the file is looked through first: no library gets to see a class, a function, a size or a link that is not on our
+    lists (`Structure`, `hdf5.numbers`).
+    """
+    try:
+        config, held = _described(path)
+        structure = Structure(config, _registered)
+    except UnsupportedError:
+        raise
+    except (*bounded.DAMAGED, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"it is damaged, or no Keras model: {first_line(error)}") from error
+    if structure.weights > held:
+        raise ValueError(f"its layers have {structure.weights:,} numbers, of which {held:,} are in the file: it is cut short")
+    if structure.larq:
         os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")  # Larq is written for Keras 2
-        _needed("larq", path)
-        load = _needed("tensorflow", path).keras.models.load_model
+        _needed("larq")
+        load = _needed("tensorflow").keras.models.load_model
     else:
-        # Keras 3 computes with one of these, and believes in the first unless told otherwise.
-        installed = [name for name in ("tensorflow", "jax", "torch") if importlib.util.find_spec(name)]
-        os.environ.setdefault("KERAS_BACKEND", next(iter(installed), "tensorflow"))
-        load = _needed("keras", path).models.load_model
+        load = _keras().models.load_model
     try:
         return load(path, compile=False)
     except Exception as error:  # whatever the libraries raise for a damaged file or a layer that they do not know
-        raise ValueError(f"model file {path}: Keras cannot read it: {first_line(error)}") from error
+        raise ValueError(f"Keras cannot read it: {first_line(error)}") from error
 
 
-def _described(path: Path) -> str:
-    """The text in the file that names its layers."""
-    try:
-        if path.suffix == ".keras":
-            with zipfile.ZipFile(path) as archive:
-                return archive.read("config.json").decode()
-        h5py = _needed("h5py", path)
-        with h5py.File(path) as file:
+def _described(path: Path) -> tuple[Any, int]:
+    """The configuration of the model, and how many numbers the file holds."""
+    h5py = _needed("h5py")
+    if path.suffix != ".keras":
+        with bounded.opened(path) as stream, h5py.File(path) as file:
+            held = hdf5.numbers(file, os.fstat(stream.fileno()).st_size)
             if "model_config" not in file.attrs:
-                raise ValueError(f"model file {path} holds weights alone: save the whole model, with `model.save`")
-            text = json.dumps(json.loads(file.attrs["model_config"]))
-            return "larq" if any(f'"class_name": "Quant{kind}' in text for kind in ("Dense", "Conv", "Sep")) else text
-    except (OSError, KeyError, zipfile.BadZipFile, UnicodeDecodeError) as error:
-        raise ValueError(f"model file {path} is damaged, or no Keras model: {first_line(error)}") from error
+                raise ValueError("it holds weights alone: save the whole model, with `model.save`")
+            return _parsed(file.attrs["model_config"]), held
+    with bounded.archive(path) as archive:
+        sizes = {member.filename: member.file_size for member in archive.infolist()}
+        if set(sizes) != _MEMBERS:
+            members = bounded.listed([bounded.shown(name) for name in sizes])
+            raise ValueError(f"it holds {members or 'nothing'}, not {', '.join(sorted(_MEMBERS))}")
+        if max(sizes["config.json"], sizes["metadata.json"]) > _CONFIG_BYTES:
+            raise ValueError(f"its config.json takes more than {_CONFIG_BYTES:,} bytes")
+        weights = archive.read("model.weights.h5")
+        with h5py.File(io.BytesIO(weights), "r") as file:
+            return _parsed(archive.read("config.json")), hdf5.numbers(file, len(weights))
 
 
-def _needed(name: str, path: Path) -> Any:
+def _parsed(text: Any) -> Any:
+    """The JSON text of a configuration, of limited length and depth."""
+    octets = text if isinstance(text, bytes) else text.encode()
+    if len(octets) > _CONFIG_BYTES:
+        raise ValueError(f"its configuration takes more than {_CONFIG_BYTES:,} bytes")
+    return json.loads(octets.decode())
+
+
+def _registered(name: str) -> bool:
+    """Whether the user's own program has registered a function of that name with Keras."""
+    return isinstance(_keras().saving.get_registered_object(name), types.FunctionType)
+
+
+def _keras() -> Any:
+    # Keras 3 computes with one of these, and believes in the first unless told otherwise.
+    installed = [name for name in ("tensorflow", "jax", "torch") if importlib.util.find_spec(name)]
+    os.environ.setdefault("KERAS_BACKEND", next(iter(installed), "tensorflow"))
+    return _needed("keras")
+
+
+def _needed(name: str) -> Any:
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         package = {"larq": "larq tensorflow tf_keras", "tensorflow": "tensorflow tf_keras"}.get(name, "'bnnedge[keras]'")
-        raise ValueError(f"model file {path} needs the Python module {error.name}: pip install {package}") from error
+        raise UnsupportedError(f"it needs the Python module {error.name}: pip install {package}") from error
 
 
 def understand(model: Any) -> Model:
@@ -87,7 +126,7 @@ def understand(model: Any) -> Model:
         steps += _steps(layer)
 
     def logits(images: np.ndarray) -> np.ndarray:
-        return np.asarray(model.predict(images, verbose=0))
+        return np.asarray(model.predict(images, batch_size=1, verbose=0))
 
     return Model(model.name, tuple(shape[1:]), tuple(steps), logits)
 
@@ -96,7 +135,7 @@ def _steps(layer: Any) -> Sequence[Step]:
     """What a layer does, in order."""
     kind = type(layer).__name__
     name = f"layer {layer.name!r} ({kind})"
-    if kind in _IDENTITIES:
+    if kind in IDENTITIES:
         return ()
     if kind in _READERS:
         return _READERS[kind](name, layer, layer.get_config())
@@ -104,9 +143,9 @@ def _steps(layer: Any) -> Sequence[Step]:
         return (Ending(name),)
     if kind == "Activation":
         return _activation(name, layer.activation)
-    if kind in ("ReLU", "LeakyReLU", "PReLU", "ELU") or type(layer).__module__.startswith("larq.quantizers"):
+    if kind in FUNCTIONS or type(layer).__module__.startswith("larq.quantizers"):
         return (_function(name, layer),)
-    known = [*_READERS, *_IDENTITIES, "Activation", "Softmax"]
+    known = [*_READERS, *IDENTITIES, "Activation", "Softmax"]
     raise UnsupportedError(f"{name}: the device has nothing like it; there are {', '.join(known)}")
 
 

@@ -33,11 +33,11 @@ def read(path: Path) -> Any:
         from qonnx.core.modelwrapper import ModelWrapper
         from qonnx.util.cleanup import cleanup_model
     except ModuleNotFoundError as error:
-        raise ValueError(f"model file {path} needs the Python module {error.name}: pip install 'bnnedge[exchange]'") from error
+        raise UnsupportedError(f"it needs the Python module {error.name}: pip install 'bnnedge[exchange]'") from error
     try:
         return cleanup_model(ModelWrapper(str(path)))
     except Exception as error:  # of protobuf, onnx or onnxruntime, for whatever is wrong with the file
-        raise ValueError(f"model file {path}: qonnx cannot read it: {first_line(error)}") from error
+        raise ValueError(f"qonnx cannot read it: {first_line(error)}") from error
 
 
 def understand(model: Any) -> Model:

@@ -7,6 +7,9 @@ from collections.abc import Callable
 
 import numpy as np
 
+# Numbers of a map, of one image: a map of 255 x 255 pixels with 128 channels has as many.
+LARGEST_MAP = 1 << 23
+
 
 class UnsupportedError(ValueError):
     """A part of a model that the device has no form for; the text names it and says why."""

@@ -230,6 +230,31 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     assert cli.main(["import", str(tmp_path / "no.keras"), "--pixels=-1,1"]) == 1
 
 
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+def test_code_in_a_file_is_not_run(tmp_path: Path, suffix: str):
+    made = tmp_path / "made"
+    model = keras.Sequential(
+        [
+            layers.Input((8, 8)),
+            layers.Flatten(),
+            layers.Lambda(lambda x: x, output_shape=(64,), name="harmless"),
+            layers.Dense(4),
+        ]
+    )
+    model.layers[1].function = eval(f"lambda x: (__import__('os').mkdir({str(made)!r}), x)[1]")
+    model.save(tmp_path / f"model{suffix}")
+    with pytest.raises(importer.UnsupportedError, match=rf"model{suffix}: layer 'harmless' is a Lambda: that is code in"):
+        importer.load(tmp_path / f"model{suffix}", (-1, 1))
+    assert not made.exists()
+
+
+def test_numbers_that_are_none_are_refused():
+    model = dense_model()
+    model.layers[2].moving_variance.assign(np.full(40, np.nan))
+    with pytest.raises(importer.UnsupportedError, match=r"BatchNormalization\) has numbers that are infinite or none"):
+        importer.understand(model, (-1, 1))
+
+
 @pytest.mark.parametrize("name", ["net.keras", "net.h5", "net.pb"])
 def test_damaged_files(tmp_path: Path, name: str):
     (tmp_path / name).write_bytes(b"nothing of the kind")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -111,3 +112,27 @@ def test_padding_with_ones():
     )
     with pytest.raises(importer.UnsupportedError, match="pads with 1"):
         importer.understand(model, (-1, 1))
+
+
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+def test_code_in_a_file_is_not_run(tmp_path: Path, suffix: str):
+    """Keras 2 runs what is in an .h5 without asking."""
+    made = tmp_path / "made"
+    model = dense_model()
+    run = eval(f"lambda x: (__import__('os').makedirs({str(made)!r}, exist_ok=True), x)[1]")
+    evil = tf.keras.Sequential([keras.InputLayer((8, 8)), *model.layers, keras.Lambda(run, name="harmless")])
+    evil.save(tmp_path / f"model{suffix}")
+    shutil.rmtree(made)
+    with pytest.raises(importer.UnsupportedError, match=r"layer 'harmless' is a Lambda: that is code in the file"):
+        importer.load(tmp_path / f"model{suffix}", (-1, 1))
+    assert not made.exists()
+
+
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+def test_chains_of_the_functional_kind(tmp_path: Path, suffix: str):
+    model = dense_model()
+    entry = tensor = keras.Input((8, 8))
+    for layer in model.layers:
+        tensor = layer(tensor)
+    tf.keras.Model(entry, tensor).save(tmp_path / f"model{suffix}")
+    agree(importer.load(tmp_path / f"model{suffix}", (-1, 1)), lambda x: model.predict(2 * x - 1, verbose=0))

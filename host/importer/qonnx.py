@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from bnnedge import bounded
+from bnnedge.importer import graph, wire
 from bnnedge.importer.steps import (
     Affine,
     Ending,
@@ -27,26 +29,44 @@ SUFFIXES = (".onnx",)
 _IDENTITIES = ("Identity", "Dropout", "Cast")
 
 
+_LARGEST_FILE = 1 << 30
+_BITS = 32
+_ROUNDING = ("ROUND", "HALF_EVEN", "CEIL", "FLOOR", "UP", "DOWN", "HALF_UP", "HALF_DOWN")
+
+
 def read(path: Path) -> Any:
-    """The model in a file, tidied up by qonnx; ValueError if that library is missing or the file no model."""
+    """The model in a file, tidied up by qonnx; ValueError if that library is missing or the file no model.
+
+    What is in the file is looked through first: no library gets to see an operator, a domain, an attribute or a size that is not
+    on our lists (`graph.check`).
+    """
     try:
+        import onnx
         from qonnx.core.modelwrapper import ModelWrapper
         from qonnx.util.cleanup import cleanup_model
     except ModuleNotFoundError as error:
         raise UnsupportedError(f"it needs the Python module {error.name}: pip install 'bnnedge[exchange]'") from error
+    with bounded.opened(path, _LARGEST_FILE) as file:
+        octets = file.read()
+    wire.check(octets)
     try:
-        return cleanup_model(ModelWrapper(str(path)))
+        model = onnx.ModelProto.FromString(octets)
+    except Exception as error:  # protobuf's own, which is no ValueError
+        raise ValueError(f"it is no ONNX model, or damaged: {first_line(error)}") from error
+    graph.check(model)
+    try:
+        return cleanup_model(ModelWrapper(model))
     except Exception as error:  # of protobuf, onnx or onnxruntime, for whatever is wrong with the file
         raise ValueError(f"qonnx cannot read it: {first_line(error)}") from error
 
 
 def understand(model: Any) -> Model:
     """The steps of a tidy model (a `ModelWrapper`); UnsupportedError names the node that the device has no form for."""
-    graph = model.graph
-    if len(graph.input) != 1 or len(graph.output) != 1:
-        raise UnsupportedError(f"model {graph.name!r} must have one input and one output")
-    shape = model.get_tensor_shape(graph.input[0].name)
-    return Model(graph.name or "network", _channels_last(shape[1:]), tuple(_Chain(model).steps()), _Forward(model))
+    whole = model.graph
+    if len(whole.input) != 1 or len(whole.output) != 1:
+        raise UnsupportedError(f"model {whole.name!r} must have one input and one output")
+    shape = model.get_tensor_shape(whole.input[0].name)
+    return Model(whole.name or "network", _channels_last(shape[1:]), tuple(_Chain(model).steps()), _Forward(model))
 
 
 def _channels_last(shape: Sequence[int]) -> tuple[int, ...]:
@@ -115,7 +135,11 @@ class _Chain:
         return function(used.astype(np.float32)).astype(np.float64), before
 
     def _function(self, kind: str, name: str, node: Any) -> Callable[[np.ndarray], np.ndarray]:
-        return _FUNCTIONS[kind](node, *(self.constant(name, given)[0] for given in node.input[1:] if given))
+        constants = [self.constant(name, given)[0] for given in node.input[1:] if given]
+        try:
+            return _FUNCTIONS[kind](node, *constants)
+        except ValueError as error:
+            raise UnsupportedError(f"{name}: {error}") from error
 
     def affine(self, name: str, node: Any, tensor: str) -> Sequence[Step]:
         (other,) = (given for given in node.input if given != tensor)
@@ -177,13 +201,21 @@ def _attribute(node: Any, name: str, default: Any) -> Any:
 
 
 def _bipolar(node: Any, scale: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    if not np.isfinite(scale).all():
+        raise ValueError("its scale must be finite")
     return lambda x: np.where(x >= 0, scale, -scale).astype(np.float32)
 
 
 def _quant(node: Any, scale: np.ndarray, zero: np.ndarray, bits: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
     from qonnx.custom_op.general.quant import quant
 
-    mode = _attribute(node, "rounding_mode", b"ROUND").decode()
+    if not (np.isfinite(scale).all() and (scale > 0).all() and np.isfinite(zero).all()):
+        raise ValueError("its scale and zero point must be finite, and the scale positive")
+    if bits.size != 1 or not 1 <= bits.item() <= _BITS or bits.item() % 1:
+        raise ValueError(f"its bit width must be one whole number in 1..{_BITS}")
+    mode = _attribute(node, "rounding_mode", b"ROUND").decode(errors="replace").upper()
+    if mode not in _ROUNDING:
+        raise ValueError(f"its rounding_mode must be one of {', '.join(_ROUNDING)}")
     signed, narrow = (bool(_attribute(node, name, 0)) for name in ("signed", "narrow"))
     return lambda x: np.asarray(quant(x, scale, zero, bits, signed, narrow, mode), np.float32)
 

@@ -156,7 +156,7 @@ def test_a_checkpoint_needs_what_its_network_needs(tmp_path: Path):
     assert "1.weight takes 41,943,040 bytes, where 128 are the most that it can need" in said
     assert memory < 20
     header = json.loads(arrays["header"].tobytes())
-    faults = {"[" * MB: "more lists", "[" * 9000: "nested more than 20 deep", " " * 9 * MB: "header takes", "1" * 9999: "9999 digits"}
+    faults = {"[" * MB: "more lists", "[" * 9000: "more than 20 deep", " " * 9 * MB: "header takes", "1" * 9999: "9999 digits"}
     for text, fault in faults.items():
         text = json.dumps({**header, "step": 0})[:-1] + f', "more": {text}}}'
         np.savez_compressed(path, **{**arrays, "header": np.frombuffer(text.encode(), np.uint8)})

@@ -171,5 +171,5 @@ def test_what_has_no_form_is_named(tmp_path: Path, change: Any, said: str):
 
 def test_damaged_file(tmp_path: Path):
     (tmp_path / "model.onnx").write_bytes(b"nothing of the kind")
-    with pytest.raises(ValueError, match=r"model.onnx: qonnx cannot read it"):
+    with pytest.raises(ValueError, match=r"model.onnx: it is no ONNX model"):
         importer.load(tmp_path / "model.onnx", (0, 1))

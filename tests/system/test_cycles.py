@@ -6,11 +6,15 @@ import time
 
 import pytest
 from exact import Pair
+from scripts import load_script
 
-from bnnedge import Conv2D, Dense, MaxPool2D, Network, Settings
+from bnnedge import Conv2D, Dense, MaxPool2D, Network, Settings, configuration
 from bnnedge.compiler import estimate
 from bnnedge.devices.accelerator import AcceleratorDevice
+from bnnedge.devices.rtl import open_rtl
 from bnnedge.layers import Layer
+
+written = load_script("cycles")
 
 # Sizes, batch, gradient planes, input planes: bound by gathering, the engine, the heads, the softmax, memory.
 CASES = [
@@ -63,6 +67,22 @@ def test_estimate_of_convolutions_is_within_5_percent(
     expected = estimate(network, settings, small.configuration).cycles_per_image
     print(f"{network.layers}, batch {batch}: {measured:.1f} cycles per image, estimated {expected:.1f}")
     assert expected == pytest.approx(measured, rel=0.05)
+
+
+@pytest.mark.parametrize("case", [case for case in written.SIMULATED if case.config == "sim-small"], ids=str)
+def test_digits_takes_the_cycles_that_are_written_down(small: AcceleratorDevice, case: written.Case) -> None:
+    measured, before = written.simulated(case, small), written.read()[case][1]
+    assert measured == before, f"in results/cycles.csv it was {before}; if that is meant: python docs/cycles.py --rtl sim-small"
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", sorted({case.config for case in written.SIMULATED} - {"sim-small"}))
+def test_larger_networks_take_the_cycles_that_are_written_down(name: str) -> None:
+    device = open_rtl(configuration(name))
+    cases = [case for case in written.SIMULATED if case.config == name]
+    measured = {case: written.simulated(case, device) for case in cases}
+    device.close()
+    assert measured == {case: written.read()[case][1] for case in cases}, f"if that is meant: python docs/cycles.py --rtl {name}"
 
 
 def test_simulation_is_fast_enough_to_train_in_a_notebook(small: AcceleratorDevice) -> None:

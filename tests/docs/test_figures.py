@@ -1,0 +1,306 @@
+"""Figures in the pages are those of the commands that print them.
+
+`FIGURES` names each passage, with `{}` where a figure stands and `...` where anything may stand within a line, and how its
+figures come about. A figure is right if what is computed rounds to it: 73,400 stands for 73,350 to 73,450. Cycles are those of
+docs/results/cycles.csv, to which other tests hold the estimate and the RTL; memory is that of docs/results/memory.md.
+
+No figure with a unit, or with a comma for the thousands, may stand in a page unless a passage of `FIGURES` has it, or `OTHERS`
+says why not.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+import statistics
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+from scripts import ROOT, load_script
+
+from bnnedge import CONFIGURATIONS, Settings, binarynet, cli, cnv, configuration, formats, mlp
+from bnnedge.compiler import estimate, memory_of
+from bnnedge.compiler.cycles import MEMORY_LATENCY, Estimate
+from bnnedge.compiler.layout import layout
+from bnnedge.compiler.tiling import MEMORY_BYTES
+from bnnedge.network import BUILT_IN, Network
+from bnnedge.sim.study import memory
+from bnnedge.tuner import MOST_HELD_OUT
+
+PAGES = [path for path in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))) if path.parent.name != "results"]
+
+cycles = load_script("cycles")
+CYCLES = cycles.read()
+Figures = Callable[[], Sequence[float | str]]
+
+
+def rtl(network: str, config: str, batch: int, planes: int) -> float:
+    return float(CYCLES[cycles.Case(network, config, batch, planes)][1])
+
+
+def expected(network: str, config: str, batch: int, planes: int) -> float:
+    return float(CYCLES[cycles.Case(network, config, batch, planes)][0])
+
+
+def speed(network: str, batch: int, planes: int) -> float:
+    """Images/s that `bnnedge estimate` prints for pynq-z2."""
+    return estimated(network, batch, planes).images_per_second
+
+
+def rate(cycles_per_image: float, config: str = "pynq-z2") -> float:
+    return configuration(config).clock_hz / cycles_per_image
+
+
+def both(cycles_per_image: float) -> list[float]:
+    """Cycles an image, and images/s at 100 MHz."""
+    return [cycles_per_image, rate(cycles_per_image)]
+
+
+@functools.cache
+def estimated(network: str, batch: int, planes: int) -> Estimate:
+    make, shape = BUILT_IN[network]
+    return estimate(make(shape, 10), Settings(batch=batch, gradient_planes=planes), configuration("pynq-z2"))
+
+
+def by_planes(network: str) -> list[float | str]:
+    """A line of the table of images/s and bottlenecks."""
+    found = [estimated(network, 64, planes) for planes in (8, 4, 2, 1)]
+    (first, busy), (last, still) = (found[n].bottleneck or ("", 0) for n in (0, -1))
+    return [*(each.images_per_second for each in found), first, 100 * busy, last, 100 * still]
+
+
+def part(*names: str) -> float:
+    """Estimated cycles of parts of the MLP's step."""
+    found = estimated("mlp", 128, 4).layers
+    return sum(operation["cycles"] for operation in found if operation["pass"].startswith(names))
+
+
+def ratios(variant: int, *networks: str) -> list[float]:
+    """Times less memory at batch 128, as results/memory.md has it; variant -1 is the paper's method."""
+    text = (ROOT / "docs" / "results" / "memory.md").read_text()
+    rows = {row[0]: row[3:] for row in (line.strip("| ").split(" | ") for line in text.splitlines()) if row[1:2] == ["128"]}
+    return [float(rows[name][variant + 1].split("(")[1][:-1]) for name in networks]
+
+
+def ddr(network: str, batch: int) -> list[float]:
+    """MB in external memory, with 8 and with 4 gradient planes."""
+    make, shape = BUILT_IN[network]
+    found = [memory_of(make(shape, 10), Settings(batch=batch, gradient_planes=g), configuration("pynq-z2")) for g in (8, 4)]
+    return [sum(each.ddr.values()) / 1e6 for each in found]
+
+
+def samples(network: str, batch: int, count: int) -> float:
+    """MB that so many images take there."""
+    make, shape = BUILT_IN[network]
+    plan = layout(make(shape, 10), Settings(batch=batch, gradient_planes=4), configuration("pynq-z2")).plan
+    return count * plan.sample_bytes / 1e6
+
+
+def right_words() -> float:
+    found = layout(mlp(), Settings(batch=128), configuration("pynq-z2")).resident
+    assert found is not None
+    return next(words for buffer, words in found.used.items() if "right" in str(buffer).lower())
+
+
+ALL = "MLP", "CNV", "BinaryNet"
+SETTINGS = "how-to/own-optimiser-setting.md"
+FIGURES: list[tuple[str, str, Figures]] = [
+    ("README.md", "| digits, ... | {} | {} |\n", lambda: both(rtl("digits", "sim-small", 64, 8))),
+    ("README.md", "| `pynq-z2`, ... | 96.2 % | {} | {} |\n", lambda: both(rtl("mlp", "pynq-z2", 128, 4))),
+    ("README.md", "| `pynq-z2-lean`, ... | | {} | {} |\n", lambda: both(rtl("mlp", "pynq-z2-lean", 128, 4))),
+    ("README.md", "| the paper's CNV, ... | | {} | {} |\n", lambda: both(rtl("cnv", "pynq-z2", 64, 4))),
+    ("README.md", "| BinaryNet, ... | | {} (estimated) | {} |\n", lambda: both(expected("binarynet", "pynq-z2", 64, 4))),
+    ("README.md", "a memory of {} bytes a cycle and {} cycles latency", lambda: [MEMORY_BYTES, MEMORY_LATENCY]),
+    ("README.md", "keeps {} (MLP), {} (CNV) and {} (BinaryNet) times less state", lambda: ratios(3, *ALL)),
+    ("tutorial.md", "count cycles: some {} an image, which is {} images/s", lambda: both(rtl("digits", "sim-small", 64, 8))),
+    ("results.md", "({} bytes a cycle in total, {} cycles latency)", lambda: [MEMORY_BYTES, MEMORY_LATENCY]),
+    ("results.md", "| pynq-z2 (...) | 128, 4 | {} | {} |", lambda: both(rtl("mlp", "pynq-z2", 128, 4))),
+    ("results.md", "| pynq-z2-x64 (...) | 128, 4 | {} | {} |", lambda: both(rtl("mlp", "pynq-z2-x64", 128, 4))),
+    ("results.md", "| pynq-z2-lean (...) | 128, 4 | {} | {} |", lambda: both(rtl("mlp", "pynq-z2-lean", 128, 4))),
+    ("results.md", "| sim-small (...) | 64, 8 | {} | {} |", lambda: both(rtl("digits", "sim-small", 64, 8))),
+    ("results.md", "CNV, 32 x 32 x 3 | pynq-z2 | 64, 4 | {} | {} |", lambda: both(rtl("cnv", "pynq-z2", 64, 4))),
+    ("results.md", "CNV | pynq-z2 | 64, 8 | {} | {} |", lambda: both(rtl("cnv", "pynq-z2", 64, 8))),
+    ("results.md", "CNV | pynq-z2-x64 | 64, 4 | {} | {} |", lambda: both(rtl("cnv", "pynq-z2-x64", 64, 4))),
+    ("results.md", "3 | pynq-z2 | 64, 4 | {} (estimated) | {} |", lambda: both(expected("binarynet", "pynq-z2", 64, 4))),
+    ("results.md", "| pynq-z2-x64 | 64, 4 | {} (estimated) | {} |", lambda: both(expected("binarynet", "pynq-z2-x64", 64, 4))),
+    ("results.md", "| pynq-z2 | 64, 8 | {} (estimated) | {} |", lambda: both(expected("binarynet", "pynq-z2", 64, 8))),
+    ("results.md", "| the paper's method, by its model | {} | {} | {} |", lambda: ratios(-1, *ALL)),
+    ("results.md", "| `pynq-z2`, g = 4, p = 8 | {} | **{}** | **{}** |", lambda: ratios(1, *ALL)),
+    ("results.md", "| `pynq-z2-lean`, g = 6, p = 4 | {} | {} | **{}** |", lambda: ratios(2, *ALL)),
+    ("results.md", "| `pynq-z2-lean`, g = 4, p = 4 | **{}** | **{}** | **{}** |", lambda: ratios(3, *ALL)),
+    ("results.md", "| `pynq-z2-lean`, g = 3, p = 4 | **{}** | **{}** | **{}** |", lambda: ratios(4, *ALL)),
+    ("architecture.md", "{} bytes a cycle in total and {} cycles latency", lambda: [MEMORY_BYTES, MEMORY_LATENCY]),
+    ("architecture.md", "| forward, layer 1 (8 planes) | ... | {} |", lambda: [part("forward, layer 1")]),
+    ("architecture.md", "| forward, layers 2-4 | ... | {} |", lambda: [part(*(f"forward, layer {i}" for i in (2, 3, 4)))]),
+    ("architecture.md", "| last layer, ... | ... | {} |", lambda: [part("loss")]),
+    ("architecture.md", "| data gradients | ... | {} |", lambda: [part("data gradient")]),
+    ("architecture.md", "| weight gradients and updates | ... | {} |", lambda: [part("weight gradient")]),
+    ("architecture.md", "memory: 2 x {} KB of latent weights", lambda: [2 * mlp().weights / 1e3]),
+    (
+        "architecture.md",
+        "| all | ... | {} ({}) | RTL: {} ({} an image) |",
+        lambda: [x * n for x in (expected("mlp", "pynq-z2", 128, 4), rtl("mlp", "pynq-z2", 128, 4)) for n in (128, 1)],
+    ),
+    ("architecture.md", "With x 64 the RTL takes {} cycles an image", lambda: [rtl("mlp", "pynq-z2-x64", 128, 4)]),
+    (
+        "architecture.md",
+        "needs {} in the RTL ({} estimated)",
+        lambda: [rtl("mlp", "pynq-z2-lean", 128, 4), expected("mlp", "pynq-z2-lean", 128, 4)],
+    ),
+    ("architecture.md", "| 4 | 119,000 | {} | {} |", lambda: [expected("cnv", "pynq-z2", 64, 4), rtl("cnv", "pynq-z2", 64, 4)]),
+    ("architecture.md", "| 8 | | {} | {} |", lambda: [expected("cnv", "pynq-z2", 64, 8), rtl("cnv", "pynq-z2", 64, 8)]),
+    ("architecture.md", "With x 64 the RTL takes {} cycles where", lambda: [rtl("cnv", "pynq-z2-x64", 64, 4)]),
+    (
+        "architecture.md",
+        "right buffer of 3 x {} words | the MLP at g = 8 needs {}:",
+        lambda: [configuration("pynq-z2").right_depth / 3, right_words()],
+    ),
+    ("how-to/own-settings.md", "training images is held out, {} at most", lambda: [MOST_HELD_OUT]),
+    ("how-to/own-network.md", "| outputs of a `Conv2D` in a channel | {} (", lambda: [1 << formats.PLACE_BITS]),
+    (SETTINGS, "| `digits` | {} | {} | {} | {} | {s}, {} % of a step | {s}, {} % |", lambda: by_planes("digits")),
+    (SETTINGS, "| `mlp` | {} | {} | {} | {} | {s}, {} % | {s}, {} % |", lambda: by_planes("mlp")),
+    (
+        SETTINGS,
+        "the `mlp` with B = 128 goes from {} to {} images/s with 4 planes, {} %, and to {} with 1",
+        lambda: [*(a := [speed("mlp", 128, g) for g in (8, 4)]), 100 * (a[1] / a[0] - 1), speed("mlp", 128, 1)],
+    ),
+    (
+        SETTINGS,
+        "the `mlp` goes from {} images/s at 64 to {} at 128 (8 planes)",
+        lambda: [speed("mlp", batch, 8) for batch in (64, 128)],
+    ),
+    (
+        SETTINGS,
+        "at 256 {} images/s, at 512 {}; with 4 planes {}, after {} at 128, and {} at 512",
+        lambda: [*(speed("mlp", batch, 8) for batch in (256, 512)), *(speed("mlp", batch, 4) for batch in (256, 128, 512))],
+    ),
+    (
+        SETTINGS,
+        "bounds the batch: {} for `sim-small`, {} for `pynq-z2`, {} for `pynq-z2-x64`, {} for `pynq-z2-lean`;",
+        lambda: [config.tile_rows for config in CONFIGURATIONS.values()],
+    ),
+    (SETTINGS, "one plane trains {} times as fast as eight", lambda: [speed("cnv", 64, 1) / speed("cnv", 64, 8)]),
+    (SETTINGS, "| `cnv` | {} | {} | {} | {} | {s}, {} % | {s}, {} % |", lambda: by_planes("cnv")),
+    ("pynq.md", "| the MLP, ... | {} MB | {} MB | {} MB |", lambda: [*ddr("mlp", 128), samples("mlp", 128, 60_000)]),
+    ("pynq.md", "| CNV, ... | {} MB | {} MB | {} MB |", lambda: [*ddr("cnv", 64), samples("cnv", 64, 50_000)]),
+    ("pynq.md", "(CIFAR-10: {} MB with its test images)", lambda: [60_000 * 32 * 32 * 3 / 1e6]),
+    ("pynq.md", "| BinaryNet, ... | {} MB | {} MB | {} MB |", lambda: [*ddr("binarynet", 64), samples("binarynet", 64, 50_000)]),
+]
+
+# Figures that are not compared: of a page, what they stand in, and why.
+OTHERS: list[tuple[str, str, str]] = [
+    ("", r"[\d,]+ (training|test )?images?\b|[\d,]+ training and \d+ test images", "sizes of data sets"),
+    ("data.md", r"[\d,]+ of \d+ x \d+", "sizes of data sets"),
+    ("pynq.md", r"128 MB on a PYNQ image|board with 512 MB", "of boards and their system"),
+    ("boards.md", r"0x43C00000, 64 KB", "addresses"),
+    ("results.md", r"300,000 cycles per CPU\s+second for `sim-small` and 120,000", "other machines differ"),
+    ("architecture.md", r"75,300 were estimated|8 cycles of products|57 cycles an image", "on paper"),
+    ("", r"204\s+images/s", "the paper's Raspberry Pi"),
+    ("architecture.md", r"(?s)Resources \(`bnnedge synth.*?(?=\n## )", "synthesis takes minutes"),
+    ("architecture.md", r"LUTs instead of [\d,]+|instead of [\d,]+ LUTs|some 1,000 bits", "of designs that are no more"),
+    ("boards.md", r"(?s)The default, a small configuration.*?(?=\n\n)", "place and route takes minutes"),
+]
+
+
+def pattern(template: str) -> re.Pattern[str]:
+    escaped = re.escape(template.strip("\n")).replace(r"\ ", r"\s+")
+    for mark, expression in ((r"\{\}", r"([\d.,]*\d)"), (r"\{s\}", r"([a-z0-9 ]+?)"), (r"\.\.\.", r"[^\n]*?")):
+        escaped = escaped.replace(mark, expression)
+    return re.compile(escaped + ("$" if template.endswith("\n") else ""), re.MULTILINE)
+
+
+def path_of(page: str) -> Path:
+    return ROOT / page if page == "README.md" else ROOT / "docs" / page
+
+
+def unit(stated: str) -> float:
+    """What one more in its last digit would add to a figure; zeros at its end are no digits."""
+    digits = stated.replace(",", "")
+    if "." in digits:
+        return 10.0 ** -len(digits.partition(".")[2])
+    return 10.0 ** (len(digits) - len(digits.rstrip("0")))
+
+
+def agrees(stated: str, computed: float | str) -> bool:
+    if isinstance(computed, str):
+        return stated == computed
+    return abs(float(stated.replace(",", "")) - computed) <= 0.5001 * unit(stated)
+
+
+@pytest.mark.parametrize(("page", "template", "figures"), FIGURES, ids=[f"{page}: {text.strip()}" for page, text, _ in FIGURES])
+def test_figures(page: str, template: str, figures: Figures) -> None:
+    found = pattern(template).findall(path_of(page).read_text())
+    assert len(found) == 1, f"{page} has this passage {len(found)} times"
+    stated, computed = [found[0]] if isinstance(found[0], str) else list(found[0]), list(figures())
+    assert len(stated) == len(computed)
+    pairs = [(s, c) for s, c in zip(stated, computed, strict=True) if not agrees(s, c)]
+    wrong = [f"{s} is {c if isinstance(c, str) else f'{c:,.2f}'} now" for s, c in pairs]
+    assert not wrong, f"{page}, {template.strip()}: {'; '.join(wrong)}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_no_figure_is_left_out(page: Path) -> None:
+    text = re.sub(r"^```.*?^```$", lambda block: " " * len(block[0]), page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    name = "README.md" if page.parent == ROOT else str(page.relative_to(ROOT / "docs"))
+    seen = [match.span() for of, template, _ in FIGURES if of == name for match in pattern(template).finditer(text)]
+    seen += [match.span() for of, expression, _ in OTHERS if of in ("", name) for match in re.finditer(expression, text)]
+    numbers = re.finditer(r"\b\d{1,3}(?:,\d{3})+\b|\b[\d.,]*\d(?=\s+(?:images/s|cycles|kB|KB|MB)\b)", text)
+    left = [text[max(0, n.start() - 30) : n.end() + 15] for n in numbers if not any(a <= n.start() < b for a, b in seen)]
+    assert not left, f"{page.name}: compare these in FIGURES, or say in OTHERS why not: {left}"
+
+
+@pytest.mark.parametrize("page", sorted({page for page, *_ in OTHERS}))
+def test_every_exception_is_needed(page: str) -> None:
+    texts = [path.read_text() for path in PAGES if not page or path == path_of(page)]
+    for of, expression, _ in OTHERS:
+        assert of != page or any(re.search(expression, text) for text in texts), expression
+
+
+@pytest.mark.parametrize(
+    ("stated", "computed", "right"),
+    [("371", 381.6, False), ("382", 381.6, True), ("73,400", 73_438.0, True), ("73,400", 73_451.0, False), ("6.5", 6.6, False)],
+)
+def test_a_figure_is_right_if_the_computed_one_rounds_to_it(stated: str, computed: float, right: bool) -> None:
+    assert agrees(stated, computed) == right
+
+
+@pytest.mark.parametrize(
+    ("name", "make"), [("MLP", mlp), ("CNV", cnv), pytest.param("BinaryNet", binarynet, marks=pytest.mark.long)]
+)
+def test_table_of_memory(name: str, make: Callable[[], Network], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(memory, "NETWORKS", {name: make})
+    monkeypatch.setattr(memory, "_bars", lambda bills, path: None)
+    document, _ = memory.write(tmp_path)
+    rows = [line for line in document.read_text().splitlines() if line.startswith(f"| {name} ")]
+    page = (ROOT / "docs" / "results" / "memory.md").read_text().splitlines()
+    assert rows == [line for line in page if line.startswith(f"| {name} ")], "run bnnedge study memory --out docs/results"
+
+
+def accuracy(folder: Path, *options: str) -> float:
+    """Test accuracy in % that `bnnedge train` reports of a training on digits."""
+    assert cli.main(["train", "--data", "digits", "--device", "golden", "--out", str(folder), *options]) == 0
+    return 100 * json.loads((folder / "report.json").read_text())["test_accuracy"]
+
+
+@pytest.mark.long
+def test_accuracies_of_digits_by_settings(tmp_path: Path) -> None:
+    line = re.compile(r"^\| (the defaults|`(--[^`]+)`)[^|]*\| ([\d., ]+) \| ([\d.]+) \|$", re.MULTILINE)
+    rows = line.findall(path_of(SETTINGS).read_text())
+    assert len(rows) == 12
+    for name, options, seeds, mean in rows:
+        found = [accuracy(tmp_path, "--epochs", "10", "--seed", str(seed), *options.split()) for seed in (1, 2, 3)]
+        assert [f"{each:.1f}" for each in found] == seeds.split(", "), name
+        assert agrees(mean, statistics.fmean(found)), name
+
+
+@pytest.mark.long
+def test_accuracy_of_digits(tmp_path: Path) -> None:
+    found = accuracy(tmp_path, "--network", "digits", "--reference")
+    reference = 100 * json.loads((tmp_path / "report.json").read_text())["reference_accuracy"]
+    passages = [("README.md", "x 32 bits | {} % ({} %)"), ("results.md", "(`make train`): {} %, float32 standard (...) {} %")]
+    for page, template in passages:
+        ((stated, standard),) = pattern(template).findall(path_of(page).read_text())
+        assert agrees(stated, found)
+        assert agrees(standard, reference)

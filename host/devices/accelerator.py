@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from bnnedge import isa, registers
+from bnnedge import formats, isa
 from bnnedge.compiler import memory_of, pack
 from bnnedge.compiler.emitter import RECORD_BYTES, REPORT_BYTES, Addresses
 from bnnedge.compiler.layout import Layout, layout
@@ -16,18 +16,18 @@ from bnnedge.compiler.program import Compiler, Program, beats_of_scores
 from bnnedge.compiler.tensors import Tensor
 from bnnedge.configuration import Configuration
 from bnnedge.devices.bus import Bus
-from bnnedge.devices.device import DeviceError, Memory, StepResult, check_order
+from bnnedge.devices.device import DeviceError, Memory, StepResult, check_order, check_rate
+from bnnedge.devices.machine import Machine
+from bnnedge.devices.tenancy import SharedDevice, exclusive
 from bnnedge.network import Network
-from bnnedge.registers import REGISTERS, Cause, Counter
+from bnnedge.registers import Counter
 from bnnedge.settings import Settings
 from bnnedge.state import LayerState, TrainingState
 
-RESET_CYCLES = 20_000  # in which all that is on the bus must end
-CONTROL = REGISTERS["CONTROL"]
-PATIENCE = 1_000_000  # cycles without any progress after which a run counts as stuck
-PROGRESS = (Counter.ENGINE, Counter.READ_0, Counter.WRITE_0, Counter.READ_1, Counter.WRITE_1)
 PACKED_AT_ONCE = 1024  # images
 INFERENCE_CHUNK = 64  # batches of one inference run
+# What stands where a run is to leave results, so that none of an earlier run is taken for its own: no loss, no logit.
+NO_REPORT, NO_LOGIT = 0xFFFF_FFFF, -0x8000
 
 # Tensors that a probe finds, and what golden model and tests call them: where signs are pooled, `active` are all signs.
 _KEPT = {"mask": "mask", "code": "code"}
@@ -68,27 +68,24 @@ class Region:
         self.bus.release(self.address)
 
 
-class AcceleratorDevice:
+class AcceleratorDevice(SharedDevice):
     """`Device` for an accelerator behind a `Bus`; checks at once that it is the hardware of this configuration."""
 
     def __init__(self, bus: Bus, configuration: Configuration, name: str) -> None:
+        super().__init__()
         self.bus, self.configuration, self.name = bus, configuration, name
-        for register, expected, what in (
-            ("MAGIC", registers.MAGIC, "there is no bnnedge accelerator behind this bus"),
-            ("VERSION", isa.VERSION, "the accelerator has another instruction set; build or load one of this version"),
-            ("CONFIGURATION", configuration.digest, f"the accelerator was not generated from {configuration.name!r}"),
-        ):
-            found = self._read(register)
-            if found != expected:
-                raise DeviceError(f"register {register} is {found:#x}, not {expected:#x}: {what}")
+        self.machine = Machine(bus, configuration)
         self._regions: dict[str, Region] = {}
         self._samples: tuple[np.ndarray, np.ndarray, Region] | None = None
         self._counters = dict.fromkeys((c.name.lower() for c in Counter), 0)
 
     # Device protocol
 
+    @exclusive
     def prepare(self, network: Network, settings: Settings) -> None:
         """Compile for this network and reserve memory for its state."""
+        self.prepared = self.holds = None
+        self.machine.identify()
         self.layout = layout(network, settings, self.configuration)
         self.network, self.settings = network, settings
         self._forget_samples()
@@ -108,9 +105,14 @@ class AcceleratorDevice:
         self._regions = regions
         self._counters = dict.fromkeys(self._counters, 0)
         self._step = 0
+        self.prepared = network, settings
 
+    @exclusive
     def load_state(self, state: TrainingState) -> None:
         """Pack a training state into device memory."""
+        self._ready()
+        self.machine.identify()
+        self.holds = None
         plan, config = self.layout.plan, self.configuration
         records = np.zeros((plan.entries, 2), np.uint64)
         for i, layer in enumerate(state.layers):
@@ -126,6 +128,7 @@ class AcceleratorDevice:
             records[self._exponent(i)] = pack.pack_records(exponent, np.zeros(1), np.zeros(1))[0]
         self._regions["records"].fill(records)
         self._step = state.step
+        self.holds = object()
 
     def _channels(self, i: int) -> slice:
         """Entries of layer i's channels."""
@@ -136,10 +139,11 @@ class AcceleratorDevice:
         """Entry of layer i's exponent."""
         return self.layout.plan.entries - len(self.layout.plan.geometry) + i
 
+    @exclusive
     def state(self) -> TrainingState:
         """Unpack the training state from device memory."""
-        if not self._regions:
-            raise DeviceError("nothing is prepared: call prepare and load_state first")
+        self._loaded()
+        self.machine.identify()
         layers = []
         mu, psi, beta = pack.unpack_records(self._regions["records"].fetch("<u8").reshape(-1, 2))
         for i in range(len(self.layout.plan.geometry)):
@@ -156,20 +160,24 @@ class AcceleratorDevice:
             )
         return TrainingState(layers, self._step)
 
+    @exclusive
     def train(self, images: np.ndarray, labels: np.ndarray, order: np.ndarray, rate: int) -> list[StepResult]:
         """Run whole steps on the device; the host does nothing in between."""
+        self._loaded()
         steps = check_order(order, self.settings.batch, images, self._step)
         results = self._train(images, labels, order, steps, rate, {})
-        for counter in Counter:
-            name = counter.name.lower()
-            low, high = (self._read(f"{counter.name}_{half}") for half in ("LOW", "HIGH"))
-            self._counters[name] += high << 32 | low
+        with self._changes():  # none to rely on, if the counters show that the run was another's
+            counters = self.machine.counters(results[-1].cycles)
+        for counter, value in counters.items():
+            self._counters[counter.name.lower()] += value
         return results
 
+    @exclusive
     def probe(
         self, images: np.ndarray, labels: np.ndarray, order: np.ndarray, rate: int
     ) -> tuple[StepResult, dict[str, np.ndarray]]:
         """One step that stores every tensor as soon as it stands."""
+        self._loaded()
         if check_order(order, self.settings.batch, images, self._step) != 1:
             raise ValueError("a probe takes one step")
         plan = self.layout.plan
@@ -198,8 +206,10 @@ class AcceleratorDevice:
                     found[f"{i + 1}.route"] = low + 2 * high.astype(np.int8)
         return result, found
 
+    @exclusive
     def infer(self, images: np.ndarray) -> np.ndarray:
         """Logits of any number of images; the last batch is filled up with the first images."""
+        self._loaded()
         if not len(images):
             raise ValueError("there are no images")
         config, settings = self.configuration, self.settings
@@ -217,6 +227,7 @@ class AcceleratorDevice:
                 order = self._region(stack, 4 * batches * batch)
                 order.fill(np.arange(batches * batch, dtype="<u4") % len(part))
                 scores = self._region(stack, batches * batch * per_image)
+                scores.fill(np.full(batches * batch * per_image // 2, NO_LOGIT, "<i2"))
                 arena = self._region(stack, nbytes)
                 addresses = dataclasses.replace(
                     self._addresses(there, {name: arena.address + offset for name, offset in offsets.items()}),
@@ -225,20 +236,25 @@ class AcceleratorDevice:
                     scores=scores.address,
                 )
                 self._run(Compiler(there, addresses).inference(batches))
-                values = scores.fetch("<i2").reshape(-1, per_image // 2)
-                logits[start : start + len(part)] = values[: len(part), : self.network.classes]
+                values = scores.fetch("<i2").reshape(-1, per_image // 2)[: len(part), : self.network.classes]
+                _check_logits(values)
+                logits[start : start + len(part)] = values
         return logits
 
+    @exclusive
     def counters(self) -> dict[str, int]:
         """Performance counters, summed over the `train` calls since `prepare`."""
         return dict(self._counters)
 
+    @exclusive
     def memory(self) -> Memory:
         """Bytes that the prepared network takes."""
+        self._ready()
         return memory_of(self.network, self.settings, self.configuration)
 
-    def close(self) -> None:
-        """Close the bus."""
+    def _release(self) -> None:
+        """Close the bus, which gives all memory back."""
+        self._regions, self._samples = {}, None
         self.bus.close()
 
     # Runs
@@ -247,6 +263,7 @@ class AcceleratorDevice:
         self, images: np.ndarray, labels: np.ndarray, order: np.ndarray, steps: int, rate: int, probes: dict[str, int]
     ) -> list[StepResult]:
         """Take steps; `probes` are the addresses of tensors that are to be found in DDR behind the one step."""
+        check_rate(rate)
         batch = self.settings.batch
         with contextlib.ExitStack() as stack:
             samples = self._data_set(images, labels)
@@ -254,6 +271,7 @@ class AcceleratorDevice:
             padded = self._region(stack, 4 * (len(order) + batch))
             padded.fill(np.concatenate([order, order[:batch]]).astype("<u4"))
             reports = self._region(stack, steps * REPORT_BYTES)
+            reports.fill(np.full(steps * REPORT_BYTES // 4, NO_REPORT, "<u4"))
             arena = self._regions["arena"].address
             offsets = self.layout.arena()[0]
             places = probes or {name: arena + offset for name, offset in offsets.items()}
@@ -263,71 +281,20 @@ class AcceleratorDevice:
                 order=padded.address,
                 reports=reports.address,
             )
-            self._run(Compiler(self.layout, addresses).training(steps, rate, probe=bool(probes)))
-            found = reports.fetch("<u4").reshape(steps, 4)
-        self._step += steps
-        return [StepResult(int(loss), int(hits), int(low) | int(high) << 32) for loss, hits, low, high in found]
+            with self._changes():
+                self._run(Compiler(self.layout, addresses).training(steps, rate, probe=bool(probes)))
+                results = _results(reports.fetch("<u4").reshape(steps, 4), batch)
+                self._step += steps
+        return results
 
     def _run(self, program: Program) -> None:
-        """Run a program to its end; DeviceError says what stopped it."""
+        """Run a program to its end; DeviceError says what stopped it, and then the state is not to be relied on."""
+        before, self.holds = self.holds, None
         with contextlib.ExitStack() as stack:
             code = self._region(stack, len(program.instructions) * isa.INSTRUCTION_BYTES)
             code.fill(program.encode())
-            seed = self.settings.seed
-            try:
-                for register, value in (
-                    ("PROGRAM", code.address),
-                    ("STEP", self._step),
-                    ("SEED_LOW", seed & 0xFFFFFFFF),
-                    ("SEED_HIGH", seed >> 32),
-                    ("CONTROL", CONTROL.put(start=1)),
-                ):
-                    self.bus.write(REGISTERS[register].offset, value)
-                halted = self._wait()
-            except BaseException:
-                self.reset()  # nothing may go on writing memory that others will use
-                raise
-            if not halted:
-                self.reset()
-                raise DeviceError(
-                    f"no progress for {PATIENCE} cycles: memory does not answer (the accelerator has been reset; "
-                    "load the state again)"
-                )
-            if REGISTERS["STATUS"].get(self._read("STATUS"), "error"):
-                self._fail()
-
-    def _fail(self) -> None:
-        error, address = self._read("ERROR"), self._read("ERROR_ADDRESS")
-        cause, port = Cause(REGISTERS["ERROR"].get(error, "cause")), REGISTERS["ERROR"].get(error, "port")
-        self.reset()
-        if cause == Cause.ILLEGAL_INSTRUCTION:
-            raise DeviceError(
-                f"illegal instruction at {address:#x}: the program is of another instruction set, or was overwritten"
-            )
-        kind = "read" if cause == Cause.READ_ERROR else "write"
-        raise DeviceError(f"bus error: memory port {port} failed to {kind} at {address:#x}")
-
-    def reset(self) -> None:
-        """Soft reset: the accelerator ends what is on the bus and forgets the rest."""
-        self.bus.write(CONTROL.offset, CONTROL.put(reset=1))
-        for _ in range(RESET_CYCLES // 100):
-            if not CONTROL.get(self.bus.read(CONTROL.offset), "reset"):
-                return
-            self.bus.run(100)
-        raise DeviceError(
-            "memory does not answer: the accelerator can't end what it began, and so can't be reset. Open the device again "
-            "(on a board: load the bitstream again)"
-        )
-
-    def _wait(self) -> bool:
-        """Wait for the end of a run; False if nothing moves any more."""
-        before: tuple[int, ...] = ()
-        while not self.bus.run(PATIENCE):
-            now = tuple(self._read(f"{counter.name}_LOW") for counter in PROGRESS)
-            if now == before:
-                return False
-            before = now
-        return True
+            self.machine.run(code.address, self._step, self.settings.seed)
+        self.holds = before
 
     # Memory
 
@@ -371,8 +338,31 @@ class AcceleratorDevice:
     def _tensor_bytes(self, tensor: Tensor) -> int:
         return tensor.size * self.configuration.lanes * self.configuration.word // 8
 
-    def _read(self, register: str) -> int:
-        return self.bus.read(REGISTERS[register].offset)
+
+def _results(reports: np.ndarray, batch: int) -> list[StepResult]:
+    """What the reports (steps, 4) of a run say; DeviceError if it has not written them, or they can't be true."""
+    results = [StepResult(int(loss), int(hits), int(low) | int(high) << 32) for loss, hits, low, high in reports]
+    clock = 0
+    for step, result in enumerate(results):
+        if result.loss >= batch << formats.LOGIT_BITS + 1 or result.hits > batch or not clock < result.cycles < 1 << 63:
+            unwritten = bool((reports[step] == NO_REPORT).all())
+            said = "was not written" if unwritten else f"can't be true ({result.hits} hits of {batch}, {result})"
+            raise DeviceError(
+                f"the report of step {step + 1} of {len(results)} {said}: the accelerator and the host do not see the same "
+                "memory, or someone else uses the accelerator"
+            )
+        clock = result.cycles
+    return results
+
+
+def _check_logits(logits: np.ndarray) -> None:
+    """DeviceError if logits (N, classes) were not written, or can't be true."""
+    wrong = np.abs(logits.astype(np.int32)) > 1 << formats.LOGIT_BITS
+    if wrong.any():
+        raise DeviceError(
+            f"the logits of {np.count_nonzero(wrong.any(1))} of {len(logits)} images were not written, or can't be true: the "
+            "accelerator and the host do not see the same memory, or someone else uses the accelerator"
+        )
 
 
 def _values(bits: np.ndarray, kind: str) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -16,7 +17,10 @@ from bnnedge.state import TrainingState
 
 
 class DeviceError(RuntimeError):
-    """A device stopped: bus error, illegal instruction, time-out, wrong hardware. The text says what to do."""
+    """A device stopped (bus error, illegal instruction, time-out, wrong hardware), is closed, or in use by another thread.
+
+    The text says what to do.
+    """
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,10 +46,27 @@ class Memory:
 
 @runtime_checkable
 class Device(Protocol):
-    """Trains and runs one network. Methods raise ValueError for what can't be done, DeviceError for what failed."""
+    """Trains and runs one network. Methods raise ValueError for what can't be done, DeviceError for what failed.
+
+    `bnnedge.devices.tenancy.SharedDevice` has what does not differ among devices.
+
+    Members
+    -------
+    prepared: network and settings of the last `prepare`; None if there was none, or it failed.
+    holds: identifies the training state that the device holds, and is another object after each call that changed it, whoever
+        called; None if there is none to go on from, as after a call that failed.
+    """
 
     name: str
     configuration: Configuration
+    prepared: tuple[Network, Settings] | None
+    holds: object | None
+
+    def claim(self) -> AbstractContextManager[None]:
+        """Keep other threads out of several calls in a row; DeviceError if one is inside, or the device is closed.
+
+        Each call does so by itself, too.
+        """
 
     def prepare(self, network: Network, settings: Settings) -> None:
         """Compile for this network; ValueError names the layer and the limit if it does not fit."""
@@ -84,7 +105,7 @@ class Device(Protocol):
         """Bytes that the prepared network takes."""
 
     def close(self) -> None:
-        """Give back what the device holds."""
+        """Give back what the device holds, once; from then on every other call is a DeviceError."""
 
 
 def check_order(order: np.ndarray, batch: int, images: Sequence[object] | np.ndarray, step: int) -> int:
@@ -101,3 +122,9 @@ def check_order(order: np.ndarray, batch: int, images: Sequence[object] | np.nda
     if steps > left:
         raise ValueError(f"{steps} steps more than the {step} taken are too many to count; {left} fit: begin a new training")
     return steps
+
+
+def check_rate(rate: int) -> None:
+    """ValueError for a rate that `formats.RATE_BITS` can't hold."""
+    if not 0 <= rate < 1 << formats.RATE_BITS:
+        raise ValueError(f"rate must be in 0..{(1 << formats.RATE_BITS) - 1}, not {rate}")

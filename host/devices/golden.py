@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from bnnedge import formats
 from bnnedge.compiler.layout import layout
 from bnnedge.configuration import Configuration
-from bnnedge.devices.device import DeviceError, Memory, StepResult, check_order
+from bnnedge.devices.device import Memory, StepResult, check_order, check_rate
+from bnnedge.devices.tenancy import SharedDevice, exclusive
 from bnnedge.network import Network
 from bnnedge.settings import Settings
 from bnnedge.sim.arrays import NUMPY, Library, to_numpy
@@ -20,7 +20,7 @@ _HELD = ("active", "mask")
 _POOLED = {"none": (), "signs": ("pooled",), "sums": ("route",)}
 
 
-class GoldenDevice:
+class GoldenDevice(SharedDevice):
     """`Device` over `bnnedge.sim.golden.Golden`.
 
     Parameters
@@ -37,37 +37,45 @@ class GoldenDevice:
     name = "golden"
 
     def __init__(self, configuration: Configuration, library: Library = NUMPY, random: type[Random] = Random) -> None:
+        super().__init__()
         self.configuration, self.library, self.random = configuration, library, random
-        self._prepared: tuple[Network, Settings] | None = None
         self._golden: Golden | None = None
 
+    @exclusive
     def prepare(self, network: Network, settings: Settings) -> None:
+        self.prepared = self.holds = self._golden = None
         layout(network, settings, self.configuration)  # refuses what the accelerator can't hold
-        self._prepared, self._golden = (network, settings), None
+        self.prepared = network, settings
 
+    @exclusive
     def load_state(self, state: TrainingState) -> None:
         network, settings = self._ready()
         state.check(network, self.configuration.latent)
         there = state.copy().mapped(self.library.put)
         self._golden = Golden(network, settings, self.configuration, there, random=self.random)
+        self.holds = object()
 
+    @exclusive
     def state(self) -> TrainingState:
-        return self._loaded().state.mapped(to_numpy).copy()
+        return self._model().state.mapped(to_numpy).copy()
 
+    @exclusive
     def train(self, images: np.ndarray, labels: np.ndarray, order: np.ndarray, rate: int) -> list[StepResult]:
-        golden, batch = self._loaded(), self._ready()[1].batch
-        _check_rate(rate)
-        steps = []
-        for i in range(check_order(order, batch, images, golden.state.step)):
-            chosen = order[i * batch : (i + 1) * batch]
-            result = golden.train(images[chosen], labels[chosen], rate)
-            steps.append(StepResult(result.loss, result.hits))
+        golden, batch = self._model(), self._ready()[1].batch
+        check_rate(rate)
+        count, steps = check_order(order, batch, images, golden.state.step), []
+        with self._changes():
+            for i in range(count):
+                chosen = order[i * batch : (i + 1) * batch]
+                result = golden.train(images[chosen], labels[chosen], rate)
+                steps.append(StepResult(result.loss, result.hits))
         return steps
 
+    @exclusive
     def probe(
         self, images: np.ndarray, labels: np.ndarray, order: np.ndarray, rate: int
     ) -> tuple[StepResult, dict[str, np.ndarray]]:
-        golden, (network, settings) = self._loaded(), self._ready()
+        golden, (network, settings) = self._model(), self._ready()
         if len(order) != settings.batch:
             raise ValueError(f"a probe takes one batch of {settings.batch} images, not {len(order)}")
         golden.keep = True
@@ -82,15 +90,18 @@ class GoldenDevice:
         finally:
             golden.keep, golden.trace = False, {}
 
+    @exclusive
     def infer(self, images: np.ndarray) -> np.ndarray:
-        golden = self._loaded()
+        golden = self._model()
         if len(images) == 0:
             raise ValueError("there are no images to infer")
         return to_numpy(golden.infer(images)).astype(np.int16)
 
+    @exclusive
     def counters(self) -> dict[str, int]:
         return {}
 
+    @exclusive
     def memory(self) -> Memory:
         """Bytes that the imitated accelerator takes; empty if the network does not fit it."""
         network, settings = self._ready()
@@ -103,21 +114,10 @@ class GoldenDevice:
         except ValueError:
             return Memory({}, {})
 
-    def close(self) -> None:
-        self._prepared = self._golden = None
+    def _release(self) -> None:
+        self._golden = None
 
-    def _ready(self) -> tuple[Network, Settings]:
-        if self._prepared is None:
-            raise DeviceError("golden device: closed, or no network yet; call prepare first")
-        return self._prepared
-
-    def _loaded(self) -> Golden:
-        self._ready()
-        if self._golden is None:
-            raise DeviceError("golden device: no training state yet; call load_state first")
+    def _model(self) -> Golden:
+        self._loaded()
+        assert self._golden is not None
         return self._golden
-
-
-def _check_rate(rate: int) -> None:
-    if not 0 <= rate < 1 << formats.RATE_BITS:
-        raise ValueError(f"rate must be in 0..{(1 << formats.RATE_BITS) - 1}, not {rate}")

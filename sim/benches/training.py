@@ -177,7 +177,7 @@ async def recovers_from_errors(dut: Any) -> None:
         assert bench.register("STATUS") == 4
         assert bench.register("ERROR") == Cause.ILLEGAL_INSTRUCTION
         assert bench.register("ERROR_ADDRESS") == place
-        bench.fails(device._fail, f"illegal instruction at {place:#x}")
+        bench.fails(device.machine.fail, f"illegal instruction at {place:#x}")
         recovers()
 
     await _play(dut, play)

@@ -45,7 +45,7 @@ def test_bus_error_names_port_and_address_and_a_reset_recovers(
 def test_memory_that_stops_answering_is_noticed(
     small: AcceleratorDevice, bus: VerilatedBus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bnnedge.devices.accelerator.PATIENCE", 50_000)
+    monkeypatch.setattr("bnnedge.devices.machine.PATIENCE", 50_000)
     pair = Pair.of(small, SIZES, Settings(batch=64))
     bus.set_memory(MemoryModel(hang_after=40))
     with pytest.raises(DeviceError, match="memory does not answer"):
@@ -58,7 +58,7 @@ def test_memory_that_stops_answering_is_noticed(
 def test_slow_memory_is_not_taken_for_a_dead_one(
     small: AcceleratorDevice, bus: VerilatedBus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bnnedge.devices.accelerator.PATIENCE", 5_000)
+    monkeypatch.setattr("bnnedge.devices.machine.PATIENCE", 5_000)
     bus.set_memory(MemoryModel(bytes_per_cycle=0.5, latency=1000))
     Pair.of(small, SIZES, Settings(batch=64)).train(2)
 
@@ -70,7 +70,7 @@ def test_illegal_instruction_stops_with_its_address(small: AcceleratorDevice, bu
     bus.write(REGISTERS["CONTROL"].offset, 1)
     assert bus.run(1000)
     with pytest.raises(DeviceError, match=f"illegal instruction at {address:#x}"):
-        small._fail()
+        small.machine.fail()
     bus.release(address)
     trains_again(small, bus)
 

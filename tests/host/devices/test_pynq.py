@@ -23,6 +23,7 @@ from bnnedge.devices.bitstream import VARIABLE
 from bnnedge.devices.pynq import open_pynq
 from bnnedge.registers import MAGIC
 from bnnedge.sim.verilated import VerilatedBus
+from bnnedge.state import TrainingState
 
 CONFIG = configuration("sim-small")
 
@@ -98,6 +99,7 @@ def test_too_little_contiguous_memory_says_how_to_get_more(board: SimulatedBoard
     device = open_pynq(CONFIG)
     network = Network((16,), [Dense(16), Dense(4)])
     device.prepare(network, Settings(batch=64))
+    device.load_state(TrainingState.initial(network, CONFIG.latent, 8, 1))
     held = set(board.buffers)
     images, labels = np.zeros((300_000, 16), np.uint8), np.zeros(300_000, np.int64)
     text = r"no [\d,]+ bytes of contiguous memory beside the [\d,]+ in use .* cma=256M, .*takes [\d,]+ bytes.*fewer images"

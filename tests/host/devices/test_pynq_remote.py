@@ -20,6 +20,7 @@ from bnnedge import Dense, DeviceError, Network, Settings, Trainer, configuratio
 from bnnedge.devices.bitstream import VARIABLE
 from bnnedge.devices.pynq import open_pynq
 from bnnedge.sim.verilated import VerilatedBus
+from bnnedge.state import TrainingState
 
 CONFIG = configuration("sim-small")
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:pynq")  # of what pynq itself uses
@@ -66,7 +67,9 @@ def test_a_new_bitstream_replaces_an_older_one_on_the_board(server: Server, tmp_
 
 def test_too_little_memory_on_the_board_is_said(server: Server) -> None:
     device = open_device("pynq", CONFIG)
-    device.prepare(Network((16,), [Dense(16), Dense(4)]), Settings(batch=64))
+    network = Network((16,), [Dense(16), Dense(4)])
+    device.prepare(network, Settings(batch=64))
+    device.load_state(TrainingState.initial(network, CONFIG.latent, 8, 1))
     images, labels = np.zeros((300_000, 16), np.uint8), np.zeros(300_000, np.int64)
     with pytest.raises(DeviceError, match=r"no [\d,]+ bytes of contiguous memory beside .* in use .*no more"):
         device.train(images, labels, np.arange(64), 1)
@@ -81,7 +84,9 @@ def test_a_bitstream_that_the_board_refuses_is_said(server: Server) -> None:
 
 def test_a_board_that_is_switched_off_is_said(server: Server) -> None:
     device = open_pynq(CONFIG)
-    device.prepare(Network((16,), [Dense(16), Dense(4)]), Settings(batch=64))
+    network = Network((16,), [Dense(16), Dense(4)])
+    device.prepare(network, Settings(batch=64))
+    device.load_state(TrainingState.initial(network, CONFIG.latent, 8, 1))
     server.close()
     with pytest.raises(DeviceError, match=r"memory cannot be reserved \(.*Connection refused\)$"):
         device.infer(np.zeros((64, 16), np.uint8))

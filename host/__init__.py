@@ -10,12 +10,12 @@ Only NumPy is imported here; a device brings what it needs.
 """
 
 from bnnedge.callbacks import Callback, History
+from bnnedge.checker import MismatchError
 from bnnedge.checkpoint import CheckpointError
 from bnnedge.configuration import CONFIGURATIONS, Configuration, configuration
 from bnnedge.data import Augment, DataError, Dataset, load
 from bnnedge.devices import Device, DeviceError, choose_device, open_device
 from bnnedge.network import Conv2D, Dense, Flatten, MaxPool2D, Network, binarynet, cnv, digits, mlp
-from bnnedge.runner import MismatchError
 from bnnedge.settings import Settings
 from bnnedge.state import TrainingState
 from bnnedge.trainer import Trainer

@@ -9,6 +9,12 @@ from collections.abc import Mapping
 class Callback:
     """What `Trainer.fit` calls as it goes on. Subclasses override what they need."""
 
+    def on_check_begin(self, steps: int, seconds: float) -> None:
+        """Before a run's first steps, if so many of them are compared with the golden model.
+
+        seconds: about how long the golden model takes for them on this machine.
+        """
+
     def on_batch_end(self, step: int, logs: Mapping[str, float]) -> None:
         """After each call of the device, `step` steps of the run being taken.
 

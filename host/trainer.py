@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
 
 import numpy as np
 
 from bnnedge import checkpoint, formats
 from bnnedge.callbacks import Callback, History
+from bnnedge.checker import Checker, level, step_seconds
 from bnnedge.compiler import fitting
 from bnnedge.configuration import Configuration
 from bnnedge.configuration import configuration as configuration_called
 from bnnedge.data import DataError
 from bnnedge.data.augment import Augment, Epochs
 from bnnedge.data.dataset import check_classes, check_images, check_labels, check_training_images, quantise
-from bnnedge.devices import Device, open_device, own_configuration
+from bnnedge.devices import Device, DeviceError, Memory, open_device, own_configuration
+from bnnedge.devices.tenancy import Tenant
 from bnnedge.network import Network
 from bnnedge.runner import Measurement, Runner
 from bnnedge.schedule import RATE, SCHEDULE, SCHEDULES, Plan, check_rate, rate_unit, round_rate
@@ -30,6 +33,8 @@ class Trainer:
     """Trains one network on one device.
 
     The same arguments give the same bits, on every device, whatever the number of calls and checkpoints in between.
+    Several trainers may use one open device by turns: each finds its own network and state there. One thread at a time: a
+    call from a second one is a DeviceError as long as the first is inside.
 
     Parameters
     ----------
@@ -41,7 +46,9 @@ class Trainer:
     rate: learning rate at the start; weights lie in [-1, 1], and a step moves them by at most this.
     schedule: of the rate over the epochs of a run: "cosine" (towards 0), "step" (a tenth from the middle on, a hundredth in the
         last quarter), "plateau" (half of it whenever the training loss stays for three epochs) or "constant".
-    check: train the golden model alongside, and compare everything after each step; not for the golden model itself.
+    check: which steps to compare with the golden model, which trains alongside; the golden model itself is not compared.
+        "first": two of each call of `fit`, with every tensor, on "pynq" with loss, hits, weights and statistics. "all" or
+        True: each step and each inference, with every tensor. "none" or False: nothing.
 
     Raises
     ------
@@ -58,8 +65,9 @@ class Trainer:
         settings: Settings | None = None,
         rate: float = RATE,
         schedule: str = SCHEDULE,
-        check: bool = False,
+        check: bool | str = "first",
     ) -> None:
+        check = level(check)
         if schedule not in SCHEDULES:
             raise ValueError(f"schedule must be one of {', '.join(SCHEDULES)}, not {schedule!r}")
         if isinstance(configuration, str):
@@ -68,24 +76,27 @@ class Trainer:
             raise ValueError(f"the device has configuration {device.configuration.name!r}, not the one given")
         self.network, self.settings, self.schedule = network, settings or Settings(), schedule
         self._opened: list[Device] = []
+        self._closed = self._fitting = False
         try:
             if isinstance(device, str):
                 configuration = configuration or own_configuration(device) or fitting(network, self.settings)
                 device = self._open(device, configuration)
             self.device = device
-            if check and device.name == "golden":
-                raise ValueError("check: the golden model is what other devices are checked against")
+            if device.name == "golden":
+                if check == "all":
+                    raise ValueError("check: the golden model is what other devices are checked against")
+                check = "none"
             latent = self.device.configuration.latent
             self.rate = check_rate(rate, latent)
-            self.device.prepare(network, self.settings)
-            golden = self._open("golden", self.device.configuration) if check else None
-            if golden is not None:
-                golden.prepare(network, self.settings)
+            tenant = Tenant(self.device, network, self.settings)
+            tenant.prepare()
+            golden = None if check == "none" else self._open("golden", self.device.configuration)
         except BaseException:
             self.close()
             raise
         self._unit = rate_unit(latent)
-        self._runner = Runner(self.device, golden, self.settings.batch)
+        self._checker = Checker(None if golden is None else Tenant(golden, network, self.settings), check)
+        self._runner = Runner(tenant, self._checker, self.settings.batch)
         state = TrainingState.initial(network, latent, self.settings.gradient_planes, self.settings.seed)
         # One tuple, so that an interrupt never parts a state from its place in the run.
         self._now: tuple[TrainingState, Plan | None] = (state, None)
@@ -96,9 +107,15 @@ class Trainer:
         return opened
 
     def close(self) -> None:
-        """Close the devices that the trainer opened."""
+        """Close the devices that the trainer opened.
+
+        Then nothing can be trained, evaluated, predicted or measured any more (DeviceError), but `state`, `plan`, `counters`
+        and `save` still have what was trained.
+        """
         while self._opened:
-            self._opened.pop().close()
+            self._opened[-1].close()
+            self._opened.pop()
+        self._closed = True
 
     def __enter__(self) -> Trainer:
         return self
@@ -118,8 +135,23 @@ class Trainer:
 
     @property
     def bit_exact(self) -> bool | None:
-        """True while everything compared with the golden model was equal, False after a difference, None unchecked."""
-        return self._runner.bit_exact
+        """True if all steps compared with the golden model were equal, False after a difference, None if none was compared."""
+        return self._checker.exact
+
+    @property
+    def checked_steps(self) -> int:
+        """Steps that were compared with the golden model and equal to it."""
+        return self._checker.steps
+
+    @property
+    def check_seconds(self) -> float:
+        """Time that the golden model and the comparison took."""
+        return self._checker.seconds
+
+    @property
+    def counters(self) -> Mapping[str, int]:
+        """What the device's counters say of the steps that were not checked, see `Device.counters`, and "images" of these."""
+        return self._runner.counted.copy()
 
     def fit(
         self,
@@ -154,14 +186,38 @@ class Trainer:
             `epochs` or `steps`, if given, are then those of the whole run, so that it can also be made longer.
         callbacks: called after each call of the device and each epoch, and as the run ends, however it does.
         steps_per_call: steps that the device takes before it reports and can be interrupted; a whole epoch by default.
-            Changes no result. With `check` the device takes single steps.
+            Changes no result. With all steps checked the device takes single ones.
 
         Raises
         ------
         ValueError: data or arguments that cannot be used, before anything was trained
-        DeviceError: the device failed
-        MismatchError: with `check`, the device computed something else than the golden model
+        DeviceError: the device failed, is closed, or is in use by another thread
+        MismatchError: the device computed something else than the golden model, see `check`
         """
+        with self._using():
+            if self._fitting:
+                raise DeviceError("this trainer is within fit already: a callback cannot call it again")
+            self._fitting = True
+            try:
+                return self._fit(
+                    x, y, epochs, steps, validation_data, shuffle, augment, resume, callbacks, steps_per_call
+                )
+            finally:
+                self._fitting = False
+
+    def _fit(
+        self,
+        x: np.ndarray,
+        y: np.ndarray,
+        epochs: int | None,
+        steps: int | None,
+        validation_data: tuple[np.ndarray, np.ndarray] | None,
+        shuffle: bool,
+        augment: Augment | None,
+        resume: bool,
+        callbacks: Sequence[Callback],
+        steps_per_call: int | None,
+    ) -> History:
         images, labels = self._samples(x, y, "x", "y")
         check_training_images("x", np.asarray(x), 255)
         validation = validation_data and self._samples(*validation_data, "validation x", "validation y")
@@ -176,8 +232,14 @@ class Trainer:
         shown = Epochs(images, plan.augment)
         self._now = (self._now[0], plan)
         if steps_per_call is None:
-            steps_per_call = 1 if self._runner.golden else plan.epoch_steps
+            steps_per_call = 1 if self._checker.level == "all" else plan.epoch_steps
+        self._checker.begin()
+        due = min(self._checker.due, plan.steps - plan.step)
         try:
+            if due:
+                seconds = due * step_seconds(self.network, plan.batch)
+                for callback in callbacks:
+                    callback.on_check_begin(int(due), seconds)
             plan = self._run(plan, shown, labels, validation, callbacks, steps_per_call)
         finally:
             for callback in callbacks:
@@ -186,11 +248,18 @@ class Trainer:
 
     def evaluate(self, x: np.ndarray, y: np.ndarray) -> dict[str, float]:
         """Mean cross-entropy "loss" (nats) and "accuracy" (0..1) on images and labels as `fit` takes them."""
-        return self._evaluate(*self._samples(x, y, "x", "y"))
+        with self._using():
+            return self._evaluate(*self._samples(x, y, "x", "y"))
 
     def predict(self, x: np.ndarray) -> np.ndarray:
         """Probabilities (N, classes) float32, each row summing to 1, of images as `fit` takes them."""
-        return np.exp(self._log_probabilities(self._images(x, "x"))).astype(np.float32)
+        with self._using():
+            return np.exp(self._log_probabilities(self._images(x, "x"))).astype(np.float32)
+
+    def memory(self) -> Memory:
+        """Bytes that the network takes on the device, by kind."""
+        with self._using():
+            return self._runner.memory()
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a checkpoint from which `load` goes on bit for bit; an earlier one at `path` is replaced in the end."""
@@ -209,7 +278,7 @@ class Trainer:
         settings: Settings | None = None,
         rate: float | None = None,
         schedule: str | None = None,
-        check: bool = False,
+        check: bool | str = "first",
     ) -> Trainer:
         """Make a trainer of a checkpoint (a file or its content), by default for the configuration that it was saved with.
 
@@ -242,16 +311,27 @@ class Trainer:
     def measure(self, x: np.ndarray, y: np.ndarray, steps: int = 8) -> Measurement | None:
         """Measure what training costs; None for a device without a clock.
 
-        From what `fit` has seen, or else (with `check`, which disturbs the clock) from up to `steps` extra steps on the
-        first images of x, after which the training state is as before.
+        From the steps of `fit` that were not checked, which would disturb the clock. If there are none, but steps are checked,
+        from up to `steps` extra ones on the first images of x, after which the training state is as before.
         """
-        known = self._runner.measurement()
-        if known is not None or self._runner.golden is None:
-            return known
-        images, labels = self._samples(x, y, "x", "y")
-        batch = self.settings.batch
-        order = np.arange(batch * max(1, min(steps, len(images) // batch)), dtype=np.int64) % len(images)
-        return self._runner.measure(self._now[0], images, labels, order, round_rate(self.rate, self._unit))
+        with self._using():
+            known = self._runner.measurement()
+            if known is not None or self._checker.level == "none":
+                return known
+            images, labels = self._samples(x, y, "x", "y")
+            batch = self.settings.batch
+            order = np.arange(batch * max(1, min(steps, len(images) // batch)), dtype=np.int64) % len(images)
+            return self._runner.measure(self._now[0], images, labels, order, round_rate(self.rate, self._unit))
+
+    @contextlib.contextmanager
+    def _using(self) -> Iterator[None]:
+        """Keep other threads out; DeviceError if one is inside, or trainer or device are closed."""
+        if self._closed:
+            raise DeviceError(
+                "this trainer is closed: save it, which still works, and go on with Trainer.load, which opens a device anew"
+            )
+        with self.device.claim():
+            yield
 
     def _planned(
         self,

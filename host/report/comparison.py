@@ -154,6 +154,7 @@ def _results(run: Run) -> dict[str, str]:
         "training loss": shown(last("train_loss"), "{:.4f}"),
         "float32 standard": shown(report["reference_accuracy"], "{:.2f} %", 100),
         "bit-exact": {True: "yes", False: "no", None: _ABSENT}[report["bit_exact"]],
+        "steps checked": f"{report['checked_steps']:,}" if report["checked_steps"] else _ABSENT,
         "cycles per image": shown(report["cycles_per_image"], "{:,.0f}"),
         "images per second": shown(report["images_per_second"], "{:,.0f}"),
         "engine busy": shown(report["engine_utilisation"], "{:.0f} %", 100),

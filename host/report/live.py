@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from bnnedge.callbacks import Callback
+from bnnedge.report.progress import announce_check
 from bnnedge.report.style import INK, TEST, TRAINING, curve, line, percent, title
 from bnnedge.trainer import Trainer
 
@@ -39,14 +40,14 @@ class Rates:
     written: float
 
     @classmethod
-    def between(cls, before: Mapping[str, int], after: Mapping[str, int], images: int, clock_hz: int) -> Rates | None:
-        """Rates of `images` images between two readings of `Device.counters`; None if no time passed on them."""
+    def between(cls, before: Mapping[str, int], after: Mapping[str, int], clock_hz: int) -> Rates | None:
+        """Rates between two readings of `Trainer.counters`; None if no time passed on them."""
         spent = {name: value - before.get(name, 0) for name, value in after.items()}
         cycles = spent.get("cycles", 0)
         if not cycles:
             return None
         return cls(
-            images * clock_hz / cycles,
+            spent["images"] * clock_hz / cycles,
             {text: spent[name] / cycles for name, text in _PARTS.items() if name in spent},
             *(sum(spent[name] for name in spent if name.startswith(kind)) / cycles for kind in ("read_", "write_")),
         )
@@ -56,8 +57,8 @@ class LivePlot(Callback):
     """Draws loss and accuracy below the notebook's cell, anew as training goes on.
 
     Beside them, for a device with a clock: images/s, how much of the time its engine multiplies or waits, and bytes a
-    cycle to and from memory, since this was made (not with `Trainer`'s `check`, which disturbs the clock). A run that is
-    resumed is shown from its beginning; one that is interrupted leaves the plot of its last step.
+    cycle to and from memory, since this was made (without steps that are compared with the golden model, which disturbs the
+    clock). A run that is resumed is shown from its beginning; one that is interrupted leaves the plot of its last step.
 
     Parameters
     ----------
@@ -78,10 +79,13 @@ class LivePlot(Callback):
             ) from error
         self._display: Any = IPython.display
         self._trainer = trainer
-        self._first = trainer.state.step, trainer.device.counters()
+        self._first = trainer.counters
         self._handle: Any = None
         self._running: Mapping[str, float] | None = None  # of the epoch that is not closed
         self._next, self._drawn = 0.0, True
+
+    def on_check_begin(self, steps: int, seconds: float) -> None:
+        announce_check(steps, seconds)
 
     def on_batch_end(self, step: int, logs: Mapping[str, float]) -> None:
         self._running = logs
@@ -114,11 +118,8 @@ class LivePlot(Callback):
         self._next, self._drawn = now + max(_PAUSE, _SHARE * (now - began)), True
 
     def _rates(self) -> Rates | None:
-        trainer, plan = self._trainer, self._trainer.plan
-        assert plan is not None
-        step, before = self._first
-        images = (plan.start + plan.step - step) * plan.batch
-        return Rates.between(before, trainer.device.counters(), images, trainer.device.configuration.clock_hz)
+        trainer = self._trainer
+        return Rates.between(self._first, trainer.counters, trainer.device.configuration.clock_hz)
 
     def _picture(self, rates: Rates | None, width: float) -> bytes:
         """The plot as a PNG file."""

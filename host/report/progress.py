@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from bnnedge.callbacks import Callback
+from bnnedge.checker import LONG
 from bnnedge.terminal import bare
 
 
@@ -26,6 +27,9 @@ class Progress(Callback):
         self._done, self._epochs, self._started = done, 0, time.monotonic()
         self._bar: Any = None
         self._tested = ""
+
+    def on_check_begin(self, steps: int, seconds: float) -> None:
+        announce_check(steps, seconds)
 
     def on_batch_end(self, step: int, logs: Mapping[str, float]) -> None:
         self._epochs = int(logs["epochs"])
@@ -53,6 +57,17 @@ class Progress(Callback):
         if self._bar:
             self._bar.close()
         self._bar = None
+
+
+def announce_check(steps: int, seconds: float) -> None:
+    """Print that comparing `steps` with the golden model will take `seconds`, if that is long."""
+    if seconds >= LONG:
+        time_text = f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} minutes"
+        print(
+            f"comparing {steps:,} steps with the golden model takes about {time_text} "
+            "(--no-check, in Python check=\"none\", leaves that out)",
+            flush=True,
+        )
 
 
 def _numbers(logs: Mapping[str, float]) -> str:

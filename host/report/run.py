@@ -121,7 +121,7 @@ _REFERENCE: dict[str, Check] = {
 }
 _REPORT: dict[str, Check] = {
     **dict.fromkeys(("network", "data", "device", "config"), _text),
-    **dict.fromkeys(("seed", "steps", "samples"), _COUNT),
+    **dict.fromkeys(("seed", "steps", "samples", "checked_steps"), _COUNT),
     "epochs": _SIZE,
     **dict.fromkeys(("train_loss", "test_loss_history", "rate_history"), _list(_SIZE)),
     **dict.fromkeys(("train_accuracy", "test_accuracy_history"), _list(_SHARE)),
@@ -129,6 +129,7 @@ _REPORT: dict[str, Check] = {
     **dict.fromkeys(("cycles_per_image", "images_per_second"), _optional(_SIZE)),
     **dict.fromkeys(("clock_hz", "engine_utilisation", "wall_seconds"), _optional(_SIZE)),
     "bit_exact": _optional(lambda value: isinstance(value, bool)),
+    "check_seconds": _SIZE,
     "memory_bytes": lambda value: not _wrong(value, _MEMORY),
     "reference": _optional(lambda value: not _wrong(value, _REFERENCE)),
     "network_description": lambda value: isinstance(value, dict),

@@ -50,6 +50,9 @@ def summary(
     measurement: from `Trainer.measure`; None, as for the golden model, gives null for all rates.
     reference: of a comparison with the float32 standard.
     seconds: wall-clock time of the training, validation and checks included.
+
+    "bit_exact" speaks of the "checked_steps" that this trainer compared with the golden model, and is null if there are none;
+    "check_seconds" is what the golden model and the comparison took of the time.
     """
     plan, settings, configuration = trainer.plan, trainer.settings, trainer.device.configuration
     if plan is None:
@@ -74,8 +77,10 @@ def summary(
         "images_per_second": configuration.clock_hz / cycles if cycles else None,
         "clock_hz": configuration.clock_hz if measurement else None,
         "engine_utilisation": measurement.utilisation if measurement else None,
-        "memory_bytes": _memory(trainer.device.memory(), trainer.network, settings.batch),
+        "memory_bytes": _memory(trainer.memory(), trainer.network, settings.batch),
         "bit_exact": trainer.bit_exact,
+        "checked_steps": trainer.checked_steps,
+        "check_seconds": trainer.check_seconds,
         "reference_accuracy": reference.test_accuracy[-1] if reference else None,
         "reference": None if reference is None else dataclasses.asdict(reference),
         "network_description": trainer.network.to_dict(),

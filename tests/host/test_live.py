@@ -104,11 +104,11 @@ def test_counters_beside_the_curves(screen, texts):
 
 
 def test_rates():
-    before = {"cycles": 100, "engine": 40, "read_0": 8, "write_0": 8}
-    after = {"cycles": 300, "engine": 90, "read_0": 208, "write_0": 8}
-    assert Rates.between(before, after, 4, 1000) == Rates(20, {"engine multiplies": 0.25}, 1, 0)
-    assert Rates.between(after, after, 4, 1000) is None
-    assert Rates.between({}, {}, 4, 1000) is None
+    before = {"images": 6, "cycles": 100, "engine": 40, "read_0": 8, "write_0": 8}
+    after = {"images": 10, "cycles": 300, "engine": 90, "read_0": 208, "write_0": 8}
+    assert Rates.between(before, after, 1000) == Rates(20, {"engine multiplies": 0.25}, 1, 0)
+    assert Rates.between(after, after, 1000) is None
+    assert Rates.between({}, {}, 1000) is None
 
 
 def test_interrupt_leaves_the_last_step(screen, texts, monkeypatch):

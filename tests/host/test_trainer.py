@@ -427,7 +427,7 @@ class TestCheck:
 
 class TestMeasure:
     def test_from_training(self):
-        trainer = Trainer(NETWORK, Clocked(), settings=SETTINGS)
+        trainer = Trainer(NETWORK, Clocked(), settings=SETTINGS, check="none")
         trainer.fit(X, Y, epochs=2)
         measured = trainer.measure(X, Y)
         assert (measured.images, measured.cycles, measured.utilisation) == (2 * 3 * 64, 2 * 3 * 500, 0.5)

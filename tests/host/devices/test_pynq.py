@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +15,15 @@ pytest.importorskip("pynq", reason="pynq is not installed (pip install 'bnnedge[
 import pynq
 from exact import Pair
 from overlays import overlay
-from pynq_board import AFI, SLCR, SimulatedBoard
+from pynq_board import AFI, SLCR, Buffer, SimulatedBoard
 
-from bnnedge import Conv2D, Dense, DeviceError, MaxPool2D, Network, Settings, Trainer, configuration, open_device
+from bnnedge import Conv2D, Dense, DeviceError, MaxPool2D, MismatchError, Network, Settings, Trainer, configuration, open_device
 from bnnedge.cli import main
+from bnnedge.devices.accelerator import AcceleratorDevice
 from bnnedge.devices.bitstream import VARIABLE
+from bnnedge.devices.machine import Machine
 from bnnedge.devices.pynq import open_pynq
-from bnnedge.registers import MAGIC
+from bnnedge.registers import MAGIC, REGISTERS
 from bnnedge.sim.verilated import VerilatedBus
 from bnnedge.state import TrainingState
 
@@ -170,3 +172,153 @@ def test_no_board_at_all_is_explained(board: SimulatedBoard, monkeypatch: pytest
     monkeypatch.setattr(pynq.Device, "_devices", [], raising=False)
     with pytest.raises(DeviceError, match=r"pynq finds no device: run this on a PYNQ board, or set PYNQ_REMOTE_DEVICES"):
         open_device("pynq", CONFIG)
+
+
+def trainer_and_data() -> tuple[Trainer, np.ndarray, np.ndarray]:
+    """A small training on the board, two steps of it taken."""
+    random = np.random.RandomState(0)
+    labels = random.randint(0, 4, 160)
+    images = (random.randint(0, 100, (160, 6, 6)) + 40 * labels[:, None, None]).astype(np.uint8)
+    trainer = Trainer(Network((6, 6), [Dense(24), Dense(4)]), "pynq", settings=Settings(batch=64))
+    trainer.fit(images, labels, steps=2)
+    return trainer, images, labels
+
+
+def calls(trainer: Trainer, images: np.ndarray, labels: np.ndarray) -> list[Callable[[], object]]:
+    """What a trainer needs its board for."""
+    return [
+        lambda: trainer.fit(images, labels, steps=4, resume=True),
+        lambda: trainer.fit(images, labels, epochs=2),
+        lambda: trainer.evaluate(images, labels),
+        lambda: trainer.predict(images),
+    ]
+
+
+@pytest.mark.parametrize("value", [0, 2, 0x5555_5555, 0xFFFF_FFFF])
+@pytest.mark.parametrize("when", ["between calls", "in a call"])
+def test_registers_that_all_read_the_same(
+    board: SimulatedBoard, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, value: int, when: str
+) -> None:
+    trainer, images, labels = trainer_and_data()
+    before, read, write = trainer.state, board._read, board._write
+
+    def lost(address: int) -> int:
+        return read(address) if board._offset(address) is None else value
+
+    def lost_at_start(address: int, written: int) -> None:
+        write(address, written)
+        if board._offset(address) == REGISTERS["CONTROL"].offset and written == 1:
+            monkeypatch.setattr(board, "_read", lost)
+
+    for call in calls(trainer, images, labels):
+        with monkeypatch.context() as patch:
+            if when == "in a call":
+                patch.setattr(board, "_write", lost_at_start)
+            else:
+                patch.setattr(board, "_read", lost)
+            with pytest.raises(DeviceError, match=f"register MAGIC is {value:#x}, .* another bitstream was loaded since"):
+                call()
+        monkeypatch.setattr(board, "_read", read)
+        board.bus.reset()  # as loading the bitstream again does
+        assert trainer.state.differences(before) == []
+    trainer.save(tmp_path / "kept.npz")
+    trainer.fit(images, labels, epochs=3)
+    with Trainer.load(tmp_path / "kept.npz") as golden:
+        golden.fit(images, labels, epochs=3)
+        assert golden.state.differences(trainer.state) == []
+    trainer.close()
+
+
+def test_another_configuration_loaded_meanwhile(board: SimulatedBoard, monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer, images, labels = trainer_and_data()
+    monkeypatch.setattr(trainer.device.machine, "configuration", dataclasses.replace(CONFIG, channels=512))
+    for call in calls(trainer, images, labels):
+        with pytest.raises(DeviceError, match=r"register CONFIGURATION is 0x\w+, not .* not generated from .* another bitstream"):
+            call()
+    trainer.close()
+
+
+def test_closed_ones_say_so_and_give_buffers_back_once(
+    board: SimulatedBoard, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    freed: list[int] = []
+    free = Buffer.freebuffer
+    monkeypatch.setattr(Buffer, "freebuffer", lambda self: (freed.append(id(self)), free(self))[1])
+    allocate, kept = board.allocate, []  # so that no identity is used again
+    monkeypatch.setattr(board, "allocate", lambda *a, **k: (kept.append(allocate(*a, **k)), kept[-1])[1])
+    trainer, images, labels = trainer_and_data()
+    evaluated = trainer.evaluate(images, labels)
+    device = trainer.device
+    trainer.close()
+    trainer.close()
+    device.close()
+    assert board.buffers == {}
+    assert sorted(freed) == sorted(map(id, kept)), "each once"
+    for call in calls(trainer, images, labels):
+        with pytest.raises(DeviceError, match="this trainer is closed: save it, which still works"):
+            call()
+    untrained = open_device("pynq", CONFIG)
+    untrained.prepare(trainer.network, trainer.settings)
+    untrained.close()
+    order = np.arange(64)
+    for closed in (device, untrained):
+        for use in (
+            lambda closed=closed: closed.state(),
+            lambda closed=closed: closed.load_state(trainer.state),
+            lambda closed=closed: closed.train(images, labels, order, 1),
+            lambda closed=closed: closed.infer(images),
+            lambda closed=closed: closed.prepare(trainer.network, trainer.settings),
+        ):
+            with pytest.raises(DeviceError, match="device 'pynq' is closed: open it again, and go on from a checkpoint"):
+                use()
+    assert board.buffers == {}
+    trainer.save(tmp_path / "kept.npz")
+    with Trainer.load(tmp_path / "kept.npz", "pynq") as again:
+        assert again.evaluate(images, labels) == evaluated
+
+
+def test_the_first_steps_are_compared_without_storing_tensors(board: SimulatedBoard, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(AcceleratorDevice, "probe", None)
+    trainer, images, labels = trainer_and_data()
+    assert (trainer.checked_steps, trainer.bit_exact) == (2, True)
+    trainer.fit(images, labels, epochs=3, resume=True)
+    assert (trainer.checked_steps, trainer.bit_exact) == (4, True)
+    trainer.close()
+
+
+@pytest.mark.parametrize("step", [1, 2, 3])
+def test_a_wrong_bit_in_a_weight_is_found_in_the_first_steps(
+    board: SimulatedBoard, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    trainer, images, labels = trainer_and_data()
+    run = Machine.run
+
+    def wrong(self: Machine, program: int, before: int, seed: int) -> None:
+        run(self, program, before, seed)
+        if before == 1 + step:
+            region = trainer.device._regions["latents 0"]
+            board.buffers[region.address][1][40] ^= 0x80  # the accelerator's side
+
+    monkeypatch.setattr(Machine, "run", wrong)
+    if step < 3:
+        text = f"step {2 + step}: device 'pynq' and the golden model differ in layer 1 weight: 1 of 864 values"
+        with pytest.raises(MismatchError, match=text):
+            trainer.fit(images, labels, epochs=3, steps_per_call=1)
+        assert trainer.bit_exact is False
+    else:
+        trainer.fit(images, labels, epochs=3, steps_per_call=1)
+        assert (trainer.checked_steps, trainer.bit_exact) == (4, True)
+    trainer.close()
+
+
+def test_trainers_take_turns(board: SimulatedBoard) -> None:
+    trainer, images, labels = trainer_and_data()
+    network, settings = Network((6, 6), [Dense(20), Dense(16), Dense(4)]), Settings(batch=64, seed=5)
+    other = Trainer(network, trainer.device, settings=settings)
+    alone = Trainer(trainer.network, settings=trainer.settings), Trainer(network, settings=settings)
+    alone[0].fit(images, labels, steps=2)
+    for ours, golden in ((other, alone[1]), (trainer, alone[0]), (other, alone[1])):
+        assert ours.fit(images, labels, epochs=2) == golden.fit(images, labels, epochs=2)
+        assert ours.state.differences(golden.state) == []
+        assert ours.evaluate(images, labels) == golden.evaluate(images, labels)
+    trainer.close()

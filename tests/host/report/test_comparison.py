@@ -29,6 +29,7 @@ def other(amend: Amend) -> Path:
         images_per_second=269251.0,
         reference_accuracy=None,
         bit_exact=True,
+        checked_steps=2,
     )
 
 
@@ -55,6 +56,7 @@ def test_table(trained: Path, other: Path, capsys: pytest.CaptureFixture[str]) -
     assert ["float32 standard", f"{100 * report['reference_accuracy']:.2f} %", "–"] in lines[results:]
     assert ["cycles per image", "–", "371"] in lines[results:]
     assert ["bit-exact", "–", "yes"] in lines[results:]
+    assert ["steps checked", "–", "2"] in lines[results:]
     assert "engine busy" not in [line[0] for line in lines]
 
 

@@ -139,9 +139,10 @@ def test_text_is_escaped(amend: Amend) -> None:
 
 
 def test_measured_rates(amend: Amend) -> None:
-    page = run(amend(cycles_per_image=371.4, images_per_second=269251.0, engine_utilisation=0.5, bit_exact=True))
+    page = run(amend(cycles_per_image=371.4, images_per_second=269251.0, engine_utilisation=0.5, bit_exact=True, checked_steps=2))
     assert page.of("b")[2:5] == ["269,251", "371", "yes"]
     assert "measured, engine busy 50 %" in page.of("span")
+    assert "2 steps compared with the golden model" in page.of("span")
 
 
 def test_after_a_mismatch_in_the_first_epoch(amend: Amend) -> None:

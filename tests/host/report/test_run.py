@@ -64,7 +64,7 @@ RATES = "epochs", "cycles_per_image", "images_per_second", "clock_hz", "engine_u
     ("changes", "message"),
     [
         ({"steps": "many"}, "steps is 'many'"),
-        *(({name: value}, f"{name} is") for name in ("seed", "steps", "samples") for value in (None, True, 1.5, -1, "1", [])),
+        *(({name: value}, f"{name} is") for name in ("seed", "steps", "samples", "checked_steps") for value in (None, True, 1.5, -1, "1", [])),
         *(({name: value}, f"{name} is") for name in ("network", "data", "device", "config") for value in (None, 3, "x" * 256)),
         *(({name: [value]}, f"{name} is") for name in HISTORIES for value in (None, True, "1", -1, 1e30, [])),
         *(({name: value}, f"{name} is") for name in ("test_accuracy", "reference_accuracy") for value in (-0.1, 1.1, True, "x")),

@@ -95,6 +95,7 @@ def test_digits_end_to_end(tmp_path, capsys, other):
         "epochs": 2,
         "steps": 44,
         "bit_exact": True,
+        "checked_steps": 44,
         "cycles_per_image": None,
         "images_per_second": None,
         "clock_hz": None,
@@ -114,7 +115,8 @@ def test_digits_end_to_end(tmp_path, capsys, other):
     assert (out / "curve.png").read_bytes().startswith(b"\x89PNG")
     printed = capsys.readouterr().out
     assert "epoch   2/2: loss 0." in printed
-    assert "bit-exact" in printed
+    assert re.search(r"^bit-exact: every step equals the golden model's \(\d+\.\d s\)$", printed, re.MULTILINE)
+    assert 0 < report["check_seconds"] < report["wall_seconds"]
     assert checkpoint.load(out / "checkpoint.npz").state.step == 44
 
 
@@ -201,6 +203,60 @@ def test_golden_is_not_compared_with_itself(tmp_path, small, capsys):
 def test_too_little_memory(small, capsys, monkeypatch, error, text):
     monkeypatch.setattr("bnnedge.commands.train.load", raises(error))
     assert failure(capsys, ["train", "--data", small]) == f"bnnedge: error: not enough memory{text}\n"
+
+
+@pytest.mark.parametrize(
+    ("options", "checked", "exact", "text"),
+    [
+        ((), 2, True, r"^bit-exact: the 2 steps that were checked equal the golden model's \(\d+\.\d s\)$"),
+        (("--check",), 6, True, r"^bit-exact: every step equals the golden model's \(\d+\.\d s\)$"),
+        (("--no-check",), 0, None, r"^no step was compared with the golden model$"),
+    ],
+)
+def test_levels_of_comparison(tmp_path, small, capsys, other, options, checked, exact, text):
+    assert train(tmp_path, small, "--device", "rtl", "--epochs", "2", *options) == 0
+    report = report_in(tmp_path)
+    assert (report["checked_steps"], report["bit_exact"], report["steps"]) == (checked, exact, 6)
+    assert (report["check_seconds"] > 0) == (checked > 0)
+    assert re.search(text, capsys.readouterr().out, re.MULTILINE)
+    saved = str(tmp_path / "checkpoint.npz")
+    assert train(tmp_path, small, "--device", "rtl", "--resume", saved, "--epochs", "3", *options) == 0
+    report = report_in(tmp_path)
+    assert (report["checked_steps"], report["bit_exact"], report["steps"]) == (min(checked, 3), exact, 9)
+
+
+def test_a_long_comparison_is_announced_before_it_begins(tmp_path, small, capsys, monkeypatch, other):
+    monkeypatch.setattr("bnnedge.trainer.step_seconds", lambda network, batch: 25.0)
+    assert train(tmp_path, small, "--device", "rtl", "--epochs", "2") == 0
+    line = 'comparing 2 steps with the golden model takes about 50 s (--no-check, in Python check="none", leaves that out)'
+    lines = capsys.readouterr().out.splitlines()
+    assert lines.index(line) < next(i for i, text in enumerate(lines) if text.startswith("epoch"))
+    assert train(tmp_path, small, "--device", "rtl", "--epochs", "3", "--check") == 0
+    assert "comparing 9 steps with the golden model takes about 4 minutes" in capsys.readouterr().out
+    assert train(tmp_path, small, "--device", "rtl", "--epochs", "2", "--no-check") == 0
+    assert train(tmp_path, small, "--epochs", "2") == 0
+    assert "comparing" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("options", [(), ("--check",), ("--no-check",)])
+def test_a_wrong_first_step_stops_the_training_unless_nothing_is_compared(tmp_path, small, monkeypatch, capsys, options):
+    class Wrong(Other):
+        def state(self):
+            state = super().state()
+            if state.step == 1:
+                state.layers[0].weight[3, 2] ^= 16
+            return state
+
+    monkeypatch.setitem(DEVICES, "rtl", Wrong)
+    status = train(tmp_path, small, "--device", "rtl", "--epochs", "1", *options)
+    if "--no-check" in options:
+        assert status == 0
+        return
+    assert status == 1
+    assert "step 1: device 'other' and the golden model differ in layer 1 weight: 1 of 144" in capsys.readouterr().err
+    report = report_in(tmp_path)
+    assert (report["checked_steps"], report["bit_exact"], report["steps"]) == (0, False, 0)
+    assert not (tmp_path / "checkpoint.npz").exists()
 
 
 def test_mismatch_is_reported(tmp_path, small, monkeypatch, capsys, other):
@@ -290,7 +346,7 @@ def test_too_many_classes(tmp_path, small, capsys, monkeypatch):
 @pytest.mark.parametrize(
     "arguments",
     [[], ["fly"], ["train", "--epochs", "0"], ["train", "--epochs", "2", "--steps", "3"], ["train", "--batch", "many"],
-     ["train", "--device", "gpu"], ["train", "--optimiser", "adam"], ["bitstream"],
+     ["train", "--device", "gpu"], ["train", "--check", "--no-check"], ["train", "--optimiser", "adam"], ["bitstream"],
      ["bitstream", "--board", "pynq-z2", "--flow", "ise"], ["generate", "--clock", "0"], ["generate", "--clock", "nan"]],
 )  # fmt: skip
 def test_usage_errors(arguments, capsys):

@@ -19,7 +19,10 @@ from bnnedge import (
     Network,
     Settings,
     Trainer,
+    binarynet,
+    cnv,
 )
+from bnnedge.checker import step_seconds
 from bnnedge.configuration import configuration
 from bnnedge.devices import StepResult
 from bnnedge.devices.golden import GoldenDevice
@@ -425,7 +428,138 @@ class TestCheck:
             trainer.fit(X, Y, validation_data=TEST)
 
 
+class TestFirstSteps:
+    """Unless told otherwise, the first two steps of each `fit` are compared."""
+
+    def test_default(self):
+        trainer, plain = Trainer(NETWORK, Other(), settings=SETTINGS), Trainer(NETWORK, settings=SETTINGS)
+        assert (trainer.checked_steps, trainer.bit_exact) == (0, None)
+        assert trainer.evaluate(*TEST) == plain.evaluate(*TEST)
+        assert (trainer.checked_steps, trainer.bit_exact) == (0, None), "an inference is no step"
+        assert trainer.fit(X, Y, epochs=2, validation_data=TEST) == plain.fit(X, Y, epochs=2, validation_data=TEST)
+        assert (trainer.checked_steps, trainer.bit_exact) == (2, True)
+        assert trainer.check_seconds > 0
+        assert trainer.fit(X, Y, epochs=3, resume=True) == plain.fit(X, Y, epochs=3, resume=True)
+        assert trainer.checked_steps == 4, "one that goes on, too"
+        trainer.fit(X, Y, epochs=3, resume=True)
+        assert trainer.checked_steps == 4, "there was nothing to do"
+        for one in (trainer, plain):
+            one.fit(X, Y, steps=1)
+        assert trainer.checked_steps == 5
+        assert_same(trainer, plain)
+
+    def test_the_golden_model_is_not_compared(self, trainer):
+        trainer.fit(X, Y)
+        assert (trainer.checked_steps, trainer.check_seconds, trainer.bit_exact) == (0, 0, None)
+
+    @pytest.mark.parametrize(
+        ("check", "checked"), [("first", 2), ("all", 8), (True, 8), ("none", 0), (False, 0), (np.str_("all"), 8)]
+    )
+    def test_levels(self, tmp_path, check, checked):
+        trainer = Trainer(NETWORK, Other(), settings=SETTINGS, check=check)
+        trainer.fit(X, Y, epochs=2)
+        assert (trainer.checked_steps, trainer.bit_exact) == (checked, True if checked else None)
+        trainer.save(tmp_path / "c.npz")
+        loaded = Trainer.load(tmp_path / "c.npz", Other(), check=check)
+        loaded.fit(X, Y, steps=16, resume=True)
+        assert loaded.checked_steps == checked
+        assert (Trainer.load(tmp_path / "c.npz", Other())._checker.level) == "first"
+
+    @pytest.mark.parametrize("check", ["some", "", None, 2, 1.0, []])
+    def test_other_levels_are_refused(self, check):
+        with pytest.raises(ValueError, match=r"check must be one of 'none', 'first', 'all', True \(all\) or False \(none\), not"):
+            Trainer(NETWORK, Other(), check=check)
+
+    @pytest.mark.parametrize("calls", [None, 1, 2, 3, 4])
+    def test_calls_and_what_they_tell_are_the_same(self, calls):
+        class Recorder(Callback):
+            def __init__(self):
+                self.seen = []
+
+            def on_check_begin(self, steps, seconds):
+                assert seconds > 0
+                self.seen.append(steps)
+
+            def on_batch_end(self, step, logs):
+                self.seen.append((step, dict(logs)))
+
+            def on_epoch_end(self, epoch, logs):
+                self.seen.append(dict(logs))
+
+        told = []
+        for trainer in (Trainer(NETWORK, Other(), settings=SETTINGS), Trainer(NETWORK, settings=SETTINGS)):
+            recorder = Recorder()
+            trainer.fit(X, Y, epochs=2, callbacks=[recorder], steps_per_call=calls, validation_data=TEST)
+            told.append(recorder.seen)
+        assert told[0] == [2, *told[1]], "what differs is the word about the comparison, before the first call"
+
+    @pytest.mark.parametrize("where", ["device", "golden model"])
+    @pytest.mark.parametrize("call", [1, 2])
+    def test_interrupt_within_a_checked_step(self, monkeypatch, where, call):
+        trainer, plain = Trainer(NETWORK, Other(), settings=SETTINGS), Trainer(NETWORK, settings=SETTINGS)
+        for one in (trainer, plain):
+            one.fit(X, Y, steps=3)
+        device = trainer.device if where == "device" else trainer._checker.golden.device
+        probe, calls = device.probe, []
+
+        def interrupted(*arguments):
+            result = probe(*arguments)
+            calls.append(1)
+            if len(calls) == call:
+                raise KeyboardInterrupt
+            return result
+
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(device, "probe", interrupted)
+            trainer.fit(X, Y, epochs=2)
+        assert trainer.plan.step == 0
+        assert (trainer.checked_steps, trainer.bit_exact) == (2 + call - 1, True)
+        assert trainer.fit(X, Y, resume=True) == plain.fit(X, Y, epochs=2)
+        assert trainer.evaluate(*TEST) == plain.evaluate(*TEST)
+        assert_same(trainer, plain)
+
+    @pytest.mark.parametrize("fault", ["code", "weight", "loss"])
+    @pytest.mark.parametrize("at", [0, 1, 2])
+    def test_a_fault_is_caught_in_the_first_steps(self, fault, at):
+        trainer = Trainer(NETWORK, Faulty(getattr(TestCheck, fault), at), settings=SETTINGS)
+        if at == 2:  # behind them it is not, which is what "all" is for
+            trainer.fit(X, Y)
+            assert trainer.bit_exact is True
+            return
+        with pytest.raises(MismatchError, match=f"step {at + 1}: device 'faulty' and the golden model differ in"):
+            trainer.fit(X, Y)
+        assert (trainer.checked_steps, trainer.bit_exact) == (at, False)
+        assert trainer.state.step == 0
+        with pytest.raises(MismatchError, match=f"step {at + 1}: "):
+            trainer.fit(X, Y, resume=True)
+
+    @pytest.mark.parametrize("fault", ["code", "weight", "loss"])
+    def test_a_fault_is_not_caught_if_nothing_is_compared(self, fault):
+        trainer = Trainer(NETWORK, Faulty(getattr(TestCheck, fault)), settings=SETTINGS, check="none")
+        trainer.fit(X, Y)
+        assert (trainer.checked_steps, trainer.bit_exact) == (0, None)
+
+    def test_an_estimate_of_the_time(self):
+        assert 0 < step_seconds(NETWORK, 64) < step_seconds(cnv(), 64) < step_seconds(binarynet(), 512)
+
+
 class TestMeasure:
+    def test_checked_steps_are_left_out(self):
+        trainer = Trainer(NETWORK, Clocked(), settings=SETTINGS)
+        trainer.fit(X, Y, epochs=2)
+        measured = trainer.measure(X, Y)
+        assert (measured.images, measured.cycles, measured.utilisation) == ((1 + 3) * 64, (1 + 3) * 500, 0.5)
+        assert trainer.counters == {"images": 6 * 64, "cycles": 2 * 1000 + 6 * 500, "engine": 1000 + 3 * 500}
+
+    @pytest.mark.parametrize("steps", [1, 2, 3])
+    def test_a_run_of_checked_steps_is_measured_by_others(self, steps):
+        trainer = Trainer(NETWORK, Clocked(), settings=SETTINGS)
+        trainer.fit(X, Y, steps=steps)
+        before = trainer.state
+        measured = trainer.measure(X, Y, steps=2)
+        assert (measured.images, measured.cycles) == (64, 500), "without what a run begins with"
+        assert trainer.state.differences(before) == []
+
     def test_from_training(self):
         trainer = Trainer(NETWORK, Clocked(), settings=SETTINGS, check="none")
         trainer.fit(X, Y, epochs=2)

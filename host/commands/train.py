@@ -260,7 +260,7 @@ def _result(trainer: Trainer, report: dict[str, Any], out: Path) -> str:
     if report["bit_exact"]:
         count, seconds = report["checked_steps"], report["check_seconds"]
         which = "every step equals" if count == report["steps"] else f"the {count:,} steps that were checked equal"
-        lines.append(f"bit-exact: {which} the golden model's ({seconds:.1f} s)")
+        lines.append(f"bit-exact: {which} the golden model's ({seconds:.2f} s)")
     elif trainer.device.name != "golden":
         lines.append("no step was compared with the golden model")
     if report["cycles_per_image"] is not None:

@@ -115,7 +115,7 @@ def test_digits_end_to_end(tmp_path, capsys, other):
     assert (out / "curve.png").read_bytes().startswith(b"\x89PNG")
     printed = capsys.readouterr().out
     assert "epoch   2/2: loss 0." in printed
-    assert re.search(r"^bit-exact: every step equals the golden model's \(\d+\.\d s\)$", printed, re.MULTILINE)
+    assert re.search(r"^bit-exact: every step equals the golden model's \(\d+\.\d\d s\)$", printed, re.MULTILINE)
     assert 0 < report["check_seconds"] < report["wall_seconds"]
     assert checkpoint.load(out / "checkpoint.npz").state.step == 44
 
@@ -208,8 +208,8 @@ def test_too_little_memory(small, capsys, monkeypatch, error, text):
 @pytest.mark.parametrize(
     ("options", "checked", "exact", "text"),
     [
-        ((), 2, True, r"^bit-exact: the 2 steps that were checked equal the golden model's \(\d+\.\d s\)$"),
-        (("--check",), 6, True, r"^bit-exact: every step equals the golden model's \(\d+\.\d s\)$"),
+        ((), 2, True, r"^bit-exact: the 2 steps that were checked equal the golden model's \(\d+\.\d\d s\)$"),
+        (("--check",), 6, True, r"^bit-exact: every step equals the golden model's \(\d+\.\d\d s\)$"),
         (("--no-check",), 0, None, r"^no step was compared with the golden model$"),
     ],
 )

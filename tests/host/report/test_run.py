@@ -57,14 +57,15 @@ def test_damaged(folder: Path, content: bytes, message: str) -> None:
 
 
 HISTORIES = "train_loss", "train_accuracy", "test_loss_history", "test_accuracy_history", "rate_history"
-RATES = "epochs", "cycles_per_image", "images_per_second", "clock_hz", "engine_utilisation", "wall_seconds"
+COUNTS = "seed", "steps", "samples", "checked_steps"
+RATES = "epochs", "cycles_per_image", "images_per_second", "clock_hz", "engine_utilisation", "wall_seconds", "check_seconds"
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"steps": "many"}, "steps is 'many'"),
-        *(({name: value}, f"{name} is") for name in ("seed", "steps", "samples", "checked_steps") for value in (None, True, 1.5, -1, "1", [])),
+        *(({name: value}, f"{name} is") for name in COUNTS for value in (None, True, 1.5, -1, "1", [])),
         *(({name: value}, f"{name} is") for name in ("network", "data", "device", "config") for value in (None, 3, "x" * 256)),
         *(({name: [value]}, f"{name} is") for name in HISTORIES for value in (None, True, "1", -1, 1e30, [])),
         *(({name: value}, f"{name} is") for name in ("test_accuracy", "reference_accuracy") for value in (-0.1, 1.1, True, "x")),

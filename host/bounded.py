@@ -19,6 +19,8 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from bnnedge.terminal import printable
+
 RATIO, FLOOR = 100, 64 << 20
 # What reading a damaged archive may raise; RuntimeError: encrypted, or compressed in an unknown way.
 DAMAGED = (OSError, EOFError, ValueError, RuntimeError, MemoryError, zipfile.BadZipFile, zlib.error)
@@ -174,7 +176,7 @@ def _header(name: str, stream: Any) -> tuple[np.dtype, bool, tuple[int, ...], in
 def shown(text: object, most: int = 80) -> str:
     """What comes from a file, for a message of one line: what cannot be printed is escaped, what is too long is cut."""
     cut = str(text)[: most + 1]
-    escaped = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in cut)
+    escaped = printable(cut)
     return escaped if len(cut) <= most else f"{escaped[:most]}..."
 
 

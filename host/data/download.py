@@ -76,7 +76,8 @@ def fetch(name: str, folder: pathlib.Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         for file in FILES[name]:
             target = folder / file.name
-            if not target.is_file() or _sha256(target) != file.sha256:
+            if not target.is_file() or sha256(target) != file.sha256:
+                target.unlink(missing_ok=True)  # a wrong file must not be there if the download fails
                 print(f"downloading {name}: {file.name}, {file.size:,} bytes, into {folder}", file=sys.stderr, flush=True)
                 _fetch(file, target, f"{name} could not be downloaded: {file.name}")
     except OSError as error:
@@ -122,7 +123,7 @@ def _complete(url: str, part: pathlib.Path, file: File) -> None:
             # A mirror that breaks off is asked again as long as that brings more.
             if _length(part) <= before:
                 raise
-    if _sha256(part) != file.sha256:
+    if sha256(part) != file.sha256:
         part.unlink()
         if not resumed:
             raise _MirrorError("not the published file: its SHA-256 differs; it has been deleted")
@@ -176,7 +177,8 @@ def _length(path: pathlib.Path) -> int:
     return path.stat().st_size if path.is_file() else 0
 
 
-def _sha256(path: pathlib.Path) -> str:
+def sha256(path: pathlib.Path) -> str:
+    """A file's SHA-256, hexadecimal."""
     digest = hashlib.sha256()
     with open(path, "rb") as file:
         while data := file.read(_CHUNK):

@@ -6,7 +6,7 @@ import pathlib
 import numpy as np
 
 from bnnedge import bounded
-from bnnedge.data import cifar, idx
+from bnnedge.data import cifar, idx, published
 from bnnedge.data.dataset import DataError, Dataset
 from bnnedge.data.download import fetch
 from bnnedge.data.places import NAMES, find, own_root, places, whole
@@ -44,12 +44,13 @@ def load(name_or_path: str | os.PathLike[str], *, download: bool = False) -> Dat
 
     Raises
     ------
-    DataError: no such data set, or its files are missing, damaged, or hold no valid data, or the download failed
+    DataError: no such data set, or its files are missing, damaged, or hold no valid data, or the download failed; or the
+        folder of downloads has something else under a published file's name, which of other folders is noted on stderr
     """
     if name_or_path == "digits":
         return _read_npz(pathlib.Path(__file__).with_name("digits.npz"), "digits")
     if name_or_path in NAMES:
-        return _read(_place(str(name_or_path), download), str(name_or_path))
+        return _named(str(name_or_path), download)
     if download:
         raise DataError(f"{os.fspath(name_or_path)!r} cannot be downloaded: only {', '.join(NAMES)} can")
     path = pathlib.Path(name_or_path)
@@ -61,6 +62,21 @@ def load(name_or_path: str | os.PathLike[str], *, download: bool = False) -> Dat
     raise DataError(
         f"{os.fspath(name_or_path)!r} is neither 'digits', {', '.join(map(repr, NAMES))}, nor a .npz file, nor a folder"
     )
+
+
+def _named(name: str, download: bool) -> Dataset:
+    place = _place(name, download)
+    try:
+        found = _read(place, name)
+        published.check(name, place, vars(found))
+    except DataError:
+        # A file that is not the published one, and cannot be read or holds something else.
+        if not download or not published.wrong_files(name, place):
+            raise
+        fetch(name, own_root() / name)
+        found = _read(place, name)
+        published.check(name, place, vars(found))
+    return found
 
 
 def _place(name: str, download: bool) -> pathlib.Path:

@@ -226,7 +226,7 @@ class TestFolders:
     )
     def test_environment(self, nowhere, tmp_path, monkeypatch, name, place):
         monkeypatch.setenv("BNNEDGE_DATA", str(tmp_path / "store"))
-        write_folder(tmp_path / "store" / place)
+        write_folder(tmp_path / "store" / place, compress=False)
         data = load(name)
         assert data.name == name
         assert data.classes == 10

@@ -1,0 +1,85 @@
+"""Whether a named data set is the published one: by the SHA-256 of its files where we put them, else by what is in them."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+import pathlib
+import sys
+from collections.abc import Mapping
+
+import numpy as np
+
+from bnnedge.data import idx
+from bnnedge.data.dataset import DataError
+from bnnedge.data.download import FILES, sha256
+from bnnedge.data.places import own_root
+
+# Of the images of a part with their labels, whatever their order: `digest`.
+DIGESTS = {
+    "mnist": {
+        "train": "3655811c0e1223700a4714a92a51f55bd215ed7dc1fa2baa4326a2b58042d82d",
+        "test": "634538fb34c5277fce98470b8b285d1e8419eb87f328da42ef1faf690d2c3911",
+    },
+    "fashion-mnist": {
+        "train": "0c69d5cdeb902b69084012f812f066de080317bb3c64f43ca87f910d8ec86906",
+        "test": "90c92c0507755a7d443edde8297ce4d0f131e42884e2e87e7fc9b81ffe215258",
+    },
+    "cifar10": {
+        "train": "d59acf989e068e709ce686cda292672c7b212c08d29d3d3e6d8c3aa99eba6a85",
+        "test": "899683d46c3a8c66fd56e1af12202e69fe5a4517be10b0f68e04c78fe585c57c",
+    },
+}
+
+_PARTS = {"train": "training", "test": "test"}
+
+
+def check(name: str, place: pathlib.Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Look at a set that was read from a folder or a file that `places.find` gave.
+
+    Raises DataError if a file in the folder of downloads has a published one's name, but neither its SHA-256 nor its
+    content. Other differences are noted on stderr: files elsewhere are the user's own.
+    """
+    wrong = wrong_files(name, place)
+    if wrong == []:
+        return
+    different = [part for part in _PARTS if digest(arrays[f"x_{part}"], arrays[f"y_{part}"]) != DIGESTS[name][part]]
+    if different and wrong:
+        raise DataError(
+            f"{wrong[0]}: not the published file: its SHA-256 differs, and so do the images; ask for the download (--download, "
+            "or download=True in Python), which replaces it, or load the folder by its path if it is meant"
+        )
+    if different:
+        parts = " and ".join(_PARTS[part] for part in different)
+        said = f"note: {place}: the {parts} images with their labels are not those of {name} as published"
+        print(said, file=sys.stderr, flush=True)
+
+
+def wrong_files(name: str, place: pathlib.Path) -> list[pathlib.Path] | None:
+    """Of a place in the folder of downloads, the files that are not the published ones by their SHA-256.
+
+    None of any other place, and if what is read from there are files that no download brings, such as unpacked ones.
+    """
+    own = own_root() / name
+    used = [place] if os.path.isfile(place) else list(idx.held(place).values())
+    known = {file.name: file.sha256 for file in FILES[name]}
+    if any(path.parent != own or path.name not in known for path in used) or not used:
+        return None
+    return [path for path in used if _digest_of(path, os.stat(path).st_size, os.stat(path).st_mtime_ns) != known[path.name]]
+
+
+@functools.lru_cache(maxsize=32)
+def _digest_of(path: pathlib.Path, size: int, modified: int) -> str:
+    """A file's SHA-256, once for as long as it is not changed."""
+    return sha256(path)
+
+
+def digest(images: np.ndarray, labels: np.ndarray) -> str:
+    """SHA-256, hexadecimal, of the sorted SHA-256 of all labels (a byte each) with their images: their order does not count."""
+    if len(images) != len(labels):
+        return ""
+    rows = np.ascontiguousarray(images).reshape(len(images), -1)
+    octets = np.asarray(labels).astype(np.uint8)
+    each = sorted(hashlib.sha256(octets[i : i + 1].tobytes() + rows[i].tobytes()).digest() for i in range(len(rows)))
+    return hashlib.sha256(b"".join(each)).hexdigest()

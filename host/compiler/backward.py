@@ -19,8 +19,8 @@ def backward(ops: Operations, i: int) -> None:
     weights = plan[f"{i + 2}.kept_weight" if plan.streamed else f"{i + 2}.weight_backward"]
     block = plan.block[i] // ops.lanes
     places = 1 if g.pool == "none" else 2
-    for tiling in ops.begin(i, ops.cutter.backward):
-        there = units(tiling, ops.tiles // block, block, g.pooled_height, weights.groups)
+    for tiling, share in ops.begin(i, ops.cutter.backward):
+        there = units(tiling, ops.tiles // block, block, g.pooled_height, share)
         steps = [(unit, *tiles) for unit in there for tiles in unit.tiles]
         made: dict[int, list[View]] = {}
         for n, (unit, t, tiles) in enumerate(steps):

@@ -92,6 +92,9 @@ class Resident:
             self.homes[name] = View.of(item.tensor, side, base)
         self.used = {side: allocator.used for side, allocator in buffers.items()}
 
+    def begin(self, rooms: dict[str, Room]) -> None:
+        """There is nothing to make room for."""
+
     def take(self, role: str, *views: View) -> list[View]:
         """Operands."""
         return [self.homes[view.tensor.name] for view in views]

@@ -24,6 +24,11 @@ class Cutter:
         self.lanes, self.granules = self.config.lanes, self.config.granules
         self.tiles = self.settings.batch // self.lanes
 
+    def share(self, groups: int) -> int:
+        """Of so many groups of channels, how many the totals hold at once, in whole words of channels; 0 if none."""
+        config = self.config
+        return groups if groups * self.lanes <= config.layer_channels else config.layer_channels // config.word * self.granules
+
     @functools.cache  # noqa: B019 - lives as long as the layout
     def forward(self, i: int) -> tuple[Tiling, ...]:
         """Forward pass of layer i: all at once, or its sums first and then its results."""
@@ -107,31 +112,28 @@ class Cutter:
     @functools.cache  # noqa: B019
     def update(self, i: int) -> Sets:
         """Weight gradient of layer i."""
-        plan, g, config = self.plan, self.plan.geometry[i], self.config
-        images = min(plan.block[i], plan.block[i - 1] if i else plan.block[i])
+        g, config = self.plan.geometry[i], self.config
+        words, most_rows = self._summed(i)
+        if not self.plan.streamed:
+            return self._resident_sets(i, words)
         inputs, outputs = -(-g.tap_inputs // self.lanes), -(-g.filters // self.lanes)
         room = config.tile_rows // self.lanes
         taps_x = g.taps // g.kernel_y
         taps_y = g.kernel_y if g.taps <= room else 1
-        slopes = 2**self.settings.slope_planes - 1 if i == 0 else 1
-        largest = (2**self.settings.gradient_planes - 1) * slopes * images * g.out_width
-        most_rows = config.largest_sum // largest
-        if most_rows < 1:
-            raise ValueError(
-                f"{g.name}: its weight gradients reach {largest} over a row of pixels of {images} images, beyond the "
-                f"accumulator's {config.largest_sum}; use fewer slope planes or gradient planes"
-            )
         found: Sets | None = None
         # Over the edges of padded pixels fewer rows of sums count: these columns take passes of their own.
         edges = g.pixels and (g.pad_x > 0 or (g.out_width - 1) * g.stride + g.kernel_x > g.width)
         for rows in sizes(g.out_height):
-            one = images == self.settings.batch and rows == g.out_height and not edges  # one pass makes a set
-            for tiles in sizes(inputs) if i else (inputs,):
+            one = words * config.word == self.settings.batch and rows == g.out_height and not edges  # one pass makes a set
+            if rows > most_rows:
+                continue
+            # All of the network's input is turned into columns at once: it is taken in parts only where it must.
+            for tiles in sizes(inputs) if i or not (one or taps_y * taps_x * inputs <= room) else (inputs,):
                 for size in sizes(outputs):
-                    if rows > most_rows or (not one and taps_y * taps_x * tiles * size > room):
+                    if not one and taps_y * taps_x * tiles * size > room:
                         continue
                     for whole in (False,) if i else (True, False):
-                        sets = self._sets(i, (rows, size, tiles), taps_y, images, whole=whole)
+                        sets = self._sets(i, (rows, size, tiles), taps_y, words, whole=whole)
                         if sets and (found is None or sets.tiling.cycles < found.tiling.cycles):
                             found = sets
         if found is None:
@@ -148,11 +150,43 @@ class Cutter:
         assert rooms is not None, "the data gradient has more of these weights in that buffer"
         return groups, rooms
 
-    def _sets(self, i: int, candidate: tuple[int, int, int], taps_y: int, images: int, *, whole: bool) -> Sets | None:
+    def _summed(self, i: int) -> tuple[int, int]:
+        """Words of images and rows of the output map over which a pass can sum weight gradients of layer i."""
+        plan, g, settings = self.plan, self.plan.geometry[i], self.settings
+
+        def rows(words: int, gradient_planes: int, slope_planes: int) -> int:
+            slopes = 2**slope_planes - 1 if i == 0 else 1
+            return self.config.largest_sum // ((2**gradient_planes - 1) * slopes * words * self.config.word * g.out_width)
+
+        planes = settings.gradient_planes, settings.slope_planes
+        block = min(plan.block[i], plan.block[i - 1] if i else plan.block[i]) // self.config.word
+        words = next((n for n in sizes(block) if rows(n, *planes)), 0)
+        if words == 0:
+            fits = [f"{n} gradient planes" for n in range(planes[0] - 1, 0, -1) if rows(1, n, planes[1])][:1]
+            if i == 0:
+                fits += [f"{n} slope planes" for n in range(planes[1] - 1, 0, -1) if rows(1, planes[0], n)][:1]
+            raise ValueError(
+                f"{g.name}: its weight gradients over a row of pixels of {self.config.word} images, the least that a pass sums, "
+                f"exceed the accumulator's {self.config.largest_sum}; use {' or '.join(fits) or 'a narrower map'}"
+            )
+        return words, rows(words, *planes)
+
+    def _resident_sets(self, i: int, words: int) -> Sets:
+        """With everything on the chip: one pass, or, where its sums could leave the accumulator, several for each set."""
+        g = self.plan.geometry[i]
+        inputs, outputs = -(-g.tap_inputs // self.lanes), -(-g.filters // self.lanes)
+        tiles, groups = inputs, outputs
+        if words * self.config.word < self.settings.batch:  # a set's sums wait in the tile buffer
+            room = self.config.tile_rows // self.lanes
+            tiles = next(n for n in sizes(inputs) if n <= room)
+            groups = next(n for n in sizes(outputs) if n * tiles <= room)
+        return Sets(Tiling(1, groups, tiles, {}, 0.0), 1, words, inputs, outputs, True)
+
+    def _sets(self, i: int, candidate: tuple[int, int, int], taps_y: int, words: int, *, whole: bool) -> Sets | None:
         """A way to take the weight gradient, if it fits; `whole`: the input's columns are made of all rows at once."""
         plan, g = self.plan, self.plan.geometry[i]
         rows, size, tiles = candidate
-        blocks, words = self.settings.batch // images, images // self.config.word
+        blocks = -(-self.settings.batch // (words * self.config.word))
         inputs, outputs = -(-g.tap_inputs // self.lanes), -(-g.filters // self.lanes)
         planes, slopes = self.settings.gradient_planes, 1 if i else self.settings.slope_planes
         bands = -(-g.out_height // rows)
@@ -162,17 +196,17 @@ class Cutter:
         stored = [min(n, math.lcm(step, self.granules)) for n, step in ((inputs, tiles), (outputs, size))]
         pieces = [
             Piece("dy", size * rows * g.out_width * planes * words, ("right",)),
-            Piece("x", tiles * x_rows * x_row, ("left",)),
+            Piece("x", (tiles if i else inputs) * x_rows * x_row, ("left",)),
             Piece("wf", stored[1] * g.taps * self._words(stored[0]), EITHER),
             Piece("wb", stored[0] * g.taps * self._words(stored[1]) if i else 0, EITHER),
-            Piece("samples", 0 if i else plan["input_top"].size // blocks, ("left",)),
+            Piece("samples", 0 if i else words * self.granules * plan["input_top"].size // plan["input_top"].groups, ("left",)),
         ]
         input_sets, output_sets, tap_sets = -(-inputs // tiles), -(-outputs // size), g.kernel_y // taps_y
         contraction = max(self.lanes, rows * g.out_width * words * planes * slopes)
         engine: float = bands * blocks * inputs * outputs * g.taps * contraction
         # Operands stay for the next pass if they are all of it.
         stays = bands * blocks == 1 or (whole and blocks == 1)
-        x_again = -(-outputs // stored[1]) if stays else output_sets * tap_sets
+        x_again = -(-outputs // stored[1]) if stays else output_sets * tap_sets * (1 if i else input_sets)
         made = x_again * blocks * (1 if whole else bands) * x_rows
         reads: dict[str, float] = {"dy": input_sets * tap_sets * blocks * outputs * g.outputs * planes * words}
         if i:
@@ -184,7 +218,7 @@ class Cutter:
         passes = input_sets * output_sets * tap_sets * bands * blocks
         cost = Cost(engine, passes, reads, writes)
         tiling = best(self.config, [candidate], lambda *_: pieces, lambda *_: cost, from_top=_updates_from_top(i))
-        return Sets(tiling, taps_y, stored[0], stored[1], whole) if tiling else None
+        return Sets(tiling, taps_y, words, stored[0], stored[1], whole) if tiling else None
 
     def _words(self, groups: int) -> int:
         """Words that hold so many groups of channels."""
@@ -212,19 +246,37 @@ class Cutter:
         config, training, height = self.config, self.plan.training, self.plan.geometry[i].pooled_height
         low = i % 2 == 1
 
-        def stored(rows: int, size: int, tiles: int) -> Cost:
+        def stored(operands: Cost, rows: int, size: int, tiles: int) -> Cost:
             """With what is stored: rows for each unit's tiles, columns for each unit."""
-            operands = cost(rows, size, tiles)
             again = {"rows": operands.passes, "columns": operands.passes * tiles // block}
             writes = {p.role: p.size * again[p.role] for p in pieces(rows, size, tiles) if p.role in again}
             return dataclasses.replace(operands, writes=writes)
 
+        def at_once_cost(*candidate: int) -> Cost:
+            return stored(cost(*candidate), *candidate)
+
         if block == self.tiles and at_once:
             whole = ((height, size, self.tiles) for size in sizes(groups, self.granules))
-            found = best(config, whole, pieces, stored, from_top=low, sums=training)
+            found = best(config, whole, pieces, at_once_cost, from_top=low, sums=training)
             if found or i == self.plan.last:
                 return (self._checked(found, i, what, whole=i == self.plan.last),)
-        bands = list(self._bands(height, groups, block))
+        share = self.share(groups) if training else groups
+        if share == 0:
+            raise ValueError(
+                f"{self.plan.geometry[i].name}: its {what} takes several passes, over which configuration {config.name!r} adds "
+                f"up the sums of {config.layer_channels} channels at most; use no more, a smaller batch or map, or a larger "
+                "configuration"
+            )
+        bands = [band for band in self._bands(height, groups, block) if band[1] <= share]
+
+        def sums_cost(rows: int, size: int, tiles: int) -> Cost:
+            """Operands of all tiles come once for each share of the channels."""
+            once = cost(rows, size, tiles)
+            again = -(-groups // share) if tiles == block else 1
+            return dataclasses.replace(once, reads={role: n * (1 if role == "w" else again) for role, n in once.reads.items()})
+
+        def emit_cost(*candidate: int) -> Cost:
+            return stored(sums_cost(*candidate), *candidate)
 
         def split(rows: int, size: int, tiles: int) -> list[Piece]:
             """Columns group by group; the operands of the next tiles come while all groups of these are worked on."""
@@ -235,9 +287,9 @@ class Cutter:
                 dataclasses.replace(columns, size=columns.size // size, copies=2 * size, least=size),
             ]
 
-        found = best(config, bands, pieces, stored, from_top=low)
+        found = best(config, bands, pieces, emit_cost, from_top=low)
         if apart:
-            other = best(config, bands, split, stored, from_top=low, apart=True)
+            other = best(config, bands, split, emit_cost, from_top=low, apart=True)
             found = min(filter(None, (found, other)), key=lambda tiling: tiling.cycles, default=None)
         emit = self._checked(found, i, what)
         if not training:
@@ -246,7 +298,7 @@ class Cutter:
         def operands(rows: int, size: int, tiles: int) -> list[Piece]:
             return [piece for piece in pieces(rows, size, tiles) if piece.role not in ("rows", "columns")]
 
-        sums = best(config, bands, operands, cost, from_top=not low, sums=True, emits=False)
+        sums = best(config, bands, operands, sums_cost, from_top=not low, sums=True, emits=False)
         return self._checked(sums, i, what), emit
 
     def _bands(self, height: int, groups: int, block: int) -> Iterator[tuple[int, int, int]]:

@@ -16,8 +16,8 @@ def forward(ops: Operations, i: int, *, inference: bool = False) -> None:
     g, last = place.geometry, i == plan.last
     weights = plan[f"{i + 1}.weight"]
     block = plan.block[i] // ops.lanes if plan.training else ops.tiles
-    for tiling in ops.begin(i, ops.cutter.forward):
-        for unit in units(tiling, ops.tiles // block, block, g.pooled_height, weights.groups, inference=inference):
+    for tiling, groups in ops.begin(i, ops.cutter.forward):
+        for unit in units(tiling, ops.tiles // block, block, g.pooled_height, groups, inference=inference):
             (w,) = ops.buffers.take("w", View.of(weights, groups=(unit.group, unit.groups)))
             columns = ops.buffers.give("columns", _columns(ops, i, unit)) if unit.emits and not inference else []
             for t, tiles in unit.tiles:

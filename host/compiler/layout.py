@@ -41,6 +41,9 @@ class Layout:
         self._place_parameters()
         if self.resident is None:
             self._cut()
+        elif training:
+            for i in range(len(self.plan.geometry)):
+                self.cutter.update(i)
 
     def _resident(self) -> Resident | None:
         plan, config, settings = self.plan, self.config, self.settings
@@ -76,13 +79,7 @@ class Layout:
 
     def _cut(self) -> None:
         for i in range(len(self.plan.geometry)):
-            phases = self.cutter.forward(i)
-            if len(phases) > 1 and self.channels(i) > self.config.layer_channels:
-                g = self.plan.geometry[i]
-                raise ValueError(
-                    f"{g.name}: {self.config.layer_channels} channels at most can be summed over several passes with "
-                    f"configuration {self.config.name!r}"
-                )
+            self.cutter.forward(i)
             if self.training:
                 self.cutter.update(i)
                 if i < self.plan.last:
@@ -92,8 +89,6 @@ class Layout:
     def latent_sets(self, i: int) -> tuple[LatentSet, ...]:
         """Order of layer i's weight words in DDR."""
         g, lanes = self.plan.geometry[i], self.config.lanes
-        if self.resident is not None:
-            return (LatentSet((0, -(-g.filters // lanes)), (0, 1), (0, -(-g.tap_inputs // lanes))),)
         sets = self.cutter.update(i)
         return tuple(latents for store in sets.stores(g, lanes) for latents in sets.latents(g, *store))
 

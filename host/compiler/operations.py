@@ -47,8 +47,10 @@ class Unit:
         }
 
 
-def units(tiling: Tiling, blocks: int, block: int, height: int, groups: int, *, inference: bool = False) -> Iterator[Unit]:
-    """The parts of an operation over `blocks` blocks of `block` tiles in their order.
+def units(
+    tiling: Tiling, blocks: int, block: int, height: int, groups: tuple[int, int], *, inference: bool = False
+) -> Iterator[Unit]:
+    """The parts of an operation over `blocks` blocks of `block` tiles, of these groups (first, how many), in their order.
 
     Passes that emit behind those that sum go the other way round, which finds the last operands still on the chip.
     """
@@ -56,7 +58,7 @@ def units(tiling: Tiling, blocks: int, block: int, height: int, groups: int, *, 
     bands = [(b, *band) for b in range(blocks) for band in parts(height, tiling.rows)][::step]
     for n, (b, y, rows) in enumerate(bands):
         tiles = tuple(parts(block, tiling.tiles, b * block))[::step]
-        for group, count in parts(groups, tiling.groups):
+        for group, count in parts(groups[1], tiling.groups, groups[0]):
             fresh, commits = tiling.sums and n == 0, tiling.emits and n == 0 and not inference
             yield Unit(b, y, rows, group, count, tiles, tiling.sums, tiling.emits, fresh, commits, commits and group == 0)
 
@@ -76,15 +78,21 @@ class Operations:
         self.tiles = self.settings.batch // self.lanes
         self.labelled = 0  # tiles of this batch whose labels are in the queue
 
-    def begin(self, i: int, phases: Callable[[int], tuple[Tiling, ...]]) -> Iterator[Tiling]:
-        """Begin each phase of an operation of layer i; with everything resident, there is one that does it all at once."""
+    def begin(self, i: int, phases: Callable[[int], tuple[Tiling, ...]]) -> Iterator[tuple[Tiling, tuple[int, int]]]:
+        """Begin each phase of an operation of layer i, over groups of channels (first, how many).
+
+        With everything resident there is one phase that does it all at once. The totals keep a group's sums from the phase
+        that sums to the one that emits: so both phases go over as many groups as the totals hold, and then over the next.
+        """
+        groups = -(-self.plan.geometry[i].filters // self.lanes)
         if isinstance(self.buffers, Resident):
-            groups = -(-self.plan.geometry[i].filters // self.lanes)
-            yield Tiling(1, groups, self.tiles, {}, 0.0, sums=self.plan.training)
+            yield Tiling(1, groups, self.tiles, {}, 0.0, sums=self.plan.training), (0, groups)
             return
-        for tiling in phases(i):
-            self.buffers.begin(tiling.rooms)
-            yield tiling
+        tilings = phases(i)
+        for share in parts(groups, self.cutter.share(groups) if len(tilings) > 1 else groups):
+            for tiling in tilings:
+                self.buffers.begin(tiling.rooms)
+                yield tiling, share
 
     def words(self, groups: tuple[int, int]) -> tuple[int, int]:
         """Words that hold these groups of channels: the first, and how many."""

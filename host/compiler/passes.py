@@ -172,12 +172,13 @@ class Passes:
         *,
         columns: tuple[int, int],
         taps_y: tuple[int, int],
+        words: tuple[int, int],
         **flags: int,
     ) -> dict[str, int]:
         """Weight gradient: `x` columns of the input, `dy` columns of the codes; rows `part.y` .. of the output map.
 
         Tiles are groups of inputs. columns: of the output, (first, how many): all, but in a convolution of pixels. taps_y:
-        rows of the window.
+        rows of the window. words: of images, those that are summed.
         """
         g = place.geometry
         (first_x, width), (tap_y, window_y) = columns, taps_y
@@ -188,14 +189,14 @@ class Passes:
             "head": Head.UPDATE,
             **self._part(place, dataclasses.replace(part, y=0, rows=window_y), window),
             **self._axis("y", top, 1, pitch, part.rows, g.height),
-            **_left(x, x.top(part.tile, top, first_x if g.pixels else -g.pad_x)),
+            **_left(x, x.top(part.tile, top, first_x if g.pixels else -g.pad_x) + words[0] - x.word),
             "left_y": x.along_y,
             "left_x": x.along_x,
             "left_tap_y": g.stride * x.along_y,
-            **_right(dy, part.group, part.y, first_x),
+            **_right(dy, part.group, part.y, first_x, words[0] - dy.word),
             "right_tap_y": dy.along_y,
             "right_tap_x": dy.along_x,
-            **self._words(min(x.tensor.bits, x.words * self.config.word)),
+            **self._words(words[1] * self.config.word),
             "random_base": tap_y * window,
             "random_y": window,
             "random_x": 1,
@@ -368,10 +369,10 @@ def _left(view: View, base: int) -> dict[str, int]:
     }
 
 
-def _right(view: View, group: int, y: int = 0, x: int = 0) -> dict[str, int]:
+def _right(view: View, group: int, y: int = 0, x: int = 0, word: int = 0) -> dict[str, int]:
     return {
         "right_planes": view.tensor.planes,
-        "right_base": view.top(group, y, x),
+        "right_base": view.top(group, y, x) + word,
         "right_group": view.along_group,
         "right_plane": -view.along_plane,
     }

@@ -49,12 +49,14 @@ class LatentSet:
 @dataclasses.dataclass(frozen=True)
 class Sets:
     """Of weight gradients: `tiling.tiles` groups of inputs and `tiling.groups` of outputs at a time; together with
-    `taps_y` rows of the window they are added up over all blocks of images and bands of `tiling.rows` rows. Results are
-    stored by `inputs` groups of inputs and `outputs` groups of outputs. whole: the network's input is there with all rows.
+    `taps_y` rows of the window they are added up over all images, `words` words of them in a pass, and bands of
+    `tiling.rows` rows. Results are stored by `inputs` groups of inputs and `outputs` groups of outputs. whole: the network's
+    input is there with all rows.
     """
 
     tiling: Tiling
     taps_y: int
+    words: int
     inputs: int
     outputs: int
     whole: bool

@@ -16,9 +16,6 @@ from bnnedge.network import Geometry
 
 def update(ops: Operations, i: int) -> None:
     """Append the weight gradient of layer i, and its update."""
-    if isinstance(ops.buffers, Resident):
-        _resident(ops, ops.buffers, i)
-        return
     plan, g = ops.plan, ops.plan.geometry[i]
     sets = ops.cutter.update(i)
     ops.buffers.begin(sets.tiling.rooms)
@@ -54,22 +51,22 @@ def _slopes(ops: Operations, i: int, sets: Sets, latents: LatentSet, out: Output
     """
     plan, place = ops.plan, ops.plan.places[i]
     g = place.geometry
-    images = min(plan.block[i], plan.block[i - 1] if i else plan.block[i])
-    words = images // ops.config.word
+    block = min(plan.block[i], plan.block[i - 1] if i else plan.block[i]) // ops.config.word
     (m, count), (c, tiles), (tap, taps) = latents.outputs, latents.inputs, latents.taps_y
     work = [
-        (n * words, band, run)
-        for n in range(ops.settings.batch // images)
+        (words, band, run)
+        for first in range(0, ops.settings.batch // ops.config.word, block)
+        for words in parts(block, sets.words, first)
         for band in parts(g.out_height, sets.tiling.rows)
         for run in runs(g)
     ]
     if back:
         work.reverse()
     fields: dict[str, int] = {}
-    for n, (word, (y, rows), (first_x, width, low, high)) in enumerate(work):
-        x = _columns(ops, i, (c, tiles), (y, rows), (tap, taps), (word, words), whole=sets.whole)
-        tensor = _block(ops, i, "code_columns", word)
-        (dy,) = ops.buffers.take("dy", View.of(tensor, groups=(m, count), rows=(y, rows), words=(word, words)))
+    for n, (words, (y, rows), (first_x, width, low, high)) in enumerate(work):
+        x = _columns(ops, i, (c, tiles), (y, rows), (tap, taps), words, whole=sets.whole)
+        tensor = _block(ops, i, "code_columns", words[0])
+        (dy,) = ops.buffers.take("dy", View.of(tensor, groups=(m, count), rows=(y, rows), words=words))
         part, last = Part(m, count, y, rows, c, tiles), n == len(work) - 1
         fields = ops.passes.update(
             place,
@@ -79,6 +76,7 @@ def _slopes(ops: Operations, i: int, sets: Sets, latents: LatentSet, out: Output
             out,
             columns=(first_x, width),
             taps_y=(tap, taps),
+            words=words,
             row_first=low,
             row_last=high,
             continues=n > 0,
@@ -126,9 +124,10 @@ def _columns(
     if i:
         view = View.of(_block(ops, i - 1, "active_columns", words[0]), groups=groups, rows=rows, words=words)
         return ops.buffers.take("x", view)[0]
-    # The network's input is gathered, and turned on the chip.
-    assert isinstance(ops.buffers, Streamed)
     view = View.of(ops.plan["input_columns"], rows=rows, words=words)
+    if isinstance(ops.buffers, Resident):
+        return ops.buffers.take("x", view)[0]
+    # The network's input is gathered, and turned on the chip.
     found = ops.buffers.find("x", view)
     if not found:
         granules = ops.config.granules
@@ -142,15 +141,3 @@ def _columns(
 def _block(ops: Operations, i: int, kind: str, word: int) -> Tensor:
     """The block of a tensor of columns that holds a word."""
     return next(tensor for tensor in ops.plan.blocks(i, kind) if tensor.word <= word < tensor.word + tensor.words)
-
-
-def _resident(ops: Operations, buffers: Resident, i: int) -> None:
-    """All of it in one pass."""
-    homes = buffers.homes
-    x = homes["input_columns"] if i == 0 else homes[f"{i}.active_columns.0"]
-    dy = homes[f"{i + 1}.code_columns.0"]
-    out = Outputs((homes[f"{i + 1}.weight_backward"],) if i else (), None, homes[f"{i + 1}.weight"])
-    part = Part(0, dy.groups, 0, 1, 0, x.groups)
-    address = ops.emitter.addresses.latents[i]
-    fields = ops.passes.update(ops.plan.places[i], part, x, dy, out, columns=(0, 1), taps_y=(0, 1), emit=1, address=address)
-    ops.execute(i, "weight gradient", part, fields, [x, dy], out.views())

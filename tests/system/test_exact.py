@@ -136,6 +136,27 @@ def test_convolutions_of_every_kind(small: AcceleratorDevice, name: str) -> None
         pair.infer()
 
 
+# Wider than a memory, or with larger sums than a pass can hold.
+EXCEEDING = {
+    "more channels than the totals hold, data gradient": ((64,), [Dense(302), Dense(720)], 64, 2, 8),
+    "more channels than the totals hold, forward": ((4, 4, 3), [Conv2D(300, padding="same"), MaxPool2D()], 64, 2, 2),
+    "weight gradients in parts, resident": ((64,), [Dense(128), Dense(128)], 64, 8, 8),
+    "weight gradients in parts, streamed": ((90,), [Dense(600), Dense(20)], 128, 8, 8),
+}
+
+
+@pytest.mark.parametrize("name", EXCEEDING)
+def test_what_exceeds_a_memory_or_an_accumulator(small: AcceleratorDevice, name: str) -> None:
+    shape, layers, batch, slope_planes, planes = EXCEEDING[name]
+    settings = Settings(batch=batch, gradient_planes=planes, slope_planes=slope_planes)
+    pair = Pair.of(small, Network(shape, [*layers, Dense(9)]), settings, images=batch)
+    pair.images[:] = np.where(pair.images > 60, 255, 0)
+    pair.labels[:] = 1  # gradients of one sign: the largest sums
+    pair.probe()
+    pair.train(2)
+    pair.infer()
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_any_convolutions_with_any_memory(small: AcceleratorDevice, seed: int) -> None:
     network, settings = fitting_network(seed, small.configuration, 2e5)

@@ -60,6 +60,34 @@ def test_a_dense_network_that_streams() -> None:
     check(network, FEW, TIGHT)
 
 
+@pytest.mark.parametrize(
+    ("network", "phases"),
+    [
+        (Network((64,), [Dense(302), Dense(720), Dense(10)]), "backward"),
+        (Network((4, 4, 3), [Conv2D(300, padding="same"), Conv2D(280, 2, 2, "same"), Dense(10)]), "forward"),
+    ],
+    ids=["data gradient", "forward"],
+)
+def test_more_channels_than_the_totals_hold(network: Network, phases: str) -> None:
+    settings = Settings(batch=64, gradient_planes=8 if phases == "backward" else 2)
+    there = layout(network, settings, SMALL)
+    assert len(getattr(there.cutter, phases)(0)) == 2
+    assert network.geometry[0].filters > SMALL.layer_channels
+    check(network, settings, SMALL)
+
+
+@pytest.mark.parametrize("resident", [True, False])
+@pytest.mark.parametrize("batch", [64, 128])
+def test_weight_gradients_that_exceed_the_accumulator_are_summed_in_parts(resident: bool, batch: int) -> None:
+    network, config = Network((60,), [Dense(100), Dense(20), Dense(5)]), SMALL if resident else TIGHT
+    settings = Settings(batch=batch, gradient_planes=8, slope_planes=8)
+    there = layout(network, settings, config)
+    assert (there.resident is not None) == resident
+    assert there.cutter.update(0).words * config.word < batch
+    assert there.cutter.update(1).words * config.word == batch
+    check(network, settings, config)
+
+
 def test_parameters_by_turns() -> None:
     layers = [Conv2D(16, 1), Conv2D(16, 1), Conv2D(12, 1), Conv2D(16, 1), Dense(4)]
     config = dataclasses.replace(SMALL, channels=64)

@@ -159,12 +159,6 @@ def test_inference_needs_less() -> None:
             r"layer 1 .conv2d 8.: its sums over a batch reach 4194304.* a smaller batch or map",
         ),
         (
-            Network((8, 8, 3), [Conv2D(300, padding="same"), Dense(10)]),
-            {"batch": 128},
-            "sim-small",
-            "layer 1 .conv2d 300.: 256 channels at most can be summed over several passes",
-        ),
-        (
             Network((12, 12, 2), [Conv2D(33, 1), Dense(6)]),
             {"batch": 64},
             "sim-small",
@@ -175,6 +169,18 @@ def test_inference_needs_less() -> None:
 def test_what_does_not_fit_is_named_with_the_limit(network: Network, settings: dict[str, int], config: str, text: str) -> None:
     with pytest.raises(ValueError, match=text):
         layout(network, Settings(**settings), configuration(config))  # type: ignore[arg-type]
+
+
+def test_totals_of_less_than_a_word_of_channels_are_named_with_the_limit() -> None:
+    config = dataclasses.replace(SMALL, channels=64)
+    with pytest.raises(ValueError, match=r"layer 1 .conv2d 17.: its forward pass takes several passes.*16 channels at most"):
+        layout(Network((9, 9, 1), [Conv2D(17), Dense(3)]), Settings(batch=64), config)
+
+
+def test_weight_gradients_that_exceed_a_pass_are_refused_with_what_fits() -> None:
+    config = dataclasses.replace(SMALL, accumulator=16)
+    with pytest.raises(ValueError, match=r"layer 1 .dense 9.: its weight gradients .* use 6 gradient planes or 2 slope planes"):
+        layout(dense(16, 9, 5), Settings(batch=64, slope_planes=4, gradient_planes=8), config)
 
 
 def test_too_many_channels_of_a_layer_are_named_with_the_limit() -> None:

@@ -93,7 +93,7 @@ def load(path: str | os.PathLike[str]) -> Checkpoint:
         settings = _made(Settings, header["settings"])
         configuration = _made(Configuration, header["configuration"])
         state = _state(header, file, network)
-        state.check(network, configuration.latent)
+        state.check(network, configuration)
         rate = check_rate(header["rate"], configuration.latent)
         if header["schedule"] not in SCHEDULES:
             raise ValueError(f"its schedule must be one of {', '.join(SCHEDULES)}, not {header['schedule']!r:.80}")

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from bnnedge import formats
+from bnnedge import bounds, formats
+from bnnedge.configuration import Configuration
 from bnnedge.network import Network
 
 # Dtype and number of axes of a layer's arrays.
@@ -18,7 +19,7 @@ _ARRAYS: dict[str, tuple[type, int]] = {
     "mu": (np.int32, 1),
     "psi": (np.int32, 1),
 }
-_MU_LIMIT = 1 << formats.MU_BITS - 1
+_PSI_LIMIT = 1 << formats.MU_BITS
 _EXPONENT_LIMIT = 1 << formats.EXPONENT_BITS - 1
 
 
@@ -28,7 +29,7 @@ class LayerState:
 
     weight: (K, M) int16, latent weight above a 4-bit moment.
     beta: (M,) int16, the same word.
-    mu, psi: (M,) int32, moving mean and moving mean absolute deviation.
+    mu, psi: (M,) int32, moving mean, within `bounds.mean_sum`, and moving mean absolute deviation, 0..2**MU_BITS - 1.
     exponent: absolute exponent E of the gradient codes.
     """
 
@@ -88,11 +89,14 @@ class TrainingState:
         """Return an independent copy."""
         return self.mapped(np.copy)
 
-    def check(self, network: Network, latent: int) -> None:
-        """ValueError if shapes, dtypes or ranges are not those of `network` with weights of `latent` bits."""
+    def check(self, network: Network, config: Configuration) -> None:
+        """ValueError if shapes, dtypes or ranges are not those of `network` on this configuration.
+
+        Training never leaves these ranges, and within them the accelerator computes what the golden model does.
+        """
         if len(self.layers) != len(network.geometry):
             raise ValueError(f"state of {len(self.layers)} layers for a network of {len(network.geometry)}")
-        limit = 1 << latent - 1 + formats.MOMENT
+        limit = config.latent_top << formats.MOMENT
         for i, (layer, geometry) in enumerate(zip(self.layers, network.geometry, strict=True)):
             sizes = geometry.fan_in, geometry.fan_out
             for field, (dtype, axes) in _ARRAYS.items():
@@ -105,10 +109,14 @@ class TrainingState:
             for field in ("weight", "beta"):
                 array = getattr(layer, field)
                 if array.min() < -limit or array.max() >= limit:
-                    raise ValueError(f"layer {i + 1}: {field} does not fit latent weights of {latent} bits")
-            if layer.mu.min() < -_MU_LIMIT or layer.mu.max() >= _MU_LIMIT:
-                raise ValueError(f"layer {i + 1}: mu does not fit {formats.MU_BITS} bits, signed")
-            if layer.psi.min() < 0 or layer.psi.max() >= 2 * _MU_LIMIT:
+                    raise ValueError(f"layer {i + 1}: {field} does not fit latent weights of {config.latent} bits")
+            most = bounds.mean_sum(geometry, i, config)
+            if layer.mu.min() < -most or layer.mu.max() > most:
+                raise ValueError(
+                    f"layer {i + 1}: mu lies in {layer.mu.min()}..{layer.mu.max()}; the mean of a sum of {geometry.fan_in} "
+                    f"inputs lies in {-most}..{most}"
+                )
+            if layer.psi.min() < 0 or layer.psi.max() >= _PSI_LIMIT:
                 raise ValueError(f"layer {i + 1}: psi does not fit {formats.MU_BITS} bits, unsigned")
             if not -_EXPONENT_LIMIT <= layer.exponent < _EXPONENT_LIMIT:
                 raise ValueError(f"layer {i + 1}: exponent {layer.exponent} does not fit {formats.EXPONENT_BITS} bits")

@@ -114,6 +114,7 @@ class AcceleratorDevice(SharedDevice):
         self.machine.identify()
         self.holds = None
         plan, config = self.layout.plan, self.configuration
+        state.check(self.network, config)
         records = np.zeros((plan.entries, 2), np.uint64)
         for i, layer in enumerate(state.layers):
             self._regions[f"latents {i}"].fill(pack.pack_weights(layer.weight, i, self.layout))

@@ -50,7 +50,7 @@ class GoldenDevice(SharedDevice):
     @exclusive
     def load_state(self, state: TrainingState) -> None:
         network, settings = self._ready()
-        state.check(network, self.configuration.latent)
+        state.check(network, self.configuration)
         there = state.copy().mapped(self.library.put)
         self._golden = Golden(network, settings, self.configuration, there, random=self.random)
         self.holds = object()

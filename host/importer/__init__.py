@@ -80,7 +80,7 @@ def understand(model: Any, pixels: tuple[float, float]) -> Imported:
     planes = assembled.input_planes
     settings = Settings(input_planes=planes, slope_planes=min(planes, Settings().slope_planes))
     configuration = fitting(assembled.network, settings)
-    begun = state(assembled, configuration.latent, settings.gradient_planes, settings.seed)
+    begun = state(assembled, configuration, settings.gradient_planes, settings.seed)
     checkpoint = Checkpoint(assembled.network, settings, configuration, begun, RATE, SCHEDULE)
     _compare(model, checkpoint, (low, high), exact=not assembled.notes)
     return Imported(checkpoint, assembled.notes)

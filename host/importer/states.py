@@ -6,7 +6,8 @@ import math
 
 import numpy as np
 
-from bnnedge import formats
+from bnnedge import bounds, formats
+from bnnedge.configuration import Configuration
 from bnnedge.importer.assemble import Assembled, Binary
 from bnnedge.layers import Geometry
 from bnnedge.state import LayerState, TrainingState
@@ -19,19 +20,20 @@ _MEAN_DEVIATION = math.sqrt(2 / math.pi)
 _LARGEST_LOGIT = 2 ** (formats.LOGIT_BITS - 1 - formats.LOGIT - 1) * math.log(2)
 
 
-def state(assembled: Assembled, latent: int, gradient_planes: int, seed: int) -> TrainingState:
+def state(assembled: Assembled, config: Configuration, gradient_planes: int, seed: int) -> TrainingState:
     """A training state with which the device decides as the model does, and from which it can go on to train.
 
     Hidden layers decide the same for every possible sum. The last layer's logits are the model's, rounded; where the model
     does not normalise them, or they would saturate, all are made smaller by one factor.
     """
     network = assembled.network
-    made = TrainingState.initial(network, latent, gradient_planes, seed)
-    top = 1 << latent - 1
+    made = TrainingState.initial(network, config.latent, gradient_planes, seed)
+    top = config.latent_top
     for i, (layer, geometry) in enumerate(zip(assembled.layers, network.geometry, strict=True)):
         step = 2**assembled.input_planes - 1 if i == 0 else 1
         last = i == len(network.geometry) - 1
-        made.layers[i] = (_last if last else _hidden)(layer, geometry, step, top, made.layers[i].exponent)
+        limit = bounds.mean_sum(geometry, i, config)
+        made.layers[i] = (_last if last else _hidden)(layer, geometry, step, top, limit, made.layers[i].exponent)
     return made
 
 
@@ -45,19 +47,22 @@ def _weights(layer: Binary, geometry: Geometry, top: int) -> np.ndarray:
 
 
 def _spread(layer: Binary, geometry: Geometry, step: int) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation of the sums: the model's, or those of random signs (or pixels, of uniform codes)."""
+    """Mean and standard deviation of the sums: the model's, as far as sums reach, or those of random signs (or pixels, of
+    uniform codes).
+    """
+    bound = geometry.fan_in * step
     guess = math.sqrt(geometry.fan_in) * (step if step == 1 else step / math.sqrt(3))
     mean = np.zeros(geometry.fan_out) if layer.mean is None else layer.mean
     deviation = np.full(geometry.fan_out, guess) if layer.deviation is None else layer.deviation
     known = np.isfinite(mean) & np.isfinite(deviation)
-    return np.where(known, mean, 0.0), np.where(known, deviation, guess)
+    return np.where(known, np.clip(mean, -bound, bound), 0.0), np.where(known, deviation, guess)
 
 
 def _beta(values: np.ndarray, top: int) -> np.ndarray:
     return np.clip(np.rint(values * top), -top, top - 1).astype(np.int64)
 
 
-def _hidden(layer: Binary, geometry: Geometry, step: int, top: int, exponent: int) -> LayerState:
+def _hidden(layer: Binary, geometry: Geometry, step: int, top: int, limit: int, exponent: int) -> LayerState:
     """The sign of scale * y + offset: y >= threshold, of whole y. mu takes what beta, within -1..1, leaves."""
     bound = geometry.fan_in * step
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -66,13 +71,14 @@ def _hidden(layer: Binary, geometry: Geometry, step: int, top: int, exponent: in
     mean, deviation = _spread(layer, geometry, step)
     psi = np.clip(np.rint(_MEAN_DEVIATION * deviation * _ONE), _ONE, bound * _ONE).astype(np.int64)
     beta = _beta((mean - threshold) * _ONE / psi, top)
-    # tau = mu - (beta psi >> latent - 1), and y is compared with tau / 64: half a step below the threshold.
+    # tau = mu - (beta psi >> latent - 1), and y is compared with tau / 64: half a step below the threshold. mu lies between
+    # the threshold and the mean, so it keeps its limit.
     mu = (threshold * _ONE - _ONE // 2).astype(np.int64) + (beta * psi // top)
     return _layer(layer, geometry, top, exponent, mu, psi, beta)
 
 
-def _last(layer: Binary, geometry: Geometry, step: int, top: int, exponent: int) -> LayerState:
-    """Logits scale * y + offset = (y - mu) / psi + beta, psi at least 1."""
+def _last(layer: Binary, geometry: Geometry, step: int, top: int, limit: int, exponent: int) -> LayerState:
+    """Logits scale * y + offset = (y - mu) / psi + beta, psi at least 1; an offset that no sum makes up for is cut down."""
     mean, _ = _spread(layer, geometry, step)
     largest = layer.scale.max()
     if layer.deviation is None:
@@ -81,18 +87,17 @@ def _last(layer: Binary, geometry: Geometry, step: int, top: int, exponent: int)
     scale, offset = layer.scale / shrink, layer.offset / shrink
     psi = np.clip(np.rint(_ONE / np.maximum(scale, 1e-30)), _ONE, _PSI_LIMIT).astype(np.int64)
     beta = _beta(offset + scale * mean, top)
-    mu = np.rint((beta / top - offset) * psi).astype(np.int64)
+    mu = np.clip(np.rint((beta / top - offset) * psi), -limit, limit).astype(np.int64)
     return _layer(layer, geometry, top, exponent, mu, psi, beta)
 
 
 def _layer(
     layer: Binary, geometry: Geometry, top: int, exponent: int, mu: np.ndarray, psi: np.ndarray, beta: np.ndarray
 ) -> LayerState:
-    limit = 1 << formats.MU_BITS - 1
     return LayerState(
         weight=_weights(layer, geometry, top),
         beta=(beta << formats.MOMENT).astype(np.int16),
-        mu=np.clip(mu, -limit, limit - 1).astype(np.int32),
+        mu=mu.astype(np.int32),
         psi=psi.astype(np.int32),
         exponent=exponent,
     )

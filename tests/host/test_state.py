@@ -1,12 +1,17 @@
 """Training state: how it begins, copies, differences, and what does not fit a network."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
+from bnnedge import bounds, formats
+from bnnedge.configuration import Configuration
 from bnnedge.network import Conv2D, Dense, MaxPool2D, Network
 from bnnedge.state import TrainingState
 
 NETWORK = Network((4, 4), [Dense(32), Dense(4)])
+CONFIG = Configuration("test")
 PINNED = [411, -465, 613, 1333]  # NumPy 1.26.4
 
 
@@ -45,14 +50,14 @@ def test_weights_of_a_convolution():
     network = Network((6, 6, 3), [Conv2D(5, 2), Dense(4)])
     state = TrainingState.initial(network, 12, 8, 1)
     assert [layer.weight.shape for layer in state.layers] == [(12, 5), (125, 4)]
-    state.check(network, 12)
+    state.check(network, CONFIG)
     with pytest.raises(ValueError, match=r"layer 1: weight must be int16 of shape \(27, 5\), not int16 of shape \(12, 5\)"):
-        state.check(Network((7, 7, 3), [Conv2D(5), Dense(4)]), 12)
+        state.check(Network((7, 7, 3), [Conv2D(5), Dense(4)]), CONFIG)
 
 
 def test_initial_state_fits_its_network():
     for latent in (4, 12):
-        initial(latent=latent).check(NETWORK, latent)
+        initial(latent=latent).check(NETWORK, dataclasses.replace(CONFIG, latent=latent))
 
 
 def test_copy_is_independent():
@@ -92,8 +97,8 @@ def damage(field, value):
         (damage("beta", np.zeros(4, np.int64)), r"layer 2: beta must be int16 of shape \(4,\), not int64"),
         (damage("mu", np.zeros(4, np.float32)), "layer 2: mu must be int32"),
         (damage("beta", np.full(4, 1 << 12, np.int16)), "layer 2: beta does not fit latent weights of 8 bits"),
-        (damage("mu", np.full(4, 1 << 27, np.int32)), "layer 2: mu does not fit 28 bits, signed"),
-        (damage("mu", np.full(4, -(1 << 27) - 1, np.int32)), "layer 2: mu does not fit 28 bits, signed"),
+        (damage("mu", np.full(4, 33 * 64 + 1, np.int32)), r"layer 2: mu lies in 2113..2113; .* 32 inputs lies in -2112..2112"),
+        (damage("mu", np.full(4, -33 * 64 - 1, np.int32)), "layer 2: mu lies in -2113..-2113"),
         (damage("psi", np.full(4, -1, np.int32)), "layer 2: psi does not fit 28 bits, unsigned"),
         (damage("psi", np.full(4, 1 << 28, np.int32)), "layer 2: psi does not fit 28 bits, unsigned"),
         (damage("exponent", -(1 << 15) - 1), "layer 2: exponent -32769 does not fit 16 bits"),
@@ -106,11 +111,22 @@ def test_check(change, message):
     state = initial(latent=8)
     change(state)
     with pytest.raises(ValueError, match=message):
-        state.check(NETWORK, 8)
+        state.check(NETWORK, dataclasses.replace(CONFIG, latent=8))
 
 
 def test_extremes_fit():
     state = initial(latent=8)
-    layer = state.layers[1]
-    layer.mu[:2], layer.psi[:2], layer.exponent = (-(1 << 27), (1 << 27) - 1), (0, (1 << 28) - 1), -(1 << 15)
-    state.check(NETWORK, 8)
+    first, layer = state.layers
+    first.mu[:2] = -(16 * 255 + 1) * 64, (16 * 255 + 1) * 64
+    layer.mu[:2], layer.psi[:2], layer.exponent = (-33 * 64, 33 * 64), (0, (1 << 28) - 1), -(1 << 15)
+    state.check(NETWORK, dataclasses.replace(CONFIG, latent=8))
+
+
+def test_the_pivot_of_the_largest_mean_fits_the_accumulator():
+    wide = Network((20_000,), [Dense(2)]).geometry[0]
+    for bits in range(16, 23):
+        config = dataclasses.replace(CONFIG, accumulator=bits)
+        most = bounds.mean_sum(wide, 0, config)
+        assert most < 1 << formats.MU_BITS - 1
+        assert most + 32 >> formats.STATISTICS < 1 << bits - 1
+        assert -most + 32 >> formats.STATISTICS >= -(1 << bits - 1)

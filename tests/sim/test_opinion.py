@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from opinion import Opinion, initial_exponents
 
-from bnnedge import Configuration, Conv2D, Dense, MaxPool2D, Network, Settings, TrainingState
+from bnnedge import Configuration, Conv2D, Dense, MaxPool2D, Network, Settings, TrainingState, bounds
 from bnnedge.devices.golden import GoldenDevice
 
 CASES = 64
@@ -47,32 +47,30 @@ def network_of(draw: random.Random) -> Network:
             continue  # a window or a map that does not fit
 
 
-def state_of(draw: random.Random, network: Network, settings: Settings, latent: int) -> TrainingState:
+def state_of(draw: random.Random, network: Network, settings: Settings, configuration: Configuration) -> TrainingState:
     """A state, entries of which are at the corners of their ranges, near them, or anywhere."""
     random_state = np.random.RandomState(draw.getrandbits(32))
-    state = TrainingState.initial(network, latent, settings.gradient_planes, draw.getrandbits(32))
+    state = TrainingState.initial(network, configuration.latent, settings.gradient_planes, draw.getrandbits(32))
 
     def fill(array: np.ndarray, low: int, high: int) -> None:
         corners = [low, low + 1, -1, 0, 1, high - 1, high]
         chosen = random_state.choice([v for v in corners if low <= v <= high], array.shape)
         array[...] = np.where(random_state.rand(*array.shape) < 0.5, chosen, random_state.randint(low, high + 1, array.shape))
 
-    top = 1 << latent - 1 + 4
-    largest = 2**settings.input_planes - 1
-    for layer, geometry in zip(state.layers, network.geometry, strict=True):
+    top = 1 << configuration.latent - 1 + 4
+    for i, (layer, geometry) in enumerate(zip(state.layers, network.geometry, strict=True)):
         if draw.random() < 0.5:
             fill(layer.weight, -top, top - 1)
         if draw.random() < 0.5:
             fill(layer.beta, -top, top - 1)
-        bound = 64 * geometry.fan_in * largest  # of a sum, with the fraction bits of a mean
+        bound = bounds.mean_sum(geometry, i, configuration)
         if draw.random() < 0.5:
             fill(layer.mu, -bound, bound)
             fill(layer.psi, 0, 2 * bound)
         if draw.random() < 0.3:
             layer.exponent = draw.choice([-(2**15), -1, 0, 15, 16, 17, 2**15 - 1])
-        largest = 1
     state.step = draw.choice([0, 1, 2, 3, draw.getrandbits(31), 2**32 - 4])
-    state.check(network, latent)
+    state.check(network, configuration)
     return state
 
 
@@ -103,7 +101,7 @@ def case_of(seed: int) -> Case:
         images[draw.randint(0, 1) :] = draw.choice([images[1:2], 0, 255])  # channels without a spread, or with one outlier
     labels = pixels.randint(0, network.classes, len(images))
     rates = [draw.choice([1, 2**16 - 1, draw.getrandbits(16) | 1, draw.randint(1, 999)]) for _ in range(3)]
-    return Case(configuration, network, settings, state_of(draw, network, settings, latent), images, labels, rates)
+    return Case(configuration, network, settings, state_of(draw, network, settings, configuration), images, labels, rates)
 
 
 def compare(case: Case) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import functools
 
-from bnnedge import formats, isa
+from bnnedge import bounds, formats, isa
+from bnnedge.compiler.advice import advice
 from bnnedge.compiler.buffers import Allocator, Resident
 from bnnedge.compiler.cutter import Cutter
 from bnnedge.compiler.passes import strips
@@ -123,8 +124,21 @@ class Layout:
 
 @functools.lru_cache(maxsize=16)
 def layout(network: Network, settings: Settings, config: Configuration, *, training: bool = True) -> Layout:
-    """The layout of a network. Raises ValueError naming the layer and the limit if something does not fit."""
-    return Layout(network, settings, config, training=training)
+    """The layout of a network. Raises ValueError naming the layer, the limit and what would fit if something does not."""
+    try:
+        return Layout(network, settings, config, training=training)
+    except ValueError as error:
+        raise ValueError(f"{error}; {advice(network, settings, config, fits)}") from None
+
+
+def fits(network: Network, settings: Settings, config: Configuration) -> bool:
+    """Whether a configuration holds a network in training and in inference."""
+    try:
+        for training in (True, False):
+            Layout(network, settings, config, training=training)
+    except ValueError:
+        return False
+    return True
 
 
 def fitting(network: Network, settings: Settings) -> Configuration:
@@ -132,11 +146,14 @@ def fitting(network: Network, settings: Settings) -> Configuration:
     reasons = []
     for config in CONFIGURATIONS.values():
         try:
-            layout(network, settings, config)
+            Layout(network, settings, config)
             return config
         except ValueError as error:
             reasons.append(str(error))
-    raise ValueError(f"no configuration holds network {network.name!r}: " + "; ".join(dict.fromkeys(reasons)))
+    raise ValueError(
+        f"no configuration holds network {network.name!r}: {'; '.join(dict.fromkeys(reasons))}; "
+        f"with configuration {config.name!r} {advice(network, settings, config, fits)}"
+    )
 
 
 def _check(network: Network, settings: Settings, config: Configuration) -> None:
@@ -145,17 +162,22 @@ def _check(network: Network, settings: Settings, config: Configuration) -> None:
     geometry = network.geometry
     if len(geometry) > MAX_LAYERS:
         raise ValueError(f"the network has {len(geometry)} layers, the program format holds {MAX_LAYERS}")
-    code = 2**settings.gradient_planes - 1
     for i, g in enumerate(geometry):
-        pixel = 2**settings.input_planes - 1 if i == 0 else 1
-        slope = 2**settings.slope_planes - 1 if i == 0 else 1
+        samples = settings.batch * g.samples
+        gradient = bounds.data_gradient(g, settings.gradient_planes) if i else 0
         sums = [
-            ("forward sums", g.fan_in * pixel, config.largest_sum, "fewer input planes or inputs"),
-            ("data gradients", g.reach * code if i else 0, config.largest_sum, "fewer gradient planes or units"),
-            ("sums over a batch", settings.batch * g.samples * 2, 1 << formats.SIGNS_BITS - 1, "a smaller batch or map"),
+            ("forward sums", bounds.forward_sum(g, i, settings.input_planes), config.largest_sum, "fewer input planes or inputs"),
+            ("data gradients", gradient, config.largest_sum, "fewer gradient planes or units"),
+            ("sums over a batch", samples * 2, 1 << formats.SIGNS_BITS - 1, "a smaller batch or map"),
+            (
+                "deviations over a batch",
+                samples * bounds.deviation(g, i, settings, config),
+                (1 << formats.TOTAL_BITS - 1) - 1,
+                "a smaller batch or map",
+            ),
             (
                 "weight gradients",
-                settings.batch * g.outputs * code * slope,
+                bounds.weight_gradient(g, i, settings),
                 config.largest_sum << formats.SLOPE_GUARD,
                 "fewer slope planes or gradient planes, or a smaller batch",
             ),

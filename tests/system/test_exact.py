@@ -16,7 +16,7 @@ from scripts import load_script
 
 from bnnedge import Configuration, Conv2D, Dense, MaxPool2D, Network, Settings, Trainer, configuration
 from bnnedge.compiler import estimate
-from bnnedge.compiler.layout import layout
+from bnnedge.compiler.layout import fits, layout
 from bnnedge.devices.accelerator import AcceleratorDevice
 from bnnedge.devices.rtl import open_rtl
 from bnnedge.sim.verilated import MemoryModel, VerilatedBus
@@ -167,12 +167,8 @@ def fitting_network(seed: int, config: Configuration, work: float) -> tuple[Netw
     """The first of the random networks behind a seed that a configuration holds."""
     for number in range(seed, 10_000, 100):
         network, settings = random_network(number, work)
-        try:
-            layout(network, settings, config)
-            layout(network, settings, config, training=False)
+        if fits(network, settings, config):
             return network, settings
-        except ValueError:
-            continue
     raise ValueError("none fits")
 
 

@@ -14,7 +14,7 @@ from networks import random_network
 from bnnedge import Conv2D, Dense, MaxPool2D, Network, Settings, cnv, configuration, mlp
 from bnnedge.compiler import fitting
 from bnnedge.compiler.buffers import Allocator, Piece, fit
-from bnnedge.compiler.layout import layout
+from bnnedge.compiler.layout import Layout, layout
 from bnnedge.compiler.plan import ALWAYS
 from bnnedge.compiler.tensors import Tensor, View
 
@@ -209,7 +209,7 @@ def test_a_layout_is_found_or_the_layer_named(seed: int) -> None:
     network, settings = random_network(seed, 3e5)
     for training in (True, False):
         try:
-            layout(network, settings, tight, training=training)
+            Layout(network, settings, tight, training=training)
         except ValueError as error:
             if not any(what in str(error) for what in [*(g.name for g in network.geometry), "the last layer"]):
                 pytest.fail(str(error))

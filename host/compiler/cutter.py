@@ -7,6 +7,7 @@ import functools
 import math
 from collections.abc import Callable, Iterator
 
+from bnnedge import bounds, formats
 from bnnedge.compiler.buffers import Piece, Room, fit
 from bnnedge.compiler.plan import Plan
 from bnnedge.compiler.tiling import Cost, Sets, Tiling, best, code_rows, input_rows, parts, sizes
@@ -70,7 +71,8 @@ class Cutter:
 
         pixels = g.pooled_height * g.pooled_width * (places if g.pool == "signs" else 1)
         at_once = last or pixels * self.settings.batch <= self.config.tile_rows
-        return self._phases(i, "forward pass", weights.groups, block, pieces, cost, at_once=at_once)
+        term = bounds.deviation(g, i, self.settings, self.config) * (places if g.pool == "signs" else 1)
+        return self._phases(i, "forward pass", weights.groups, block, pieces, cost, term, at_once=at_once)
 
     @functools.cache  # noqa: B019
     def backward(self, i: int) -> tuple[Tiling, ...]:
@@ -107,7 +109,8 @@ class Cutter:
             return Cost(pixels * groups * max(contraction, places * self.lanes), units * chunks * block // tiles, reads)
 
         at_once = above.stride == 1 and g.pooled_height * g.pooled_width * self.settings.batch <= self.config.tile_rows
-        return self._phases(i, "data gradient", weights.groups, block, pieces, cost, at_once=at_once, apart=True)
+        term = bounds.data_gradient(above, codes)
+        return self._phases(i, "data gradient", weights.groups, block, pieces, cost, term, at_once=at_once, apart=True)
 
     @functools.cache  # noqa: B019
     def update(self, i: int) -> Sets:
@@ -238,11 +241,16 @@ class Cutter:
         block: int,
         pieces: Callable[[int, int, int], list[Piece]],
         cost: Callable[[int, int, int], Cost],
+        term: int,
         *,
         at_once: bool,
         apart: bool = False,
     ) -> tuple[Tiling, ...]:
-        """The tilings of an operation; `at_once`: the sums of a group can wait in the tile buffer; `apart`: see `Tiling`."""
+        """The tilings of an operation.
+
+        term: the most that a row of a (pooled) pixel adds to a channel's sums. at_once: the sums of a group can wait in the
+        tile buffer. apart: see `Tiling`.
+        """
         config, training, height = self.config, self.plan.training, self.plan.geometry[i].pooled_height
         low = i % 2 == 1
 
@@ -298,7 +306,9 @@ class Cutter:
         def operands(rows: int, size: int, tiles: int) -> list[Piece]:
             return [piece for piece in pieces(rows, size, tiles) if piece.role not in ("rows", "columns")]
 
-        sums = best(config, bands, operands, sums_cost, from_top=not low, sums=True, emits=False)
+        width = self.plan.geometry[i].pooled_width * self.lanes
+        summable = [band for band in bands if band[0] * width * band[2] * term < 1 << formats.SUM_BITS - 1]
+        sums = best(config, summable, operands, sums_cost, from_top=not low, sums=True, emits=False)
         return self._checked(sums, i, what), emit
 
     def _bands(self, height: int, groups: int, block: int) -> Iterator[tuple[int, int, int]]:

@@ -12,6 +12,7 @@ from bnnedge.compiler.emitter import Addresses, Emitter
 from bnnedge.compiler.forward import forward
 from bnnedge.compiler.layout import Layout
 from bnnedge.compiler.operations import Operations
+from bnnedge.compiler.proof import Regions, prove
 from bnnedge.compiler.update import keep_weights, update
 from bnnedge.isa import Instruction, Opcode
 from bnnedge.network import Network
@@ -131,7 +132,7 @@ class Compiler:
             for tensor in self.layout.weights():
                 emitter.store(resident.homes[tensor.name])
         self._all_records(emitter, Opcode.STORE)
-        return self._end(emitter)
+        return self._end(emitter, steps=steps)
 
     def inference(self, batches: int) -> Program:
         """The program that stores the logits of `batches` batches. The layout is one without training."""
@@ -148,7 +149,7 @@ class Compiler:
         operations.buffers.finish()
         emitter.barrier()
         emitter.order.add(Opcode.LOOP, {"count": batches, "target": body * isa.INSTRUCTION_BYTES}, f"{batches} batches")
-        return self._end(emitter)
+        return self._end(emitter, batches=batches)
 
     def _begin(self, rate: int) -> tuple[Emitter, Operations]:
         """What a program starts with: parameters, and resident weights."""
@@ -160,9 +161,14 @@ class Compiler:
         self._all_records(emitter, Opcode.LOAD)
         return emitter, Operations(self.plan, self.layout.cutter, emitter, buffers, rate)
 
-    def _end(self, emitter: Emitter) -> Program:
+    def _end(self, emitter: Emitter, *, steps: int = 0, batches: int = 0) -> Program:
+        """The program, proven to stay within its memories and widths."""
         emitter.order.add(Opcode.HALT, {}, "")
-        return checked(list(emitter.order.instructions()))
+        program = checked(list(emitter.order.instructions()))
+        score_bytes = 8 * self.settings.batch * beats_of_scores(self.layout.network)
+        regions = Regions.of(self.layout, self.addresses, steps=steps, score_bytes=score_bytes, batches=batches)
+        prove(program.instructions, self.layout, regions if self.addresses.records else None)
+        return program
 
     def _all_records(self, emitter: Emitter, opcode: Opcode) -> None:
         """LOAD or STORE of the entries that stay throughout: all, or the exponents."""

@@ -73,14 +73,19 @@ def _run(argv: Sequence[str] | None) -> int:
         return 1
 
 
+_LONGEST = 1200  # characters of an error; more is not the error's text but a file's
+
+
 def _line(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     text = str(error) or type(error).__name__
     if isinstance(error, MemoryError):
         text = f"not enough memory: {error}" if str(error) else "not enough memory"
-    # The output of a failed tool stays as it is.
-    return text if isinstance(error, RuntimeError) else " ".join(text.split())
+    if isinstance(error, RuntimeError):
+        return text  # the output of a failed tool stays as it is
+    line = " ".join(text.split())
+    return line if len(line) <= _LONGEST else f"{line[: _LONGEST - 200]} ... {line[-200:]}"  # what to do stands at its end
 
 
 if __name__ == "__main__":

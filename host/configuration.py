@@ -50,7 +50,7 @@ class Configuration:
             whole = isinstance(value, int) and not isinstance(value, bool)
             odd = {"power of two": value & (value - 1), "multiple of 64": value % 64} if whole else {}
             if not whole or not low <= value <= high or odd.get(kind):
-                raise ValueError(f"{field} of configuration {self.name!r} must be a {kind} in {low}..{high}, not {value!r}")
+                raise ValueError(f"{field} of configuration {self.name!r} must be a {kind} in {low}..{high}, not {value!r:.80}")
 
         def power(field: str, low: int, high: int) -> None:
             check(field, "power of two", low, high)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bnnedge.layers import KINDS, Conv2D, Dense, Flatten, Geometry, Layer, MaxPool2D, resolve
-from bnnedge.parsing import parse_yaml, read_text
+from bnnedge.parsing import parse_json, parse_yaml, read_text
 from bnnedge.settings import whole
 
 # Of a description: far beyond what an accelerator takes, so that what a stranger's file asks for stays small.
@@ -136,15 +136,16 @@ class Network:
 
     @classmethod
     def from_file(cls, path: str | Path) -> Network:
-        """Read a YAML description, safely (no Python objects); ValueError names the file and what is wrong."""
+        """Read a description, JSON if its name says so (.json), else YAML; ValueError names the file and what is wrong."""
         try:
-            data = parse_yaml(read_text(path))
+            text = read_text(path)
+            data = parse_json(text) if Path(path).suffix == ".json" else parse_yaml(text)
         except ModuleNotFoundError:
             raise ValueError(f"network file {path}: reading YAML needs PyYAML: pip install 'bnnedge[host]'") from None
         except OSError as error:
             raise ValueError(f"network file {path}: {error.strerror}") from None
         except ValueError as error:
-            raise ValueError(f"network file {path} is not YAML of a network: {error}") from None
+            raise ValueError(f"network file {path} is not YAML or JSON of a network: {error}") from None
         return cls.from_dict(data, f"network file {path}")
 
 
@@ -169,6 +170,8 @@ def _layer(item: Any) -> Layer:
         )
     fields = dataclasses.fields(KINDS[name])
     if not isinstance(value, dict):
+        if not fields and value is not None:
+            raise ValueError(f"{name} takes no {value!r:.80}")
         value = {field.name: value for field in fields[:1]}
     known = [field.name for field in fields]
     required = {field.name for field in fields if field.default is dataclasses.MISSING}

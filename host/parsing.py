@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 
 DEPTH = 20  # lists and tables within each other
 TABLES = 10_000  # and in all: a pair of brackets takes far more memory than two bytes
+VALUES = 10_000  # of a YAML file
 DIGITS = 20  # of a whole number: more than 64 bits have
 DESCRIPTION = 1 << 18  # bytes of a file that people write; PyYAML takes seconds for as many
 
@@ -122,7 +123,7 @@ class _Document:
     """Makes values of a parser's events, one after the other: no further than up to the first that is wrong."""
 
     def __init__(self, yaml: Any, loader: Any) -> None:
-        self._yaml, self._loader = yaml, loader
+        self._yaml, self._loader, self._values = yaml, loader, 0
 
     def read(self) -> Any:
         loader, yaml = self._loader, self._yaml
@@ -139,6 +140,9 @@ class _Document:
     def _value(self, depth: int) -> Any:
         yaml, event = self._yaml, self._loader.get_event()
         place = _place(event.start_mark)
+        self._values += 1
+        if self._values > VALUES:
+            raise ValueError(f"{place}: it holds more than {VALUES:,} values")
         if event.anchor is not None:
             raise ValueError(f"{place}: anchors (&{event.anchor:.40}) and aliases (*) are not read: write it out")
         if event.tag is not None:

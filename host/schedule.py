@@ -33,7 +33,7 @@ def check_rate(rate: float, latent: int) -> float:
     limit = (1 << formats.RATE_BITS) - 1
     number = isinstance(rate, (int, float, np.number)) and not isinstance(rate, bool)
     if not number or not 1 <= round_rate(rate, unit) <= limit:
-        raise ValueError(f"rate must be a number in {1 / unit:.2g}..{limit / unit:.4g}, not {rate!r}")
+        raise ValueError(f"rate must be a number in {1 / unit:.2g}..{limit / unit:.4g}, not {rate!r:.80}")
     return float(rate)
 
 

@@ -46,7 +46,7 @@ class Settings:
         def within(field: str, low: int, high: int) -> None:
             value = whole(getattr(self, field))
             if value is None or not low <= value <= high:
-                raise ValueError(f"{field} must be a whole number in {low}..{high}, not {getattr(self, field)!r}")
+                raise ValueError(f"{field} must be a whole number in {low}..{high}, not {getattr(self, field)!r:.80}")
             object.__setattr__(self, field, value)
 
         within("batch", 64, 512)
@@ -57,7 +57,7 @@ class Settings:
         within("slope_planes", 1, self.input_planes)
         within("seed", 0, 2**64 - 1)
         if self.optimiser not in OPTIMISERS:
-            raise ValueError(f"optimiser must be one of {', '.join(OPTIMISERS)}, not {self.optimiser!r}")
+            raise ValueError(f"optimiser must be one of {', '.join(OPTIMISERS)}, not {self.optimiser!r:.80}")
 
     @property
     def batch_log2(self) -> int:

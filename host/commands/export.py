@@ -26,7 +26,7 @@ def run(arguments: argparse.Namespace) -> int:
     name = re.sub(r"[^\w.-]+", "-", trained.network.name) + FORMATS[arguments.format]
     out = Path(arguments.out) if arguments.out else source.with_name(name)
     options.check_file(out)
-    if out.resolve() == source.resolve():
+    if out.exists() and out.samefile(source):
         raise ValueError(f"{out} is the checkpoint itself, and stays: give another file with --out")
     save(out, fold(trained), arguments.format)
     print(out, file=options.beside(out))

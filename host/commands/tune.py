@@ -17,6 +17,7 @@ from bnnedge.network import Network
 from bnnedge.report import write_json
 from bnnedge.report.spread import largest
 from bnnedge.settings import Settings
+from bnnedge.terminal import printable
 from bnnedge.tuner import BATCH_EXPONENT, FACTORS, MOST_HELD_OUT, Trial, Tuning, tune
 
 
@@ -87,7 +88,7 @@ def run(arguments: argparse.Namespace) -> int:
         print("\ninterrupted before the search was through", file=sys.stderr)
         return 130
     command = _command(arguments, tuning.best)
-    print(f"\n{_table(trials, network)}\n\n{_proposal(tuning)}\n\n{command}")
+    print(f"\n{_table(trials, network)}\n\n{_proposal(tuning)}\n\n{printable(command)}")
     if arguments.out:
         found = {**dataclasses.asdict(tuning), "best": dataclasses.asdict(tuning.best), "proposals": tuning.proposals}
         path = Path(arguments.out) / "tuning.json"

@@ -37,9 +37,9 @@ class Augment:
     def __post_init__(self) -> None:
         number = isinstance(self.shift, (int, float, np.number)) and not isinstance(self.shift, bool)
         if not number or not 0 <= self.shift <= 0.5:
-            raise ValueError(f"shift must be a share of the image's size in 0..0.5, not {self.shift!r}")
+            raise ValueError(f"shift must be a share of the image's size in 0..0.5, not {self.shift!r:.80}")
         if not isinstance(self.flip, (bool, np.bool_)):
-            raise ValueError(f"flip must be True or False, not {self.flip!r}")
+            raise ValueError(f"flip must be True or False, not {self.flip!r:.80}")
         if not self.shift and not self.flip:
             raise ValueError("an augmentation must shift or flip: give shift, flip or both")
         # Plain ones, which a checkpoint can hold.

@@ -20,7 +20,7 @@ def write(study: Study, table: Table, folder: Path) -> list[Path]:
         label: [table.rows[r.key] for r in study.runs if r.label == label and r.key in table.rows] for label in study.labels
     }
     if not any(groups.values()):
-        raise ValueError(f"none of the runs of study {study.name!r} has ended: there is nothing to report")
+        raise ValueError(f"{table.path}: none of the runs of study {study.name!r} has ended: there is nothing to report")
     document, picture = folder / f"{study.name}.md", folder / f"{study.name}.svg"
     with atomic(document) as file:
         file.write(markdown(study, groups, table.path.name, picture.name).encode())

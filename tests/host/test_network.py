@@ -258,6 +258,9 @@ def test_network_file(tmp_path):
     assert network == Network((28, 28), [Dense(512), Dense(10)], "mine")
 
 
+ODD = "-1", "0", "1.5", "yes", "null", "x", "[4]", "[[4]]", "1e30", "99999999999999999999"
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -276,6 +279,23 @@ def test_network_file(tmp_path):
         ("input_shape: [a]\nlayers: [{dense: 8}]", "input_shape must be"),
         ("input_shape: [4\nlayers", "is not YAML"),
         ("!!python/object/apply:os.system ['true']", "is not YAML"),
+        ("input_shape: [4]\nlayers: [{dense: 2024-01-01}]", "entry 1 of layers: Dense needs a .* of units, not '2024-01-01'"),
+        ("input_shape: [4]\nlayers: [{dense: 2024-13-45}]", "entry 1 of layers: Dense needs a .* of units, not '2024-13-45'"),
+        ("input_shape: [4]\nlayers: " + "[" * 3000, "line 2, column .*: lists and tables are nested more than 20 deep"),
+        ("a: &a [x]\nb: &b [*a, *a]", r"line 1, column 4: anchors \(&a\) and aliases"),
+        ("input_shape: [4]\ninput_shape: [8]\nlayers: [{dense: 4}]", "line 2, column 1: the key 'input_shape' stands twice"),
+        ("input_shape: [4]\nlayers: [{dense: " + "9" * 5000 + "}]", "line 2, column .*: a number has 5000 characters"),
+        *((f"input_shape: [4]\nlayers: [{{dense: {n}}}]", "entry 1 of layers: Dense") for n in ODD),
+        *((f"input_shape: [4, 4]\nlayers: [{{conv2d: {n}}}, {{dense: 4}}]", "entry 1 of layers: Conv2D") for n in ODD),
+        *((f"input_shape: [{n}]\nlayers: [{{dense: 4}}]", "input_shape") for n in ODD),
+        *((f"input_shape: {n}\nlayers: [{{dense: 4}}]", "input_shape") for n in ("-1", "null", "x", "[[4]]", "{}", "[]")),
+        *((f"input_shape: [4]\nlayers: [{{maxpool2d: {n}}}]", "a MaxPool2D is on") for n in (3, "null", "[signs]")),
+        *((f"input_shape: [4]\nlayers: {n}", "layers|at least one layer") for n in (3, "x", "{}", "[]", "[3]", "[null]", "[[]]")),
+        *((f"name: {n}\ninput_shape: [4]\nlayers: [{{dense: 4}}]", "name must be text") for n in (8, "[x]", "null", "yes")),
+        ("input_shape: [4]\nlayers: [{conv2d: {filters: 4, padding: [same]}}]", "padding of a Conv2D must be"),
+        ("input_shape: [4]\nlayers: [{flatten: {a: 1}}]", "entry 1 of layers: flatten has no 'a'; there are none"),
+        ("input_shape: [4]\nlayers: [{flatten: 3}]", "entry 1 of layers: flatten takes no 3"),
+        ("[" + "x, " * 100_000 + "]", "it is larger than 262,144 bytes"),
     ],
 )
 def test_bad_network_file(tmp_path, text, message):
@@ -297,3 +317,6 @@ def test_a_file_may_be_json(tmp_path):
     network = Network((8, 8, 3), [Conv2D(16, padding="same"), MaxPool2D("sums"), Dense(10)], "small")
     (tmp_path / "network.json").write_text(json.dumps(network.to_dict()))
     assert Network.from_file(tmp_path / "network.json") == network
+    (tmp_path / "network.json").write_text('{"input_shape": [4], "layers": [{"dense": NaN}]}')
+    with pytest.raises(ValueError, match=r"network\.json is not YAML or JSON of a network: NaN is no number of JSON"):
+        Network.from_file(tmp_path / "network.json")

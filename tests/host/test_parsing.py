@@ -32,6 +32,7 @@ def test_yaml(text: str, value: object) -> None:
         ("[" * 3000, "line 1, column 21: lists and tables are nested more than 20 deep"),
         ("- " * 3000, "line 1, column 41: lists and tables are nested more than 20 deep"),
         ("{a: " * 3000, "line 1, column 81: lists and tables are nested more than 20 deep"),
+        ("[" + "0, " * 10_000 + "]", "line 1, column .*: it holds more than 10,000 values"),
         ("a: 1\nb: &x [1]\nc: [*x, *x]", r"line 2, column 4: anchors \(&x\) and aliases \(\*\) are not read: write it out"),
         ("a: *x", r"line 1, column 4: anchors \(&x\) and aliases"),
         ("a: 1\na: 2", "line 2, column 1: the key 'a' stands twice in one table: keep one"),

@@ -12,7 +12,7 @@ pytest.importorskip("qonnx")
 from foreign import agree, statistics  # noqa: E402
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
-from bnnedge import Trainer, export, importer  # noqa: E402
+from bnnedge import Trainer, bounds, export, importer  # noqa: E402
 
 CUSTOM = "qonnx.custom_op.general"
 
@@ -173,3 +173,20 @@ def test_damaged_file(tmp_path: Path):
     (tmp_path / "model.onnx").write_bytes(b"nothing of the kind")
     with pytest.raises(ValueError, match=r"model.onnx: it is no ONNX model"):
         importer.load(tmp_path / "model.onnx", (0, 1))
+
+
+@pytest.mark.parametrize("offset", [-1e9, 1e9, 1e30])
+def test_offsets_beyond_any_sum_give_a_state_that_can_be_trained(tmp_path: Path, offset: float):
+    graph = Graph(1, 8, 8).add("Mul", np.float32(2)).add("Sub", np.float32(1)).sign().add("Reshape", np.array([1, 64]))
+    hidden, classes = np.zeros(12, np.float32), np.zeros(5, np.float32)
+    hidden[3], classes[2] = offset, -abs(offset)
+    graph.add("Gemm", graph.weight(12, 64), hidden, transB=1).sign()
+    graph.add("Gemm", graph.weight(5, 12), classes, transB=1)
+    saved = importer.load(graph.write(tmp_path / "model.onnx"), (0, 1)).checkpoint
+    saved.state.check(saved.network, saved.configuration)
+    assert abs(saved.state.layers[1].mu).max() == bounds.mean_sum(saved.network.geometry[1], 1, saved.configuration)
+    with Trainer.load(saved) as trainer:
+        images = np.random.RandomState(1).randint(0, 256, (128, 8, 8)).astype(np.uint8)
+        assert (trainer.predict(images).argmax(1) != 2).all()
+        trainer.fit(images, np.zeros(128, np.int64), steps=2)
+        trainer.state.check(saved.network, saved.configuration)

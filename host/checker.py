@@ -11,6 +11,7 @@ import numpy as np
 
 from bnnedge.devices import Device, StepResult
 from bnnedge.devices.tenancy import Tenant
+from bnnedge.meminfo import meminfo
 from bnnedge.network import Network
 from bnnedge.state import TrainingState
 
@@ -19,6 +20,7 @@ FIRST = 2  # steps that "first" means
 STATE_ALONE = ("pynq",)  # devices on which a step's tensors take memory and time that a board does not have
 LONG = 10.0  # seconds of comparing that one wants to know of before
 _WORK = 3 * 2 * 2  # operations for a weight and an activation: three passes, multiply and add, twice as wide as measured
+_BYTES = 40  # of memory for each sum of the largest map
 _DRAWS = 50  # times what three shifts take: what the golden model does for a weight or a code beside products
 
 
@@ -126,6 +128,17 @@ def step_seconds(network: Network, batch: int) -> float:
     products = sum(layer.fan_in * layer.fan_out * layer.outputs for layer in network.geometry) * batch
     codes = sum(layer.outputs * layer.fan_out for layer in network.geometry) * batch
     return _WORK * products * product + _DRAWS * (network.weights + codes) * shifts
+
+
+def check_memory(network: Network, batch: int) -> None:
+    """ValueError if the golden model's steps take more memory than the machine has left, as on a board they may."""
+    needed = _BYTES * batch * max(layer.outputs * layer.fan_out for layer in network.geometry)
+    free = meminfo().get("MemAvailable", needed)
+    if needed > free:
+        raise ValueError(
+            f"comparing steps with the golden model takes some {needed >> 20:,} MiB of memory, and {free >> 20:,} MiB are free: "
+            "train without (--no-check, in Python check=\"none\"), or with a smaller batch"
+        )
 
 
 def _fastest(run: Callable[[], object]) -> float:

@@ -13,7 +13,7 @@ import numpy as np
 
 from bnnedge import checkpoint, formats
 from bnnedge.callbacks import Callback, History
-from bnnedge.checker import Checker, level, step_seconds
+from bnnedge.checker import Checker, check_memory, level, step_seconds
 from bnnedge.compiler import fitting
 from bnnedge.configuration import Configuration
 from bnnedge.configuration import configuration as configuration_called
@@ -197,8 +197,8 @@ class Trainer:
         with self._using():
             if self._fitting:
                 raise DeviceError("this trainer is within fit already: a callback cannot call it again")
-            self._fitting = True
             try:
+                self._fitting = True
                 return self._fit(
                     x, y, epochs, steps, validation_data, shuffle, augment, resume, callbacks, steps_per_call
                 )
@@ -235,6 +235,8 @@ class Trainer:
             steps_per_call = 1 if self._checker.level == "all" else plan.epoch_steps
         self._checker.begin()
         due = min(self._checker.due, plan.steps - plan.step)
+        if due:
+            check_memory(self.network, plan.batch)
         try:
             if due:
                 seconds = due * step_seconds(self.network, plan.batch)

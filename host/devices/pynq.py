@@ -21,6 +21,7 @@ from bnnedge.devices import bitstream
 from bnnedge.devices.accelerator import AcceleratorDevice
 from bnnedge.devices.bitstream import Bitstream
 from bnnedge.devices.device import DeviceError
+from bnnedge.meminfo import meminfo
 from bnnedge.registers import REGISTERS
 
 STATUS = REGISTERS["STATUS"]
@@ -117,12 +118,8 @@ class PynqBus:
 
 def _contiguous() -> str:
     """What Linux says of its contiguous memory, or "" where it says nothing, as on a PC."""
-    with contextlib.suppress(OSError, KeyError, ValueError):
-        lines = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
-        total, free = (int(lines[name].split()[0]) for name in ("CmaTotal", "CmaFree"))
-        if total:
-            return f"Linux has set {total:,} KiB apart, {free:,} KiB are free"
-    return ""
+    total, free = (meminfo().get(name, 0) >> 10 for name in ("CmaTotal", "CmaFree"))
+    return f"Linux has set {total:,} KiB apart, {free:,} KiB are free" if total else ""
 
 
 def open_pynq(configuration: Configuration, folder: Path | None = None, device: Any = None) -> AcceleratorDevice:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from exact import RATE, Pair
 
-from bnnedge import Settings, configuration
-from bnnedge.devices.accelerator import AcceleratorDevice
+from bnnedge import Dense, MismatchError, Network, Settings, Trainer, configuration
+from bnnedge.devices.accelerator import AcceleratorDevice, Region
 from bnnedge.devices.device import DeviceError
 from bnnedge.registers import REGISTERS
 from bnnedge.sim.verilated import MemoryModel, VerilatedBus
@@ -96,3 +97,38 @@ def test_interrupted_run_leaves_the_accelerator_at_rest(
         small.train(pair.images, pair.labels, pair.order(2), RATE)
     assert bus.read(REGISTERS["STATUS"].offset) == 0
     trains_again(small, bus)
+
+
+@pytest.mark.parametrize("what", ["weight", "tensor"])
+@pytest.mark.parametrize("step", [1, 2])
+@pytest.mark.parametrize("check", ["first", "none"])
+def test_a_wrong_bit_is_found_in_the_first_steps(
+    small: AcceleratorDevice, bus: VerilatedBus, monkeypatch: pytest.MonkeyPatch, what: str, step: int, check: str
+) -> None:
+    random = np.random.RandomState(1)
+    x, y = random.randint(0, 256, (256, 20)).astype(np.uint8), random.randint(0, 10, 256)
+    trainer = Trainer(Network((20,), [Dense(24), Dense(10)]), small, settings=Settings(batch=64), check=check)
+    run, fetch = small.machine.run, Region.fetch
+
+    def wrong_weight(program: int, before: int, seed: int) -> None:
+        run(program, before, seed)
+        if before == step - 1:
+            bus.memory[small._regions["latents 1"].address + 8 - bus.base] ^= 0x40
+
+    def wrong_tensor(self: Region, dtype: str) -> np.ndarray:
+        found = fetch(self, dtype)
+        if dtype == "u1" and self not in small._regions.values() and small._step == step:
+            found[small.layout.arena(shared=False)[0]["1.mask"]] ^= 1  # of all that a probe has stored
+        return found
+
+    if what == "weight":
+        monkeypatch.setattr(small.machine, "run", wrong_weight)
+    else:
+        monkeypatch.setattr(Region, "fetch", wrong_tensor)
+    if check == "none":
+        trainer.fit(x, y)
+        assert trainer.bit_exact is None
+        return
+    found = "layer 2 weight: 1 of 240 values" if what == "weight" else "1.mask: 1 of 1536 values"
+    with pytest.raises(MismatchError, match=f"step {step}: device 'rtl' and the golden model differ in {found}$"):
+        trainer.fit(x, y)

@@ -148,7 +148,7 @@ class Npz:
                 octets = fill(stream, size)
                 stream.read(1)  # which compares the checksum
         except zipfile.BadZipFile as error:
-            raise ValueError(f"damaged: {member.filename} fails its checksum ({error})") from error
+            raise ValueError(f"damaged: {member.filename} fails its checksum ({shown(error, 100)})") from error
         if len(octets) < size:
             raise ValueError(f"damaged: {member.filename} ends early")
         return octets.view(dtype).reshape(shape, order="F" if fortran else "C")

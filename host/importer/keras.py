@@ -8,7 +8,6 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import io
-import json
 import os
 import types
 from collections.abc import Callable, Sequence
@@ -33,6 +32,7 @@ from bnnedge.importer.steps import (
     batch_norm,
     first_line,
 )
+from bnnedge.parsing import decoded, parse_json
 
 SUFFIXES = (".keras", ".h5", ".hdf5")
 
@@ -93,7 +93,7 @@ def _parsed(text: Any) -> Any:
     octets = text if isinstance(text, bytes) else text.encode()
     if len(octets) > _CONFIG_BYTES:
         raise ValueError(f"its configuration takes more than {_CONFIG_BYTES:,} bytes")
-    return json.loads(octets.decode())
+    return parse_json(decoded(octets))
 
 
 def _registered(name: str) -> bool:

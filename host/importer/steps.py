@@ -7,6 +7,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from bnnedge.bounded import shown
+
 # Numbers of a map, of one image: a map of 255 x 255 pixels with 128 channels has as many.
 LARGEST_MAP = 1 << 23
 
@@ -99,5 +101,5 @@ def batch_norm(name: str, gamma: np.ndarray, beta: np.ndarray, mean: np.ndarray,
 
 
 def first_line(error: BaseException) -> str:
-    """What an error of another library says, without the pages that may follow."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+    """What an error of another library says, without the pages that may follow, and no line of a page's length."""
+    return shown((str(error).strip() or type(error).__name__).splitlines()[0], 500)

@@ -296,6 +296,21 @@ def test_accuracies_of_digits_by_settings(tmp_path: Path) -> None:
 
 
 @pytest.mark.long
+def test_what_the_search_for_settings_varies_by(tmp_path: Path) -> None:
+    page = " ".join(path_of("how-to/own-settings.md").read_text().split())
+    ((stated, others),) = re.findall(r"search with (`--seed .*?`) ends at rates ([^:]*?)\. ", page)
+    ends = []
+    for seed in re.findall(r"--seed (\d)", stated):
+        assert cli.main(["tune", "--data", "digits", "--seed", seed, "--out", str(tmp_path)]) == 0
+        ends.append(f"{json.loads((tmp_path / 'tuning.json').read_text())['best']['rate']:g}")
+    assert ends == others.split(" and ")
+    ((rates, means),) = re.findall(r"With rates ([\d., and]+), 30 epochs .*? gave means of ([\d., and]+) %", page)
+    for rate_, mean in zip(*(re.findall(r"\d+\.\d+", text) for text in (rates, means)), strict=True):
+        found = [accuracy(tmp_path, "--epochs", "30", "--rate", rate_, "--seed", str(seed)) for seed in (1, 2, 3)]
+        assert agrees(mean, statistics.fmean(found)), rate_
+
+
+@pytest.mark.long
 def test_accuracy_of_digits(tmp_path: Path) -> None:
     found = accuracy(tmp_path, "--network", "digits", "--reference")
     reference = 100 * json.loads((tmp_path / "report.json").read_text())["reference_accuracy"]

@@ -66,7 +66,7 @@ def state_of(draw: random.Random, network: Network, settings: Settings, configur
         bound = bounds.mean_sum(geometry, i, configuration)
         if draw.random() < 0.5:
             fill(layer.mu, -bound, bound)
-            fill(layer.psi, 0, 2 * bound)
+            fill(layer.psi, 0, draw.choice([2 * bound, 2**28 - 1]))
         if draw.random() < 0.3:
             layer.exponent = draw.choice([-(2**15), -1, 0, 15, 16, 17, 2**15 - 1])
     state.step = draw.choice([0, 1, 2, 3, draw.getrandbits(31), 2**32 - 4])

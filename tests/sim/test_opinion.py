@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from opinion import Opinion, initial_exponents
 
-from bnnedge import Configuration, Conv2D, Dense, MaxPool2D, Network, Settings, TrainingState, bounds
+from bnnedge import Configuration, Conv2D, Dense, MaxPool2D, Network, Settings, TrainingState
 from bnnedge.devices.golden import GoldenDevice
 
 CASES = 64
@@ -47,6 +47,12 @@ def network_of(draw: random.Random) -> Network:
             continue  # a window or a map that does not fit
 
 
+def largest_mu(layer: int, K: int, accumulator: int) -> int:
+    """Persistent state: what a moving mean may be."""
+    D = min(K if layer else 255 * K, 2 ** (accumulator - 1) - 32)
+    return 64 * (D + D // 2**17 + 1)
+
+
 def state_of(draw: random.Random, network: Network, settings: Settings, configuration: Configuration) -> TrainingState:
     """A state, entries of which are at the corners of their ranges, near them, or anywhere."""
     random_state = np.random.RandomState(draw.getrandbits(32))
@@ -63,7 +69,7 @@ def state_of(draw: random.Random, network: Network, settings: Settings, configur
             fill(layer.weight, -top, top - 1)
         if draw.random() < 0.5:
             fill(layer.beta, -top, top - 1)
-        bound = bounds.mean_sum(geometry, i, configuration)
+        bound = largest_mu(i, geometry.fan_in, configuration.accumulator)
         if draw.random() < 0.5:
             fill(layer.mu, -bound, bound)
             fill(layer.psi, 0, draw.choice([2 * bound, 2**28 - 1]))
@@ -125,6 +131,7 @@ def compare(case: Case) -> None:
             np.testing.assert_array_equal(theirs, mine > 0 if theirs.dtype == bool else mine, f"{place}: {name}")
         state = golden.state()
         assert state.step == opinion.count, place
+        state.check(case.network, case.configuration)
         for i, (theirs, layer) in enumerate(zip(state.layers, opinion.layers, strict=True)):
             word = [[w << 4 | k & 15 for w, k in row] for row in [*layer.weight, layer.beta]]
             np.testing.assert_array_equal(theirs.weight, word[:-1], f"{place}: weights of layer {i + 1}")
@@ -152,13 +159,28 @@ def test_sums_at_their_bounds(accumulator: int, inputs: int) -> None:
     network = Network((inputs,), [Dense(2), Dense(128)])
     settings = Settings(batch=64, slope_planes=1)
     state = TrainingState.initial(network, configuration.latent, settings.gradient_planes, 1)
-    for layer, bound in zip(state.layers, (64 * 255 * inputs, 64 * 2), strict=True):
+    for i, (layer, K) in enumerate(zip(state.layers, (inputs, 2), strict=True)):
+        bound = largest_mu(i, K, accumulator)
         layer.weight[:, 0], layer.weight[:, 1:] = 0, -1  # all signs of a channel alike
         layer.mu[:], layer.psi[:], layer.exponent = [bound, -bound] * (len(layer.mu) // 2), 2 * bound, 0
     images = np.zeros((69, inputs), np.uint8)
     images[::2] = 255
     labels = np.arange(69) % 2
     compare(Case(configuration, network, settings, state, images, labels, [999, 1]))
+
+
+@pytest.mark.parametrize(("accumulator", "inputs"), [(16, 128), (16, 200), (22, 40), (22, 8223), (22, 9000)])
+def test_states_may_hold_what_the_page_says(accumulator: int, inputs: int) -> None:
+    configuration = Configuration("opinion", accumulator=accumulator)
+    network = Network((inputs,), [Dense(2), Dense(2)])
+    for i, K in enumerate((inputs, 2)):
+        for sign in (1, -1):
+            state = TrainingState.initial(network, configuration.latent, 8, 1)
+            state.layers[i].mu[0] = sign * largest_mu(i, K, accumulator)
+            state.check(network, configuration)
+            state.layers[i].mu[0] += sign
+            with pytest.raises(ValueError, match=f"layer {i + 1}: mu"):
+                state.check(network, configuration)
 
 
 @pytest.mark.long

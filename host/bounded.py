@@ -1,7 +1,7 @@
 """Files that may hold far more than they are long: what is in them is measured before it is unpacked.
 
-A compressed byte can stand for a thousand. Here it may stand for `RATIO`, and small files for `FLOOR` in all; sizes come from
-headers, are compared with these limits and with each other, and no more is unpacked than they say.
+A compressed byte can stand for a thousand. Here it may stand for `RATIO`, or less, and small files for `FLOOR` in all; sizes
+come from headers, are compared with these limits and with each other, and no more is unpacked than they say.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ _NPY = re.compile(
 )
 
 
-def allowed(packed: int) -> int:
+def allowed(packed: int, ratio: int = RATIO, floor: int = FLOOR) -> int:
     """Bytes to which that many bytes of a file may unpack."""
-    return max(FLOOR, RATIO * packed)
+    return max(floor, ratio * packed)
 
 
 def fill(stream: Any, size: int) -> np.ndarray:
@@ -76,7 +76,7 @@ class Limited(io.BufferedIOBase):
         return data
 
 
-def archive(path: str | os.PathLike[str]) -> zipfile.ZipFile:
+def archive(path: str | os.PathLike[str], ratio: int = RATIO, floor: int = FLOOR) -> zipfile.ZipFile:
     """Open a zip archive whose members, unpacked all together, keep to `allowed`.
 
     Raises ValueError, BadZipFile or OSError if it is none, has a name twice, or is encrypted or compressed otherwise than by
@@ -93,7 +93,7 @@ def archive(path: str | os.PathLike[str]) -> zipfile.ZipFile:
             raise ValueError("its list of members is out of proportion: a few thousand, and 4 GiB in all, can be read")
     opened_archive = zipfile.ZipFile(path)
     try:
-        _check(opened_archive, allowed(size))
+        _check(opened_archive, allowed(size, ratio, floor))
     except BaseException:
         opened_archive.close()
         raise
@@ -119,8 +119,8 @@ class Npz:
     Raises what `DAMAGED` lists, here and from its methods.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        self._archive = archive(path)
+    def __init__(self, path: str | os.PathLike[str], ratio: int = RATIO, floor: int = FLOOR) -> None:
+        self._archive = archive(path, ratio, floor)
         names = self._archive.namelist()
         self.names = tuple(name[: -len(".npy")] for name in names if name.endswith(".npy"))
         foreign = [shown(name) for name in names if not name.endswith(".npy")]

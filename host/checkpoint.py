@@ -32,6 +32,8 @@ VERSION = 1
 
 # Of the header: the losses of 80,000 epochs.
 _HEADER_BYTES = 8 << 20
+# A checkpoint is stored as it is; it may have been compressed since, but weights are far from all the same.
+_RATIO, _FLOOR = 20, 16 << 20
 _LARGEST_NUMBER = 4  # bytes, of a state's
 _ARRAYS = ("weight", "beta", "mu", "psi")
 _FIELDS = {"format", "version", "network", "settings", "configuration", "exponents", "step", "rate", "schedule", "plan"}
@@ -81,7 +83,7 @@ def save(path: str | os.PathLike[str], checkpoint: Checkpoint) -> None:
 def load(path: str | os.PathLike[str]) -> Checkpoint:
     """Read a checkpoint, executing nothing in it; CheckpointError if it is truncated, foreign or inconsistent."""
     path = Path(path)
-    with _named(path), bounded.Npz(path) as file:
+    with _named(path), bounded.Npz(path, _RATIO, _FLOOR) as file:
         header = _read(file)
         if header.get("format") != FORMAT:
             raise ValueError("it is not a checkpoint of bnnedge")

@@ -27,6 +27,7 @@ _BINARY = (*TRAINING, TEST)
 _PYTHON = tuple(name[: -len(".bin")] for name in _BINARY)
 _PIXELS = CHANNELS * SIDE * SIDE
 _RECORD = 1 + _PIXELS
+_MEMBERS = 1000  # some wrap the six into folders, with a page about them
 _FILE, _ARCHIVE = 100 << 20, 300 << 20  # bytes at most: three times as many as a file of CIFAR-10's own, half as many as all
 
 Batch = tuple[np.ndarray, np.ndarray]
@@ -73,7 +74,9 @@ def read_archive(path: pathlib.Path) -> dict[str, np.ndarray]:
             stream = bounded.Limited(unpacked, min(_ARCHIVE, bounded.allowed(size)))
             # As a stream, in which nothing can point back.
             with tarfile.open(fileobj=stream, mode="r|") as archive:
-                for member in archive:
+                for count, member in enumerate(archive):
+                    if count == _MEMBERS:
+                        raise ValueError(f"it holds more than {_MEMBERS:,} files")
                     name = pathlib.PurePosixPath(member.name).name
                     if not member.isfile() or name not in (*_BINARY, *_PYTHON):
                         continue

@@ -12,6 +12,7 @@ docs/import.md says what there can be in a model.
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -71,8 +72,8 @@ def understand(model: Any, pixels: tuple[float, float]) -> Imported:
     if not isinstance(model, Model):
         model = keras.understand(model)
     low, high = map(float, pixels)
-    if not low < high:
-        raise ValueError(f"pixels: a white pixel must be more than a black one, not {low:g} and {high:g}")
+    if not -math.inf < low < high < math.inf:
+        raise ValueError(f"pixels: a white pixel must be more than a black one, and both finite, not {low:g} and {high:g}")
     assembled = assemble(model, (low, high))
     for layer in assembled.network.geometry:
         if layer.out_height * layer.out_width * layer.filters > LARGEST_MAP:

@@ -279,6 +279,15 @@ def test_long_text(tmp_path: Path, libraries: list[str]):
     assert libraries == []
 
 
+@pytest.mark.parametrize("pixels", [(1, 0), (0, 0), (float("nan"), 1), (float("-inf"), float("inf"))])
+def test_pixels_must_be_numbers_in_order(pixels: tuple[float, float]):
+    from bnnedge.importer import understand
+    from bnnedge.importer.steps import Model
+
+    with pytest.raises(ValueError, match="a white pixel must be more than a black one, and both finite"):
+        understand(Model("model", (4,), (), lambda x: x), pixels)
+
+
 def test_members(tmp_path: Path, libraries: list[str]):
     for name in ("assets__../../evil", "model.weights.npz", "evil.py"):
         path = write(tmp_path / "net.keras", sequential(), 698, **{name: b"x"})

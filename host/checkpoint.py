@@ -12,7 +12,7 @@ import json
 import os
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +90,7 @@ def load(path: str | os.PathLike[str]) -> Checkpoint:
         if header.get("version") != VERSION:
             raise ValueError(f"its format is version {header.get('version')!r:.40}; this bnnedge reads version {VERSION}")
         if set(header) != _FIELDS:
-            raise ValueError(f"its header has wrong fields: {', '.join(sorted(set(header) ^ _FIELDS)):.200}")
+            raise ValueError(f"its header has wrong fields: {_shown(set(header) ^ _FIELDS)}")
         network = Network.from_dict(header["network"], "its network")
         settings = _made(Settings, header["settings"])
         configuration = _made(Configuration, header["configuration"])
@@ -135,11 +135,15 @@ def _read(file: bounded.Npz) -> dict[str, Any]:
     return header
 
 
+def _shown(names: Iterable[str]) -> str:
+    return bounded.listed([bounded.shown(name) for name in sorted(names)])
+
+
 def _made(kind: type[Any], fields: Any) -> Any:
     names = {field.name for field in dataclasses.fields(kind)}
     if not isinstance(fields, dict) or set(fields) != names:
-        wrong = sorted(set(fields) ^ names) if isinstance(fields, dict) else ["it is no table"]
-        raise ValueError(f"its {kind.__name__.lower()} lacks fields, or has unknown ones: {', '.join(wrong):.200}")
+        wrong = _shown(set(fields) ^ names) if isinstance(fields, dict) else "it is no table"
+        raise ValueError(f"its {kind.__name__.lower()} lacks fields, or has unknown ones: {wrong}")
     return kind(**fields)
 
 
@@ -149,7 +153,7 @@ def _state(header: dict[str, Any], file: bounded.Npz, network: Network) -> Train
     wanted = {f"{i + 1}.{name}" for i in range(layers) for name in _ARRAYS}
     odd = sorted(set(file.names) - {"header"} ^ wanted)
     if odd:
-        raise ValueError(f"its arrays are not those of {layers} layers: {bounded.listed([bounded.shown(name) for name in odd])}")
+        raise ValueError(f"its arrays are not those of {layers} layers: {_shown(odd)}")
     exponents = header["exponents"]
     if not isinstance(exponents, list) or len(exponents) != layers or not all(type(e) is int for e in exponents):
         raise ValueError(f"its exponents must be {layers} integers")

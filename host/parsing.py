@@ -10,8 +10,9 @@ import json
 import math
 import os
 import re
-from pathlib import Path
 from typing import Any, NoReturn
+
+from bnnedge import bounded
 
 DEPTH = 20  # lists and tables within each other
 TABLES = 10_000  # and in all: a pair of brackets takes far more memory than two bytes
@@ -22,11 +23,13 @@ DESCRIPTION = 1 << 18  # bytes of a file that people write; PyYAML takes seconds
 _DEEP = f"its lists and tables are nested more than {DEPTH} deep"
 
 
-def read_text(path: str | os.PathLike[str], limit: int = DESCRIPTION) -> str:
-    """The text of a UTF-8 file of up to `limit` bytes; OSError if it can't be read, ValueError for any other."""
-    # Open as text, and not a read of all: whatever the file is, a device say, no more than the limit is taken in.
-    with Path(path).open("rb") as file:
-        content = file.read(limit + 1)
+def read_text(path: str | os.PathLike[str], limit: int = DESCRIPTION, *, regular: bool = False) -> str:
+    """The text of a UTF-8 file of up to `limit` bytes; OSError if it can't be read, ValueError for any other.
+
+    regular: refuse pipes, which would keep us waiting, and devices.
+    """
+    with bounded.opened(path) if regular else open(path, "rb") as file:
+        content = file.read(limit + 1)  # of a device, too, which may have no end
     if len(content) > limit:
         raise ValueError(f"it is larger than {limit:,} bytes, which is more than such a file needs")
     return decoded(content)

@@ -25,7 +25,10 @@ def run(arguments: argparse.Namespace) -> int:
     trained = checkpoint.load(source)
     name = re.sub(r"[^\w.-]+", "-", trained.network.name) + FORMATS[arguments.format]
     out = Path(arguments.out) if arguments.out else source.with_name(name)
-    options.check_file(out)
+    if arguments.out:
+        options.check_file(out)
+    else:
+        options.check_unasked(out)
     if out.exists() and out.samefile(source):
         raise ValueError(f"{out} is the checkpoint itself, and stays: give another file with --out")
     save(out, fold(trained), arguments.format)

@@ -35,7 +35,10 @@ def run(arguments: argparse.Namespace) -> int:
     """Import; return the exit status."""
     source = Path(arguments.model)
     out = Path(arguments.out) if arguments.out else source.with_suffix(".npz")
-    options.check_file(out)
+    if arguments.out:
+        options.check_file(out)
+    else:
+        options.check_unasked(out)
     imported = importer.load(source, arguments.pixels)
     for note in imported.notes:
         print(f"note: {note}", file=options.beside(out))

@@ -156,6 +156,12 @@ def check_file(out: Path) -> None:
         raise ValueError(f"--out {out} is a folder: give the name of a file in it")
 
 
+def check_unasked(out: Path) -> None:
+    """ValueError if what lies at a place that nobody chose is a link or no file: a stranger's folder may hold one."""
+    if out.is_symlink() or (out.exists() and not out.is_file()):
+        raise ValueError(f"{out} is a link, or no file, and nobody asked to write there: move it away")
+
+
 def beside(out: Path) -> TextIO:
     """Where a command that writes to `out` prints: standard error, if the file goes to standard output."""
     return sys.stderr if same_as_stdout(out) else sys.stdout

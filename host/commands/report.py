@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from bnnedge.commands import options
 from bnnedge.report.evaluation import Confusion, confusion
 from bnnedge.report.page import save_page
 from bnnedge.report.run import Run, load_run
@@ -19,6 +20,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Write report.html into the run's folder; return the exit status."""
     found = load_run(arguments.folder)
     path = found.folder / "report.html"
+    options.check_unasked(path)
     save_page(path, found, _confusion(found, arguments.data))
     print(path)
     return 0

@@ -16,6 +16,7 @@ from bnnedge.configuration import Configuration
 from bnnedge.devices.device import DeviceError
 from bnnedge.manifest import MANIFEST, sha256
 from bnnedge.parsing import parse_json, read_text
+from bnnedge.terminal import printable
 
 VARIABLE = "BNNEDGE_BITSTREAM"
 OVERLAYS = Path(__file__).parents[1] / "overlays"
@@ -69,7 +70,7 @@ def described(folder: Path) -> Configuration:
     except KeyError as error:
         raise DeviceError(f"{path} describes no configuration of this version (it lacks {error}): {AGAIN}") from None
     except (TypeError, ValueError) as error:
-        raise DeviceError(f"{path} describes no configuration of this version ({error}): {AGAIN}") from None
+        raise DeviceError(f"{path} describes no configuration of this version ({printable(str(error))}): {AGAIN}") from None
 
 
 def check(folder: Path, configuration: Configuration) -> Bitstream:
@@ -130,9 +131,9 @@ def check_files(folder: Path, configuration: Configuration, files: Sequence[str]
 
 def _manifest(path: Path) -> dict[str, Any]:
     try:
-        manifest = parse_json(read_text(path))
+        manifest = parse_json(read_text(path, regular=True))
     except OSError as error:
-        raise DeviceError(f"{path} cannot be read ({error.strerror}): {AGAIN}") from None
+        raise DeviceError(f"{path} cannot be read ({error.strerror or error}): {AGAIN}") from None
     except ValueError as error:
         raise DeviceError(f"{path} cannot be read ({error}): {AGAIN}") from None
     if not isinstance(manifest, dict):

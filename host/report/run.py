@@ -54,7 +54,7 @@ def load_run(folder: str | os.PathLike[str]) -> Run:
         raise ValueError(f"{folder}: there is no such folder; give one that `bnnedge train` wrote")
     path = folder / "report.json"
     try:
-        text = read_text(path, LARGEST)
+        text = read_text(path, LARGEST, regular=True)
     except FileNotFoundError:
         raise ValueError(f"{folder}: there is no report.json in it; it is no folder of a finished `bnnedge train`") from None
     except ValueError as error:

@@ -61,7 +61,7 @@ def summary(
     cycles = measurement.cycles / measurement.images if measurement else None
     return {
         "network": trainer.network.name,
-        "data": data,
+        "data": data.encode("utf-8", "replace").decode(),  # a file's name may be no text
         "device": trainer.device.name,
         "config": configuration.name,
         "seed": settings.seed,

@@ -124,6 +124,44 @@ def trained(tmp_path: Path) -> Path:
     return tmp_path / "checkpoint.npz"
 
 
+def test_links_in_a_stranger_s_folder_are_not_followed(
+    copy: Path, trained: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nobody asked for a file of this name: it was laid there."""
+    victim = tmp_path / "victim"
+    victim.write_text("mine")
+    for path, words in (
+        (copy / "report.html", ["report", str(copy)]),
+        (trained.with_name("tiny.h"), ["export", str(trained), "--format", "c"]),
+    ):
+        for lay in (lambda path: path.symlink_to(victim), os.mkfifo, os.mkdir):
+            lay(path)
+            assert cli.main(words) == 1
+            assert f"{path} is a link, or no file, and nobody asked to write there: move it away" in capsys.readouterr().err
+            path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink()
+        assert cli.main(words) == 0
+    assert victim.read_text() == "mine"
+
+
+def test_pipes_in_a_stranger_s_folder_are_not_waited_for(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, words in (("report.json", ["report", str(copy)]), ("checkpoint.npz", ["export", f"{copy}/checkpoint.npz"])):
+        (copy / name).unlink()
+        os.mkfifo(copy / name)
+        assert cli.main([*words, *(["--format", "c"] if words[0] == "export" else [])]) == 1
+        error = capsys.readouterr().err
+        assert str(copy / name) in error
+        assert "not a regular file" in error
+
+
+def test_a_data_file_whose_name_is_no_text(source: Path, tmp_path: Path) -> None:
+    data = tmp_path / os.fsdecode(b"\xff.npz")
+    shutil.copy(source / f"{NAME}.npz", data)
+    options = ["--device", "golden", "--data", str(data), "--network", str(source / "network.json"), "--batch", "64"]
+    assert cli.main(["train", *options, "--steps", "3", "--out", str(tmp_path / "run")]) == 0
+    assert cli.main(["report", str(tmp_path / "run"), "--data", str(data)]) == 0
+    assert cli.main(["compare", str(tmp_path / "run"), str(tmp_path / "run")]) == 0
+
+
 Words = Callable[[Path], list[str]]
 
 

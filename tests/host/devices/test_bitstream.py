@@ -102,11 +102,15 @@ def test_manifests_that_do_not_fit_are_refused(folder: Path, changes: dict[str, 
         bitstream.check(folder, CONFIG)
 
 
-@pytest.mark.parametrize("configuration", [None, [], "x", {}, {"name": "../../x"}, {"name": 3}, {"name": "x", "lanes": 1e300}])
+CONFIGURATIONS = None, [], "x", {}, {"name": "../../x"}, {"name": 3}, {"name": "x", "lanes": 1e300}, {"\x1b\n": 1}
+
+
+@pytest.mark.parametrize("configuration", CONFIGURATIONS)
 def test_configurations_that_are_none_are_refused(folder: Path, configuration: Any) -> None:
     edit(folder, configuration=configuration)
-    with pytest.raises(DeviceError, match=r"manifest.json describes no configuration of this version \(.*\): copy"):
+    with pytest.raises(DeviceError, match=r"manifest.json describes no configuration of this version \(.*\): copy") as caught:
         bitstream.described(folder)
+    assert str(caught.value).isprintable()
 
 
 LARGE = b"[" * 3000, b'{"board": NaN}', b'{"digest": 1' + b"0" * 5000 + b"}", b"\xff", b" " * (1 << 19), b'{"a": 1, "a": 1}'

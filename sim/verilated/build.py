@@ -9,7 +9,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 HARNESS = Path(__file__).with_name("harness.cpp")
@@ -86,9 +85,14 @@ def library(verilog: str, masters: int, cache: Path | None = None) -> Path:
     with open(folder / f"accelerator-{key}.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not finished.exists():
-            with tempfile.TemporaryDirectory(prefix="build-", dir=folder) as work:
-                _build(verilog, compiler_flags, verilator, environment, Path(work))
-                os.replace(Path(work) / "obj" / "accelerator.so", finished)
+            work = folder / f"build-{key}"
+            shutil.rmtree(work, ignore_errors=True)  # of a build that was killed: the lock is ours
+            work.mkdir()
+            try:
+                _build(verilog, compiler_flags, verilator, environment, work)
+                os.replace(work / "obj" / "accelerator.so", finished)
+            finally:
+                shutil.rmtree(work, ignore_errors=True)
     return finished
 
 

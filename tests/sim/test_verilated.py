@@ -384,6 +384,18 @@ def test_two_processes_build_once_and_a_failed_assertion_is_an_error(tmp_path: P
             bus.read(SCRATCH)
 
 
+def test_what_a_killed_build_left_goes_with_the_next(tmp_path: Path) -> None:
+    program = (
+        "import os, signal, sys; from pathlib import Path; from bnnedge.sim.verilated import build;"
+        "build._build = lambda *_: os.kill(os.getpid(), signal.SIGKILL); build.library('no design', 1, Path(sys.argv[1]))"
+    )
+    assert subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=False).returncode == -9
+    assert list(tmp_path.glob("build-*"))
+    with pytest.raises(BuildError, match="syntax error"):
+        library("no design", 1, tmp_path)
+    assert not list(tmp_path.glob("build-*"))
+
+
 def test_build_errors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(BuildError, match="syntax error"):
         library("module accelerator(input clk; endmodule", 1, tmp_path)

@@ -15,8 +15,7 @@ from typing import Any, NoReturn
 from bnnedge import bounded
 
 DEPTH = 20  # lists and tables within each other
-TABLES = 10_000  # and in all: a pair of brackets takes far more memory than two bytes
-VALUES = 10_000  # of a YAML file
+TABLES = 10_000  # and in all: a pair of brackets takes far more memory than two bytes; in YAML each value does
 DIGITS = 20  # of a whole number: more than 64 bits have
 DESCRIPTION = 1 << 18  # bytes of a file that people write; PyYAML takes seconds for as many
 
@@ -144,8 +143,8 @@ class _Document:
         yaml, event = self._yaml, self._loader.get_event()
         place = _place(event.start_mark)
         self._values += 1
-        if self._values > VALUES:
-            raise ValueError(f"{place}: it holds more than {VALUES:,} values")
+        if self._values > TABLES:
+            raise ValueError(f"{place}: it holds more than {TABLES:,} values")
         if event.anchor is not None:
             raise ValueError(f"{place}: anchors (&{event.anchor:.40}) and aliases (*) are not read: write it out")
         if event.tag is not None:

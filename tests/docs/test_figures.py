@@ -20,13 +20,14 @@ from pathlib import Path
 import pytest
 from scripts import ROOT, load_script
 
-from bnnedge import CONFIGURATIONS, Settings, binarynet, cli, cnv, configuration, formats, mlp
+from bnnedge import CONFIGURATIONS, Settings, binarynet, cli, cnv, configuration, formats, mlp, parsing
 from bnnedge.compiler import estimate, memory_of
 from bnnedge.compiler.cycles import MEMORY_LATENCY, Estimate
 from bnnedge.compiler.layout import layout
 from bnnedge.compiler.tiling import MEMORY_BYTES
 from bnnedge.network import BUILT_IN, Network
 from bnnedge.sim.study import memory
+from bnnedge.sim.study.grid import MOST_RUNS
 from bnnedge.tuner import MOST_HELD_OUT
 
 PAGES = [path for path in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))) if path.parent.name != "results"]
@@ -158,6 +159,9 @@ FIGURES: list[tuple[str, str, Figures]] = [
         lambda: [configuration("pynq-z2").right_depth / 3, right_words()],
     ),
     ("how-to/own-settings.md", "training images is held out, {} at most", lambda: [MOST_HELD_OUT]),
+    ("how-to/own-study.md", "A study has {} runs at most", lambda: [MOST_RUNS]),
+    ("security.md", "in depth ({}), in lists and values ({})", lambda: [parsing.DEPTH, parsing.TABLES]),
+    ("security.md", "in the digits of a number ({})", lambda: [parsing.DIGITS]),
     ("how-to/own-network.md", "| outputs of a `Conv2D` in a channel | {} (", lambda: [1 << formats.PLACE_BITS]),
     (SETTINGS, "| `digits` | {} | {} | {} | {} | {s}, {} % of a step | {s}, {} % |", lambda: by_planes("digits")),
     (SETTINGS, "| `mlp` | {} | {} | {} | {} | {s}, {} % | {s}, {} % |", lambda: by_planes("mlp")),

@@ -286,6 +286,8 @@ def _alter_message(message: Any, draw: random.Random) -> None:
     number = draw.choice((-1, 0, 1, 2, 3, 7, 255, 10**6, 2**31 - 1))
     real = draw.choice((0.0, -1.0, 1e30, float("nan")))
     made: Any = {field.TYPE_STRING: word, field.TYPE_BYTES: word.encode(), field.TYPE_FLOAT: real}.get(field.type, number)
+    if field.type == field.TYPE_ENUM:
+        made = draw.choice(list(field.enum_type.values_by_number))
     if not repeated:
         setattr(message, field.name, made)
     elif len(value) and draw.random() < 0.7:

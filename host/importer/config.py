@@ -53,12 +53,12 @@ _FIELDS = _words(
     """name trainable autocast batch_input_shape batch_shape sparse ragged optional units use_bias filters kernel_size strides
     padding data_format dilation_rate groups pad_values axis momentum epsilon center scale offset synchronized fused
     renorm_momentum pool_size rate noise_shape seed stddev l1 l2 max_value negative_slope threshold alpha shared_axes clip_value
-    k_bit mode threshold_value ternary_weight_networks"""
+    k_bit mode threshold_value ternary_weight_networks beta"""
 )
 _KEYS = _words("class_name config module registered_name build_config shared_object_id name inbound_nodes")
 _MODULES = re.compile(
     r"(keras|tf_keras|larq)(\.(layers|models|initializers|regularizers|constraints|activations|quantizers|mixed_precision))?"
-    r"|(tf_)?keras\.src\.(models|engine)\.(functional|sequential)|builtins"
+    r"|(tf_)?keras(\.src)?\.(models|engine)\.(functional|sequential)|builtins"
 )
 _LARGEST = 1 << 20  # of any one size
 _PLAIN = (bool, int, float, str)

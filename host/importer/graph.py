@@ -100,6 +100,18 @@ class _Shapes:
             self.values[key] = numpy_helper.to_array(tensor)
         return shape
 
+    def made(self, name: str, key: str, fields: dict[str, Any]) -> Shape:
+        """The shape of what a Constant node makes: of an array, or of a few numbers."""
+        if len(fields) != 1:
+            raise UnsupportedError(f"{name} must have one value")
+        (value,) = fields.values()
+        if "value" not in fields:
+            self.values[key] = np.asarray(value)
+            return self.values[key].shape
+        shape = self.constant(name, key, value)
+        del self.shapes[key]
+        return shape
+
     def node(self, name: str, node: Any) -> Shape:
         """Look a node up; the shape of what it makes."""
         kind = node.op_type
@@ -118,9 +130,7 @@ class _Shapes:
         if unknown:
             raise UnsupportedError(f"{name} takes {shown(repr(unknown[0]))}, which no node before it makes")
         if kind == "Constant":
-            made = self.constant(name, node.output[0], fields.get("value") or _no_value(name))
-            del self.shapes[node.output[0]]
-            return made
+            return self.made(name, node.output[0], fields)
         shapes = [self.shapes[given] for given in inputs]
         values = [self.values.get(given) for given in inputs]
         try:
@@ -149,10 +159,6 @@ def _value(name: str, attribute: Any, wanted: int | None) -> Any:
     if not all(abs(number) < 1 << 31 for number in numbers) or len(numbers) > 8:
         raise UnsupportedError(f"{name} has an attribute {shown(repr(attribute.name))} that is out of range")
     return value
-
-
-def _no_value(name: str) -> Any:
-    raise UnsupportedError(f"{name} has no value")
 
 
 def _input(given: Any) -> Shape:
@@ -292,7 +298,7 @@ OPERATORS: dict[str, tuple[int, int, dict[str, int], Callable[..., Sequence[int]
     "Transpose": (1, 1, {"perm": _INTS}, _transpose),
     "BipolarQuant": (2, 2, {}, _same),
     "Quant": (4, 4, {"signed": _INT, "narrow": _INT, "rounding_mode": _TEXT}, _same),
-    "Constant": (0, 0, {"value": _TENSOR}, _first),
+    "Constant": (0, 0, {"value": _TENSOR, "value_int": _INT, "value_ints": _INTS, "value_float": _FLOAT}, _first),
     "Shape": (1, 1, {"start": _INT, "end": _INT}, _first),
     "Gather": (2, 2, _AXIS, _first),
     "Unsqueeze": (1, 2, {"axes": _INTS}, _first),

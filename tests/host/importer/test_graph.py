@@ -172,13 +172,13 @@ def test_shapes_that_a_graph_computes(tmp_path: Path):
         node("Shape", "x", output="shape"),
         node("Gather", "shape", "zero", output="batch", axis=0),
         node("Unsqueeze", "batch", "axes", output="first"),
+        node("Constant", output="rest", value_ints=[-1]),
         node("Concat", "first", "rest", output="wanted", axis=0),
         node("Reshape", "x", "wanted", output="flat"),
         node("BipolarQuant", "w", "one", output="b", domain=CUSTOM),
         node("MatMul", "flat", "b"),
         shape=("N", 4, 4, 4),
         axes=np.array([0]),
-        rest=np.array([-1]),
         w=rng.normal(0, 1, (64, 4)).astype(np.float32),
         one=np.float32(1),
     )
@@ -216,8 +216,9 @@ EVIL = {**QUANT, "rounding_mode": "EVIL"}
         ([node("Quant", "x", "a", "b", "c", **EVIL)], REAL, "rounding_mode must be"),
         ([node("Quant", "x", "a", "b", "c", **{**QUANT, "signed": "yes"})], REAL, "'signed'"),
         ([node("Mul", "x", "a")], {"a": np.float32(np.inf)}, "has numbers that are infinite or none"),
+        ([node("Constant")], {}, "must have one value"),
     ],
-    ids=range(22),
+    ids=range(23),
 )  # fmt: skip
 def test_shapes_and_numbers(tmp_path: Path, nodes: list[Any], constants: dict[str, Any], said: str):
     constants = {name: np.float32(value) if isinstance(value, float) else value for name, value in constants.items()}

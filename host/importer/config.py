@@ -32,9 +32,12 @@ _LAYERS = _QUANTISERS.union(
     FUNCTIONS,
     _words("Dense QuantDense Conv2D QuantConv2D BatchNormalization MaxPooling2D Flatten Rescaling Activation Softmax"),
 )
-_ACTIVATIONS = _QUANTISERS | _words(
+_LARQS = _QUANTISERS | _words(
+    "ste_sign approx_sign ste_tern swish_sign magnitude_aware_sign ste_heaviside dorefa_quantizer WeightClip weight_clip"
+)
+_ACTIVATIONS = _LARQS | _words(
     """linear softmax log_softmax relu relu6 leaky_relu elu selu gelu celu tanh sigmoid hard_sigmoid hard_tanh softplus softsign
-    swish silu exponential mish ste_sign approx_sign ste_tern swish_sign magnitude_aware_sign ste_heaviside dorefa_quantizer"""
+    swish silu exponential mish"""
 )
 # What a field may hold beside null, by the end of its name: classes and functions, as text or as an object.
 _OBJECTS = {
@@ -137,7 +140,7 @@ class Structure:
             )
         module, registered = value.get("module"), value.get("registered_name")
         _check_module(where, module)
-        if registered not in (None, kind, f"Larq>{kind}"):
+        if registered not in (None, kind):
             raise UnsupportedError(f"{where} is registered as {shown(repr(registered))}: only Keras's and Larq's own are loaded")
         if not set(value) <= keys or not isinstance(value.get("build_config", {}), (dict, type(None))):
             strange = _listed(set(value) - keys) or "a strange build_config"
@@ -145,7 +148,7 @@ class Structure:
         built = value.get("build_config") or {}
         if not set(built) <= {"input_shape"} or not _plain(built.get("input_shape"), 1):
             raise UnsupportedError(f"{where} is built from more than an input's shape")
-        self.larq |= kind.startswith("Quant") or kind in _QUANTISERS
+        self.larq |= kind.startswith("Quant") or kind in _LARQS
         return kind, value["config"]
 
     def _field(self, where: str, field: str, value: Any) -> None:
@@ -169,6 +172,7 @@ class Structure:
         if isinstance(value, str):
             if value not in known and not (">" in value and self._own(value)):
                 raise UnsupportedError(f"{where} is {shown(repr(value))}, which is not known here; there are {_listed(known)}")
+            self.larq |= value in _LARQS
             return
         _, config = self._object(where, value, known, _KEYS - {"inbound_nodes"})
         for name, given in config.items():

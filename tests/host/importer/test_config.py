@@ -60,6 +60,13 @@ def test_weights_are_counted(model: dict[str, Any]):
     assert Structure(model).larq
 
 
+@pytest.mark.parametrize(("field", "value"), [("kernel_constraint", "weight_clip"), ("activation", "ste_sign")])
+def test_models_of_larq_are_told_by_what_they_use(field: str, value: str):
+    model = sequential()
+    model["config"]["layers"][-1]["config"][field] = value
+    assert Structure(model).larq
+
+
 EVIL = entry("Evil", "evil") | {"module": "evilmod"}
 CODE = {"class_name": "__lambda__", "config": {"code": "4wEAAA==", "defaults": None, "closure": None}}
 

@@ -91,7 +91,8 @@ def _write_to(place: Path, content: io.BytesIO) -> None:
     """Write to a node, a pipe or an open file, which stays what it is."""
     descriptor = _open_already(place)
     if descriptor is not None:
-        sys.stdout.flush()  # what was printed before comes before
+        if sys.stdout:
+            sys.stdout.flush()  # what was printed before comes before
         descriptor = os.dup(descriptor)
     with open(place if descriptor is None else descriptor, "wb") as file:
         file.write(content.getbuffer())
@@ -119,7 +120,7 @@ def _replacing(place: Path, there: os.stat_result | None) -> Iterator[BinaryIO]:
 def _temporary(place: Path) -> Iterator[tuple[Path, BinaryIO]]:
     """A new file beside `place`, locked as long as its process lives: so `_clean` knows one that was left."""
     while True:
-        path = place.with_name(f".{place.name}.{secrets.token_hex(4)}.tmp")
+        path = place.with_name(f".{_short(place)}.{secrets.token_hex(4)}.tmp")
         # No one else's file, nor a link that somebody laid here.
         with open(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666), "wb") as file:
             with contextlib.suppress(OSError):  # a file system without locks: `_clean` then removes nothing
@@ -129,9 +130,14 @@ def _temporary(place: Path) -> Iterator[tuple[Path, BinaryIO]]:
                 return
 
 
+def _short(place: Path) -> str:
+    """The name, cut so far that more can stand around it: names have 255 bytes at most."""
+    return os.fsdecode(os.fsencode(place.name)[:200])
+
+
 def _clean(place: Path) -> None:
     """Remove temporary files of saves of `place` whose processes are gone: their locks are free."""
-    name = re.compile(rf"\.{re.escape(place.name)}\.([0-9a-f]{{8}}|\d+)\.tmp")
+    name = re.compile(rf"\.{re.escape(_short(place))}\.([0-9a-f]{{8}}|\d+)\.tmp")
     with contextlib.suppress(OSError):
         for path in [Path(entry.path) for entry in os.scandir(place.parent) if name.fullmatch(entry.name)]:
             with contextlib.suppress(OSError):  # in use, gone already, or another user's

@@ -23,7 +23,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Export; return the exit status."""
     source = Path(arguments.checkpoint)
     trained = checkpoint.load(source)
-    name = re.sub(r"[^\w.-]+", "-", trained.network.name) + FORMATS[arguments.format]
+    name = re.sub(r"[^\w.-]+", "-", trained.network.name)[:60] + FORMATS[arguments.format]
     out = Path(arguments.out) if arguments.out else source.with_name(name)
     if arguments.out:
         options.check_file(out)

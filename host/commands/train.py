@@ -92,7 +92,7 @@ def run(arguments: argparse.Namespace) -> int:
     data = options.limited(load(arguments.data, download=arguments.download), arguments.samples)
     with _trainer(arguments, data) as trainer:
         name = f"{data.name}-{trainer.network.name}-{arguments.device}"
-        out = make_folder(arguments.out or Path("runs") / re.sub(r"[^\w.-]+", "-", name))
+        out = make_folder(arguments.out or Path("runs") / re.sub(r"[^\w.-]+", "-", name)[:60])
         print(_heading(trainer, data, arguments.augment), flush=True)
         started = time.monotonic()
         status = _fit(trainer, data, arguments, out)

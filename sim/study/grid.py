@@ -18,6 +18,7 @@ from bnnedge.data.augment import Augment
 from bnnedge.parsing import parse_yaml, read_text
 from bnnedge.schedule import RATE, SCHEDULE, SCHEDULES
 from bnnedge.settings import Settings, whole
+from bnnedge.terminal import printable
 
 MODELS = ("integer", "method", "standard", "ablation", "tanh")
 ROUNDINGS = ("random", "nearest")
@@ -33,12 +34,12 @@ def _number(value: Any) -> float | None:
 
 
 def _text(value: Any) -> str | None:
-    return value if isinstance(value, str) and len(value) <= LONGEST else None
+    return value if isinstance(value, str) and len(value) <= LONGEST and printable(value) == value else None
 
 
 # By types of fields: what makes a value one, or None of it; and what that is called.
 _CONVERTED: dict[str, Callable[[Any], Any]] = {"int": whole, "float": _number, "str": _text}
-_WANTED = {"int": "a whole number", "float": "a number", "str": f"text of up to {LONGEST} characters; put it in quotes"}
+_WANTED = {"int": "a whole number", "float": "a number", "str": f"text of up to {LONGEST} printable characters, in quotes"}
 _RANGES: dict[str, tuple[float, float]] = {
     **dict.fromkeys(("epochs", "batch"), (1, 1 << 31)),
     **dict.fromkeys(("samples", "holdout"), (0, 1 << 31)),

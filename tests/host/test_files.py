@@ -102,6 +102,15 @@ def test_files_of_similar_names_stay(tmp_path: Path) -> None:
     assert names(tmp_path) == sorted([*others, ".file.1.tmp", ".file.2.tmp", ".file.3.tmp", "file"])
 
 
+@pytest.mark.parametrize("name", ["x" * 255, "é" * 127])
+def test_long_names(tmp_path: Path, name: str) -> None:
+    write(tmp_path / name, b"old")
+    kill(begun(tmp_path / name))
+    assert len(names(tmp_path)) == 2
+    write(tmp_path / name)
+    assert names(tmp_path) == [name]
+
+
 def test_many_savers_at_once(tmp_path: Path) -> None:
     path, failures = tmp_path / "file", []
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from bnnedge import formats
+from bnnedge import bounds, formats
 from bnnedge.configuration import Configuration, configuration
 from bnnedge.devices import Device, open_device
 from bnnedge.layers import Conv2D, Dense, MaxPool2D
@@ -75,7 +75,7 @@ def _golden() -> str:
 def _memory(device: Device) -> str:
     """A random state comes back as it was written, and then its complement, so that each bit has both values."""
     device.prepare(NETWORK, SETTINGS)
-    written = _random_state(device.configuration.latent)
+    written = _random_state(device.configuration)
     for state in (written, _complement(written)):
         device.load_state(state)
         found = device.state().differences(state)
@@ -122,22 +122,22 @@ def _data() -> tuple[np.ndarray, np.ndarray]:
     return pixels, np.frombuffer(random.bytes(count), np.uint8) % NETWORK.classes
 
 
-def _random_state(latent: int) -> TrainingState:
-    """A training state of random bits in all fields."""
+def _random_state(config: Configuration) -> TrainingState:
+    """A training state of random bits in all fields, within the ranges of a state."""
     random = np.random.RandomState(2)
-    weight, mean = 1 << latent - 1 + formats.MOMENT, 1 << formats.MU_BITS - 1
-    return TrainingState(
-        [
+    weight, layers = config.latent_top << formats.MOMENT, []
+    for i, layer in enumerate(NETWORK.geometry):
+        mean = bounds.mean_sum(layer, i, config)
+        layers.append(
             LayerState(
                 weight=random.randint(-weight, weight, (layer.fan_in, layer.fan_out)).astype(np.int16),
                 beta=random.randint(-weight, weight, layer.fan_out).astype(np.int16),
                 mu=random.randint(-mean, mean, layer.fan_out).astype(np.int32),
-                psi=random.randint(0, 2 * mean, layer.fan_out).astype(np.int32),
+                psi=random.randint(0, 1 << formats.MU_BITS, layer.fan_out).astype(np.int32),
                 exponent=5,
             )
-            for layer in NETWORK.geometry
-        ]
-    )
+        )
+    return TrainingState(layers)
 
 
 def _complement(state: TrainingState) -> TrainingState:

@@ -16,7 +16,7 @@ from bnnedge.compiler.program import Compiler, Program, beats_of_scores
 from bnnedge.compiler.tensors import Tensor
 from bnnedge.configuration import Configuration
 from bnnedge.devices.bus import Bus
-from bnnedge.devices.device import DeviceError, Memory, StepResult, check_order, check_rate
+from bnnedge.devices.device import DeviceError, Memory, StepResult, check_order, check_rate, check_samples
 from bnnedge.devices.machine import Machine
 from bnnedge.devices.tenancy import SharedDevice, exclusive
 from bnnedge.network import Network
@@ -112,9 +112,9 @@ class AcceleratorDevice(SharedDevice):
         """Pack a training state into device memory."""
         self._ready()
         self.machine.identify()
-        self.holds = None
         plan, config = self.layout.plan, self.configuration
         state.check(self.network, config)
+        self.holds = None
         records = np.zeros((plan.entries, 2), np.uint64)
         for i, layer in enumerate(state.layers):
             self._regions[f"latents {i}"].fill(pack.pack_weights(layer.weight, i, self.layout))
@@ -165,9 +165,10 @@ class AcceleratorDevice(SharedDevice):
     def train(self, images: np.ndarray, labels: np.ndarray, order: np.ndarray, rate: int) -> list[StepResult]:
         """Run whole steps on the device; the host does nothing in between."""
         self._loaded()
+        check_samples(images, self.network, labels)
         steps = check_order(order, self.settings.batch, images, self._step)
         results = self._train(images, labels, order, steps, rate, {})
-        with self._changes():  # none to rely on, if the counters show that the run was another's
+        with self._running(changes=False):
             counters = self.machine.counters(results[-1].cycles)
         for counter, value in counters.items():
             self._counters[counter.name.lower()] += value
@@ -179,6 +180,7 @@ class AcceleratorDevice(SharedDevice):
     ) -> tuple[StepResult, dict[str, np.ndarray]]:
         """One step that stores every tensor as soon as it stands."""
         self._loaded()
+        check_samples(images, self.network, labels)
         if check_order(order, self.settings.batch, images, self._step) != 1:
             raise ValueError("a probe takes one step")
         plan = self.layout.plan
@@ -211,8 +213,7 @@ class AcceleratorDevice(SharedDevice):
     def infer(self, images: np.ndarray) -> np.ndarray:
         """Logits of any number of images; the last batch is filled up with the first images."""
         self._loaded()
-        if not len(images):
-            raise ValueError("there are no images")
+        check_samples(images, self.network)
         config, settings = self.configuration, self.settings
         there = layout(self.network, settings, config, training=False)
         offsets, nbytes = there.arena()
@@ -236,9 +237,10 @@ class AcceleratorDevice(SharedDevice):
                     order=order.address,
                     scores=scores.address,
                 )
-                self._run(Compiler(there, addresses).inference(batches))
-                values = scores.fetch("<i2").reshape(-1, per_image // 2)[: len(part), : self.network.classes]
-                _check_logits(values)
+                with self._running(changes=False):
+                    self._run(Compiler(there, addresses).inference(batches))
+                    values = scores.fetch("<i2").reshape(-1, per_image // 2)[: len(part), : self.network.classes]
+                    _check_logits(values)
                 logits[start : start + len(part)] = values
         return logits
 
@@ -282,20 +284,18 @@ class AcceleratorDevice(SharedDevice):
                 order=padded.address,
                 reports=reports.address,
             )
-            with self._changes():
+            with self._running(changes=True):
                 self._run(Compiler(self.layout, addresses).training(steps, rate, probe=bool(probes)))
                 results = _results(reports.fetch("<u4").reshape(steps, 4), batch)
                 self._step += steps
         return results
 
     def _run(self, program: Program) -> None:
-        """Run a program to its end; DeviceError says what stopped it, and then the state is not to be relied on."""
-        before, self.holds = self.holds, None
+        """Run a program to its end; DeviceError says what stopped it."""
         with contextlib.ExitStack() as stack:
             code = self._region(stack, len(program.instructions) * isa.INSTRUCTION_BYTES)
             code.fill(program.encode())
             self.machine.run(code.address, self._step, self.settings.seed)
-        self.holds = before
 
     # Memory
 
@@ -324,10 +324,10 @@ class AcceleratorDevice(SharedDevice):
             plan = self.layout.plan
             with contextlib.ExitStack() as stack:
                 region = self._region(stack, len(images) * plan.sample_bytes)
+                # A board has no room for a second packed data set.
+                cuts = [slice(start, start + PACKED_AT_ONCE) for start in range(0, len(images), PACKED_AT_ONCE)]
+                region.fill_with(pack.pack_samples(images[cut], labels[cut], plan) for cut in cuts)
                 stack.pop_all()
-            # A board has no room for a second packed data set.
-            cuts = [slice(start, start + PACKED_AT_ONCE) for start in range(0, len(images), PACKED_AT_ONCE)]
-            region.fill_with(pack.pack_samples(images[cut], labels[cut], plan) for cut in cuts)
             self._samples = (images, labels, region)
         return self._samples[2]
 

@@ -124,6 +124,19 @@ def check_order(order: np.ndarray, batch: int, images: Sequence[object] | np.nda
     return steps
 
 
+def check_samples(images: np.ndarray, network: Network, labels: np.ndarray | None = None) -> None:
+    """ValueError if images or labels are not what `Device.train` takes, or `Device.infer`, without labels."""
+    if images.shape[1:] != network.input_shape or images.dtype != np.uint8 or not len(images):
+        raise ValueError(
+            f"images must be uint8 of shape (N, {', '.join(map(str, network.input_shape))}), N at least 1, not {images.dtype} "
+            f"of shape {images.shape}"
+        )
+    if labels is not None:
+        whole = labels.shape == images.shape[:1] and np.issubdtype(labels.dtype, np.integer)
+        if not whole or labels.min() < 0 or labels.max() >= network.classes:
+            raise ValueError(f"labels must be {len(images)} integers in 0..{network.classes - 1}")
+
+
 def check_rate(rate: int) -> None:
     """ValueError for a rate that `formats.RATE_BITS` can't hold."""
     if not 0 <= rate < 1 << formats.RATE_BITS:

@@ -6,7 +6,7 @@ import numpy as np
 
 from bnnedge.compiler.layout import layout
 from bnnedge.configuration import Configuration
-from bnnedge.devices.device import Memory, StepResult, check_order, check_rate
+from bnnedge.devices.device import Memory, StepResult, check_order, check_rate, check_samples
 from bnnedge.devices.tenancy import SharedDevice, exclusive
 from bnnedge.network import Network
 from bnnedge.settings import Settings
@@ -63,8 +63,9 @@ class GoldenDevice(SharedDevice):
     def train(self, images: np.ndarray, labels: np.ndarray, order: np.ndarray, rate: int) -> list[StepResult]:
         golden, batch = self._model(), self._ready()[1].batch
         check_rate(rate)
+        check_samples(images, golden.network, labels)
         count, steps = check_order(order, batch, images, golden.state.step), []
-        with self._changes():
+        with self._running(changes=True):
             for i in range(count):
                 chosen = order[i * batch : (i + 1) * batch]
                 result = golden.train(images[chosen], labels[chosen], rate)
@@ -93,8 +94,7 @@ class GoldenDevice(SharedDevice):
     @exclusive
     def infer(self, images: np.ndarray) -> np.ndarray:
         golden = self._model()
-        if len(images) == 0:
-            raise ValueError("there are no images to infer")
+        check_samples(images, golden.network)
         return to_numpy(golden.infer(images)).astype(np.int16)
 
     @exclusive

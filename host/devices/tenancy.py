@@ -51,12 +51,12 @@ class SharedDevice:
         """Give everything back."""
 
     @contextlib.contextmanager
-    def _changes(self) -> Iterator[None]:
-        """Around what changes the training state: if it fails or is interrupted, the device holds none."""
+    def _running(self, changes: bool) -> Iterator[None]:
+        """Around what uses the training state, or `changes` it: if that fails or is interrupted, the device holds none."""
         self._loaded()
-        self.holds = None
+        before, self.holds = self.holds, None
         yield
-        self.holds = object()
+        self.holds = object() if changes else before
 
     def _ready(self) -> tuple[Network, Settings]:
         """The network and settings prepared."""

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from bnnedge import Dense, Network, Settings, configuration, isa, mlp, registers
+from bnnedge import Dense, Device, Network, Settings, configuration, isa, mlp, open_device, registers
 from bnnedge.devices.accelerator import AcceleratorDevice, Region
 from bnnedge.devices.device import DeviceError
 from bnnedge.registers import REGISTERS
@@ -248,3 +248,36 @@ def test_reports_that_cannot_be_true(
         device.train(IMAGES, LABELS, np.arange(128) % 64, 100)
     with pytest.raises(DeviceError, match="load_state first"):
         device.state()
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "text"),
+    [
+        (np.zeros((64, 3), np.uint8), LABELS, r"must be uint8 of shape \(N, 4\), N at least 1, not uint8 of shape \(64, 3\)"),
+        (np.zeros((64, 2, 2), np.uint8), LABELS, r"of shape \(64, 2, 2\)"),
+        (np.zeros((64, 4)), LABELS, "not float64"),
+        (np.zeros((0, 4), np.uint8), LABELS, "N at least 1"),
+        (IMAGES, LABELS[:63], r"labels must be 64 integers in 0\.\.2"),
+        (IMAGES, LABELS + 3, "labels must be"),
+        (IMAGES, LABELS - 1, "labels must be"),
+        (IMAGES, LABELS * 1.0, "labels must be"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["accelerator", "golden"])
+def test_samples_of_another_kind_are_refused_and_nothing_is_done(
+    bus: FakeBus, device: AcceleratorDevice, images: np.ndarray, labels: np.ndarray, text: str, kind: str
+) -> None:
+    tried: Device = device
+    if kind == "golden":
+        tried = open_device("golden", CONFIG)
+        tried.prepare(SMALL, SETTINGS)
+        tried.load_state(TrainingState.initial(SMALL, CONFIG.latent, 8, 1))
+    held, state = dict(bus.places), tried.state()
+    for call in (tried.train, tried.probe):
+        with pytest.raises(ValueError, match=text):
+            call(images, labels, ORDER, 100)
+    if images is not IMAGES:
+        with pytest.raises(ValueError, match=text):
+            tried.infer(images)
+    assert bus.places == held
+    assert tried.state().differences(state) == []

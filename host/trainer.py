@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import threading
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
@@ -21,7 +22,7 @@ from bnnedge.data import DataError
 from bnnedge.data.augment import Augment, Epochs
 from bnnedge.data.dataset import check_classes, check_images, check_labels, check_training_images, quantise
 from bnnedge.devices import Device, DeviceError, Memory, open_device, own_configuration
-from bnnedge.devices.tenancy import Tenant
+from bnnedge.devices.tenancy import Tenant, alone
 from bnnedge.network import Network
 from bnnedge.runner import Measurement, Runner
 from bnnedge.schedule import RATE, SCHEDULE, SCHEDULES, Plan, check_rate, rate_unit, round_rate
@@ -77,6 +78,7 @@ class Trainer:
         self.network, self.settings, self.schedule = network, settings or Settings(), schedule
         self._opened: list[Device] = []
         self._closed = self._fitting = False
+        self._lock = threading.RLock()
         try:
             if isinstance(device, str):
                 configuration = configuration or own_configuration(device) or fitting(network, self.settings)
@@ -112,10 +114,11 @@ class Trainer:
         Then nothing can be trained, evaluated, predicted or measured any more (DeviceError), but `state`, `plan`, `counters`
         and `save` still have what was trained.
         """
-        while self._opened:
-            self._opened[-1].close()
-            self._opened.pop()
-        self._closed = True
+        with alone(self._lock, "this trainer"):
+            while self._opened:
+                self._opened[-1].close()
+                self._opened.pop()
+            self._closed = True
 
     def __enter__(self) -> Trainer:
         return self
@@ -332,7 +335,7 @@ class Trainer:
             raise DeviceError(
                 "this trainer is closed: save it, which still works, and go on with Trainer.load, which opens a device anew"
             )
-        with self.device.claim():
+        with alone(self._lock, "this trainer"), self.device.claim():
             yield
 
     def _planned(

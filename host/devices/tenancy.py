@@ -6,6 +6,7 @@ import contextlib
 import functools
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from typing import Concatenate, ParamSpec, TypeVar
 
 from bnnedge.devices.device import Device, DeviceError
@@ -16,6 +17,19 @@ from bnnedge.state import TrainingState
 D = TypeVar("D", bound="SharedDevice")
 P = ParamSpec("P")
 R = TypeVar("R")
+
+
+@contextlib.contextmanager
+def alone(lock: threading.RLock, what: str) -> Iterator[None]:
+    """Hold the lock of `what`; DeviceError if another thread does."""
+    if not lock.acquire(blocking=False):
+        raise DeviceError(
+            f"{what} is in use by another thread: wait until its call has ended, or open a device for each thread"
+        )
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 class SharedDevice:
@@ -72,17 +86,8 @@ class SharedDevice:
                 f"device {self.name!r} has no training state, or one that a failed call left unfinished: call load_state first"
             )
 
-    @contextlib.contextmanager
-    def _alone(self) -> Iterator[None]:
-        if not self._lock.acquire(blocking=False):
-            raise DeviceError(
-                f"device {self.name!r} is in use by another thread: wait until its call has ended, or open a device for each "
-                "thread"
-            )
-        try:
-            yield
-        finally:
-            self._lock.release()
+    def _alone(self) -> AbstractContextManager[None]:
+        return alone(self._lock, f"device {self.name!r}")
 
 
 def exclusive(method: Callable[Concatenate[D, P], R]) -> Callable[Concatenate[D, P], R]:

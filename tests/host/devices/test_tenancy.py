@@ -124,7 +124,7 @@ class Slow(GoldenDevice):
 
     def train(self, *arguments: Any) -> Any:
         self.calls += 1
-        if self.calls == 2:
+        if self.calls == 2:  # of a probe
             with self.claim():
                 self.gate.on_batch_end(2, {})
         return super().train(*arguments)
@@ -135,7 +135,7 @@ def test_a_second_thread_is_refused_and_disturbs_nothing(where: str, tmp_path: P
     gate = Gate()
     within = where == "in a call of the device"
     device = Slow(gate) if within else Other()
-    trainer, other = (Trainer(NETWORK, device, settings=SETTINGS, check="none") for _ in range(2))
+    trainer, other = (Trainer(NETWORK, device, settings=SETTINGS, check=check) for check in ("first", "none"))
     errors: list[BaseException] = []
 
     def train() -> None:
@@ -160,6 +160,7 @@ def test_a_second_thread_is_refused_and_disturbs_nothing(where: str, tmp_path: P
         lambda: device.train(X, Y, np.arange(64), 1),
         lambda: device.load_state(trainer.state),
         device.close,
+        trainer.close,
     ]
     for call in calls:
         with pytest.raises(DeviceError, match="is in use by another thread: wait until its call has ended, or open a device"):

@@ -197,7 +197,9 @@ def largest(name: str, kind: Kind, folder: Path) -> None:
 
 
 def peak(command: list[str]) -> tuple[int, int]:
-    """Exit status of a command, and the bytes of memory that it took in addition, at most."""
+    """Exit status of a command, and the bytes of memory that it took in addition, at most; 0 if that is not traced."""
+    if not tracemalloc.is_tracing():
+        return cli.main(command), 0
     tracemalloc.reset_peak()
     before = tracemalloc.get_traced_memory()[0]
     status = cli.main(command)
@@ -212,53 +214,51 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def survive(name: str, count: int, tmp_path: Path, trained: Path, capsys: pytest.CaptureFixture[str]) -> dict[str, int]:
+def made(name: str, folder: Path, trained: Path) -> Kind:
+    folder.mkdir(exist_ok=True)
+    return KINDS[name](folder, trained) if name in ("report", "compared") else KINDS[name](folder)
+
+
+def survive(name: str, count: int, folder: Path, trained: Path, capsys: pytest.CaptureFixture[str]) -> dict[str, int]:
     """Read so many mutants; return how many were refused, gave the same content, or were sound with another."""
-    make = KINDS[name]
-    kind = make(tmp_path, trained) if name in ("report", "compared") else make(tmp_path)
-    draw = random.Random(f"{SEED} {name}")
+    kind, draw, most = made(name, folder, trained), random.Random(f"{SEED} {name}"), 0
     sound, found = kind.path.read_bytes(), {"refused": 0, "same": 0, "other": 0}
-    tracemalloc.start()
-    try:
-        assert cli.main(kind.command) == 0
-        product = kind.product.read_bytes()
-        (tmp_path / "large").mkdir()
-        others = make(tmp_path / "large", trained) if name in ("report", "compared") else None
-        large = others or make(tmp_path / "large")
-        largest(name, large, tmp_path / "large")
+    assert cli.main(kind.command) == 0
+    product = kind.product.read_bytes()
+    if tracemalloc.is_tracing():
+        large = made(name, folder / "large", trained)
+        largest(name, large, folder / "large")
         status, most = peak(large.command)
         assert status == 0 or "the program format holds 64" in capsys.readouterr().err
-        capsys.readouterr()
-        for number in range(count):
-            whole = bool(kind.alter) and number % 2 == 0
-            if kind.alter and whole:
-                kind.alter(draw)
-            else:
-                kind.path.write_bytes(mutants.damaged(sound, draw))
-            kept = tmp_path / "mutant"
-            shutil.copyfile(kind.path, kept)
-            status, taken = peak(kind.command)
-            output, error = capsys.readouterr()
-            about = f"{name} {number}: {kept}: {error[:300]}"
-            assert taken < 3 * most, about
-            shown = {unicodedata.category(char) for char in output + error if char != "\n"}
-            assert not shown & {"Cc", "Cf", "Cs", "Co"}, about
-            if status:
-                lines = error.splitlines()
-                assert status == 1, about
-                assert len(lines) == 1, about
-                assert lines[0].startswith("bnnedge: error: "), about
-                assert len(lines[0]) < 2000, about
-                assert str(tmp_path) in lines[0] or "does not fit configuration" in lines[0], about
-                found["refused"] += 1
-            elif kind.path == kind.product or kind.product.read_bytes() == product:
-                found["same"] += 1
-            else:
-                assert whole or not kind.sealed, about
-                found["other"] += 1
-            kind.path.write_bytes(sound)
-    finally:
-        tracemalloc.stop()
+    capsys.readouterr()
+    for number in range(count):
+        whole = bool(kind.alter) and number % 2 == 0
+        if kind.alter and whole:
+            kind.alter(draw)
+        else:
+            kind.path.write_bytes(mutants.damaged(sound, draw))
+        kept = folder / "mutant"
+        shutil.copyfile(kind.path, kept)
+        status, taken = peak(kind.command)
+        output, error = capsys.readouterr()
+        about = f"{name} {number}: {kept}: {error[:300]}"
+        assert taken <= 3 * most, about
+        shown = {unicodedata.category(char) for char in output + error if char != "\n"}
+        assert not shown & {"Cc", "Cf", "Cs", "Co"}, about
+        if status:
+            lines = error.splitlines()
+            assert status == 1, about
+            assert len(lines) == 1, about
+            assert lines[0].startswith("bnnedge: error: "), about
+            assert len(lines[0]) < 2000, about
+            assert str(folder) in lines[0] or "does not fit configuration" in lines[0], about
+            found["refused"] += 1
+        elif kind.path == kind.product or kind.product.read_bytes() == product:
+            found["same"] += 1
+        else:
+            assert whole or not kind.sealed, about
+            found["other"] += 1
+        kind.path.write_bytes(sound)
     return found
 
 
@@ -278,7 +278,11 @@ def test_mutants(name: str, tmp_path: Path, trained: Path, capsys: pytest.Captur
 @pytest.mark.long
 @pytest.mark.parametrize("name", KINDS)
 def test_many_mutants(name: str, tmp_path: Path, trained: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    found = survive(name, MANY, tmp_path, trained, capsys)
+    tracemalloc.start()
+    try:
+        found = survive(name, MANY, tmp_path, trained, capsys)
+    finally:
+        tracemalloc.stop()
     with capsys.disabled():
         print(
             f"\n{MANY} mutants of {name}, seed {SEED}: {found['refused']} refused in one line, {found['same']} of the same "

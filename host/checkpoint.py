@@ -87,7 +87,7 @@ def load(path: str | os.PathLike[str]) -> Checkpoint:
         header = _read(file)
         if header.get("format") != FORMAT:
             raise ValueError("it is not a checkpoint of bnnedge")
-        if header.get("version") != VERSION:
+        if header.get("version") != VERSION or type(header["version"]) is not int:
             raise ValueError(f"its format is version {header.get('version')!r:.40}; this bnnedge reads version {VERSION}")
         if set(header) != _FIELDS:
             raise ValueError(f"its header has wrong fields: {_shown(set(header) ^ _FIELDS)}")

@@ -57,7 +57,7 @@ def make_folder(path: str | os.PathLike[str]) -> Path:
     """Make a folder, and those that it lies in, unless it is there; OSError if it can't be, or if that is a file."""
     path = Path(path)
     try:
-        path.mkdir(parents=True, exist_ok=True)
+        Path(os.path.realpath(path)).mkdir(parents=True, exist_ok=True)  # which a link may lead to that leads to nothing yet
     except (FileExistsError, NotADirectoryError) as error:
         raise NotADirectoryError(errno.ENOTDIR, "Not a directory; give another place", str(path)) from error
     return path

@@ -170,6 +170,17 @@ def test_a_file_is_no_folder(tmp_path: Path) -> None:
             place()
 
 
+def test_links_to_folders(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("a/b")
+    assert make_folder(tmp_path / "link") == tmp_path / "link"
+    write(tmp_path / "link" / "c" / "file")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "a" / "b" / "c" / "file").read_bytes() == b"new"
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(OSError, match="Not a directory|Too many levels"):
+        make_folder(tmp_path / "loop")
+
+
 @pytest.mark.parametrize("mode", [0o600, 0o640, 0o755, 0o444])
 def test_permissions_stay(tmp_path: Path, mode: int) -> None:
     path = tmp_path / "file"

@@ -83,7 +83,8 @@ class Structure:
         known = {"name", "trainable", "dtype", "autocast", "layers", "input_layers", "output_layers", "build_input_shape"}
         if not isinstance(layers, list) or not layers or not known >= {key for key, value in inner.items() if value is not None}:
             raise UnsupportedError(f"the model has no list of layers, or more than that: {_listed(set(inner) - known)}")
-        self._field("the model", "dtype", inner.get("dtype"))
+        for field in ("name", "trainable", "autocast", "dtype"):
+            self._field("the model", field, inner.get(field))
         self._shape: tuple[int, ...] | None = None
         self._input: tuple[int, ...] | None = None
         names: list[str] = []

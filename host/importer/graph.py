@@ -38,6 +38,7 @@ def check(model: Any) -> None:
     if len(graph.node) > _NODES:
         raise UnsupportedError(f"it has {len(graph.node):,} nodes: {_NODES:,} are the most")
     _check_annotations(graph)
+    graph.name = graph.name[:200]
     del graph.value_info[:], graph.quantization_annotation[:], model.metadata_props[:]
     for output in graph.output:
         output.type.tensor_type.ClearField("shape")

@@ -118,6 +118,7 @@ HOSTILE: list[tuple[Callable[[dict[str, Any]], object], str]] = [
     (lambda model: model.update(registered_name="evil>Model"), "the model is registered as 'evil>Model'"),
     (lambda model: model.update(module="evilmod"), "the model is of module 'evilmod'"),
     (lambda model: model.update(build_config={"input_shape": [None, 9, 8, 1]}), "the model contradicts itself"),
+    (lambda model: model["config"].update(name=EVIL), "name of the model must be a number, a word"),
     (lambda model: model["config"].update(custom_objects=EVIL), "no list of layers, or more than that: custom_"),
     (lambda model: model["config"]["layers"].pop(0), "layer 'conv' .Conv2D. states no shape of the input"),
     (lambda model: model["config"]["layers"][0]["config"].update(batch_shape=[None, 4000, 4000, 9]), "has 144,000,000 inputs"),

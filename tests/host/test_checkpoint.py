@@ -194,7 +194,7 @@ PLANS = [
     [
         ({"format": "other"}, "it is not a checkpoint of bnnedge"),
         ({"version": 2}, "its format is version 2; this bnnedge reads version 1"),
-        *(({"version": value}, "its format is version .*; this bnnedge reads version 1") for value in (True, 1.0, "1", None, [1])),
+        *(({"version": value}, "its format is version .*; this bnnedge reads") for value in (True, 1.0, "1", None, [1])),
         ({"more": 1}, "its header has wrong fields: more"),
         ({"step": ...}, "its header has wrong fields: step"),
         ({"step": "7"}, "its step is not an integer"),

@@ -14,6 +14,7 @@ from bnnedge.hw.bus.axi import Axi4, AxiLite
 from bnnedge.hw.bus.read import ReadMaster
 from bnnedge.hw.bus.registers import Registers
 from bnnedge.hw.bus.write import WriteMaster
+from bnnedge.hw.checks import CHECKED
 from bnnedge.hw.control.load import Load
 from bnnedge.hw.control.queue import DEPTHS, Chain, Queue, Semaphores
 from bnnedge.hw.control.sequencer import Sequencer
@@ -27,6 +28,7 @@ from bnnedge.hw.heads.softmax import LABEL_BITS
 from bnnedge.hw.heads.statistics import Statistics
 from bnnedge.hw.heads.totals import Totals
 from bnnedge.hw.layouts import PASS, RECORD, SIDE_BITS, TRANSFER
+from bnnedge.hw.watch import watch
 
 LABELS = 1024  # two of the largest batches: GATHER runs one batch ahead
 
@@ -303,6 +305,9 @@ class Core(wiring.Component):
             value = getattr(self, counter.name.lower())
             with m.If(event):
                 m.d.sync += value.eq(value + amount)
+
+        if platform == CHECKED:
+            watch(m, config, self.error)
         return m
 
 

@@ -14,18 +14,22 @@ from amaranth.lib import wiring
 from bnnedge.configuration import Configuration
 from bnnedge.files import atomic
 from bnnedge.hw.accelerator import Accelerator
+from bnnedge.hw.checks import CHECKED
 from bnnedge.manifest import write_manifest
 
 MODULE = "accelerator"
 
 
-def to_verilog(config: Configuration) -> str:
-    """Verilog of the whole accelerator: module MODULE with ports clk, rst, s_axi_*, m0_axi_*, m1_axi_*, irq, busy, error."""
-    return convert(Accelerator(config), MODULE)
+def to_verilog(config: Configuration, *, checks: bool = False) -> str:
+    """Verilog of the whole accelerator: module MODULE with ports clk, rst, s_axi_*, m0_axi_*, m1_axi_*, irq, busy, error.
+
+    checks: with the assertions of `bnnedge.hw.checks`, for a simulation.
+    """
+    return convert(Accelerator(config), MODULE, platform=CHECKED if checks else None)
 
 
 def convert(top: wiring.Component, module: str, *, platform: str | None = None, language: ModuleType = verilog) -> str:
-    """Verilog (or, `language` rtlil, RTLIL) of a component, as a module of this name; `platform`: SERIES7, or any."""
+    """Verilog (or, `language` rtlil, RTLIL) of a component, as a module of this name; `platform`: SERIES7, CHECKED, or any."""
     ports = {"_".join(map(str, path)): (value, None) for path, _, value in top.signature.flatten(top)}
     with _no_collection():
         return language.convert(top, name=module, ports=ports, platform=platform, emit_src=False)

@@ -7,10 +7,11 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 from amaranth import Module
-from amaranth.hdl import Value
+from amaranth.hdl import Fragment, Value
 from amaranth.sim import Simulator
 
 from bnnedge.configuration import Configuration
+from bnnedge.hw.checks import CHECKED
 
 TINY = Configuration(name="tiny", lanes=4, word=16, left_depth=64, right_depth=64, tile_rows=64, channels=64)
 
@@ -29,8 +30,10 @@ def stalls(seed: int, chance: float = 0.5) -> Stall:
     return lambda: source.random() < chance
 
 
-def simulate(dut: Any, *benches: Bench, background: Iterable[Bench] = (), limit: int = 20_000) -> None:
-    """Run the benches to their end, or fail after `limit` cycles.
+def simulate(
+    dut: Any, *benches: Bench, background: Iterable[Bench] = (), limit: int = 20_000, checked: bool = True
+) -> None:
+    """Run the benches to their end, or fail after `limit` cycles. The design has its assertions, if `checked`.
 
     `background` benches go on until then. In each cycle they act before the others, all in the order given.
     """
@@ -42,7 +45,7 @@ def simulate(dut: Any, *benches: Bench, background: Iterable[Bench] = (), limit:
 
     top = Module()
     top.submodules.dut = dut
-    simulator = Simulator(top)
+    simulator = Simulator(Fragment.get(top, CHECKED if checked else None))
     simulator.add_clock(1e-8)
     for bench in (watchdog, *background):
         simulator.add_testbench(bench, background=True)

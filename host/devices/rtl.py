@@ -14,5 +14,5 @@ def open_rtl(configuration: Configuration) -> AcceleratorDevice:
     from bnnedge.hw.generate import to_verilog  # not on a board
     from bnnedge.sim.verilated import VerilatedBus
 
-    bus = VerilatedBus.from_verilog(to_verilog(configuration), PORTS, size=DDR_BYTES)
+    bus = VerilatedBus.from_verilog(to_verilog(configuration, checks=True), PORTS, size=DDR_BYTES)
     return AcceleratorDevice(bus, configuration, "rtl")

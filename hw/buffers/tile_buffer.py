@@ -7,6 +7,7 @@ from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 
 from bnnedge.configuration import Configuration
+from bnnedge.hw.checks import CHECKED, check, check_fits
 from bnnedge.hw.layouts import tile_row
 
 READ_LATENCY = 2
@@ -97,4 +98,20 @@ class TileBuffer(wiring.Component):
             free.eq(free - Mux(self.reserve, lanes, 0) + self.pop),
             self.available.eq(self.available + (last.push & last.joins) - self.pop),
         ]
+        if platform == CHECKED:
+            queued = Signal(range(depth + 1))  # rows between front and back
+            m.d.sync += queued.eq(queued + (self.push & ~self.unfinished) - self.pop)
+            reserved = depth - free + Mux(self.reserve, lanes, 0)
+            for when, holds, message in (
+                (self.reserve, self.room, "rows are reserved where there is no room"),
+                (self.push, queued + own_ahead < reserved, "a row is pushed for which no room was reserved"),
+                (self.pop, self.available != 0, "a row is popped that is not there"),
+                (self.rewrite, self.rewrite_offset < self.available, "a row is rewritten that is not there"),
+                (self.rewrite, ~last.push, "a row is rewritten while another one is written"),
+                ((self.busy | self.pop) & write.en, write.addr != read.addr, "a row is written while it is read"),
+            ):
+                check(m, platform, when, holds, f"tile buffer: {message}")
+            for j in range(lanes):
+                exact, shape = last.row[j].slope + self.row_out[j].slope, added[j].slope.shape()
+                check_fits(m, platform, last.push & last.continues, exact, shape, f"tile buffer: sum of column {j}")
         return m

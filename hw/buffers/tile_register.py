@@ -12,6 +12,7 @@ from amaranth.lib.wiring import In, Out
 from bnnedge import formats, isa
 from bnnedge.configuration import Configuration
 from bnnedge.hw.buffers.banked import WritePort, replicate
+from bnnedge.hw.checks import check
 from bnnedge.hw.layouts import PASS
 from bnnedge.hw.loops import Loops, follow
 
@@ -139,6 +140,10 @@ class TileRegister(wiring.Component):
                 m.d.comb += port.data[bank].eq(replicate(Mux(way == Way.COLUMNS, column, bits[bank]), config))
                 with m.If(active):
                     m.d.comb += port.granules[bank].eq(now.granule)
+        for name, active in (("left", self.left_active), ("right", self.right_active)):
+            message = f"{name} buffer: a tile is written to address {{}}, beyond its depth"
+            check(m, platform, active, now.address < getattr(config, f"{name}_depth"), message, now.address)
+        check(m, platform, self.start, self.room, "tile register: a tile is started where there is no room")
         return m
 
     def coming_writes(self, m: Module, move: Signal) -> dict[Way, Signal]:

@@ -7,6 +7,7 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from bnnedge.hw.bus.axi import ADDRESS_BITS, BURST_BEATS, DATA_BYTES
+from bnnedge.hw.checks import check
 
 # A run of 64-bit beats behind a DDR address (a multiple of 8).
 TRANSFER = data.StructLayout({"address": ADDRESS_BITS, "beats": 32})
@@ -43,7 +44,10 @@ class Bursts(wiring.Component):
             self.busy.eq(left != 0),
             self.transfer.ready.eq(~self.busy),
         ]
-        with m.If(self.transfer.valid & self.transfer.ready):
+        start = self.transfer.payload.address
+        accepted = self.transfer.valid & self.transfer.ready
+        check(m, platform, accepted, start % DATA_BYTES == 0, "memory port: a transfer begins within a beat, at {}", start)
+        with m.If(accepted):
             m.d.sync += [address.eq(self.transfer.payload.address), left.eq(self.transfer.payload.beats)]
         with m.Elif(self.burst.valid & self.burst.ready):
             m.d.sync += [address.eq(address + (beats << 3)), left.eq(left - beats), self.burst.valid.eq(0)]

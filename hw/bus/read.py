@@ -8,6 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from bnnedge.hw.bus.axi import ADDRESS_BITS, BURST_BEATS, DATA_BITS, Axi4
 from bnnedge.hw.bus.burst import TRANSFER, Bursts
+from bnnedge.hw.checks import check
 
 QUEUE_BEATS = 64  # per client: covers latency * bandwidth of one port, 40 cycles * 8 bytes, with bursts to spare
 OUTSTANDING = 8
@@ -90,5 +91,7 @@ class ReadMaster(wiring.Component):
                 m.d.comb += taken.eq(beats)
             m.d.sync += promised.eq(promised + taken - (beat.valid & beat.ready))
             claim = claim & ~takes
+            check(m, platform, queue.w_en, queue.w_rdy, "memory port: a beat that was read finds no room")
         m.d.comb += owners.w_data.eq(fresh)
+        check(m, platform, axi.rvalid, owners.r_rdy, "memory port: rvalid without a burst")
         return m

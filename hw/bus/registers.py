@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from amaranth import Module, Signal
+from amaranth import Cat, Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from bnnedge import isa, registers
 from bnnedge.configuration import Configuration
 from bnnedge.hw.bus.axi import AxiLite
+from bnnedge.hw.checks import check_offer
 
 
 class Registers(wiring.Component):
@@ -96,4 +97,6 @@ class Registers(wiring.Component):
                         m.d.sync += target.eq(axi.wdata)
         with m.Elif(axi.bready):
             m.d.sync += axi.bvalid.eq(0)
+        check_offer(m, platform, "s_axi_b", axi.bvalid, axi.bready, axi.bresp)
+        check_offer(m, platform, "s_axi_r", axi.rvalid, axi.rready, Cat(axi.rresp, axi.rdata))
         return m

@@ -8,6 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from bnnedge.hw.bus.axi import ADDRESS_BITS, BURST_BEATS, DATA_BITS, Axi4
 from bnnedge.hw.bus.burst import TRANSFER, Bursts
+from bnnedge.hw.checks import check
 
 QUEUE_BEATS = 64
 OUTSTANDING = 8
@@ -90,6 +91,7 @@ class WriteMaster(wiring.Component):
             addresses.r_en.eq(axi.bvalid),
             self.idle.eq(addresses.level == 0),  # a burst is there from its claim to its response
         ]
+        check(m, platform, axi.bvalid, addresses.r_rdy, "memory port: bvalid without a burst")
         m.d.sync += self.done.eq(self.idle & ~bursts.busy & ~self.transfer.valid)
         m.d.sync += [self.error.eq(axi.bvalid & (axi.bresp != 0)), self.error_address.eq(addresses.r_data)]
         return m

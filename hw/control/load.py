@@ -12,6 +12,7 @@ from bnnedge.formats import MU_BITS
 from bnnedge.hw.buffers.banked import WritePort
 from bnnedge.hw.bus.axi import DATA_BITS
 from bnnedge.hw.bus.burst import TRANSFER
+from bnnedge.hw.checks import check
 from bnnedge.hw.control.request import CHUNK, PER_BEAT, Requests, chunk_is_next
 from bnnedge.hw.control.rows import Rows
 from bnnedge.hw.heads.softmax import LABEL_BITS
@@ -89,6 +90,9 @@ class Load(wiring.Component):
                 m.d.comb += [port.data[i].eq(values[i % per_beat]), port.granules[i].eq(Mux(active & mine, -1, 0))]
             with m.If(active):
                 m.d.comb += accepted.eq(ready)
+            name, to = buffer.name.lower(), Mux(is_gather, address, rows.address)
+            message = f"{name} buffer: a load goes to address {{}}, beyond its depth"
+            check(m, platform, active, to < getattr(config, f"{name}_depth"), message, to)
 
         # A record takes two beats.
         first_beat = Signal(DATA_BITS)
@@ -104,6 +108,8 @@ class Load(wiring.Component):
             m.d.comb += accepted.eq(~record_done | self.record_ready)
             with m.If(~record_done):
                 m.d.sync += first_beat.eq(beat.payload)
+        message = "parameter memory: a load goes to address {}, beyond its depth"
+        check(m, platform, writing & is_records, rows.address < config.channels, message, rows.address)
 
         sample, words = Signal(16), Signal(16)
         m.d.comb += self.label.payload.eq(beat.payload)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from amaranth import Module, Signal
+from amaranth import C, Module, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from bnnedge import isa
+from bnnedge.hw.checks import check
 
 # Instructions that wait their turn. Transfers are short beside passes, so that the sequencer needs more room to run ahead.
 DEPTHS: dict[isa.Unit, int] = {isa.Unit.EXECUTE: 2, isa.Unit.LOAD: 4, isa.Unit.STORE: 4}
@@ -41,6 +42,8 @@ class Semaphores(wiring.Component):
             taken = sum((getattr(self, f"take_{i}")[bit] for i in range(1, self.takers)), start=self.take_0[bit])
             m.d.sync += count.eq(count + given - taken)
             m.d.comb += self.there[bit].eq(count != 0)
+            check(m, platform, C(1), count + given >= taken, f"semaphore {bit}: a token is taken that is not there")
+            check(m, platform, C(1), count + given - taken < 1 << isa.TOKEN_BITS, f"semaphore {bit}: more tokens than it holds")
         return m
 
 

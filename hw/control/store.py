@@ -12,6 +12,7 @@ from bnnedge.formats import MU_BITS
 from bnnedge.hw.buffers.banked import READ_LATENCY
 from bnnedge.hw.bus.axi import DATA_BITS
 from bnnedge.hw.bus.burst import TRANSFER
+from bnnedge.hw.checks import check
 from bnnedge.hw.control.rows import Rows
 from bnnedge.hw.heads.softmax import SCORE_BITS
 from bnnedge.hw.layouts import RECORD, RECORD_BEATS
@@ -96,6 +97,13 @@ class Store(wiring.Component):
             arrived.eq(arriving[-1]),
             rows.step.eq(taken),
         ]
+        for read, memory, depth in (
+            (self.read_left, "left buffer", config.left_depth),
+            (self.read_right, "right buffer", config.right_depth),
+            (self.read_record, "parameter memory", config.channels),
+        ):
+            message = f"{memory}: a store reads address {{}}, beyond its depth"
+            check(m, platform, read, rows.address < depth, message, rows.address)
         room, sends = Signal(), Signal()  # a place is free; the last beat of one leaves
         m.d.sync += [
             arriving.eq(Cat(taken, arriving)),

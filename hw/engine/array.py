@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from amaranth import Array, Cat, Module, Signal
+from amaranth import Array, Cat, Module, Mux, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from bnnedge.configuration import Configuration
+from bnnedge.hw.checks import CHECKED, check
 from bnnedge.hw.engine import popcount
 from bnnedge.hw.engine.accumulator import PairAccumulator
 from bnnedge.hw.layouts import tile_meta
@@ -101,6 +102,12 @@ class LaneArray(wiring.Component):
             pairs = (accumulators(f"accumulators_{i}_{j}", *counts[j : j + 2]) for j in range(0, lanes, 2))
             rows.append(Cat(pairs))
         bias = accumulators("bias", bits)[0]
+        if platform == CHECKED:  # no lane counts more than the valid bits
+            late_bits = Signal.like(bits)
+            m.d.sync += late_bits.eq(bits)
+            exact = Mux(tag.double, bias << 1, bias) + late_bits
+            adds = tag.valid & ~tag.first
+            check(m, platform, adds, exact < 1 << self.width, f"lanes: {{}} valid bits leave {self.width} bits", exact)
 
         # The finished tile moves aside, and drains while the lanes work on the next one.
         finished = Signal()

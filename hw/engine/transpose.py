@@ -8,6 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from bnnedge.configuration import Configuration
 from bnnedge.hw.buffers.banked import READ_LATENCY, WritePort, replicate
+from bnnedge.hw.checks import check
 from bnnedge.hw.layouts import PASS
 
 
@@ -75,4 +76,6 @@ class Transpose(wiring.Component):
             m.d.comb += self.write.data[channel].eq(replicate(column, config))
             with m.If(self.active):
                 m.d.comb += self.write.granules[channel].eq(1 << granule)
+        message = "left buffer: columns are written to address {}, beyond its depth"
+        check(m, platform, self.active, address < config.left_depth, message, address)
         return m

@@ -7,6 +7,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from bnnedge.hw import series7
+from bnnedge.hw.checks import check_fits
 
 
 class Accumulator(wiring.Component):
@@ -46,6 +47,8 @@ class Accumulator(wiring.Component):
         else:
             addend, first, minus = Signal.like(self.addend), Signal(), Signal()
             m.d.sync += [addend.eq(self.addend), first.eq(self.first), minus.eq(self.minus)]
+            exact = Mux(first, 0, self.sum) + Mux(minus, -addend, addend)
             with m.If(step):
-                m.d.sync += self.sum.eq(Mux(first, 0, self.sum) + Mux(minus, -addend, addend))
+                m.d.sync += self.sum.eq(exact)
+            check_fits(m, platform, step, exact, self.sum.shape(), "statistics: sum of a pass")
         return m

@@ -12,6 +12,7 @@ from bnnedge.configuration import Configuration
 from bnnedge.formats import Kind
 from bnnedge.hw.buffers import tile_buffer
 from bnnedge.hw.buffers.tile_register import TileRegister
+from bnnedge.hw.checks import check
 from bnnedge.hw.delay import delayed
 from bnnedge.hw.heads import emit, parameters, softmax
 from bnnedge.hw.heads.random import RandomRows
@@ -50,6 +51,8 @@ class Head(wiring.Component):
         self.config = config
         self.tile_register = TileRegister(config)
         self.softmax = softmax.Softmax(config)
+        # Whose parameters are worked out: the parameter memory's address of the group's first channel, and which kind.
+        self.channel, self.coding = Signal(range(config.channels), name="channel"), Signal(name="coding")
         rows = range(config.tile_rows)
         super().__init__(
             {
@@ -96,9 +99,8 @@ class Head(wiring.Component):
         row = Signal(range(lanes))
         last_row = row == lanes - 1
         group = Signal(10)  # that the parameters are of
-        channel = Signal(range(config.channels))
         final_group, last_group = Signal.like(group), Signal()
-        coding = Signal()  # this pass, or this half of a LOSS pass, ends in gradient codes
+        channel, coding = self.channel, self.coding  # coding: this pass, or this half of a LOSS pass, ends in gradient codes
         begin_coding = Signal()
         places, sweeps = Signal(), Signal()  # tiles come, or each goes out, once for each of four places
         # What the order says, from registers, a cycle behind it.
@@ -235,6 +237,16 @@ class Head(wiring.Component):
             m.d.comb += [register.shift.eq(update.shift), register.planes[0].eq(update.signs)]
         with m.Else():
             m.d.comb += [register.shift.eq(emitter.shift), register.planes.eq(emitter.planes)]
+
+        last_channel = order.channel + order.groups * lanes - 1
+        message = "parameter memory: the head reaches address {}, beyond its depth"
+        check(m, platform, params.begin, last_channel < config.channels, message, last_channel)
+        check(m, platform, at_exponent | write_exponent, order.exponent < config.channels, message, order.exponent)
+        logits, classes = (final_group + 1) << order.batch_log2, final_group * lanes + order.columns
+        check(m, platform, loss.begin, classes <= softmax.CLASSES, "softmax: {} classes are too many", classes)
+        images = 1 << order.batch_log2
+        check(m, platform, loss.begin, images <= softmax.IMAGES, "softmax: a batch of {} images is too large", images)
+        check(m, platform, loss.begin, logits <= config.tile_rows, "softmax: the batch takes {} rows of the tile buffer", logits)
 
         tile_fed = Signal()
         m.d.sync += tile_fed.eq(0)

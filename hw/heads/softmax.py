@@ -23,7 +23,8 @@ SCORE_BITS = 16
 LABEL_BITS = 8
 BIASED_BITS = formats.LOGIT_BITS + 2
 TOTAL_BITS = 36
-SIGNS_BITS = 11  # a batch has 512 images at most
+SIGNS_BITS = 11  # a batch has IMAGES at most
+IMAGES = 512
 
 
 class Softmax(wiring.Component):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from amaranth import Cat, Module, Mux, Signal, signed
+from amaranth import C, Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from bnnedge import formats, isa
 from bnnedge.configuration import Configuration
 from bnnedge.hw.buffers.banked import READ_LATENCY
+from bnnedge.hw.checks import check, check_fits
 from bnnedge.hw.engine.array import finish_latency
 from bnnedge.hw.heads.accumulator import Accumulator
 from bnnedge.hw.layouts import PIVOTS, RECORD, SIDE_BITS, tile_meta, tile_row
@@ -102,6 +103,7 @@ class Statistics(wiring.Component):
                     pivot = (self.record.mu + (1 << formats.STATISTICS - 1)) >> formats.STATISTICS
                     m.d.sync += [next_pivots[i].eq(next_pivots[i + 1]) for i in range(lanes - 1)]
                     m.d.sync += next_pivots[lanes - 1].eq(pivot)
+                    check_fits(m, platform, C(1), pivot, next_pivots[0].shape(), "statistics: pivot")
                 with m.If(count == lanes + 1):
                     m.next = "READY"
             with m.State("READY"):
@@ -144,6 +146,7 @@ class Statistics(wiring.Component):
         with m.If(begin & last_of_group):
             m.d.sync += [ending.eq(Mux(self.meta.first, coming, present)), ends_sums.eq(self.meta.statistics)]
         m.d.sync += waiting.eq((waiting | self.done) & ~begin)
+        check(m, platform, self.done, ~waiting, "statistics: a tile is finished before the one ahead of it has moved on")
         with m.If(begin):
             m.d.sync += [draining.eq(1), self.row.eq(0)]
         with m.Elif(draining):

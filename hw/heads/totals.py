@@ -7,6 +7,7 @@ from amaranth.lib import memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from bnnedge.configuration import Configuration
+from bnnedge.hw.checks import check, check_fits
 from bnnedge.hw.heads.statistics import group_layout
 from bnnedge.hw.layouts import TOTALS
 
@@ -63,6 +64,11 @@ class Totals(wiring.Component):
         added = Signal(TOTALS)
         m.d.sync += [column_1.eq(group.sums[column]), column_2.eq(column_1), fresh_1.eq(group.fresh), fresh_2.eq(fresh_1)]
         m.d.sync += [added[name].eq(Mux(fresh_2, 0, self.record[name]) + column_2[name]) for name in TOTALS.members]
+        for name in TOTALS.members:
+            exact = Mux(fresh_2, 0, self.record[name]) + column_2[name]
+            check_fits(m, platform, issued[2], exact, added[name].shape(), f"totals: {name}")
+        meets = write.en & (self.read | issue)
+        check(m, platform, meets, write.addr != read.addr, "totals: line {} is written while it is read", read.addr)
         with m.If(issue):
             m.d.sync += column.eq(column + 1)
         m.d.comb += [write.addr.eq(places[3]), write.data.eq(added), write.en.eq(issued[3])]

@@ -6,6 +6,7 @@ import fcntl
 import hashlib
 import importlib.util
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -97,7 +98,7 @@ def library(verilog: str, masters: int, cache: Path | None = None) -> Path:
 
 
 def _build(verilog: str, compiler_flags: str, verilator: str, environment: dict[str, str], work: Path) -> None:
-    (work / "accelerator.v").write_text(verilog)
+    (work / "accelerator.v").write_text(_reporting(verilog))
     shutil.copy(HARNESS, work / HARNESS.name)
     command = [
         verilator, *_VERILATOR_FLAGS, "-o", "accelerator.so", "-CFLAGS", compiler_flags, "-LDFLAGS", _LINKER_FLAGS,
@@ -106,6 +107,13 @@ def _build(verilog: str, compiler_flags: str, verilator: str, environment: dict[
     for variable in _MAKE_VARIABLES:
         command += ["-MAKEFLAGS", variable]
     _run(command, environment, work)
+
+
+def _reporting(verilog: str) -> str:
+    """Assertions that have a message tell it to the harness; Yosys writes it to the terminal, in front of the assertion."""
+    written = re.compile(r'\$write\((".*)\);\n *assert \(.*\);')
+    text, found = written.subn(r"bnnedge_failed($sformatf(\1));", verilog)
+    return f'import "DPI-C" function void bnnedge_failed(input string message);\n{text}' if found else verilog
 
 
 def _cpu_flags(environment: dict[str, str]) -> str:

@@ -11,6 +11,8 @@ from types import TracebackType
 import numpy as np
 import numpy.typing as npt
 
+from bnnedge.devices.device import DeviceError
+
 from .build import library
 from .memory import CMemory, CTraffic, MemoryModel
 
@@ -20,8 +22,8 @@ _CHUNK = 1 << 17
 _RESPONSES = {1: "EXOKAY", 2: "SLVERR", 3: "DECERR"}
 
 
-class ProtocolError(RuntimeError):
-    """The accelerator broke a rule of AXI, or an assertion in it failed. Only a reset clears it."""
+class ProtocolError(DeviceError):
+    """The accelerator broke a rule of AXI, or an assertion in it failed, see `bnnedge.hw.checks`. Only a reset clears it."""
 
 
 class BusError(RuntimeError):
@@ -178,7 +180,7 @@ class VerilatedBus:
         Raises
         ------
         ProtocolError
-            The accelerator broke a rule of AXI, now or since the last reset.
+            The accelerator broke a rule of AXI, or an assertion in it failed, now or since the last reset.
         """
         handle = self._open()
         left = max_cycles
@@ -246,7 +248,7 @@ class VerilatedBus:
 
     def _check_violation(self) -> None:
         if text := self._library.bnnedge_violation(self._open()):
-            raise ProtocolError(text.decode(errors="replace"))
+            raise ProtocolError(f"the simulated accelerator stopped in {text.decode(errors='replace')}")
 
 
 def _check_offset(offset: int) -> None:

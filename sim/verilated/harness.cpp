@@ -444,6 +444,11 @@ void vl_stop(const char* file, int line, const char*) VL_MT_UNSAFE {
     if (running) running->violate("assertion in the design failed at %s:%d", file, line);
 }
 
+// Assertions that have a message call this.
+extern "C" void bnnedge_failed(const char* message) {
+    if (running) running->violate("%s", message);
+}
+
 // Then what it cannot go on after: logic that does not settle, for one, would be tried again for ever.
 void vl_fatal(const char* file, int line, const char*, const char* message) VL_MT_UNSAFE {
     if (running) running->violate("simulation failed at %s:%d: %s", file, line, message);

@@ -12,4 +12,4 @@ def verilog() -> str:
     """That of `sim-small`."""
     from bnnedge.hw.generate import to_verilog
 
-    return to_verilog(configuration("sim-small"))
+    return to_verilog(configuration("sim-small"), checks=True)

@@ -18,14 +18,17 @@ BITS = tile_row(TINY).elem_shape.size
 Row = list[int]
 
 
-def random_row(source: random.Random) -> Row:
-    """Slopes over the whole range, its ends among them."""
-    top = 1 << BITS - 1
-    return [source.choice((-top, top - 1, source.randrange(-top, top))) for _ in range(LANES)]
+def random_row(source: random.Random, onto: Row | None = None) -> Row:
+    """Slopes over the whole range, its ends among them, that are themselves or, added to `onto`, sums within it."""
+    top, found = 1 << BITS - 1, []
+    for old in onto or [0] * LANES:
+        low, high = max(-top, -top - old), min(top - 1, top - 1 - old)
+        found.append(source.choice((low, high, source.randint(low, high))))
+    return found
 
 
 def added(a: Row, b: Row) -> Row:
-    return [signed(x + y, BITS) for x, y in zip(a, b, strict=True)]
+    return [x + y for x, y in zip(a, b, strict=True)]
 
 
 def packed(row: Row) -> int:
@@ -109,7 +112,8 @@ class Model:
             reserve = wanted and free >= LANES and source.random() < self.fill
             push = self.left > 0 and (self.continues or self.owed > 0) and source.random() < 0.9
             pop = bool(self.rows) and source.random() < self.drain
-            row, new = random_row(source), random_row(source)
+            onto = self.behind[self.number if self.unfinished else 0] if push and self.continues else None
+            row, new = random_row(source, onto), random_row(source)
             offset = source.randrange(max(1, len(self.rows)))
             target = source.randrange(max(1, len(self.rows)))
             self.quiet = 0 if push else self.quiet + 1
@@ -191,7 +195,7 @@ def test_passes_add_up_in_place(count: int) -> None:
         for _ in range(3):
             totals = [[0] * LANES for _ in range(count)]
             for number in range(4):
-                rows = [random_row(source) for _ in range(count)]
+                rows = [random_row(source, total) for total in totals]
                 totals = [added(a, b) for a, b in zip(totals, rows, strict=True)]
                 assert ctx.get(dut.available) == 0
                 await push(ctx, dut, rows, continues=number > 0, unfinished=number < 3)

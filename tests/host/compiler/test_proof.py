@@ -209,5 +209,7 @@ def test_wrong_parameters_and_reports_are_refused(buffer: Buffer, fields: dict[s
 @pytest.mark.parametrize("name", [*limits.EXTREMES, "sim-small", "pynq-z2", "pynq-z2-x64", "pynq-z2-lean"])
 def test_whatever_the_layout_accepts_is_proven(name: str) -> None:
     config = {**limits.EXTREMES}.get(name) or configuration(name)
-    outcomes = [compiled(seed, config, convolutions=seed % 2 == 1) for seed in range(7, 27)]
-    assert "accepted" in outcomes
+    accepted, seed = 0, 0
+    while accepted < 4:
+        accepted += compiled(seed, config, convolutions=seed % 2 == 1) == "accepted"
+        seed += 1

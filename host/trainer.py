@@ -14,7 +14,7 @@ import numpy as np
 
 from bnnedge import checkpoint, formats
 from bnnedge.callbacks import Callback, History
-from bnnedge.checker import Checker, check_memory, level, step_seconds
+from bnnedge.checker import Checker, MismatchError, check_memory, level, step_seconds
 from bnnedge.compiler import fitting
 from bnnedge.configuration import Configuration
 from bnnedge.configuration import configuration as configuration_called
@@ -177,7 +177,8 @@ class Trainer:
 
         Parameters
         ----------
-        x: (N, *input_shape) images, N at least a batch; integers 0..255 (that reach 128) or floats in [0, 1].
+        x: (N, *input_shape) images, N at least a batch; integers 0..255 (that reach 128) or floats in [0, 1]. They must not
+            change while `fit` runs.
         y: (N,) integer labels 0..classes-1.
         epochs: passes over the data, 1 unless told otherwise.
         steps: instead of epochs: batches to train in all.
@@ -240,12 +241,17 @@ class Trainer:
         due = min(self._checker.due, plan.steps - plan.step)
         if due:
             check_memory(self.network, plan.batch)
+        same = _Same(images, labels, plan.digest)
         try:
             if due:
                 seconds = due * step_seconds(self.network, plan.batch)
                 for callback in callbacks:
                     callback.on_check_begin(int(due), seconds)
-            plan = self._run(plan, shown, labels, validation, callbacks, steps_per_call)
+            plan = self._run(plan, shown, labels, validation, (*callbacks, same), steps_per_call)
+            same.check()
+        except MismatchError:
+            same.check()
+            raise
         finally:
             for callback in callbacks:
                 callback.on_train_end()
@@ -461,6 +467,26 @@ def _count(name: str, value: int | None) -> int | None:
     if count is None or count < 1:
         raise ValueError(f"{name} must be a positive whole number, not {value!r}")
     return count
+
+
+class _Same(Callback):
+    """Sees that x stays as it was: a device keeps a copy, and so would train on other images than the golden model."""
+
+    def __init__(self, images: np.ndarray, labels: np.ndarray, digest: int) -> None:
+        self._samples, self._digest, self._epochs = (images, labels), digest, 0
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, float]) -> None:
+        self._epochs += 1
+        if self._epochs == 1:  # early; after each epoch it would take a board a good part of the time
+            self.check()
+
+    def check(self) -> None:
+        """DataError if it did not."""
+        if _digest(*self._samples) != self._digest:
+            raise DataError(
+                "x was changed while fit ran, and devices differ in when they see that: begin anew, with an array that stays as "
+                "it is, and vary images by `augment`"
+            )
 
 
 def _digest(images: np.ndarray, labels: np.ndarray) -> int:

@@ -428,6 +428,41 @@ class TestCheck:
             trainer.fit(X, Y, validation_data=TEST)
 
 
+class TestChangedData:
+    """A device keeps a copy of the data, the golden model reads it anew: what changes it is found out, no device blamed."""
+
+    @pytest.mark.parametrize("check", ["first", "all", "none"])
+    @pytest.mark.parametrize("step", [1, 5])
+    def test_is_refused(self, check, step):
+        class Copying(Other):
+            def probe(self, images, labels, *rest):
+                self.kept = getattr(self, "kept", None) or (images.copy(), labels.copy())
+                return super().probe(*self.kept, *rest)
+
+        x = X.copy()
+
+        class Changes(Callback):
+            def on_batch_end(self, now, logs):
+                if now == step:
+                    x[:] = 255 - x
+
+        trainer = Trainer(NETWORK, Copying(), settings=SETTINGS, check=check)
+        with pytest.raises(DataError, match=r"x was changed while fit ran, .* vary images by `augment`"):
+            trainer.fit(x, Y, epochs=2, steps_per_call=1, callbacks=[Changes()])
+        assert trainer.state.step == (step if check == "all" or (check == "first" and step == 1) else 4 if step == 1 else 8)
+        assert trainer.bit_exact is not True or check == "first"
+
+    def test_between_two_runs_it_may_change(self):
+        x = X.copy()
+        trainer, plain = Trainer(NETWORK, Other(), settings=SETTINGS), Trainer(NETWORK, settings=SETTINGS)
+        trainer.fit(x, Y)
+        plain.fit(X, Y)
+        x[:] = 255 - x
+        trainer.fit(x, Y)
+        plain.fit(255 - X, Y)
+        assert_same(trainer, plain)
+
+
 class TestFirstSteps:
     """Unless told otherwise, the first two steps of each `fit` are compared."""
 

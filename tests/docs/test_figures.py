@@ -199,6 +199,7 @@ OTHERS: list[tuple[str, str, str]] = [
     ("data.md", r"[\d,]+ of \d+ x \d+", "sizes of data sets"),
     ("pynq.md", r"128 MB on a PYNQ image|board with 512 MB", "of boards and their system"),
     ("boards.md", r"0x43C00000, 64 KB", "addresses"),
+    ("architecture.md", r"within 4 KB", "a rule of AXI"),
     ("results.md", r"300,000 cycles per CPU\s+second for `sim-small` and 120,000", "other machines differ"),
     ("architecture.md", r"75,300 were estimated|8 cycles of products|57 cycles an image", "on paper"),
     ("", r"204\s+images/s", "the paper's Raspberry Pi"),

@@ -7,7 +7,7 @@ LIBRARIES := build/libraries
 # A simulator's own make must not inherit this one's flags.
 IN_VENV := env -u MAKEFLAGS -u MFLAGS PATH="$(CURDIR)/.venv/bin:$$PATH"
 
-.PHONY: help setup train test test-long test-libraries benchmark bitstream-ecp5 docs lint clean
+.PHONY: help setup train test test-long test-libraries mutations benchmark bitstream-ecp5 docs lint clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' Makefile | expand -t 16
@@ -34,6 +34,9 @@ $(LIBRARIES)/.ready: tests/host/importer/requirements.txt pyproject.toml setup.p
 	python3 -m venv $(LIBRARIES)
 	$(LIBRARIES)/bin/pip install -r tests/host/importer/requirements.txt -e '.[host]'
 	touch $@
+
+mutations: $(READY) ## which mutations of the hardware (tests/hardware_mutants.py) the tests notice; half an hour, resumable
+	$(IN_VENV) python tests/mutations.py
 
 benchmark: $(READY) ## print accuracy against float32 (MNIST, Fashion-MNIST: BNNEDGE_DATA) and device cycles of the paper's MLP
 	$(IN_VENV) PYTHONPATH=tests python tests/benchmarks/cycles.py --config pynq-z2

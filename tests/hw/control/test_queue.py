@@ -99,7 +99,11 @@ def test_a_queue_holds_its_instructions_and_says_when_it_is_empty(depth: int) ->
 
     async def bench(ctx: Any) -> None:
         assert ctx.get(dut.empty)
-        await stream_put(ctx, dut.instruction, ({"wait": 2, "base": i} for i in range(depth)))
+        await stream_put(ctx, dut.instruction, [{"wait": 2, "base": 0}])
+        for _ in range(depth + 1):  # it is held wherever it stands on its way to the front
+            assert not ctx.get(dut.empty)
+            await ctx.tick()
+        await stream_put(ctx, dut.instruction, ({"wait": 2, "base": i} for i in range(1, depth)))
         assert not ctx.get(dut.instruction.ready)
         await ctx.tick().repeat(5)
         assert ctx.get(dut.waiting)

@@ -12,7 +12,7 @@ import pytest
 from amaranth import Module, ResetInserter, Signal
 from hardware import TINY, lanes_of, simulate, stalls, steady, stream_get
 
-from bnnedge.formats import Kind
+from bnnedge.formats import HASH_ROUNDS, Kind
 from bnnedge.hw.heads.random import RandomRows, lane_bits
 
 SEED = 0xFEDC_BA98_7654_3210
@@ -98,6 +98,20 @@ def check(*draws: Draw, stall: float = 0.3) -> None:
             await begin(ctx, dut, draw)
             want = draw.rows()
             assert await stream_get(ctx, dut.row, len(want), stalls(1, stall)) == want, draw
+
+    simulate(dut, bench)
+
+
+def test_the_first_row_shows_itself_to_a_head_that_does_not_ask() -> None:
+    """It starts a tile only when it sees the row's random bits."""
+    dut, draw = RandomRows(TINY), drawn(1)
+
+    async def bench(ctx: Any) -> None:
+        for _ in range(2):  # the second time a row of the draw before is taken back
+            await begin(ctx, dut, draw)
+            await ctx.tick().repeat(2 * HASH_ROUNDS)
+            assert ctx.get(dut.row.valid)
+            assert ctx.get(dut.row.payload) == draw.rows()[0]
 
     simulate(dut, bench)
 

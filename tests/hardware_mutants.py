@@ -1,0 +1,140 @@
+"""Mutations of the hardware, each a change of one operator, width, address, constant or condition; see mutations.py."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Mutant(NamedTuple):
+    """In `file` (below hw/) the text `old`, which stands there once, becomes `new`; `why`: nothing can notice it."""
+
+    file: str
+    old: str
+    new: str
+    why: str = ""
+
+
+MUTANTS = [
+    # engine
+    Mutant("engine/popcount.py", "functools.reduce(operator.xor, some)", "functools.reduce(operator.or_, some)"),
+    Mutant("engine/accumulator.py", "Mux(first, 0, Mux(double", "Mux(first & (value != 0), value, Mux(double"),
+    Mutant("engine/array.py", "(tag.high > i)", "(tag.high >= i)"),
+    Mutant("engine/array.py", "[self.bias.eq(bias), self.meta.eq(meta)]", "[self.bias.eq(bias), self.meta.eq(tag.meta)]"),
+    Mutant("engine/walk.py", 'side["row"] + side["tap_y"]', 'side["tap"] + side["tap_y"]'),
+    Mutant("engine/walk.py", "(i != 0) & (j != self.right_planes - 1)", "(i != 0) & (j != self.right_planes)"),
+    Mutant(
+        "engine/prepare.py",
+        "Mux(self.pitch, (1 - self.origin) >> 1, -self.origin)",
+        "Mux(self.pitch, -self.origin >> 1, -self.origin)",
+    ),
+    Mutant("engine/prepare.py", "room = self.limit - 1 - self.origin", "room = self.limit - self.origin"),
+    Mutant("engine/prepare.py", "self.begin | ~advance_x | last_of_strip", "self.begin | last_of_strip"),
+    Mutant("engine/fetch.py", "self.waiting.eq(walk.last & ~credit)", "self.waiting.eq(0)"),
+    Mutant(
+        "engine/fetch.py",
+        "Mux(side[0], wide_right, 0) + Mux(side[1], wide_down, 0)",
+        "Mux(side[1], wide_right, 0) + Mux(side[0], wide_down, 0)",
+    ),
+    Mutant("engine/fetch.py", "plane == READ_LATENCY + 1", "plane == READ_LATENCY"),
+    Mutant("engine/transpose.py", "group < order.groups", "group <= order.groups"),
+    Mutant("engine/window.py", "WINDOW_BITS + (1 << low) - 1", "WINDOW_BITS + (1 << low) - 2"),
+    # what several units share
+    Mutant("loops.py", "self.ends.eq(inner & at_end[name])", "self.ends.eq(inner)"),
+    Mutant("loops.py", 'strides["y"].as_signed() >> 1', 'strides["y"] >> 1'),
+    Mutant(
+        "product.py",
+        "wide[PART_BITS:].as_signed() if wide.shape().signed else wide[PART_BITS:]",
+        "wide[PART_BITS:].as_signed()",
+    ),
+    Mutant("gearbox.py", "known + self.wide_in >= self.wide_out", "known + self.wide_in > self.wide_out"),
+    # buffers
+    Mutant(
+        "buffers/banked.py",
+        "Cat(self.address[place:] == first >> place, chosen)",
+        "Cat(self.address[place:] >= first >> place, chosen)",
+    ),
+    Mutant("buffers/banked.py", "Mux(written, self.write.granules[i], 0)", "self.write.granules[i]"),
+    Mutant("buffers/tile_buffer.py", "self.room.eq(free >= lanes)", "self.room.eq(free > lanes)"),
+    Mutant("buffers/tile_register.py", "((started == 1) & ~full)", "(started == 1)"),
+    Mutant("buffers/tile_register.py", "tile.eq(order.first_tile[:sub_bits] + loops.tile)", "tile.eq(loops.tile)"),
+    Mutant("buffers/tile_register.py", "pooled_signs | (loops.place == 0)", "pooled_signs | (loops.place == 1)"),
+    # heads
+    Mutant("heads/statistics.py", "(value_2 <= largest_before[j].value)", "(value_2 < largest_before[j].value)"),
+    Mutant("heads/statistics.py", "max(0, lanes - 1 - (READ", "max(0, lanes - 2 - (READ"),
+    Mutant("heads/statistics.py", "fresh.eq(begun & ~counts)", "fresh.eq(begun & counts)"),
+    Mutant("heads/accumulator.py", "Mux(minus, -addend, addend)", "Mux(minus, ~addend, addend)"),
+    Mutant(
+        "heads/totals.py",
+        "Mux(fresh_2, 0, self.record[name]) + column_2[name]) for",
+        "Mux(fresh_1, 0, self.record[name]) + column_2[name]) for",
+    ),
+    Mutant(
+        "heads/totals.py",
+        "~Cat(issued[1:]).any()",
+        "~Cat(issued[1:3]).any()",
+        "the last column is written a cycle before anyone can read it, and another one earlier does no harm",
+    ),
+    Mutant("heads/totals.py", "issue.eq(adding & ~self.read)", "issue.eq(adding)"),
+    Mutant("heads/parameters.py", "round_up = (1 << formats.STATISTICS) - 1", "round_up = 1 << formats.STATISTICS"),
+    Mutant("heads/parameters.py", "share_8 = Signal(signed(formats.MEAN + 2))", "share_8 = Signal(signed(formats.MEAN + 1))"),
+    Mutant("heads/head.py", "order.headroom + 1 - order.columns_planes", "order.headroom - order.columns_planes"),
+    Mutant("heads/head.py", "threshold <= emitter.magnitude", "threshold < emitter.magnitude"),
+    Mutant("heads/head.py", "(ahead != ROW_QUEUE)", "(ahead != ROW_QUEUE + 1)"),
+    Mutant("heads/head.py", "more.eq((unread != 0) & ~(read_ahead & (unread == 1)))", "more.eq(unread != 0)"),
+    Mutant(
+        "heads/head.py",
+        "Mux(self.pop, self.available > lanes, self.available >= lanes)",
+        "self.available >= lanes",
+        "rows of a tile come one a cycle, without a pause: the one that is missing is there when its turn comes",
+    ),
+    Mutant(
+        "heads/head.py",
+        "emit.LATENCY + 2",
+        "emit.LATENCY + 1",
+        "the last row has left the emitter READ_LATENCY + LATENCY cycles behind its issue: the wait has cycles to spare",
+    ),
+    Mutant("heads/head.py", "feed_allowed.eq((fed != 0) | register.room)", "feed_allowed.eq(1)"),
+    Mutant(
+        "heads/head.py",
+        "self.written & register.idle & ~update.new.valid",
+        "self.written & register.idle",
+        "the write port, which counts the transfer's beats, is not done while one is still in the update",
+    ),
+    Mutant("heads/softmax.py", "Cat(self.sums_class < self.classes, theres)", "Cat(self.sums_class <= self.classes, theres)"),
+    Mutant("heads/softmax.py", "Mux(below[formats.LOGIT :] > 15, 15,", "Mux(below[formats.LOGIT :] > 16, 15,"),
+    Mutant("heads/softmax.py", "with m.If(pause == 7):", "with m.If(pause == 6):"),
+    Mutant("heads/emit.py", "clips = over[5] | ((q", "clips = ((q"),
+    Mutant(
+        "heads/emit.py",
+        "(size >> formats.GRADIENT_MEAN) < Mux(sign[3]",
+        "(size >> formats.GRADIENT_MEAN) <= Mux(sign[3]",
+    ),
+    Mutant("heads/random.py", "Mux(self.flat, 0, place) <<", "place <<"),
+    Mutant("heads/random.py", "self.row.ready | ~self.row.valid", "self.row.ready"),
+    Mutant("heads/weight.py", "self.random[:3]) >> 3", "self.random[:2]) >> 3"),
+    Mutant("heads/weight.py", "Mux(moved > top - 1, top - 1, moved)", "Mux(moved > top, top - 1, moved)"),
+    Mutant("heads/update.py", "self.shift.eq(new.valid & new.ready & ends)", "self.shift.eq(new.valid & ends)"),
+    Mutant("heads/divider.py", "fits = trial >= self.divisor", "fits = trial > self.divisor"),
+    # control
+    Mutant("control/element.py", "self.number.word_select(phase == 2, HALF)", "self.number.word_select(phase != 1, HALF)"),
+    Mutant("control/rows.py", "self.address.eq(base + order.base_stride)", "self.address.eq(self.address + order.base_stride)"),
+    Mutant("control/queue.py", "self.empty.eq(~holding.any())", "self.empty.eq(~holding[-1])"),
+    Mutant("control/sequencer.py", "iteration + 1 != loop.count", "iteration != loop.count"),
+    Mutant("control/load.py", "accepted & (last_part | (words == 1))", "accepted & last_part"),
+    Mutant("control/store.py", "self.written & (requests == 0)", "self.written"),
+    Mutant(
+        "control/request.py",
+        "(samples % CHUNK == 0) & (indices < order.count)",
+        "(samples % CHUNK == 0) & (indices <= order.count)",
+    ),
+    # bus and top
+    Mutant("bus/read.py", "promised <= QUEUE_BEATS - BURST_BEATS", "promised < QUEUE_BEATS"),
+    Mutant("bus/write.py", "(uncommitted >= beats)", "(uncommitted != 0)"),
+    Mutant("bus/registers.py", "axi.awvalid & axi.wvalid & ~axi.bvalid", "axi.awvalid & axi.wvalid"),
+    Mutant("accelerator.py", "(flush & core.quiet & ~clear & ~cleared)", "(flush & ~clear & ~cleared)"),
+    Mutant(
+        "accelerator.py",
+        "load.left_ready.eq(~transpose.active & ~tile_register.left_active)",
+        "load.left_ready.eq(~transpose.active)",
+    ),
+]

@@ -39,7 +39,7 @@ class Other(GoldenDevice):
 @pytest.fixture(autouse=True)
 def generated(verilog: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Generate no Verilog anew, which takes long, for each device that is opened."""
-    monkeypatch.setattr("bnnedge.hw.generate.to_verilog", lambda configuration: verilog)
+    monkeypatch.setattr("bnnedge.hw.generate.to_verilog", lambda configuration, **options: verilog)
 
 
 @pytest.fixture(params=["golden", "other", "rtl"])

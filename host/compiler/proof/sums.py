@@ -40,7 +40,7 @@ class Sums:
             return
         entries = f["channel"] + f["groups"] * config.lanes
         require(entries <= config.channels, f"takes {entries} entries of {config.channels} parameters")
-        require(f["exponent"] < config.channels, f"takes entry {f.get('exponent', 0)} of {config.channels} parameters")
+        require(f["exponent"] < config.channels, f"takes entry {f['exponent']} of {config.channels} parameters")
         # Signs are pooled after the sums, sums before: then four places make one row.
         rows = f["height"] * f["width"] * f["tiles"] * config.lanes
         rows *= 4 if f["head"] == Head.FORWARD and f["pool"] == Pool.SIGNS else 1
@@ -66,7 +66,7 @@ class Sums:
         second = largest if head == Head.BACKWARD else bounds.deviation(self.geometry[i], i, self.settings, self.config)
         term = max(largest, second)
         require(rows * term < 1 << formats.SUM_BITS - 1, f"sums of {rows} rows reach {rows * term} in a pass")
-        signs = rows * (4 if head == Head.BACKWARD and f["pool"] == Pool.SIGNS else 1)
+        signs = 4 if head == Head.BACKWARD and f["pool"] == Pool.SIGNS else 1  # of a row
         for n in range(f["groups"]):
             group = f["first_group"] + n
             owner, place = (head, i, group), group % self.places
@@ -75,7 +75,8 @@ class Sums:
                 raise ProofError(f"adds group {group} to totals that are not its own")
             total = Total(owner, before.rows + rows, before.largest + rows * term)
             require(total.largest < 1 << formats.TOTAL_BITS - 1, f"the totals of group {group} reach {total.largest}")
-            require(signs * (total.rows // rows) < 1 << formats.SIGNS_BITS - 1, f"the signs of group {group} reach {signs}")
+            reached = signs * total.rows
+            require(reached < 1 << formats.SIGNS_BITS - 1, f"the signs of group {group} reach {reached}")
             self.totals[place] = total
 
     def _emit(self, f: Fields, rows: int, samples: int) -> None:
@@ -88,7 +89,7 @@ class Sums:
             total = self.totals.get(group % self.places)
             require(
                 total is not None and total.owner == (f["head"], f["layer"], group) and total.rows == samples,
-                f"emits group {group} of layer {f.get('layer', 0) + 1}, whose {samples} rows are not in the totals",
+                f"emits group {group} of layer {f['layer'] + 1}, whose {samples} rows are not in the totals",
             )
 
     def _update(self, f: Fields, largest: int) -> None:

@@ -17,6 +17,7 @@ from bnnedge.compiler.cutter import Cutter
 from bnnedge.compiler.layout import Layout, layout
 from bnnedge.compiler.proof import ProofError, Regions, prove
 from bnnedge.compiler.proof.extents import Extents
+from bnnedge.compiler.proof.sums import Sums
 from bnnedge.isa import Buffer, Head, Instruction, Opcode
 
 SMALL = configuration("sim-small")
@@ -151,6 +152,16 @@ def test_long_sums_are_refused() -> None:
     wide = {"height": 255, "width": 255, "tiles": 100, "y_step": 0, "x_step": 0, "left_tile": 0, "left_y": 0, "left_x": 0}
     with pytest.raises(ProofError, match=r"sums of 52020000 rows reach \d+ in a pass"):
         prove(changed(code, n, **wide), there, regions)
+
+
+def test_signs_are_counted_over_passes_of_any_rows() -> None:
+    """Bands of a map differ in height: the last one may be the smallest, or the largest."""
+    sums = Sums(layout(CONVOLUTION, FEW, TIGHT))
+    common = {"head": Head.BACKWARD, "groups": 1, "height": 1, "width": 1, "statistics": 1}
+    few, many = (((1 << 18) + more) // TIGHT.lanes for more in (-64, 64))
+    sums.check(collections.defaultdict(int, common, fresh=1, tiles=few), None)
+    with pytest.raises(ProofError, match=f"the signs of group 0 reach {1 << 19}"):
+        sums.check(collections.defaultdict(int, common, tiles=many), None)
 
 
 # External memory

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from bnnedge.compiler import memory_of
 from bnnedge.compiler.layout import layout
 from bnnedge.configuration import Configuration
 from bnnedge.devices.device import Memory, StepResult, check_order, check_rate, check_samples
@@ -103,16 +104,8 @@ class GoldenDevice(SharedDevice):
 
     @exclusive
     def memory(self) -> Memory:
-        """Bytes that the imitated accelerator takes; empty if the network does not fit it."""
-        network, settings = self._ready()
-        try:
-            from bnnedge.compiler import memory_of
-        except ImportError:
-            return Memory({}, {})
-        try:
-            return memory_of(network, settings, self.configuration)
-        except ValueError:
-            return Memory({}, {})
+        """Bytes that the imitated accelerator takes."""
+        return memory_of(*self._ready(), self.configuration)
 
     def _release(self) -> None:
         self._golden = None

@@ -23,7 +23,7 @@ __all__ = [
 ]
 
 
-# The imports stand inside: a board has neither bnnedge.sim nor what it needs.
+# The imports stand inside: each device needs what only some machines have.
 def _golden(configuration: Configuration) -> Device:
     from bnnedge.devices.golden import GoldenDevice
 

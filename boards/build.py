@@ -11,9 +11,9 @@ from bnnedge.boards.board import Board
 from bnnedge.boards.flows.flow import Flow, FlowError, Progress
 from bnnedge.boards.generate import BITSTREAM, DESCRIBED, MODULE, REPORT, VERILOG, check_size, generate
 from bnnedge.configuration import Configuration
-from bnnedge.files import atomic
+from bnnedge.files import atomic, sha256
 from bnnedge.hw.generate import write
-from bnnedge.manifest import sha256, write_manifest
+from bnnedge.manifest import write_manifest
 
 
 def build(board: Board, config: Configuration, directory: Path, flow: Flow) -> dict[str, Any]:

@@ -1,10 +1,11 @@
-"""Files that are complete or absent: written beside their place and moved there."""
+"""Files that are complete or absent: written beside their place and moved there. And the digest that tells one from others."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
 import fcntl
+import hashlib
 import io
 import os
 import re
@@ -69,6 +70,15 @@ def same_as_stdout(path: str | os.PathLike[str]) -> bool:
         return os.path.samestat(os.stat(path), os.fstat(sys.__stdout__.fileno()))  # type: ignore[union-attr]
     except (OSError, ValueError, AttributeError):  # there is no such file; standard output is closed, or is no file
         return False
+
+
+def sha256(path: str | os.PathLike[str]) -> str:
+    """SHA-256 of a file of any size, as hexadecimal digits."""
+    found = hashlib.sha256()
+    with open(path, "rb") as file:
+        while part := file.read(1 << 20):
+            found.update(part)
+    return found.hexdigest()
 
 
 def _followed(path: Path) -> Path:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 from bnnedge import isa, registers
 from bnnedge.boards.board import Board
 from bnnedge.configuration import Configuration
-from bnnedge.files import atomic
+from bnnedge.files import atomic, sha256
 
 MANIFEST = "manifest.json"
 
@@ -33,12 +32,3 @@ def write_manifest(directory: Path, config: Configuration, files: Iterable[str],
     with atomic(path) as file:
         file.write((json.dumps(about, indent=2) + "\n").encode())
     return path
-
-
-def sha256(path: Path) -> str:
-    """SHA-256 of a file of any size, as hexadecimal digits."""
-    found = hashlib.sha256()
-    with open(path, "rb") as file:
-        while part := file.read(1 << 20):
-            found.update(part)
-    return found.hexdigest()

@@ -5,7 +5,6 @@ length and its SHA-256 are right; no reader ever sees anything else.
 """
 
 import dataclasses
-import hashlib
 import http.client
 import os
 import pathlib
@@ -16,6 +15,7 @@ import urllib.request
 from typing import BinaryIO
 
 from bnnedge.data.dataset import DataError
+from bnnedge.files import sha256
 
 TIMEOUT = 30  # seconds without a byte
 
@@ -175,12 +175,3 @@ def _copy(response: http.client.HTTPResponse, file: BinaryIO, size: int) -> None
 
 def _length(path: pathlib.Path) -> int:
     return path.stat().st_size if path.is_file() else 0
-
-
-def sha256(path: pathlib.Path) -> str:
-    """A file's SHA-256, hexadecimal."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while data := file.read(_CHUNK):
-            digest.update(data)
-    return digest.hexdigest()

@@ -13,8 +13,9 @@ import numpy as np
 
 from bnnedge.data import idx
 from bnnedge.data.dataset import DataError
-from bnnedge.data.download import FILES, sha256
+from bnnedge.data.download import FILES
 from bnnedge.data.places import own_root
+from bnnedge.files import sha256
 
 # Of the images of a part with their labels, whatever their order: `digest`.
 DIGESTS = {

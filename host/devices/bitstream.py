@@ -14,7 +14,8 @@ from bnnedge import isa
 from bnnedge.boards import Board, board
 from bnnedge.configuration import Configuration
 from bnnedge.devices.device import DeviceError
-from bnnedge.manifest import MANIFEST, sha256
+from bnnedge.files import sha256
+from bnnedge.manifest import MANIFEST
 from bnnedge.parsing import parse_json, read_text
 from bnnedge.terminal import printable
 

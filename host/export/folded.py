@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bnnedge import formats
+from bnnedge import bounds, formats
 from bnnedge.checkpoint import Checkpoint
 from bnnedge.configuration import Configuration
 from bnnedge.network import Geometry, Network
@@ -83,7 +83,7 @@ class Folded:
 
     def bound(self, layer: int) -> int:
         """Bound on the magnitude of the sums of that layer, counted from 0; below 2**21."""
-        return _bound(self.layers[layer].geometry, layer, self.input_planes)
+        return bounds.forward_sum(self.layers[layer].geometry, layer, self.input_planes)
 
     def infer(self, pixels: np.ndarray) -> np.ndarray:
         """Logits (N, classes) int32 of (N, *input_shape) uint8 pixels; ValueError for others."""
@@ -115,9 +115,9 @@ def fold(trained: Checkpoint | Trainer) -> Folded:
     configuration = trained.configuration if isinstance(trained, Checkpoint) else trained.device.configuration
     network, planes, states = trained.network, trained.settings.input_planes, trained.state.layers
     for i, geometry in enumerate(network.geometry):
-        if _bound(geometry, i, planes) > configuration.largest_sum:
+        if bounds.forward_sum(geometry, i, planes) > configuration.largest_sum:
             raise ValueError(f"{geometry.name}: its sums do not fit {configuration.accumulator} bits")
-    bounds = [_bound(geometry, i, planes) for i, geometry in enumerate(network.geometry)]
+    largest = [bounds.forward_sum(geometry, i, planes) for i, geometry in enumerate(network.geometry)]
     last = states[-1]
     reciprocal = (formats.LOG2_E << formats.RECIPROCAL) // np.maximum(last.psi.astype(np.int64), 1 << formats.STATISTICS)
     beta = _beta(last) * formats.LOG2_E >> configuration.latent - 1 + formats.LOG2_E_FRACTION - formats.LOGIT
@@ -125,15 +125,11 @@ def fold(trained: Checkpoint | Trainer) -> Folded:
         network=network,
         input_planes=planes,
         layers=tuple(FoldedLayer(g, state.sign) for g, state in zip(network.geometry, states, strict=True)),
-        thresholds=tuple(_threshold(s, configuration, b) for s, b in zip(states[:-1], bounds, strict=False)),
+        thresholds=tuple(_threshold(s, configuration, b) for s, b in zip(states[:-1], largest, strict=False)),
         mean=last.mu.astype(np.int32),
         reciprocal=reciprocal.astype(np.int32),
         offset=beta.astype(np.int32),
     )
-
-
-def _bound(geometry: Geometry, layer: int, input_planes: int) -> int:
-    return geometry.fan_in * (1 if layer else 2**input_planes - 1)
 
 
 def _beta(state: LayerState) -> np.ndarray:

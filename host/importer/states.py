@@ -70,11 +70,12 @@ def _hidden(layer: Binary, geometry: Geometry, step: int, top: int, limit: int, 
     threshold = np.clip(np.ceil(threshold), -bound, bound + 1)
     mean, deviation = _spread(layer, geometry, step)
     psi = np.clip(np.rint(_MEAN_DEVIATION * deviation * _ONE), _ONE, bound * _ONE).astype(np.int64)
+    # tau = mu - (beta psi >> latent - 1), and y is compared with tau / 64: half a step below the threshold.
+    tau = (threshold * _ONE - _ONE // 2).astype(np.int64)
+    # mu would lie between the threshold and the mean, but a rounded beta may carry it beyond its limit.
     beta = _beta((mean - threshold) * _ONE / psi, top)
-    # tau = mu - (beta psi >> latent - 1), and y is compared with tau / 64: half a step below the threshold. mu lies between
-    # the threshold and the mean, so it keeps its limit.
-    mu = (threshold * _ONE - _ONE // 2).astype(np.int64) + (beta * psi // top)
-    return _layer(layer, geometry, top, exponent, mu, psi, beta)
+    beta = np.clip(beta, -((limit + tau) * top // psi), (limit - tau) * top // psi)
+    return _layer(layer, geometry, top, exponent, tau + beta * psi // top, psi, beta)
 
 
 def _last(layer: Binary, geometry: Geometry, step: int, top: int, limit: int, exponent: int) -> LayerState:

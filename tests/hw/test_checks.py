@@ -57,12 +57,13 @@ class Offers(Elaboratable):
     """A stream, and a number that is to fit."""
 
     def __init__(self) -> None:
-        self.offer = stream.Signature(4).create()
+        self.offer, self.wide = stream.Signature(4).create(), stream.Signature(checks.WIDE).create()
         self.when, self.value = Signal(), Signal(signed(9))
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         checks.check_stream(m, platform, "offer", self.offer)
+        checks.check_stream(m, platform, "wide", self.wide)
         checks.check_fits(m, platform, self.when, self.value, signed(8), "value")
         return m
 
@@ -76,6 +77,11 @@ WIDE = dataclasses.replace(TINY, accumulator=16)
 CASES: dict[str, tuple[Any, str, list[Inputs]]] = {
     "valid falls": (Offers, "offer: valid fell before ready came", [OFFER, {}]),
     "the payload changes": (Offers, "offer: the payload changed before ready came", [OFFER, OFFER | {"offer.payload": 4}]),
+    "a wide payload has changed": (
+        Offers,
+        "wide: the payload changed before ready came",
+        [{"wide.valid": 1, "wide.payload": 1 << 255}, {"wide.valid": 1}, {"wide.valid": 1, "wide.ready": 1}],
+    ),
     "lanes": (
         lambda: LaneArray(WIDE),
         r"lanes: \d+ valid bits leave 15 bits",

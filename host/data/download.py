@@ -16,6 +16,7 @@ from typing import BinaryIO
 
 from bnnedge.data.dataset import DataError
 from bnnedge.files import sha256
+from bnnedge.terminal import bare
 
 TIMEOUT = 30  # seconds without a byte
 
@@ -166,7 +167,8 @@ def _copy(response: http.client.HTTPResponse, file: BinaryIO, size: int) -> None
         file.write(data[: size + 1 - come])
         come += len(data)
         if sys.stderr.isatty():
-            print(f"\r{min(100, 100 * come // size):3} %", end="" if come < size else "\n", file=sys.stderr, flush=True)
+            done = min(100, 100 * come // size)
+            print(f"\r{done:3} %", end="" if come < size else "\n", file=bare(sys.stderr), flush=True)
         if come > size:
             break
     if come < size:

@@ -18,6 +18,7 @@ import pytest
 
 from bnnedge.cli import main
 from bnnedge.data import DataError, download, load, places
+from bnnedge.terminal import guarded
 
 Usage = collections.namedtuple("Usage", "total used free")
 
@@ -367,7 +368,8 @@ class TestFailure:
 def test_progress_on_a_terminal(server, monkeypatch, capsys):
     fetch, _ = only(monkeypatch, server, LONG)
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    fetch()
+    with guarded():  # as commands run
+        fetch()
     lines = capsys.readouterr().err.split("\r")
     assert lines[0] == "downloading cifar10: file, 1,024,000 bytes, into fetched\n"
     assert lines[-1] == "100 %\n"

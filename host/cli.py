@@ -48,7 +48,10 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--traceback", action="store_true", help="show where an error comes from, for bug reports")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, (module, text) in _COMMANDS.items():
-        module.add(commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}."))
+        command = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
+        module.add(command)
+        command.color = False  # type: ignore[attr-defined]  # of Python 3.14 on: escapes, which `guarded` would show
+    top.color = False  # type: ignore[attr-defined]
     return top
 
 

@@ -357,7 +357,8 @@ def test_usage_errors(arguments, capsys):
 
 
 @pytest.mark.parametrize("command", ["train", "tune", "estimate", "generate", "bitstream", "doctor"])
-def test_help(command, capsys):
+def test_help(command, capsys, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")  # of which Python 3.14 would make escapes
     with pytest.raises(SystemExit) as caught:
         main([command, "--help"])
     assert caught.value.code == 0

@@ -122,7 +122,8 @@ class Cutter:
         inputs, outputs = -(-g.tap_inputs // self.lanes), -(-g.filters // self.lanes)
         room = config.tile_rows // self.lanes
         taps_x = g.taps // g.kernel_y
-        taps_y = g.kernel_y if g.taps <= room else 1
+        # In a convolution of pixels a pass covers whole windows' columns: which of their rows count is told of these.
+        taps_y = g.kernel_y if g.taps * (inputs if g.pixels else 1) <= room else 1
         found: Sets | None = None
         # Over the edges of padded pixels fewer rows of sums count: these columns take passes of their own.
         edges = g.pixels and (g.pad_x > 0 or (g.out_width - 1) * g.stride + g.kernel_x > g.width)
@@ -131,7 +132,7 @@ class Cutter:
             if rows > most_rows:
                 continue
             # All of the network's input is turned into columns at once: it is taken in parts only where it must.
-            for tiles in sizes(inputs) if i or not (one or taps_y * taps_x * inputs <= room) else (inputs,):
+            for tiles in sizes(inputs) if i or not (g.pixels or one or taps_y * taps_x * inputs <= room) else (inputs,):
                 for size in sizes(outputs):
                     if not one and taps_y * taps_x * tiles * size > room:
                         continue

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 
+import limits
 import pytest
+from campaign import streaming
 from interpreter import Machine, Mismatch, check_training
 from networks import random_network
 from ordering import check_order
@@ -42,6 +44,30 @@ def test_random_networks(config: str, seed: int) -> None:
             check(network, settings, CONFIGS[config])
             return
     pytest.fail("no network fits")
+
+
+@pytest.mark.parametrize("streams", [False, True], ids=["resident", "streamed"])
+@pytest.mark.parametrize("convolutions", [False, True], ids=["dense", "convolutions"])
+@pytest.mark.parametrize("name", limits.EXTREMES)
+def test_networks_at_the_limits(name: str, convolutions: bool, streams: bool) -> None:
+    config, found = limits.EXTREMES[name], 0
+    with streaming(streams):
+        for seed in range(10_000):
+            network, settings = limits.description(seed, config, convolutions=convolutions, most=config.channels)
+            if limits.work(network, settings) < 2e6 and fits(network, settings, config):
+                check(network, settings, config, steps=1)
+                found += 1
+            if found == 3:
+                return
+    pytest.fail("too few fit")
+
+
+def test_pixels_windows_that_exceed_the_tile_buffer_are_taken_row_by_row() -> None:
+    network = Network((10, 7, 2), [Conv2D(1, 7, 2, "same"), Dense(4)])
+    config, settings = limits.EXTREMES["least"], Settings(batch=64, gradient_planes=4, input_planes=1, slope_planes=1)
+    sets = layout(network, settings, config).cutter.update(0)
+    assert (sets.taps_y, sets.tiling.tiles) == (1, 4)
+    check(network, settings, config)
 
 
 @pytest.mark.parametrize("sizes", [[20, 24, 12, 10], [70, 33, 5], [9, 2]])

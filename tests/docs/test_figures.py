@@ -20,12 +20,14 @@ from pathlib import Path
 import pytest
 from scripts import ROOT, load_script
 
-from bnnedge import CONFIGURATIONS, Settings, binarynet, cli, cnv, configuration, formats, mlp, parsing
+from bnnedge import CONFIGURATIONS, Settings, binarynet, bounded, checkpoint, cli, cnv, configuration, formats, mlp, parsing
 from bnnedge.compiler import estimate, memory_of
 from bnnedge.compiler.cycles import MEMORY_LATENCY, Estimate
 from bnnedge.compiler.layout import layout
 from bnnedge.compiler.tiling import MEMORY_BYTES
+from bnnedge.data import cifar
 from bnnedge.network import BUILT_IN, Network
+from bnnedge.report import run
 from bnnedge.sim.study import memory
 from bnnedge.sim.study.grid import MOST_RUNS
 from bnnedge.tuner import MOST_HELD_OUT
@@ -99,6 +101,10 @@ def samples(network: str, batch: int, count: int) -> float:
     return count * plan.sample_bytes / 1e6
 
 
+def mib(size: int) -> float:
+    return size / 2**20
+
+
 def right_words() -> float:
     found = layout(mlp(), Settings(batch=128), configuration("pynq-z2")).resident
     assert found is not None
@@ -160,6 +166,15 @@ FIGURES: list[tuple[str, str, Figures]] = [
     ),
     ("how-to/own-settings.md", "training images is held out, {} at most", lambda: [MOST_HELD_OUT]),
     ("how-to/own-study.md", "A study has {} runs at most", lambda: [MOST_RUNS]),
+    ("security.md", "may unpack to {} times its length, or to {} MiB", lambda: [bounded.RATIO, mib(bounded.FLOOR)]),
+    ("data.md", "may unpack to {} times its length, or to {} MiB", lambda: [bounded.RATIO, mib(bounded.FLOOR)]),
+    ("data.md", "(a checkpoint to {} times its length or {} MiB)", lambda: [checkpoint._RATIO, mib(checkpoint._FLOOR)]),
+    ("data.md", "of CIFAR-10 to {} MiB and its archive to {} MiB", lambda: [mib(cifar._FILE), mib(cifar._ARCHIVE)]),
+    (
+        "security.md",
+        "in length ({} KiB; a report {} MiB, a checkpoint's header {} MiB)",
+        lambda: [parsing.DESCRIPTION / 1024, mib(run.LARGEST), mib(checkpoint._HEADER_BYTES)],
+    ),
     ("security.md", "in depth ({}), in lists and values ({})", lambda: [parsing.DEPTH, parsing.TABLES]),
     ("security.md", "in the digits of a number ({})", lambda: [parsing.DIGITS]),
     ("how-to/own-network.md", "| outputs of a `Conv2D` in a channel | {} (", lambda: [1 << formats.PLACE_BITS]),

@@ -198,64 +198,41 @@ class Trainer:
         DeviceError: the device failed, is closed, or is in use by another thread
         MismatchError: the device computed something else than the golden model, see `check`
         """
-        with self._using():
-            if self._fitting:
-                raise DeviceError("this trainer is within fit already: a callback cannot call it again")
-            try:
-                self._fitting = True
-                return self._fit(
-                    x, y, epochs, steps, validation_data, shuffle, augment, resume, callbacks, steps_per_call
-                )
-            finally:
-                self._fitting = False
-
-    def _fit(
-        self,
-        x: np.ndarray,
-        y: np.ndarray,
-        epochs: int | None,
-        steps: int | None,
-        validation_data: tuple[np.ndarray, np.ndarray] | None,
-        shuffle: bool,
-        augment: Augment | None,
-        resume: bool,
-        callbacks: Sequence[Callback],
-        steps_per_call: int | None,
-    ) -> History:
-        images, labels = self._samples(x, y, "x", "y")
-        check_training_images("x", np.asarray(x), 255)
-        validation = validation_data and self._samples(*validation_data, "validation x", "validation y")
-        epochs, steps = _count("epochs", epochs), _count("steps", steps)
-        steps_per_call = _count("steps_per_call", steps_per_call)
-        if epochs is not None and steps is not None:
-            raise ValueError("give epochs or steps, not both")
-        if resume:
-            plan = self._resumed(images, labels, epochs, steps, augment)
-        else:
-            plan = self._planned(images, labels, epochs, steps, shuffle, augment)
-        shown = Epochs(images, plan.augment)
-        self._now = (self._now[0], plan)
-        if steps_per_call is None:
-            steps_per_call = 1 if self._checker.level == "all" else plan.epoch_steps
-        self._checker.begin()
-        due = min(self._checker.due, plan.steps - plan.step)
-        if due:
-            check_memory(self.network, plan.batch)
-        same = _Same(images, labels, plan.digest)
-        try:
+        with self._using(), self._once():
+            images, labels = self._samples(x, y, "x", "y")
+            check_training_images("x", np.asarray(x), 255)
+            validation = validation_data and self._samples(*validation_data, "validation x", "validation y")
+            epochs, steps = _count("epochs", epochs), _count("steps", steps)
+            steps_per_call = _count("steps_per_call", steps_per_call)
+            if epochs is not None and steps is not None:
+                raise ValueError("give epochs or steps, not both")
+            if resume:
+                plan = self._resumed(images, labels, epochs, steps, augment)
+            else:
+                plan = self._planned(images, labels, epochs, steps, shuffle, augment)
+            shown = Epochs(images, plan.augment)
+            self._now = (self._now[0], plan)
+            if steps_per_call is None:
+                steps_per_call = 1 if self._checker.level == "all" else plan.epoch_steps
+            self._checker.begin()
+            due = min(self._checker.due, plan.steps - plan.step)
             if due:
-                seconds = due * step_seconds(self.network, plan.batch)
+                check_memory(self.network, plan.batch)
+            same = _Same(images, labels, plan.digest)
+            try:
+                if due:
+                    seconds = due * step_seconds(self.network, plan.batch)
+                    for callback in callbacks:
+                        callback.on_check_begin(int(due), seconds)
+                plan = self._run(plan, shown, labels, validation, (*callbacks, same), steps_per_call)
+                same.check()
+            except MismatchError:
+                same.check()
+                raise
+            finally:
                 for callback in callbacks:
-                    callback.on_check_begin(int(due), seconds)
-            plan = self._run(plan, shown, labels, validation, (*callbacks, same), steps_per_call)
-            same.check()
-        except MismatchError:
-            same.check()
-            raise
-        finally:
-            for callback in callbacks:
-                callback.on_train_end()
-        return History(list(range(plan.closed)), {name: list(plan.history[name]) for name in plan.history})
+                    callback.on_train_end()
+            return History(list(range(plan.closed)), {name: list(plan.history[name]) for name in plan.history})
 
     def evaluate(self, x: np.ndarray, y: np.ndarray) -> dict[str, float]:
         """Mean cross-entropy "loss" (nats) and "accuracy" (0..1) on images and labels as `fit` takes them."""
@@ -343,6 +320,17 @@ class Trainer:
             )
         with alone(self._lock, "this trainer"), self.device.claim():
             yield
+
+    @contextlib.contextmanager
+    def _once(self) -> Iterator[None]:
+        """Keep callbacks of `fit` from calling it again."""
+        if self._fitting:
+            raise DeviceError("this trainer is within fit already: a callback cannot call it again")
+        self._fitting = True
+        try:
+            yield
+        finally:
+            self._fitting = False
 
     def _planned(
         self,

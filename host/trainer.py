@@ -211,13 +211,13 @@ class Trainer:
             else:
                 plan = self._planned(images, labels, epochs, steps, shuffle, augment)
             shown = Epochs(images, plan.augment)
-            self._now = (self._now[0], plan)
             if steps_per_call is None:
                 steps_per_call = 1 if self._checker.level == "all" else plan.epoch_steps
             self._checker.begin()
             due = min(self._checker.due, plan.steps - plan.step)
             if due:
                 check_memory(self.network, plan.batch)
+            self._now = (self._now[0], plan)
             same = _Same(images, labels, plan.digest)
             try:
                 if due:

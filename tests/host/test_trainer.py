@@ -576,15 +576,18 @@ class TestFirstSteps:
 
     @pytest.mark.parametrize("check", ["first", "all"])
     def test_too_little_memory_to_compare(self, monkeypatch, check):
-        monkeypatch.setattr("bnnedge.checker.meminfo", lambda: {"MemAvailable": 70_000})
         trainer = Trainer(NETWORK, Other(), settings=SETTINGS, check=check)
+        trainer.fit(X, Y, steps=1)
+        plan = trainer.plan
+        monkeypatch.setattr("bnnedge.checker.meminfo", lambda: {"MemAvailable": 70_000})
         with pytest.raises(ValueError, match=r"takes some 0 MiB of memory, and 0 MiB are free: train without \(--no-check, in"):
             trainer.fit(X, Y)
-        assert (trainer.state.step, trainer.checked_steps) == (0, 0)
+        assert (trainer.state.step, trainer.checked_steps) == (1, 1)
+        assert trainer.plan is plan  # the run that was begun can be gone on with
         Trainer(NETWORK, Other(), settings=SETTINGS, check="none").fit(X, Y)
         Trainer(NETWORK, settings=SETTINGS).fit(X, Y)
         monkeypatch.setattr("bnnedge.checker.meminfo", dict)
-        trainer.fit(X, Y, resume=True)
+        trainer.fit(X, Y, steps=3, resume=True)
 
     def test_an_estimate_of_the_time(self):
         assert 0 < step_seconds(NETWORK, 64) < step_seconds(cnv(), 64) < step_seconds(binarynet(), 512)

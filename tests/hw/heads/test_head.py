@@ -377,7 +377,7 @@ class Step:
         backward = (views[f"{name}weight_backward"],) if layer else ()
         out = Outputs(backward, None, views[f"{name}weight"])
         flags = {"emit": 1, "address": LATENTS[layer]} | flags
-        cut = {"columns": (0, place.geometry.out_width), "taps_y": (0, place.geometry.kernel_y)}
+        cut = {"columns": (0, place.geometry.out_width), "taps_y": (0, place.geometry.kernel_y), "words": (0, 64 // CONFIG.word)}
         operands = views[source], views[f"{name}code_columns.0"]
         fields = self.passes.update(place, part, *operands, out, **cut, **flags)
         sums = list(self.weight_rows(layer, slope).reshape(-1, LANES, LANES))

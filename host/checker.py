@@ -48,7 +48,7 @@ class Checker:
     Members
     -------
     due: steps that are yet to be compared, perhaps infinite.
-    steps: compared so far.
+    steps: compared so far; one that an interrupt made the device take again counts once.
     seconds: that the golden model and the comparison took.
     exact: True if all steps compared were equal, False after any difference, None if no step was compared.
     """
@@ -57,7 +57,7 @@ class Checker:
         self.golden, self.level = golden, level
         self.due: float = 0
         self.steps, self.seconds = 0, 0.0
-        self._differed = False
+        self._differed, self._last = False, -1
 
     @property
     def exact(self) -> bool | None:
@@ -101,7 +101,9 @@ class Checker:
         found += state.differences(golden.state())
         self._note(f"step {before.step + 1}", device, found)
         self.golden.keep(state)
-        self.due, self.steps, self.seconds = self.due - 1, self.steps + 1, self.seconds + time.monotonic() - started
+        self.due, self.seconds = self.due - 1, self.seconds + time.monotonic() - started
+        if state.step > self._last:
+            self.steps, self._last = self.steps + 1, state.step
         return result, state
 
     def inference(self, device: Device, state: TrainingState, images: np.ndarray, logits: np.ndarray) -> None:

@@ -550,6 +550,7 @@ class TestFirstSteps:
         assert trainer.plan.step == 0
         assert (trainer.checked_steps, trainer.bit_exact) == (2 + call - 1, True)
         assert trainer.fit(X, Y, resume=True) == plain.fit(X, Y, epochs=2)
+        assert trainer.checked_steps == 2 + 2, "a step that was taken again counts once"
         assert trainer.evaluate(*TEST) == plain.evaluate(*TEST)
         assert_same(trainer, plain)
 

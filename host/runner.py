@@ -17,7 +17,8 @@ from bnnedge.state import TrainingState
 class Measurement:
     """What training costs on a device with a clock.
 
-    images: counted from the end of a call's first step to that of its last (of a single step, from its start).
+    images: counted from the report of a call's first step to that of its last; if there are calls of single steps alone, all
+        of theirs.
     cycles: for these images.
     utilisation: part, 0..1, of all cycles in which the engine multiplied; None if the device does not count them.
     """
@@ -49,6 +50,7 @@ class Runner:
         self.device = tenant.device
         self.counted = Counter[str]()
         self._measured: list[Measurement] = []
+        self._singles: list[Measurement] = []  # of calls of one step, with all that a call begins and ends with
 
     def train(
         self, state: TrainingState, images: np.ndarray, labels: np.ndarray, order: np.ndarray, rate: int
@@ -66,10 +68,8 @@ class Runner:
                 result, state = self.checker.step(self.device, state, images, labels, chosen, rate)
                 results.append(result)
             if len(results) < batches:
-                # What a run of a single step begins with counts much: it is measured if there is nothing else.
                 rest = order[len(results) * self.batch :]
-                measured = len(rest) > self.batch or not results
-                results += self._train(images, labels, rest, rate, measured)
+                results += self._train(images, labels, rest, rate, not results)
                 state = self.device.state()
             self.tenant.keep(state)
         return results, state
@@ -88,12 +88,13 @@ class Runner:
 
     def measurement(self) -> Measurement | None:
         """The sum over all unchecked `train` calls; None if there was none, or the device has no clock."""
-        cycles = sum(m.cycles for m in self._measured)
+        found = self._measured or self._singles
+        cycles = sum(m.cycles for m in found)
         if not cycles:
             return None
-        known = [(m.utilisation, m.cycles) for m in self._measured if m.utilisation is not None]
+        known = [(m.utilisation, m.cycles) for m in found if m.utilisation is not None]
         mean = sum(u * c for u, c in known) / sum(c for _, c in known) if known else None
-        return Measurement(sum(m.images for m in self._measured), cycles, mean)
+        return Measurement(sum(m.images for m in found), cycles, mean)
 
     def measure(
         self, state: TrainingState, images: np.ndarray, labels: np.ndarray, order: np.ndarray, rate: int
@@ -111,17 +112,19 @@ class Runner:
             return self.device.memory()
 
     def _train(
-        self, images: np.ndarray, labels: np.ndarray, order: np.ndarray, rate: int, measured: bool
+        self, images: np.ndarray, labels: np.ndarray, order: np.ndarray, rate: int, single: bool
     ) -> list[StepResult]:
+        """Take steps; `single`: measure them if it is only one, too."""
         before = self.device.counters()
         results = self.device.train(images, labels, order, rate)
         spent = Counter({name: value - before.get(name, 0) for name, value in self.device.counters().items()})
         self.counted.update(spent, images=len(order))
-        if measured and results[-1].cycles:
-            # From the end of the first step: what a run begins with counts little in a long one.
-            many = len(results) > 1
-            cycles = results[-1].cycles - (results[0].cycles if many else 0)
-            images_counted = (len(results) - many) * self.batch
-            total = spent["cycles"]
-            self._measured.append(Measurement(images_counted, cycles, spent["engine"] / total if total else None))
+        total = spent["cycles"]
+        busy = spent["engine"] / total if total else None
+        if len(results) > 1 and results[-1].cycles:
+            # A report comes behind the forward pass: from one to the next is a whole step, from the start to the first is not.
+            cycles = results[-1].cycles - results[0].cycles
+            self._measured.append(Measurement((len(results) - 1) * self.batch, cycles, busy))
+        elif single and total:
+            self._singles.append(Measurement(self.batch, total, busy))
         return results

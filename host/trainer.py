@@ -300,7 +300,7 @@ class Trainer:
         """Measure what training costs; None for a device without a clock.
 
         From the steps of `fit` that were not checked, which would disturb the clock. If there are none, but steps are checked,
-        from up to `steps` extra ones on the first images of x, after which the training state is as before.
+        from up to `steps` extra ones, at least two, on the first images of x, after which the training state is as before.
         """
         with self._using():
             known = self._runner.measurement()
@@ -308,7 +308,7 @@ class Trainer:
                 return known
             images, labels = self._samples(x, y, "x", "y")
             batch = self.settings.batch
-            order = np.arange(batch * max(1, min(steps, len(images) // batch)), dtype=np.int64) % len(images)
+            order = np.arange(batch * max(2, min(steps, len(images) // batch)), dtype=np.int64) % len(images)
             return self._runner.measure(self._now[0], images, labels, order, round_rate(self.rate, self._unit))
 
     @contextlib.contextmanager

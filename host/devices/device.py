@@ -28,7 +28,8 @@ class StepResult:
     """What one training step (or one batch of inference) reports.
 
     loss: sum over the batch of -log2 p, with `formats.LOGIT` fraction bits. hits: images classified correctly.
-    cycles: device clock cycles since the call began, when the batch was finished; 0 for a device without a clock.
+    cycles: device clock cycles from the begin of the call to this report, which comes behind the forward pass; 0 for a device
+        without a clock.
     """
 
     loss: int

@@ -74,7 +74,7 @@ class Other(GoldenDevice):
 
 
 class Clocked(GoldenDevice):
-    """A device with a clock: 1000 cycles to begin with, and 500 a step, in half of which the engine works."""
+    """A device with a clock: 1000 cycles to begin with, and 500 a step, in half of which the engine works; reports after 200."""
 
     name = "clocked"
 
@@ -85,7 +85,7 @@ class Clocked(GoldenDevice):
     def train(self, images, labels, order, rate):
         results = super().train(images, labels, order, rate)
         self.steps, self.calls = self.steps + len(results), self.calls + 1
-        return [StepResult(r.loss, r.hits, 1000 + 500 * (i + 1)) for i, r in enumerate(results)]
+        return [StepResult(r.loss, r.hits, 1000 + 500 * i + 200) for i, r in enumerate(results)]
 
     def counters(self):
         total = 1000 * self.calls + 500 * self.steps
@@ -610,6 +610,23 @@ class TestMeasure:
         measured = trainer.measure(X, Y, steps=2)
         assert (measured.images, measured.cycles) == (64, 500), "without what a run begins with"
         assert trainer.state.differences(before) == []
+
+    @pytest.mark.parametrize("check", ["none", "first"])
+    def test_calls_of_single_steps_count_whole(self, check):
+        trainer = Trainer(NETWORK, Clocked(), settings=SETTINGS, check=check)
+        trainer.fit(X[:64], Y[:64], epochs=4)
+        measured = trainer.measure(X, Y)
+        count = 4 if check == "none" else 2
+        assert (measured.images, measured.cycles, measured.utilisation) == (count * 64, count * 1500, 0.5)
+        trainer.fit(X, Y, steps=5)
+        measured = trainer.measure(X, Y)
+        assert measured.cycles / measured.images == 500 / 64, "calls of several steps tell more"
+
+    def test_extra_steps_are_two_at_least(self):
+        trainer = Trainer(NETWORK, Clocked(), settings=SETTINGS, check="all")
+        trainer.fit(X[:64], Y[:64])
+        measured = trainer.measure(X[:64], Y[:64], steps=1)
+        assert (measured.images, measured.cycles) == (64, 500)
 
     def test_from_training(self):
         trainer = Trainer(NETWORK, Clocked(), settings=SETTINGS, check="none")

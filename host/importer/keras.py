@@ -8,11 +8,12 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import io
+import mmap
 import os
 import types
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -71,8 +72,8 @@ def _described(path: Path) -> tuple[Any, int]:
     """The configuration of the model, and how many numbers the file holds."""
     h5py = _needed("h5py")
     if path.suffix != ".keras":
-        with bounded.opened(path) as stream, h5py.File(path) as file:
-            held = hdf5.numbers(file, os.fstat(stream.fileno()).st_size)
+        with bounded.opened(path) as stream, _mapped(stream) as octets, h5py.File(path) as file:
+            held = hdf5.numbers(file, octets)
             if "model_config" not in file.attrs:
                 raise ValueError("it holds weights alone: save the whole model, with `model.save`")
             return _parsed(file.attrs["model_config"]), held
@@ -85,7 +86,12 @@ def _described(path: Path) -> tuple[Any, int]:
             raise ValueError(f"its config.json takes more than {_CONFIG_BYTES:,} bytes")
         weights = archive.read("model.weights.h5")
         with h5py.File(io.BytesIO(weights), "r") as file:
-            return _parsed(archive.read("config.json")), hdf5.numbers(file, len(weights))
+            return _parsed(archive.read("config.json")), hdf5.numbers(file, weights)
+
+
+def _mapped(stream: BinaryIO) -> mmap.mmap:
+    """The content of a file, of which nothing is read before it is wanted."""
+    return mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
 
 
 def _parsed(text: Any) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -275,6 +276,23 @@ class TestFiles:
         with pytest.raises(ValueError, match=f"model file {path}: "):
             load(path, (0, 1))
         assert libraries == []
+
+
+def test_texts_that_are_all_the_same_one(tmp_path: Path, libraries: list[str]):
+    """A text of any length is its length and an address: here 300 are of one megabyte, which would be 300 in memory."""
+    path, length = tmp_path / "net.h5", 1 << 20
+    names = ["x" * length, *(f"{n:3}" for n in range(300))]
+
+    def fill(file: Any) -> None:
+        file["layers"].attrs.create("weight_names", names, dtype=h5py.string_dtype())
+
+    content = bytearray(write(path, sequential(), 698, fill).read_bytes())
+    place = next(m.start() for m in re.finditer(length.to_bytes(4, "little"), content) if content[m.start() + 16] == 3)
+    content[place : place + 16 * len(names)] = content[place : place + 16] * len(names)
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="/layers has an attribute 'weight_names' of 301 parts, too large for it"):
+        load(path, (0, 1))
+    assert libraries == []
 
 
 def test_long_text(tmp_path: Path, libraries: list[str]):

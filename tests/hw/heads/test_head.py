@@ -102,8 +102,12 @@ def run(
     labels: Sequence[int],
     seed: int,
     stall: Stall = never,
+    gaps: Stall = never,
 ) -> Memories:
-    """Carry out the passes. The engine runs ahead as far as the tile buffer lets it, but not of a LOSS that trains."""
+    """Carry out the passes. The engine runs ahead as far as the tile buffer lets it, but not of a LOSS that trains.
+
+    stall: of all streams, and of the engine before each tile; gaps: of the engine alone.
+    """
     head, tiles, totals, dut = Head(CONFIG), TileBuffer(CONFIG), Totals(CONFIG), Module()
     softmax, register = head.softmax, head.tile_register
     dut.submodules.head, dut.submodules.tiles, dut.submodules.totals = head, tiles, totals
@@ -162,7 +166,7 @@ def run(
             for group, sums in enumerate(work.groups):
                 for i in range(group * per_group, (group + 1) * per_group):
                     if i % LANES == 0:
-                        while not (continues or ctx.get(tiles.room)) or stall():
+                        while not (continues or ctx.get(tiles.room)) or stall() or gaps():
                             await ctx.tick()
                     ctx.set(tiles.reserve, i % LANES == 0 and not continues)
                     ctx.set(tiles.push, 1)
@@ -406,13 +410,13 @@ class Step:
             records[place.exponent] = record(layer.exponent - (0 if place.number else above))
         return records
 
-    def run(self, passes: Sequence[Work], *, stall: Stall = never, above: int = 0) -> Memories:
+    def run(self, passes: Sequence[Work], *, stall: Stall = never, gaps: Stall = never, above: int = 0) -> Memories:
         """Carry out passes of this step."""
         latents = {}
         for i, layer in enumerate(self.before.layers):
             words = self.weight_rows(i, layer.weight) & 0xFFFF
             latents[LATENTS[i]] = [sum(word << 16 * j for j, word in enumerate(row)) for row in words.tolist()]
-        return run(passes, self.records(above=above), latents, self.labels.tolist(), self.settings.seed, stall)
+        return run(passes, self.records(above=above), latents, self.labels.tolist(), self.settings.seed, stall, gaps)
 
     def check_signs(self, found: Memories) -> None:
         """Of the hidden layer: signs and masks as rows, signs as columns."""
@@ -563,6 +567,32 @@ def test_rows_that_are_added_up_meanwhile_delay_those_that_go_out(pool: str) -> 
     step.check_records(found, 0, forward=False, backward=True, above=above)
     for layer in (0, 1):
         step.check_weights(found, layer)
+
+
+def test_an_update_takes_no_row_of_the_next_one() -> None:
+    """Tiles come so slowly that each row is read at once, and the next pass's first one right behind this pass's last one."""
+    step = first_step("none")
+    passes = [step.update(1), step.update(0)]
+    begun, pause, first_of_next = 0, 20, len(passes[0].sums)
+
+    def gaps() -> bool:
+        nonlocal begun, pause
+        if pause and begun != first_of_next:
+            pause -= 1
+            return True
+        begun, pause = begun + 1, 20
+        return False
+
+    found = step.run(passes, gaps=gaps)
+    assert begun == first_of_next + len(passes[1].sums)
+    for layer in (0, 1):
+        step.check_weights(found, layer)
+
+
+def test_rows_that_were_read_ahead_wait_for_a_slow_memory() -> None:
+    """Twenty cycles from beat to beat: the queue between rows and words fills up."""
+    step = first_step("none")
+    step.check_weights(step.run([step.update(1)], stall=stalls(4, 0.95)), 1)
 
 
 def test_inference_gives_scores_while_rows_of_the_next_batch_wait() -> None:

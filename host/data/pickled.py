@@ -32,6 +32,12 @@ _KNOWN = frozenset(
 )
 # A file of CIFAR-10 has some 60,000, and a number for each thing that it comes back to.
 _MOST = 1_000_000
+# What makes a thing that it may come back to: no tuples. A few that hold each other twice take for ever to hash or to print.
+_SHARED = frozenset(
+    name
+    for name in _KNOWN
+    if re.fullmatch(r"\w*(STRING|UNICODE8?|BYTES8?|INT\d?|GLOBAL|GET)|(EMPTY_)?(LIST|DICT)|REDUCE", name)
+)
 # Of tuples, which may lie in each other: reading these goes deeper with each.
 _TUPLES = 500
 
@@ -41,7 +47,8 @@ class _Type:
 
     def __init__(self, code: object) -> None:
         if code not in _UNSIGNED_BYTE:
-            raise pickle.UnpicklingError(f"an array of type {code!r}; only unsigned bytes (u1) are read")
+            what = f"type {code!r:.40}" if isinstance(code, (str, bytes)) else "a type without a name"
+            raise pickle.UnpicklingError(f"an array of {what}; only unsigned bytes (u1) are read")
 
     def __setstate__(self, state: object) -> None:
         """Byte order and alignment, which bytes do not have."""
@@ -54,6 +61,8 @@ class _Array:
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
         _, shape, kind, fortran, octets = state
+        if not isinstance(shape, tuple) or not all(type(side) is int for side in shape):
+            raise pickle.UnpicklingError("an array whose shape is not made of whole numbers")
         if not isinstance(kind, _Type) or not isinstance(octets, bytes) or math.prod(shape) != len(octets):
             raise pickle.UnpicklingError("an array that is not made of as many bytes as its shape says")
         self.values = np.frombuffer(octets, np.uint8).reshape(shape, order="F" if fortran else "C")
@@ -74,12 +83,21 @@ class _Restricted(pickle.Unpickler):
 
 
 def _check(octets: bytes) -> None:
-    tuples = 0
+    """UnpicklingError for a program that does what no data need."""
+    tuples, made = 0, ""
+    shared: dict[int, bool] = {}  # by its number, whether a thing may be come back to
     for count, (operation, argument, _) in enumerate(pickletools.genops(octets)):
-        if operation.name not in _KNOWN:
-            raise pickle.UnpicklingError(f"it uses {operation.name}, which data have no need of")
-        tuples += "TUPLE" in operation.name
-        memo = int(str(argument)) if "PUT" in operation.name else 0
+        name = operation.name
+        if name not in _KNOWN:
+            raise pickle.UnpicklingError(f"it uses {name}, which data have no need of")
+        tuples += "TUPLE" in name
+        memo = int(str(argument)) if "PUT" in name else len(shared)
+        if "PUT" in name or name == "MEMOIZE":
+            shared[memo] = made in _SHARED
+        elif "GET" in name and not shared.get(int(str(argument)), True):
+            raise pickle.UnpicklingError("it comes back to a tuple, which data have no need of")
+        elif name not in ("PROTO", "FRAME"):
+            made = name
         if count > _MOST or not 0 <= memo <= _MOST or tuples > _TUPLES:
             raise pickle.UnpicklingError("it has more parts than data have need of")
 

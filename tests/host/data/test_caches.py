@@ -49,6 +49,16 @@ def array_pickle(values, kind="u1"):
     )  # fmt: skip
 
 
+def doubled(count, between=b""):
+    """Tuples, each of which holds the one before twice."""
+    return b"K\0" + b"".join(b"q%ch%c\x86" % (n, n) + between for n in range(count))
+
+
+def lists(count):
+    """The same of lists."""
+    return b"]q\x000" + b"".join(b"(h%ch%clq%c0" % (n, n, n + 1) for n in range(count)) + b"h%c" % count
+
+
 def batch_pickle(data, labels):
     """A file of CIFAR-10's Python version, as its authors wrote it."""
     numbers = b"".join(b"K" + bytes([label]) for label in labels)
@@ -254,6 +264,13 @@ class TestPickled:
             (b"\x80\2}", "pickle exhausted before seeing STOP"),
             (b"\x80\2}r\xff\xff\xff\x7f.", "more parts than data"),  # would make room for 2**31 things to come back to
             (b"\x80\5\x96" + b"\xff" * 7 + b"\0.", "it uses BYTEARRAY8|expected .* bytes"),
+            (b"\x80\2}" + doubled(60) + b"K\1s.", "comes back to a tuple"),  # 2**60 things to hash, as a key
+            (b"\x80\2}" + doubled(60, between=b"(u") + b"K\1s.", "comes back to a tuple"),
+            (b"\x80\2cnumpy\ndtype\n" + lists(60) + b"\x85R.", "an array of a type without a name; only"),  # or to print
+            (
+                b"\x80\2}N" + array_pickle(np.zeros(2, np.uint8)).replace(b"\2\0\0\0t", b"\0\0\0\x7fC\1xt") + b"s.",
+                "an array whose shape is not made of",  # 2 GB: a number times a text
+            ),
             (b"\x80\2)" + b"\x85" * 100_000 + b"K\1s.", "more parts than data"),  # too deep for the hash of a key
             (b"\x80\2Pgone\n.", "it uses PERSID"),
             (b"\x80\2\x82\1.", "it uses EXT1"),

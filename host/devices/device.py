@@ -12,7 +12,7 @@ import numpy as np
 from bnnedge import formats
 from bnnedge.configuration import Configuration
 from bnnedge.network import Network
-from bnnedge.settings import Settings
+from bnnedge.settings import Settings, whole
 from bnnedge.state import TrainingState
 
 
@@ -112,8 +112,10 @@ class Device(Protocol):
 def check_order(order: np.ndarray, batch: int, images: Sequence[object] | np.ndarray, step: int) -> int:
     """Return the number of steps in `order`, of a training that has taken `step` of them.
 
-    ValueError if these are no whole batches, lie outside `images`, or are more than can be counted.
+    ValueError if these are no integers, no whole batches, lie outside `images`, or are more than can be counted.
     """
+    if order.ndim != 1 or not np.issubdtype(order.dtype, np.integer):
+        raise ValueError(f"order must be integers in one row, not {order.dtype} of shape {order.shape}")
     if len(order) == 0 or len(order) % batch:
         raise ValueError(f"order has {len(order)} indices: not one or more whole batches of {batch}")
     if order.min() < 0 or order.max() >= len(images):
@@ -139,6 +141,7 @@ def check_samples(images: np.ndarray, network: Network, labels: np.ndarray | Non
 
 
 def check_rate(rate: int) -> None:
-    """ValueError for a rate that `formats.RATE_BITS` can't hold."""
-    if not 0 <= rate < 1 << formats.RATE_BITS:
-        raise ValueError(f"rate must be in 0..{(1 << formats.RATE_BITS) - 1}, not {rate}")
+    """ValueError for a rate that is no integer, or that `formats.RATE_BITS` can't hold."""
+    number = whole(rate)
+    if number is None or not 0 <= number < 1 << formats.RATE_BITS:
+        raise ValueError(f"rate must be in 0..{(1 << formats.RATE_BITS) - 1}, whole, not {rate!r:.80}")

@@ -145,7 +145,12 @@ def test_training_ends_where_its_counter_does(device, state, samples):
         (np.arange(0), RATE, "0 indices"),
         (np.arange(64) - 1, RATE, "outside the 200 images"),
         (np.arange(64) + 137, RATE, "outside the 200 images"),
-        (np.arange(64), 1 << 16, r"rate must be in 0\.\.65535, not 65536"),
+        (np.arange(64) + 0.5, RATE, r"order must be integers in one row, not float64 of shape \(64,\)"),
+        (np.arange(64) > 3, RATE, "order must be integers in one row, not bool"),
+        (np.zeros((64, 1), np.int64), RATE, r"order must be integers in one row, not int64 of shape \(64, 1\)"),
+        (np.arange(64), 1 << 16, r"rate must be in 0\.\.65535, whole, not 65536"),
+        (np.arange(64), 100.5, "whole, not 100.5"),
+        (np.arange(64), None, "whole, not None"),
         (np.arange(64), -1, "rate must be in"),
     ],
 )

@@ -210,6 +210,9 @@ class Trainer:
                 plan = self._resumed(images, labels, epochs, steps, augment)
             else:
                 plan = self._planned(images, labels, epochs, steps, shuffle, augment)
+            countable = (1 << formats.STEP_BITS) - 1 - plan.start
+            if plan.steps > countable:
+                raise ValueError(f"a run of {plan.steps} steps is too long to count; {countable} fit: give fewer epochs or steps")
             shown = Epochs(images, plan.augment)
             if steps_per_call is None:
                 steps_per_call = 1 if self._checker.level == "all" else plan.epoch_steps

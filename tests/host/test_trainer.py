@@ -696,6 +696,15 @@ class TestBadInput:
         with pytest.raises(ValueError, match=f"{name} must be a positive whole number, not {value}"):
             trainer.fit(X, Y, **{name: value})
 
+    @pytest.mark.parametrize("length", [{"steps": 10**23}, {"steps": 2**32}, {"epochs": 2**31}])
+    def test_runs_that_no_checkpoint_can_hold(self, trainer, length):
+        trainer.fit(X, Y)
+        plan = trainer.plan
+        for resume in (False, True):
+            with pytest.raises(ValueError, match=r"a run of \d+ steps is too long to count; \d+ fit: give fewer epochs or steps"):
+                trainer.fit(X, Y, resume=resume, **length)
+        assert trainer.plan is plan
+
     def test_numpy_counts(self, trainer):
         trainer.fit(X, Y, epochs=np.int64(2), steps_per_call=np.uint8(3))
         assert (type(trainer.plan.steps), trainer.plan.steps) == (int, 8)

@@ -236,9 +236,9 @@ _RANGES = {
     "digest": (0, (1 << 32) - 1),
     "epochs": (1, (1 << 63) - 1),  # a run may be planned that nobody waits for
     "steps": (1, (1 << 63) - 1),
-    "start": (0, (1 << 32) - 1),
+    "start": (0, (1 << formats.STEP_BITS) - 1),
     "seed": (0, (1 << 64) - 1),
-    "step": (0, (1 << 32) - 1),
+    "step": (0, (1 << formats.STEP_BITS) - 1),
     "loss": (-(1 << 63), (1 << 63) - 1),
     "hits": (0, 1 << 32),
 }

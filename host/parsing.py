@@ -10,6 +10,7 @@ import json
 import math
 import os
 import re
+from collections import Counter
 from typing import Any, NoReturn
 
 from bnnedge import bounded
@@ -96,8 +97,8 @@ def _real(text: str) -> float:
 def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     table = dict(pairs)
     if len(table) < len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for key in keys if keys.count(key) > 1)
+        counts = Counter(key for key, _ in pairs)
+        twice = next(key for key, count in counts.items() if count > 1)
         raise ValueError(f"the key {twice!r:.60} stands twice in one table: keep one")
     return table
 

@@ -240,7 +240,7 @@ def unit(stated: str) -> float:
     digits = stated.replace(",", "")
     if "." in digits:
         return 10.0 ** -len(digits.partition(".")[2])
-    return 10.0 ** (len(digits) - len(digits.rstrip("0")))
+    return 10.0 ** max(0, min(len(digits) - len(digits.rstrip("0")), len(digits) - 2))  # two digits count at least
 
 
 def agrees(stated: str, computed: float | str) -> bool:

@@ -259,7 +259,8 @@ def _result(trainer: Trainer, report: dict[str, Any], out: Path) -> str:
         lines.append(f"float32 standard {100 * report['reference_accuracy']:.2f} %")
     if report["bit_exact"]:
         count, seconds = report["checked_steps"], report["check_seconds"]
-        which = "every step equals" if count == report["steps"] else f"the {count:,} steps that were checked equal"
+        checked = "the step that was checked equals" if count == 1 else f"the {count:,} steps that were checked equal"
+        which = "every step equals" if count == report["steps"] else checked
         lines.append(f"bit-exact: {which} the golden model's ({seconds:.2f} s)")
     elif trainer.device.name != "golden":
         lines.append("no step was compared with the golden model")

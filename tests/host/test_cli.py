@@ -223,6 +223,11 @@ def test_levels_of_comparison(tmp_path, small, capsys, other, options, checked, 
     assert train(tmp_path, small, "--device", "rtl", "--resume", saved, "--epochs", "3", *options) == 0
     report = report_in(tmp_path)
     assert (report["checked_steps"], report["bit_exact"], report["steps"]) == (min(checked, 3), exact, 9)
+    capsys.readouterr()
+    assert train(tmp_path, small, "--device", "rtl", "--resume", saved, "--steps", "10", *options) == 0
+    told = capsys.readouterr().out
+    assert report_in(tmp_path)["checked_steps"] == min(checked, 1)
+    assert ("\nbit-exact: the step that was checked equals the golden model's (" in told) == bool(exact)
 
 
 def test_a_long_comparison_is_announced_before_it_begins(tmp_path, small, capsys, monkeypatch, other):

@@ -21,6 +21,16 @@ def whole(value: Any) -> int | None:
         return None
 
 
+def count(name: str, value: int | None) -> int | None:
+    """A positive Python or NumPy integer as int, or None if it is not given; ValueError otherwise."""
+    if value is None:
+        return None
+    number = whole(value)
+    if number is None or number < 1:
+        raise ValueError(f"{name} must be a positive whole number, not {value!r}")
+    return number
+
+
 @dataclasses.dataclass(frozen=True)
 class Settings:
     """How one network is trained.

@@ -6,7 +6,6 @@ import contextlib
 import math
 import os
 import threading
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
 
@@ -18,15 +17,15 @@ from bnnedge.checker import Checker, MismatchError, check_memory, level, step_se
 from bnnedge.compiler import fitting
 from bnnedge.configuration import Configuration
 from bnnedge.configuration import configuration as configuration_called
-from bnnedge.data import DataError
 from bnnedge.data.augment import Augment, Epochs
-from bnnedge.data.dataset import check_classes, check_images, check_labels, check_training_images, quantise
+from bnnedge.data.dataset import check_training_images
 from bnnedge.devices import Device, DeviceError, Memory, open_device, own_configuration
 from bnnedge.devices.tenancy import Tenant, alone
 from bnnedge.network import Network
 from bnnedge.runner import Measurement, Runner
+from bnnedge.samples import Unchanged, digest, images_for, samples_for
 from bnnedge.schedule import RATE, SCHEDULE, SCHEDULES, Plan, check_rate, rate_unit, round_rate
-from bnnedge.settings import Settings, whole
+from bnnedge.settings import Settings, count
 from bnnedge.state import TrainingState
 
 
@@ -199,11 +198,11 @@ class Trainer:
         MismatchError: the device computed something else than the golden model, see `check`
         """
         with self._using(), self._once():
-            images, labels = self._samples(x, y, "x", "y")
+            images, labels = samples_for(self.network, x, y)
             check_training_images("x", np.asarray(x), 255)
-            validation = validation_data and self._samples(*validation_data, "validation x", "validation y")
-            epochs, steps = _count("epochs", epochs), _count("steps", steps)
-            steps_per_call = _count("steps_per_call", steps_per_call)
+            validation = validation_data and samples_for(self.network, *validation_data, "validation x", "validation y")
+            epochs, steps = count("epochs", epochs), count("steps", steps)
+            steps_per_call = count("steps_per_call", steps_per_call)
             if epochs is not None and steps is not None:
                 raise ValueError("give epochs or steps, not both")
             if resume:
@@ -221,7 +220,7 @@ class Trainer:
             if due:
                 check_memory(self.network, plan.batch)
             self._now = (self._now[0], plan)
-            same = _Same(images, labels, plan.digest)
+            same = Unchanged(images, labels, plan.digest)
             try:
                 if due:
                     seconds = due * step_seconds(self.network, plan.batch)
@@ -240,12 +239,12 @@ class Trainer:
     def evaluate(self, x: np.ndarray, y: np.ndarray) -> dict[str, float]:
         """Mean cross-entropy "loss" (nats) and "accuracy" (0..1) on images and labels as `fit` takes them."""
         with self._using():
-            return self._evaluate(*self._samples(x, y, "x", "y"))
+            return self._evaluate(*samples_for(self.network, x, y))
 
     def predict(self, x: np.ndarray) -> np.ndarray:
         """Probabilities (N, classes) float32, each row summing to 1, of images as `fit` takes them."""
         with self._using():
-            return np.exp(self._log_probabilities(self._images(x, "x"))).astype(np.float32)
+            return np.exp(self._log_probabilities(images_for(self.network, x, "x"))).astype(np.float32)
 
     def memory(self) -> Memory:
         """Bytes that the network takes on the device, by kind."""
@@ -309,7 +308,7 @@ class Trainer:
             known = self._runner.measurement()
             if known is not None or self._checker.level == "none":
                 return known
-            images, labels = self._samples(x, y, "x", "y")
+            images, labels = samples_for(self.network, x, y)
             batch = self.settings.batch
             order = np.arange(batch * max(2, min(steps, len(images) // batch)), dtype=np.int64) % len(images)
             return self._runner.measure(self._now[0], images, labels, order, round_rate(self.rate, self._unit))
@@ -353,7 +352,7 @@ class Trainer:
         return Plan(
             samples=len(images),
             batch=batch,
-            digest=_digest(images, labels),
+            digest=digest(images, labels),
             epochs=-(-steps // (len(images) // batch)),
             steps=steps,
             start=self._now[0].step,
@@ -370,7 +369,7 @@ class Trainer:
         plan = self.plan
         if plan is None:
             raise ValueError("there is no run to resume: call fit without resume first")
-        if (plan.samples, plan.digest) != (len(images), _digest(images, labels)):
+        if (plan.samples, plan.digest) != (len(images), digest(images, labels)):
             raise ValueError(
                 f"the run to resume began with other data ({plan.samples} images; these are {len(images)}): "
                 "give the same, in the same order, or begin a new run"
@@ -430,55 +429,3 @@ class Trainer:
         z = logits.astype(np.float64) * (math.log(2) / (1 << formats.LOGIT))
         z -= z.max(1, keepdims=True)
         return z - np.log(np.exp(z).sum(1, keepdims=True))
-
-    def _images(self, x: np.ndarray, name: str) -> np.ndarray:
-        images = check_images(name, x)
-        if images.shape[1:] != self.network.input_shape:
-            raise DataError(
-                f"{name} holds images of shape {images.shape[1:]}, but network {self.network.name!r} takes "
-                f"{self.network.input_shape}"
-            )
-        if np.issubdtype(images.dtype, np.floating) and images.max() > 1:
-            raise DataError(f"{name} holds floats up to {images.max():g}: scale to [0, 1], or give integers 0..255")
-        # Always a new view: a device takes the same object for the same pixels.
-        return np.ascontiguousarray(quantise(images, 255)).view()
-
-    def _samples(self, x: np.ndarray, y: np.ndarray, name_x: str, name_y: str) -> tuple[np.ndarray, np.ndarray]:
-        images = self._images(x, name_x)
-        labels = check_labels(name_y, y, len(images))
-        check_classes(name_y, labels, self.network.classes)
-        return images, labels
-
-
-def _count(name: str, value: int | None) -> int | None:
-    """A positive Python or NumPy integer as int, or None if it is not given; ValueError otherwise."""
-    if value is None:
-        return None
-    count = whole(value)
-    if count is None or count < 1:
-        raise ValueError(f"{name} must be a positive whole number, not {value!r}")
-    return count
-
-
-class _Same(Callback):
-    """Sees that x stays as it was: a device keeps a copy, and so would train on other images than the golden model."""
-
-    def __init__(self, images: np.ndarray, labels: np.ndarray, digest: int) -> None:
-        self._samples, self._digest, self._epochs = (images, labels), digest, 0
-
-    def on_epoch_end(self, epoch: int, logs: Mapping[str, float]) -> None:
-        self._epochs += 1
-        if self._epochs == 1:  # early; after each epoch it would take a board a good part of the time
-            self.check()
-
-    def check(self) -> None:
-        """DataError if it did not."""
-        if _digest(*self._samples) != self._digest:
-            raise DataError(
-                "x was changed while fit ran, and devices differ in when they see that: begin anew, with an array that stays as "
-                "it is, and vary images by `augment`"
-            )
-
-
-def _digest(images: np.ndarray, labels: np.ndarray) -> int:
-    return zlib.crc32(np.ascontiguousarray(labels, "<i8").data, zlib.crc32(images.data))

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterable
 
 import numpy as np
 
-from bnnedge import formats, isa
+from bnnedge import isa
 from bnnedge.compiler import memory_of, pack
 from bnnedge.compiler.emitter import RECORD_BYTES, REPORT_BYTES, Addresses
 from bnnedge.compiler.layout import Layout, layout
@@ -18,6 +17,8 @@ from bnnedge.configuration import Configuration
 from bnnedge.devices.bus import Bus
 from bnnedge.devices.device import DeviceError, Memory, StepResult, check_order, check_rate, check_samples
 from bnnedge.devices.machine import Machine
+from bnnedge.devices.region import Region
+from bnnedge.devices.reports import NO_LOGIT, NO_REPORT, check_logits, results_of
 from bnnedge.devices.tenancy import SharedDevice, exclusive
 from bnnedge.network import Network
 from bnnedge.registers import Counter
@@ -26,8 +27,6 @@ from bnnedge.state import LayerState, TrainingState
 
 PACKED_AT_ONCE = 1024  # images
 INFERENCE_CHUNK = 64  # batches of one inference run
-# What stands where a run is to leave results, so that none of an earlier run is taken for its own: no loss, no logit.
-NO_REPORT, NO_LOGIT = 0xFFFF_FFFF, -0x8000
 
 # Tensors that a probe finds, and what golden model and tests call them: where signs are pooled, `active` are all signs.
 _KEPT = {"mask": "mask", "code": "code"}
@@ -36,36 +35,6 @@ PROBED = {
     "sums": {"active": "active", **_KEPT},
     "signs": {"active": "pooled", "wide": "active", **_KEPT},
 }
-
-
-class Region:
-    """A piece of device memory. Host and accelerator may each see it through caches, or over a network: data is copied."""
-
-    def __init__(self, bus: Bus, nbytes: int) -> None:
-        self.bus, self.nbytes = bus, nbytes
-        self.address, self._bytes = bus.allocate(max(64, nbytes))
-
-    def fetch(self, dtype: str) -> np.ndarray:
-        """A copy of the bytes, as numbers."""
-        self.bus.sync_from_device(self.address)
-        return self._bytes[: self.nbytes].copy().view(dtype)
-
-    def fill(self, data: np.ndarray | bytes) -> None:
-        """Copy `data` to the front of the region."""
-        self.fill_with([data])
-
-    def fill_with(self, parts: Iterable[np.ndarray | bytes]) -> None:
-        """Copy `parts` to the front of the region, one behind the other, each as it comes."""
-        place = 0
-        for data in parts:
-            flat = np.frombuffer(data, np.uint8) if isinstance(data, bytes) else np.ascontiguousarray(data).view(np.uint8).ravel()
-            self._bytes[place : place + len(flat)] = flat
-            place += len(flat)
-        self.bus.sync_to_device(self.address)
-
-    def release(self) -> None:
-        """Give the memory back."""
-        self.bus.release(self.address)
 
 
 class AcceleratorDevice(SharedDevice):
@@ -240,7 +209,7 @@ class AcceleratorDevice(SharedDevice):
                 with self._running(changes=False):
                     self._run(Compiler(there, addresses).inference(batches))
                     values = scores.fetch("<i2").reshape(-1, per_image // 2)[: len(part), : self.network.classes]
-                    _check_logits(values)
+                    check_logits(values)
                 logits[start : start + len(part)] = values
         return logits
 
@@ -286,7 +255,7 @@ class AcceleratorDevice(SharedDevice):
             )
             with self._running(changes=True):
                 self._run(Compiler(self.layout, addresses).training(steps, rate, probe=bool(probes)))
-                results = _results(reports.fetch("<u4").reshape(steps, 4), batch)
+                results = results_of(reports.fetch("<u4").reshape(steps, 4), batch)
                 self._step += steps
         return results
 
@@ -338,32 +307,6 @@ class AcceleratorDevice(SharedDevice):
 
     def _tensor_bytes(self, tensor: Tensor) -> int:
         return tensor.size * self.configuration.lanes * self.configuration.word // 8
-
-
-def _results(reports: np.ndarray, batch: int) -> list[StepResult]:
-    """What the reports (steps, 4) of a run say; DeviceError if it has not written them, or they can't be true."""
-    results = [StepResult(int(loss), int(hits), int(low) | int(high) << 32) for loss, hits, low, high in reports]
-    clock = 0
-    for step, result in enumerate(results):
-        if result.loss >= batch << formats.LOGIT_BITS + 1 or result.hits > batch or not clock < result.cycles < 1 << 63:
-            unwritten = bool((reports[step] == NO_REPORT).all())
-            said = "was not written" if unwritten else f"can't be true ({result.hits} hits of {batch}, {result})"
-            raise DeviceError(
-                f"the report of step {step + 1} of {len(results)} {said}: the accelerator and the host do not see the same "
-                "memory, or someone else uses the accelerator"
-            )
-        clock = result.cycles
-    return results
-
-
-def _check_logits(logits: np.ndarray) -> None:
-    """DeviceError if logits (N, classes) were not written, or can't be true."""
-    wrong = np.abs(logits.astype(np.int32)) > 1 << formats.LOGIT_BITS
-    if wrong.any():
-        raise DeviceError(
-            f"the logits of {np.count_nonzero(wrong.any(1))} of {len(logits)} images were not written, or can't be true: the "
-            "accelerator and the host do not see the same memory, or someone else uses the accelerator"
-        )
 
 
 def _values(bits: np.ndarray, kind: str) -> np.ndarray:

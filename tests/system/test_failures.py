@@ -7,8 +7,9 @@ import pytest
 from exact import RATE, Pair
 
 from bnnedge import Dense, MismatchError, Network, Settings, Trainer, configuration
-from bnnedge.devices.accelerator import AcceleratorDevice, Region
+from bnnedge.devices.accelerator import AcceleratorDevice
 from bnnedge.devices.device import DeviceError
+from bnnedge.devices.region import Region
 from bnnedge.registers import REGISTERS
 from bnnedge.sim.verilated import MemoryModel, VerilatedBus
 

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from bnnedge import Dense, Device, Network, Settings, configuration, isa, mlp, open_device, registers
-from bnnedge.devices.accelerator import AcceleratorDevice, Region
+from bnnedge.devices.accelerator import AcceleratorDevice
 from bnnedge.devices.device import DeviceError
+from bnnedge.devices.region import Region
 from bnnedge.registers import REGISTERS
 from bnnedge.state import TrainingState
 

@@ -9,6 +9,7 @@ import pytest
 
 from bnnedge import Conv2D, Dense, Flatten, MaxPool2D, Network, Settings, Trainer, checkpoint, digits, export, load
 from bnnedge.export import graph
+from bnnedge.samples import images_for
 from bnnedge.sim.golden import Golden
 
 PAGE = Path(__file__).parents[3] / "docs" / "export.md"
@@ -43,7 +44,7 @@ def trained(request):
         y = random.randint(0, network.classes, len(x))
     with Trainer(network, settings=Settings(batch=64, **options), rate=0.03) as trainer:
         trainer.fit(x, y, **({"epochs": 3} if request.param == "digits" else {"steps": 3}))
-        images = trainer._images(images, "images")
+        images = images_for(trainer.network, images, "images")
         golden = Golden(network, trainer.settings, trainer.device.configuration, trainer.state)
         logits = golden.infer(images)
         np.testing.assert_array_equal(trainer.predict(images).argmax(1), logits.argmax(1))

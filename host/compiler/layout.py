@@ -21,6 +21,7 @@ _FIELDS = isa.layout(isa.Opcode.PASS)
 MAX_LAYERS = 1 << _FIELDS["layer"].bits
 MAX_WORDS = (1 << _FIELDS["words"].bits) - 1
 MAX_GROUPS = (1 << _FIELDS["groups"].bits) - 1
+MOST_APART = (1 << _FIELDS["strip_shift"].bits) - 1
 MAX_PLACES = 1 << formats.PLACE_BITS
 
 
@@ -200,6 +201,12 @@ def _check(network: Network, settings: Settings, config: Configuration) -> None:
         raise ValueError(
             f"{first.name}: {places} windows side by side take {bits} bits, a word of configuration {config.name!r} holds "
             f"{config.word}; use a smaller kernel, fewer channels or no pooling"
+        )
+    apart = first.stride * first.channels * (1 if first.pool == "none" else 2)
+    if first.pixels and apart > MOST_APART:
+        raise ValueError(
+            f"{first.name}: its outputs lie {apart} bits of a word apart, {MOST_APART} fit; use a smaller stride, fewer channels "
+            "or no pooling"
         )
     _check_last(network, settings, config, where)
 

@@ -14,6 +14,7 @@ from bnnedge.settings import Settings
 
 NO_LIMIT = (1 << isa.layout(isa.Opcode.PASS)["y_limit"].bits) - 1  # of a map, where every tap counts
 POOL = {"none": Pool.NONE, "signs": Pool.SIGNS, "sums": Pool.SUMS}
+MOST_IN_STRIP = (1 << isa.layout(isa.Opcode.PASS)["strip"].bits) - 1
 ADDRESS_BITS = isa.layout(isa.Opcode.PASS)["left_base"].bits
 
 
@@ -62,7 +63,8 @@ def strips(geometry: Geometry, word: int) -> tuple[int, int]:
     """
     outputs = 1 if geometry.pool == "none" else 2
     pixels = word // geometry.channels
-    steps = min(((pixels - geometry.kernel_x) // geometry.stride + 1) // outputs, geometry.pooled_width)
+    fitting = min((pixels - geometry.kernel_x) // geometry.stride + 1, MOST_IN_STRIP)
+    steps = min(fitting // outputs, geometry.pooled_width)
     return steps, -(-geometry.pooled_width // max(1, steps))
 
 

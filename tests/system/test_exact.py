@@ -119,6 +119,7 @@ CONVOLUTIONS = {
     "signs pooled under a stride": ((8, 8, 3), [Conv2D(9), MaxPool2D(), Conv2D(33, 3, 2, "same")]),
     "sums pooled under a stride": ((8, 8, 2), [Conv2D(9, padding="same"), MaxPool2D("sums"), Conv2D(33, 2, 2)]),
     "maps of one pixel": ((3, 3, 4), [Conv2D(16), Conv2D(33, 1), Conv2D(5, 1)]),
+    "strips of 31 pixels": ((2, 64), [Conv2D(8, 1), MaxPool2D()]),
     "one column": ((6, 1), [Conv2D(16, 1), Conv2D(8, 1, 2)]),
     "groups of channels by turns": ((4, 4, 2), [Conv2D(72, 1), Conv2D(96, 2), Conv2D(40, 1)]),
     "windows of 7 row by row": ((7, 7), [Conv2D(8, 7, padding="same"), Conv2D(16, 7, padding="same"), Conv2D(3, 7)]),

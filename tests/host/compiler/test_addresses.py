@@ -15,6 +15,7 @@ from bnnedge import Configuration, Conv2D, Dense, MaxPool2D, Network, Settings, 
 from bnnedge.compiler import Compiler
 from bnnedge.compiler.layout import fits, layout
 from bnnedge.isa import Head, Instruction, Opcode
+from bnnedge.layers import Layer
 
 SMALL = configuration("sim-small")
 # Buffers that hold less, and narrow weight words: more bands, groups of channels and tiles by turns, single copies.
@@ -68,6 +69,13 @@ def test_pixels_windows_that_exceed_the_tile_buffer_are_taken_row_by_row() -> No
     sets = layout(network, settings, config).cutter.update(0)
     assert (sets.taps_y, sets.tiling.tiles) == (1, 4)
     check(network, settings, config)
+
+
+@pytest.mark.parametrize("word", [32, 64])
+@pytest.mark.parametrize("layers", [[Conv2D(8, 1)], [Conv2D(8, 1), MaxPool2D()], [Conv2D(9, 3), MaxPool2D("sums")]])
+def test_strips_of_as_many_pixels_as_an_instruction_can_tell(layers: list[Layer], word: int) -> None:
+    config = dataclasses.replace(SMALL, word=word, left_depth=4096, right_depth=4096)
+    check(Network((4, 64), [*layers, Dense(3)]), FEW, config, steps=1)
 
 
 @pytest.mark.parametrize("sizes", [[20, 24, 12, 10], [70, 33, 5], [9, 2]])

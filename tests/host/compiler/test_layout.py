@@ -196,6 +196,12 @@ def test_pooled_windows_wider_than_a_word_are_refused(config: str) -> None:
         layout(network, Settings(batch=64), configuration(config))
 
 
+def test_outputs_too_far_apart_in_a_word_are_refused() -> None:
+    network = Network((4, 8, 16), [Conv2D(8, 1, 2), MaxPool2D(), Dense(4)])
+    with pytest.raises(ValueError, match=r"layer 1 .conv2d 8.: its outputs lie 64 bits of a word apart, 63 fit"):
+        layout(network, Settings(batch=64), configuration("pynq-z2-x64"))
+
+
 def test_the_first_configuration_that_fits_is_found() -> None:
     assert fitting(dense(64, 128, 10), Settings(batch=64)).name == "sim-small"
     assert fitting(dense(784, 256, 40), Settings(batch=128)).name == "pynq-z2"

@@ -114,11 +114,18 @@ class Cutter:
 
     @functools.cache  # noqa: B019
     def update(self, i: int) -> Sets:
-        """Weight gradient of layer i."""
-        g, config = self.plan.geometry[i], self.config
-        words, most_rows = self._summed(i)
+        """Weight gradient of layer i: over as many images in a pass as it can sum, or as leave room for the operands."""
+        summable = self._summable(i)
         if not self.plan.streamed:
-            return self._resident_sets(i, words)
+            return self._resident_sets(i, summable[0][0])
+        found = next(filter(None, (self._streamed_sets(i, *most) for most in summable)), None)
+        if found is None:
+            raise ValueError(self._too_large(i, "weight gradient"))
+        return found
+
+    def _streamed_sets(self, i: int, words: int, most_rows: int) -> Sets | None:
+        """The best way to sum over so many words of images, and at most so many rows, in a pass."""
+        g, config = self.plan.geometry[i], self.config
         inputs, outputs = -(-g.tap_inputs // self.lanes), -(-g.filters // self.lanes)
         room = config.tile_rows // self.lanes
         taps_x = g.taps // g.kernel_y
@@ -140,8 +147,6 @@ class Cutter:
                         sets = self._sets(i, (rows, size, tiles), taps_y, words, whole=whole)
                         if sets and (found is None or sets.tiling.cycles < found.tiling.cycles):
                             found = sets
-        if found is None:
-            raise ValueError(self._too_large(i, "weight gradient"))
         return found
 
     @functools.cache  # noqa: B019
@@ -154,8 +159,8 @@ class Cutter:
         assert rooms is not None, "the data gradient has more of these weights in that buffer"
         return groups, rooms
 
-    def _summed(self, i: int) -> tuple[int, int]:
-        """Words of images and rows of the output map over which a pass can sum weight gradients of layer i."""
+    def _summable(self, i: int) -> list[tuple[int, int]]:
+        """Words of images, the most first, and with each the rows over which a pass can sum weight gradients of layer i."""
         plan, g, settings = self.plan, self.plan.geometry[i], self.settings
 
         def rows(words: int, gradient_planes: int, slope_planes: int) -> int:
@@ -164,8 +169,8 @@ class Cutter:
 
         planes = settings.gradient_planes, settings.slope_planes
         block = min(plan.block[i], plan.block[i - 1] if i else plan.block[i]) // self.config.word
-        words = next((n for n in sizes(block) if rows(n, *planes)), 0)
-        if words == 0:
+        found = [(words, rows(words, *planes)) for words in sizes(block) if rows(words, *planes)]
+        if not found:
             fits = [f"{n} gradient planes" for n in range(planes[0] - 1, 0, -1) if rows(1, n, planes[1])][:1]
             if i == 0:
                 fits += [f"{n} slope planes" for n in range(planes[1] - 1, 0, -1) if rows(1, planes[0], n)][:1]
@@ -173,7 +178,7 @@ class Cutter:
                 f"{g.name}: its weight gradients over a row of pixels of {self.config.word} images, the least that a pass sums, "
                 f"exceed the accumulator's {self.config.largest_sum}; use {' or '.join(fits) or 'a narrower map'}"
             )
-        return words, rows(words, *planes)
+        return found
 
     def _resident_sets(self, i: int, words: int) -> Sets:
         """With everything on the chip: one pass, or, where its sums could leave the accumulator, several for each set."""

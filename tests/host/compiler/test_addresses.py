@@ -119,6 +119,13 @@ def test_weight_gradients_that_exceed_the_accumulator_are_summed_in_parts(reside
     check(network, settings, config)
 
 
+def test_columns_of_less_than_a_batch_where_all_of_them_exceed_the_buffer() -> None:
+    network, settings = Network((120,), [Dense(40), Dense(5)]), Settings(batch=128, gradient_planes=1, slope_planes=8)
+    sets = layout(network, settings, TIGHT).cutter.update(0)
+    assert sets.words * TIGHT.word < 128
+    check(network, settings, TIGHT)
+
+
 def test_parameters_by_turns() -> None:
     layers = [Conv2D(16, 1), Conv2D(16, 1), Conv2D(12, 1), Conv2D(16, 1), Dense(4)]
     config = dataclasses.replace(SMALL, channels=64)

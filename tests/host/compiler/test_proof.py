@@ -104,7 +104,7 @@ def test_channels_that_share_a_place_of_the_totals_are_refused(monkeypatch: pyte
 @pytest.mark.parametrize("config", [SMALL, dataclasses.replace(SMALL, left_depth=384)], ids=["resident", "streamed"])
 def test_weight_gradients_beyond_the_accumulator_are_refused(config: Configuration, monkeypatch: pytest.MonkeyPatch) -> None:
     network = Network((60,), [Dense(100), Dense(20), Dense(5)])
-    monkeypatch.setattr(Cutter, "_summed", lambda self, i: (self.settings.batch // self.config.word, 1))
+    monkeypatch.setattr(Cutter, "_summable", lambda self, i: [(self.settings.batch // self.config.word, 1)])
     there = Layout(network, Settings(batch=64, slope_planes=8), config)
     with pytest.raises(ProofError, match=r"weight gradient, layer 1\) sums reach 4161600, the accumulator holds 2097120"):
         program(there)

@@ -220,6 +220,7 @@ OTHERS: list[tuple[str, str, str]] = [
     ("", r"204\s+images/s", "the paper's Raspberry Pi"),
     ("architecture.md", r"(?s)Resources \(`bnnedge synth.*?(?=\n## )", "synthesis takes minutes"),
     ("architecture.md", r"LUTs instead of [\d,]+|instead of [\d,]+ LUTs|some 1,000 bits", "of designs that are no more"),
+    ("results.md", r"(?s)\n## Networks at the limits.*", "the campaign takes an hour"),
     ("boards.md", r"(?s)The default, a small configuration.*?(?=\n\n)", "place and route takes minutes"),
 ]
 

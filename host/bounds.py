@@ -21,10 +21,15 @@ def data_gradient(above: Geometry, gradient_planes: int) -> int:
     return above.reach * (2**gradient_planes - 1)
 
 
+def weight_product(number: int, gradient_planes: int, slope_planes: int) -> int:
+    """Largest product that a sample adds to a weight gradient of layer `number`: a code times +-1, or times a pixel."""
+    return (2**gradient_planes - 1) * (2**slope_planes - 1 if number == 0 else 1)
+
+
 def weight_gradient(layer: Geometry, number: int, settings: Settings) -> int:
     """Largest |weight gradient| of layer `number` over a batch."""
-    slopes = 2**settings.slope_planes - 1 if number == 0 else 1
-    return settings.batch * layer.outputs * (2**settings.gradient_planes - 1) * slopes
+    product = weight_product(number, settings.gradient_planes, settings.slope_planes)
+    return settings.batch * layer.outputs * product
 
 
 def mean_sum(layer: Geometry, number: int, config: Configuration) -> int:

@@ -9,6 +9,7 @@ import enum
 
 import numpy as np
 
+LEAST_BATCH, MOST_BATCH = 64, 512  # images of a step
 MAX_PLANES = 8  # planes of a pixel or of a gradient code, at most
 
 STATISTICS = 6  # fraction bits of mu, psi and tau

@@ -59,7 +59,7 @@ class Settings:
                 raise ValueError(f"{field} must be a whole number in {low}..{high}, not {getattr(self, field)!r:.80}")
             object.__setattr__(self, field, value)
 
-        within("batch", 64, 512)
+        within("batch", formats.LEAST_BATCH, formats.MOST_BATCH)
         if self.batch & (self.batch - 1):
             raise ValueError(f"batch must be a power of two (means are shifts): 64, 128, 256 or 512, not {self.batch}")
         within("gradient_planes", 1, formats.MAX_PLANES)

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from bnnedge import formats
 from bnnedge.configuration import CONFIGURATIONS, Configuration
 from bnnedge.layers import Conv2D, Dense, Layer
 from bnnedge.network import Network
@@ -36,7 +37,7 @@ def _changes(network: Network, settings: Settings, config: Configuration) -> Ite
             fields: dict[str, Any] = {field: value}
             yield words.format(value), network, dataclasses.replace(settings, **fields), config
 
-    batches = (settings.batch >> n for n in range(1, 4) if settings.batch >> n >= 64)
+    batches = (settings.batch >> n for n in range(1, 4) if settings.batch >> n >= formats.LEAST_BATCH)
     yield changed("batch", batches, "a batch of {}")
     for field, words in (("gradient_planes", "{} gradient planes"), ("slope_planes", "{} slope planes")):
         yield changed(field, iter(range(getattr(settings, field) - 1, 0, -1)), words)

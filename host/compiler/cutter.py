@@ -164,8 +164,8 @@ class Cutter:
         plan, g, settings = self.plan, self.plan.geometry[i], self.settings
 
         def rows(words: int, gradient_planes: int, slope_planes: int) -> int:
-            slopes = 2**slope_planes - 1 if i == 0 else 1
-            return self.config.largest_sum // ((2**gradient_planes - 1) * slopes * words * self.config.word * g.out_width)
+            product = bounds.weight_product(i, gradient_planes, slope_planes)
+            return self.config.largest_sum // (product * words * self.config.word * g.out_width)
 
         planes = settings.gradient_planes, settings.slope_planes
         block = min(plan.block[i], plan.block[i - 1] if i else plan.block[i]) // self.config.word

@@ -24,7 +24,7 @@ LABEL_BITS = 8
 BIASED_BITS = formats.LOGIT_BITS + 2
 TOTAL_BITS = 36
 SIGNS_BITS = 11  # a batch has IMAGES at most
-IMAGES = 512
+IMAGES = formats.MOST_BATCH
 
 
 class Softmax(wiring.Component):

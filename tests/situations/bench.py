@@ -1,0 +1,7 @@
+"""An engineer's bench: configurations, boards, simulation, files for other tools."""
+
+from __future__ import annotations
+
+from situations import Row
+
+ROWS: list[Row] = []

@@ -1,0 +1,7 @@
+"""Habits from Keras and scikit-learn."""
+
+from __future__ import annotations
+
+from situations import Row
+
+ROWS: list[Row] = []

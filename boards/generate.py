@@ -9,7 +9,7 @@ from bnnedge.boards.flows.vivado import script
 from bnnedge.boards.hwh import to_hwh
 from bnnedge.boards.zynq.top import Top
 from bnnedge.configuration import Configuration
-from bnnedge.hw.generate import convert, write
+from bnnedge.hw.generate import convert, without_sources, write
 from bnnedge.hw.resources import block_rams, memories
 from bnnedge.hw.series7 import SERIES7
 from bnnedge.manifest import write_manifest
@@ -24,13 +24,14 @@ def generate(board: Board, config: Configuration, directory: Path) -> list[Path]
     """Write the files to `directory`, which is made if need be; return them. ValueError if the part is too small.
 
     A bitstream that lies there is kept, and named in the manifest, if Verilog, constraints and script are the same as
-    before; otherwise it is deleted: files of a folder belong together.
+    before (lines of the source that the Verilog names may have moved); otherwise it is deleted: files of a folder belong
+    together.
     """
     check_size(board, config)
-    text = convert(Top(board, config), MODULE, platform=SERIES7)
+    text = convert(Top(board, config), MODULE, platform=SERIES7, sources=True)
     files = {VERILOG: text, CONSTRAINTS: constraints(board), METADATA: to_hwh(board, config), SCRIPT: script(board, config)}
     before = {path.name: path.read_text() for path in directory.glob(f"{MODULE}.*") if path.name in files}
-    if any(before.get(name) != files[name] for name in (VERILOG, CONSTRAINTS, SCRIPT)):
+    if any(without_sources(before.get(name, "")) != without_sources(files[name]) for name in (VERILOG, CONSTRAINTS, SCRIPT)):
         for name in (BITSTREAM, REPORT):
             (directory / name).unlink(missing_ok=True)
     return [*write(directory, files), write_manifest(directory, config, DESCRIBED, board)]

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import re
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
 
 from amaranth.back import verilog
+from amaranth.hdl import Value
 from amaranth.lib import wiring
 
 from bnnedge.configuration import Configuration
@@ -19,20 +22,52 @@ from bnnedge.manifest import write_manifest
 
 MODULE = "accelerator"
 
+# Amaranth declares signals of no width, too, which nothing can refer to. In Verilog [-1:0] would be two bits.
+_NO_WIDTH = re.compile(r"(?:^ *\(\* .* \*\)\n)*^ *wire \[-1:0\] .*;\n", re.MULTILINE)
+_SOURCE = re.compile(r'((?:^ *)?\(\* src = ")((?:[^"\\]|\\.)*)(" \*\)[ \n])', re.MULTILINE)
 
-def to_verilog(config: Configuration, *, checks: bool = False) -> str:
+
+def to_verilog(config: Configuration, *, checks: bool = False, sources: bool = False) -> str:
     """Verilog of the whole accelerator: module MODULE with ports clk, rst, s_axi_*, m0_axi_*, m1_axi_*, irq, busy, error.
 
-    checks: with the assertions of `bnnedge.hw.checks`, for a simulation.
+    checks: with the assertions of `bnnedge.hw.checks`, for a simulation. sources: see `convert`.
     """
-    return convert(Accelerator(config), MODULE, platform=CHECKED if checks else None)
+    return convert(Accelerator(config), MODULE, platform=CHECKED if checks else None, sources=sources)
 
 
-def convert(top: wiring.Component, module: str, *, platform: str | None = None, language: ModuleType = verilog) -> str:
-    """Verilog (or, `language` rtlil, RTLIL) of a component, as a module of this name; `platform`: SERIES7, CHECKED, or any."""
-    ports = {"_".join(map(str, path)): (value, None) for path, _, value in top.signature.flatten(top)}
+def convert(
+    top: wiring.Component, module: str, *, platform: str | None = None, language: ModuleType = verilog, sources: bool = False
+) -> str:
+    """Verilog (or, `language` rtlil, RTLIL) of a component, as a module of this name; `platform`: SERIES7, CHECKED, or any.
+
+    sources: Verilog's modules, signals, processes and operators have an attribute `src` that names the Python line they come
+    from: file within the package, such as ``bnnedge/hw/heads/softmax.py``, and line. The same wherever the package lies.
+    """
+    ports = {"_".join(map(str, path)): (Value.cast(value), None) for path, _, value in top.signature.flatten(top)}
     with _no_collection():
-        return language.convert(top, name=module, ports=ports, platform=platform, emit_src=False)
+        text: str = language.convert(top, name=module, ports=ports, platform=platform, emit_src=sources)
+    text = _NO_WIDTH.sub("", text)
+    return _within_packages(text) if sources else text
+
+
+def without_sources(text: str) -> str:
+    """Verilog without the attributes `src`: as `convert` writes it without `sources`, and the same while only lines move."""
+    return _SOURCE.sub("", text)
+
+
+def _within_packages(text: str) -> str:
+    """The attributes `src` with files named as modules are imported; those that lead to no module are left out."""
+    files = {getattr(module, "__file__", None): name for name, module in list(sys.modules.items()) if name != "__main__"}
+
+    def place(match: re.Match[str]) -> str:
+        file, _, line = match[2].rpartition(":")
+        name = files.get(file.replace("\\\\", "\\").replace('\\"', '"'))
+        if name is None or name.partition(".")[0] in sys.stdlib_module_names:
+            return ""
+        path = name.replace(".", "/") + ("/__init__.py" if file.endswith("__init__.py") else ".py")
+        return f"{match[1]}{path}:{line}{match[3]}"
+
+    return _SOURCE.sub(place, text)
 
 
 @contextlib.contextmanager
@@ -57,5 +92,5 @@ def write(directory: Path, files: Mapping[str, str]) -> list[Path]:
 
 def generate(config: Configuration, directory: Path) -> list[Path]:
     """Write accelerator.v and manifest.json to `directory`, which is made if need be; return the files."""
-    files = write(directory, {f"{MODULE}.v": to_verilog(config)})
+    files = write(directory, {f"{MODULE}.v": to_verilog(config, sources=True)})
     return [*files, write_manifest(directory, config, [path.name for path in files])]

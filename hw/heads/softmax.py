@@ -262,7 +262,8 @@ class Softmax(wiring.Component):
         row_full = Signal()
         with m.If(flags_3[8]):
             fresh = Signal(tile_row(config).elem_shape)
-            m.d.comb += [fresh.sum.value.eq(d_8), fresh.sum.side.eq(seen[8].active)]
+            # A slope is wider than what stands here: a constant bit left to itself would be undefined in Icarus Verilog.
+            m.d.comb += [fresh.slope.eq(0), fresh.sum.value.eq(d_8), fresh.sum.side.eq(seen[8].active)]
             for j in range(lanes):
                 with m.If(row_lane == j):
                     m.d.sync += row[j].eq(fresh)

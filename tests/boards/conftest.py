@@ -18,7 +18,7 @@ from bnnedge.hw.generate import convert
 @pytest.fixture(scope="session")
 def verilog() -> str:
     """The Verilog of BOARD's top with the configuration TINY."""
-    return convert(Top(BOARD, TINY), MODULE)
+    return convert(Top(BOARD, TINY), MODULE, sources=True)
 
 
 @pytest.fixture

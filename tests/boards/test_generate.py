@@ -64,6 +64,18 @@ def test_a_bitstream_stays_only_beside_its_sources(tmp_path: Path, change: str) 
     assert "bnnedge.bit" not in json.loads(files[-1].read_text())["sha256"]
 
 
+def test_a_bitstream_stays_while_only_lines_of_the_source_move(tmp_path: Path) -> None:
+    generate(BOARD, TINY, tmp_path)
+    (tmp_path / "bnnedge.bit").write_bytes(b"bits")
+    text = (tmp_path / "bnnedge.v").read_text()
+    moved = re.sub(r'(src = "bnnedge/hw/heads/[^:]*:)', r"\g<1>1", text)
+    assert moved != text
+    (tmp_path / "bnnedge.v").write_text(moved)
+    generate(BOARD, TINY, tmp_path)
+    assert (tmp_path / "bnnedge.bit").exists()
+    assert (tmp_path / "bnnedge.v").read_text() == text
+
+
 def test_too_large_a_configuration(tmp_path: Path) -> None:
     large = Configuration(name="large", left_depth=8192)
     message = (

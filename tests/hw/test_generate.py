@@ -5,18 +5,28 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from hardware import TINY
 
 from bnnedge import isa
+from bnnedge.configuration import Configuration
 from bnnedge.hw.bus.axi import Axi4, AxiLite
-from bnnedge.hw.generate import MODULE, generate, to_verilog
+from bnnedge.hw.generate import MODULE, convert, generate, to_verilog, without_sources
+from bnnedge.hw.heads.softmax import Softmax
 
 
 @pytest.fixture(scope="module")
 def verilog() -> str:
+    return to_verilog(TINY, sources=True)
+
+
+@pytest.fixture(scope="module")
+def plain() -> str:
     return to_verilog(TINY)
 
 
@@ -50,6 +60,54 @@ def test_generate_writes_the_verilog_and_what_it_is(tmp_path: Path, verilog: str
     assert manifest["sha256"] == {"accelerator.v": hashlib.sha256(files[0].read_bytes()).hexdigest()}
 
 
-def test_nothing_of_this_machine_is_in_the_verilog(verilog: str) -> None:
-    assert str(Path(__file__).parents[2]) not in verilog
-    assert ".py" not in verilog
+def test_sources_lead_back_to_lines_of_python(verilog: str) -> None:
+    """Each attribute names a line that there is; most are of our own files, and of this machine's folders there is nothing."""
+    named = re.findall(r'src = "([^"]*):(\d+)"', verilog)
+    own = {(file, int(line)) for file, line in named if file.startswith("bnnedge/")}
+    assert len([file for file, _ in named if file.startswith("bnnedge/")]) > 0.9 * len(named)
+    assert {file.partition("/")[0] for file, _ in named} == {"bnnedge", "amaranth"}
+    root = Path(__file__).parents[2]
+    for file, line in own:
+        path = root / (file.removeprefix("bnnedge/") if file.startswith("bnnedge/hw/") else file.replace("bnnedge", "host", 1))
+        assert 1 <= line <= len(path.read_text().splitlines())
+    # A register and its process, for one: both stem from the line that declares it.
+    (line,) = re.findall(r'src = "bnnedge/hw/heads/softmax.py:(\d+)" \*\)\n  reg row_full ', verilog)
+    assert "row_full = Signal()" in (root / "hw/heads/softmax.py").read_text().splitlines()[int(line) - 1]
+    assert str(root) not in verilog
+
+
+def test_sources_change_nothing_else(verilog: str, plain: str) -> None:
+    assert without_sources(verilog) == plain
+    assert ".py" not in plain
+
+
+def test_a_clone_elsewhere_gives_the_same_verilog(tmp_path: Path) -> None:
+    clone, root = tmp_path / 'a "clone"', Path(__file__).parents[2]
+    shutil.copytree(root / "host", clone / "bnnedge")
+    shutil.copytree(root / "hw", clone / "bnnedge" / "hw")
+    script = """import sys; from bnnedge.configuration import Configuration; from bnnedge.hw import generate
+from bnnedge.hw.heads.softmax import Softmax
+assert sys.argv[1] in generate.__file__
+config = Configuration("tiny", lanes=4, word=16, left_depth=64, right_depth=64, tile_rows=64, channels=64)
+sys.stdout.write(generate.convert(Softmax(config), "softmax", sources=True))"""
+    command = [sys.executable, "-c", script, str(clone)]
+    found = subprocess.run(command, env={"PYTHONPATH": str(clone)}, check=True, capture_output=True, text=True).stdout
+    assert found == convert(Softmax(TINY), "softmax", sources=True)
+    assert 'src = "bnnedge/hw/heads/softmax.py:' in found
+
+
+def check_what_others_understand_otherwise(verilog: str) -> None:
+    assert "[-1:0]" not in verilog, "two bits, not none"
+    # An `always @*` that waits for nothing never runs in Icarus Verilog: the signal would stay undefined.
+    assert not re.findall(r"always @\*\n +[^;=]* <?= \d+'h[0-9a-f]+;", verilog)
+
+
+def test_every_reader_understands_the_same(plain: str) -> None:
+    check_what_others_understand_otherwise(plain)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("checks", [False, True])
+def test_every_reader_understands_the_same_where_a_number_has_no_bits(checks: bool) -> None:
+    granule = Configuration("granule", lanes=16, word=16, left_depth=64, right_depth=64, tile_rows=64, channels=64, latent=4)
+    check_what_others_understand_otherwise(to_verilog(granule, checks=checks))

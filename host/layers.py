@@ -55,7 +55,7 @@ class Conv2D:
 
 @dataclasses.dataclass(frozen=True)
 class MaxPool2D:
-    """Maximum of 2 x 2 neighbours, right behind a `Conv2D`.
+    """Maximum of 2 x 2 neighbours, right behind a `Conv2D`. The last row (column) of an odd map has no part.
 
     on: "signs" (as CNV pools): of the signs behind batch norm; "sums" (as BinaryNet does): of the sums before it.
     """
@@ -111,7 +111,8 @@ class Geometry:
     kernel_y, kernel_x, stride, pad_y, pad_x: the window, its steps, and how far the first reaches over the top and the
         left edge. A dense layer's window is the whole map.
     filters: output channels.
-    out_height, out_width: of the output map, before pooling.
+    out_height, out_width: of the output map, before pooling; with a pool both are even, and the last row or column of an odd
+        map isn't computed.
     pool: "none", "signs" or "sums".
     pixels: a convolution of the network's input, whose window rows count as one place for random numbers.
     """
@@ -249,17 +250,17 @@ def _checked(geometry: Geometry) -> Geometry:
 
 
 def _pooled(geometry: Geometry, pool: MaxPool2D, layer: Conv2D) -> Geometry:
-    height, width = geometry.out_height, geometry.out_width
-    if height % 2 or width % 2:
-        others = [
-            dataclasses.replace(layer, padding="same" if layer.padding == "valid" else "valid"),
-            *(dataclasses.replace(layer, kernel=k) for k in (layer.kernel + 1, layer.kernel - 1) if 1 <= k <= MAX_KERNEL),
-        ]
-        fits = ""
-        for other in others:
-            sides = other.outputs(geometry.height), other.outputs(geometry.width)
-            if all(side > 0 and side % 2 == 0 for side in sides):
-                fits = f"; {other} gives {sides[0]} x {sides[1]}"
-                break
-        raise ValueError(f"{geometry.name}: {height} x {width} outputs can't be pooled: both must be even{fits}")
-    return dataclasses.replace(geometry, pool=pool.on)
+    """The convolution with a pool behind it: of an odd map it leaves out the last row (column), which no four pixels have."""
+    height, width = geometry.out_height // 2 * 2, geometry.out_width // 2 * 2
+    if not height or not width:
+        raise ValueError(
+            f"{geometry.name}: {geometry.out_height} x {geometry.out_width} outputs can't be pooled: 2 x 2 are needed at the least"
+        )
+    sides = (geometry.height, (height - 1) * layer.stride), (geometry.width, (width - 1) * layer.stride)
+    kernels = [k for k in range(1, layer.kernel + 1) if all(dataclasses.replace(layer, kernel=k).before(a) <= b for a, b in sides)]
+    if layer.kernel not in kernels:
+        raise ValueError(
+            f"{geometry.name}: pooling leaves {height} x {width} of its outputs, where the first rows of its window meet no "
+            f"pixel; a kernel of {kernels[-1]} fits"
+        )
+    return dataclasses.replace(geometry, out_height=height, out_width=width, pool=pool.on)

@@ -61,7 +61,7 @@ def outputs(side: int, kernel: int, stride: int, padding: str) -> tuple[int, int
 
 
 def layers_of(network: Network) -> list[Layer]:
-    """Notation: windows over maps. Initial state: T. Random numbers: places."""
+    """Notation: windows over maps. Pooling: outputs of odd maps. Initial state: T. Random numbers: places."""
     pixels = isinstance(network.layers[0], Conv2D)
     H, W, C = (*network.input_shape, 1)[:3] if pixels else (1, 1, math.prod(network.input_shape))
     found: list[Layer] = []
@@ -74,6 +74,8 @@ def layers_of(network: Network) -> list[Layer]:
             ky, kx, stride, M, rows, columns, top, left = H, W, 1, unit.units, 1, 1, 0, 0
         else:
             continue
+        pool = behind.on if isinstance(behind, MaxPool2D) else ""
+        rows, columns = (rows - rows % 2, columns - columns % 2) if pool else (rows, columns)
         reads = []
         for oy, ox in ((oy, ox) for oy in range(rows) for ox in range(columns)):
             taps = [(y, x, oy * stride + y - top, ox * stride + x - left) for y in range(ky) for x in range(kx)]
@@ -81,7 +83,6 @@ def layers_of(network: Network) -> list[Layer]:
             reads.append([(k + c, i + c) for k, i in on_map for c in range(C)])
         at_place = kx * C if pixels and not found else C
         spots = [divmod(row, at_place) for row in range(ky * kx * C)]
-        pool = behind.on if isinstance(behind, MaxPool2D) else ""
         first = [y * columns + x for y in range(0, rows, 2) for x in range(0, columns, 2)] if pool else []
         fours = [[o, o + 1, o + columns, o + columns + 1] for o in first]
         T = M * min(math.ceil(ky / stride), rows) * min(math.ceil(kx / stride), columns)

@@ -235,8 +235,8 @@ class _Assembly:
         if layer is None or layer.conv is None or layer.pool:
             raise UnsupportedError(f"{step.name}: a pool of 2 x 2 must stand behind a convolution, before the next")
         height, width, channels = self.shape
-        if height % 2 or width % 2:
-            raise UnsupportedError(f"{step.name} pools a map of {height} x {width}: the device's have even sides")
+        if height < 2 or width < 2:
+            raise UnsupportedError(f"{step.name} pools a map of {height} x {width}: 2 x 2 are needed at the least")
         plain = not self.active and layer.mean is None and (layer.scale > 0).all()
         layer.pool = "sums" if plain else "signs"
         if not self.active and layer.pool == "signs":

@@ -56,6 +56,23 @@ def test_geometry_of_convolutions():
     assert Network((20, 12, 2), [item for item in layers if item != Flatten()]).geometry == network.geometry
 
 
+@pytest.mark.parametrize("padding", ["valid", "same"])
+@pytest.mark.parametrize(("kernel", "stride"), [(1, 1), (2, 1), (3, 1), (3, 2), (4, 2), (7, 2)])
+@pytest.mark.parametrize("side", range(7, 16))
+def test_a_pool_takes_no_part_of_the_last_row_of_an_odd_map(side, kernel, stride, padding):
+    """The windows stay where they would be without a pool, and every row of them meets a pixel."""
+    layer = Conv2D(4, kernel, stride, padding)
+    plain = Network((side, side + 1), [layer, Dense(2)]).geometry[0]
+    if plain.out_height < 2 or plain.out_width < 2:
+        return
+    pooled, above = Network((side, side + 1), [layer, MaxPool2D(), Dense(2)]).geometry
+    assert (pooled.out_height, pooled.out_width) == (plain.out_height // 2 * 2, plain.out_width // 2 * 2)
+    assert (above.height, above.width) == (plain.out_height // 2, plain.out_width // 2)
+    assert (pooled.pad_y, pooled.pad_x) == (plain.pad_y, plain.pad_x)
+    for y in range(kernel):
+        assert any(0 <= oy * stride + y - pooled.pad_y < side for oy in range(pooled.out_height))
+
+
 def test_built_in_networks():
     assert mlp().sizes == (784, 256, 256, 256, 256, 10)
     assert digits().sizes == (64, 128, 128, 10)
@@ -166,21 +183,15 @@ def test_parameters_of_layers(make, text):
         ((9, 9), [Conv2D(3), Dense(4), Conv2D(5)], "layer 3 (conv2d 5) stands behind a Dense: put it in front"),
         ((9, 9), [Flatten(), Conv2D(5)], "layer 1 (conv2d 5) stands behind a Flatten: put it in front"),
         (
-            (9, 10),
+            (3, 10),
             [Conv2D(3), MaxPool2D()],
-            "layer 1 (conv2d 3): 7 x 8 outputs can't be pooled: both must be even",
+            "layer 1 (conv2d 3): 1 x 8 outputs can't be pooled: 2 x 2 are needed at the least",
         ),
         (
-            (10, 10),
-            [Conv2D(3), Conv2D(4, 4), MaxPool2D()],
-            "layer 2 (conv2d 4): 5 x 5 outputs can't be pooled: both must be even; "
-            "Conv2D(filters=4, kernel=4, stride=1, padding='same') gives 8 x 8",
-        ),
-        (
-            (9, 9),
-            [Conv2D(3), MaxPool2D()],
-            "layer 1 (conv2d 3): 7 x 7 outputs can't be pooled: both must be even; "
-            "Conv2D(filters=3, kernel=4, stride=1, padding='valid') gives 6 x 6",
+            (3, 9),
+            [Conv2D(3, 5, padding="same"), MaxPool2D()],
+            "layer 1 (conv2d 3): pooling leaves 2 x 8 of its outputs, where the first rows of its window meet no pixel; "
+            "a kernel of 4 fits",
         ),
         (
             (9, 4),

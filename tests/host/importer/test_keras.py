@@ -165,7 +165,6 @@ def test_round_trip_of_a_trained_network():
         ([layers.Conv2D(4, (3, 2)), layers.Activation(binary), layers.Flatten(), layers.Dense(4)], "window of 3 x 2"),
         ([layers.AveragePooling2D(2), layers.Flatten(), layers.Dense(4)], "AveragePooling2D.*nothing like it"),
         ([layers.Conv2D(4, 3), layers.MaxPooling2D(3), layers.Flatten(), layers.Dense(4)], "pool_size"),
-        ([layers.Conv2D(4, 2), layers.MaxPooling2D(), layers.Flatten(), layers.Dense(4)], "7 x 7"),
         ([layers.Flatten()], "no layer of weights"),
     ],
     ids=range(10),

@@ -8,16 +8,36 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from bnnedge.layers import Geometry
 from bnnedge.sim.arrays import Array, array_namespace, library_of
 from bnnedge.sim.windows import gather, scatter
 
 _PART = 1 << 22  # elements of windows held at a time
+_ALONE = 1 << 18  # multiplications up to which OpenBLAS, NumPy's usual BLAS, computes a product in the calling thread
+_FEWEST = 8  # rows that are worth a product of their own
 
 
 def exact(terms: int, bound: int, xp: Any) -> Any:
     """Float type of a library in which sums of that many integers in +-`bound` are exact."""
     return xp.float32 if terms * bound <= 1 << 24 else xp.float64
+
+
+def _product(a: Array, b: Array) -> Array:
+    """a @ b, exact: the elements are whole numbers, and `exact` says in which type.
+
+    A product that OpenBLAS would spread over threads for tens of microseconds' work is one of many small ones instead: waking
+    the threads takes longer, and where other programs want the cores, each waits for them.
+    """
+    rows = _ALONE // (b.shape[0] * b.shape[1])
+    if not isinstance(a, np.ndarray) or not _FEWEST <= rows < a.shape[0]:
+        return a @ b
+    whole = a.shape[0] // rows * rows
+    y = np.empty((a.shape[0], b.shape[1]), a.dtype)
+    np.matmul(a[:whole].reshape(-1, rows, a.shape[1]), b, out=y[:whole].reshape(-1, rows, b.shape[1]))
+    np.matmul(a[whole:], b, out=y[whole:])
+    return y
 
 
 def _parts(images: int, most: int) -> list[slice]:
@@ -37,7 +57,7 @@ def forward(x: Array, weight: Array, layer: Geometry, bound: int) -> Array:
     x, weight = xp.astype(x, kind), xp.astype(weight, kind)
     y = xp.empty((images, *shape), dtype=xp.int32, device=library_of(x).device)
     for part in _parts(images, _memory(layer)):
-        y[part, ...] = xp.astype(xp.reshape(gather(x[part, ...], layer) @ weight, (-1, *shape)), xp.int32)
+        y[part, ...] = xp.astype(xp.reshape(_product(gather(x[part, ...], layer), weight), (-1, *shape)), xp.int32)
     return y
 
 
@@ -49,7 +69,7 @@ def data_gradient(code: Array, weight: Array, layer: Geometry, bound: int) -> Ar
     d = xp.empty((images, layer.height, layer.width, layer.channels), dtype=xp.int32, device=library_of(code).device)
     for part in _parts(images, _memory(layer)):
         rows = xp.reshape(xp.astype(code[part, ...], kind), (-1, layer.fan_out))
-        d[part, ...] = xp.astype(scatter(rows @ back, layer), xp.int32)
+        d[part, ...] = xp.astype(scatter(_product(rows, back), layer), xp.int32)
     return d
 
 
@@ -61,5 +81,5 @@ def weight_gradient(x: Array, code: Array, layer: Geometry, bound: int) -> Array
     slope = xp.zeros((layer.fan_in, layer.fan_out), dtype=xp.int64, device=library_of(x).device)
     for part in _parts(images, most):
         rows = xp.reshape(xp.astype(code[part, ...], kind), (-1, layer.fan_out))
-        slope += xp.astype(gather(xp.astype(x[part, ...], kind), layer).T @ rows, xp.int64)
+        slope += xp.astype(_product(gather(xp.astype(x[part, ...], kind), layer).T, rows), xp.int64)
     return slope

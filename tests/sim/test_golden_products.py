@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 from fractions import Fraction
 
 import numpy as np
@@ -50,6 +51,28 @@ def test_products(monkeypatch: pytest.MonkeyPatch, layer: Conv2D | Dense, part: 
     np.testing.assert_array_equal(products.forward(x, weight, layer, 9), y)
     np.testing.assert_array_equal(products.data_gradient(code, weight, layer, 255), d)
     np.testing.assert_array_equal(products.weight_gradient(x, code, layer, 9 * 255), slope)
+
+
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize("shape", [(64, 128, 128), (129, 64, 100), (17, 128, 128), (1000, 5, 7), (40, 784, 256), (3, 9, 2)])
+def test_products_of_any_size(shape: tuple[int, int, int], turned: bool) -> None:
+    rows, inputs, columns = shape
+    random = np.random.RandomState(2)
+    a, b = random.randint(-255, 256, (rows, inputs)), random.randint(-255, 256, (inputs, columns))
+    single = a.astype(np.float32) if not turned else np.ascontiguousarray(a.T.astype(np.float32)).T
+    np.testing.assert_array_equal(products._product(single, b.astype(np.float32)), a @ b)
+
+
+def test_small_products_stay_in_the_calling_thread() -> None:
+    """Of those of the digits' network: other threads of a BLAS would take time of the processor, too."""
+    a, b = np.ones((64, 128), np.float32), np.ones((128, 128), np.float32)
+    products._product(a, b)
+    time.sleep(0.3)  # threads that somebody else used go to sleep
+    process, thread = time.process_time(), time.thread_time()
+    for _ in range(300):
+        products._product(a, b)
+    process, thread = time.process_time() - process, time.thread_time() - thread
+    assert process < 1.2 * thread, (process, thread)
 
 
 @pytest.mark.parametrize("largest", [3, 255])

@@ -19,7 +19,7 @@ from amaranth.lib.wiring import In, Out
 
 from bnnedge.boards import yosys
 from bnnedge.boards.flows.flow import FlowError, Progress, absent
-from bnnedge.configuration import CONFIGURATIONS, Configuration
+from bnnedge.configuration import CONFIGURATIONS, Configuration, configuration
 from bnnedge.hw.accelerator import Accelerator
 from bnnedge.hw.generate import convert, write
 
@@ -127,12 +127,14 @@ def _signal(cell: str) -> str:
 def main() -> None:
     """Build, and print what matters."""
     parser = argparse.ArgumentParser(description="build the accelerator for an ECP5-85, with open tools")
-    known = {SMALL.name: SMALL, **CONFIGURATIONS}
-    parser.add_argument("--config", choices=known, default=SMALL.name, help=f"which accelerator (default: {SMALL.name})")
+    names = ", ".join((SMALL.name, *CONFIGURATIONS))
+    text = f"accelerator: {names}, or a YAML file (default: {SMALL.name})"
+    parser.add_argument("--config", metavar="NAME|FILE", default=SMALL.name, help=text)
     parser.add_argument("--seed", type=int, default=SEED, metavar="N", help=f"of the placement (default: {SEED})")
     parser.add_argument("directory", type=Path, metavar="DIR", help="folder for the files")
     arguments = parser.parse_args()
-    report = build(known[arguments.config], arguments.directory, arguments.seed)
+    chosen = SMALL if arguments.config == SMALL.name else configuration(arguments.config)
+    report = build(chosen, arguments.directory, arguments.seed)
     for name, cells in report["utilisation"].items():
         print(f"{name:<16}{cells['used']:>7} of {cells['available']} ({cells['used'] / cells['available']:.0%})")
     print(f"fmax {report['fmax_hz'] / 1e6:.1f} MHz; slowest path:", *report["slowest"], sep="\n    ")

@@ -3,11 +3,48 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import hashlib
 import json
+import os
 import re
+from pathlib import Path
+from typing import Any
 
 from bnnedge import formats
+from bnnedge.parsing import parse_json, parse_yaml, read_text
+
+# Of each parameter: kind of number, lowest, highest, and why it ends there.
+_RANGES: dict[str, tuple[str, int, int, str]] = {
+    "lanes": ("power of two", 4, 16, "a random number has bits for 16 lanes, and a tile of weights fills whole 64-bit beats"),
+    "word": ("power of two", 16, 64, "a word holds a bit of each lane, and fits a 64-bit beat"),
+    "left_depth": ("multiple of 64", 64, 1 << 16, "addresses of an instruction have 16 bits"),
+    "right_depth": ("multiple of 64", 64, 1 << 16, "addresses of an instruction have 16 bits"),
+    "tile_rows": ("power of two", 64, 1 << 12, "the smallest batch takes 64 rows"),
+    "channels": ("power of two", 64, 1 << 12, "a channel's number has 12 bits in an instruction"),
+    "latent": ("whole number", 4, 12, "with a moment of 4 bits it fills a word of 16"),
+    "accumulator": ("whole number", 16, 22, "statistics of a batch have room for sums of 22 bits"),
+    "clock_hz": ("whole number", 10**6, 10**10, "it is in Hz"),
+}
+_NAME = r"\w[\w.-]{0,99}"
+
+
+
+def _allowed(kind: str, low: int, high: int, value: Any) -> bool:
+    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+        return False
+    return not {"power of two": value & (value - 1), "multiple of 64": value % 64}.get(kind)
+
+
+def _nearest(kind: str, low: int, high: int, value: Any) -> str:
+    """What could stand there instead of a number, in words; "" if it is none."""
+    if not isinstance(value, (int, float)) or isinstance(value, bool) or not abs(value) < 1e18:
+        return ""
+    allowed = [n for n in range(low, min(high, 1 << 17) + 1) if _allowed(kind, low, high, n)] if kind != "whole number" else []
+    if not allowed:
+        return str(min(max(round(value), low), high))
+    below, above = ([n for n in allowed if n <= value][-1:], [n for n in allowed if n >= value][:1])
+    return " or ".join(map(str, dict.fromkeys(below + above)))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,7 +53,7 @@ class Configuration:
 
     Parameters
     ----------
-    name: what the command line calls it: letters, digits, dots and hyphens.
+    name: what reports and folders call it: letters, digits, dots and hyphens.
     lanes: rows P and columns Q of the engine (P = Q: the tile register writes the same square in both orientations);
         a power of two, 4..16.
     word: S, bits that each lane multiplies in a cycle, and width of the buffers' words; 16, 32 or 64, at least `lanes`.
@@ -42,28 +79,35 @@ class Configuration:
 
     def __post_init__(self) -> None:
         # It becomes part of the names of folders and files.
-        if not isinstance(self.name, str) or not re.fullmatch(r"\w[\w.-]{0,99}", self.name, re.ASCII):
+        if not isinstance(self.name, str) or not re.fullmatch(_NAME, self.name, re.ASCII):
             raise ValueError(f"name of a configuration must be letters, digits, dots and hyphens, not {self.name!r:.80}")
-
-        def check(field: str, kind: str, low: int, high: int) -> None:
+        for field, (kind, low, high, why) in _RANGES.items():
             value = getattr(self, field)
-            whole = isinstance(value, int) and not isinstance(value, bool)
-            odd = {"power of two": value & (value - 1), "multiple of 64": value % 64} if whole else {}
-            if not whole or not low <= value <= high or odd.get(kind):
-                raise ValueError(f"{field} of configuration {self.name!r} must be a {kind} in {low}..{high}, not {value!r:.80}")
+            if not _allowed(kind, low, high, value):
+                would = _nearest(kind, low, high, value)
+                raise ValueError(
+                    f"{field} of configuration {self.name!r} must be a {kind} in {low}..{high} ({why}), not {value!r:.80}"
+                    f"{f'; {would} would do' if would else ''}"
+                )
 
-        def power(field: str, low: int, high: int) -> None:
-            check(field, "power of two", low, high)
+    @classmethod
+    def from_file(cls, path: str | os.PathLike[str]) -> Configuration:
+        """Read a description, JSON if its name says so (.json), else YAML; ValueError names the file and what is wrong.
 
-        power("lanes", 4, 16)
-        power("word", 16, 64)
-        check("left_depth", "multiple of 64", 64, 1 << 16)
-        check("right_depth", "multiple of 64", 64, 1 << 16)
-        power("tile_rows", 64, 1 << 12)
-        power("channels", 64, 1 << 12)
-        check("latent", "whole number", 4, 12)
-        check("accumulator", "whole number", 16, 22)
-        check("clock_hz", "whole number", 1, 10**10)
+        A table of the parameters above, those that are not given as above. The name is by default the file's; that of a
+        built-in configuration is refused, unless all else is the same, too.
+        """
+        path = Path(path)
+        try:
+            text = read_text(path)
+            data = parse_json(text) if path.suffix == ".json" else parse_yaml(text)
+            return _described(data, path.stem)
+        except ModuleNotFoundError:
+            raise ValueError(f"configuration file {path}: reading YAML needs PyYAML: pip install 'bnnedge[host]'") from None
+        except OSError as error:
+            raise ValueError(f"configuration file {path}: {error.strerror}") from None
+        except ValueError as error:
+            raise ValueError(f"configuration file {path}: {error}") from None
 
     @property
     def layer_channels(self) -> int:
@@ -115,9 +159,32 @@ CONFIGURATIONS: dict[str, Configuration] = {
 }
 
 
-def configuration(name: str) -> Configuration:
-    """Return the configuration called `name`; ValueError lists the names there are."""
-    try:
-        return CONFIGURATIONS[name]
-    except KeyError:
-        raise ValueError(f"there is no configuration {name!r}; there are {', '.join(CONFIGURATIONS)}") from None
+def configuration(name: str | os.PathLike[str]) -> Configuration:
+    """Return the built-in configuration of that name, or the one that a file describes; ValueError if there is neither."""
+    if str(name) in CONFIGURATIONS:
+        return CONFIGURATIONS[str(name)]
+    if not Path(name).is_file():
+        raise ValueError(
+            f"there is no configuration {str(name)!r}: neither a built-in one ({', '.join(CONFIGURATIONS)}) nor a file"
+        )
+    return Configuration.from_file(name)
+
+
+def _described(data: Any, name: str) -> Configuration:
+    """The configuration that a table describes; `name` unless it has one."""
+    if not isinstance(data, dict) or not data:
+        raise ValueError("it must be a table of parameters, such as lanes: 8")
+    fields = [field.name for field in dataclasses.fields(Configuration)]
+    for key in data:
+        if key not in fields:
+            meant = difflib.get_close_matches(key, fields, 1)
+            hint = f", did you mean {meant[0]}?" if meant else ";"
+            raise ValueError(f"there is no parameter {key!r:.80}{hint} there are {', '.join(fields)}")
+    # A clock is often written as 100e6.
+    whole = {key: int(value) if isinstance(value, float) and value.is_integer() else value for key, value in data.items()}
+    if "name" not in data and not re.fullmatch(_NAME, name, re.ASCII):
+        raise ValueError("its name must be letters, digits, dots and hyphens: give one in the file, as name: NAME")
+    found = Configuration(**{"name": name, **whole})
+    if CONFIGURATIONS.get(found.name, found) != found:
+        raise ValueError(f"its name is that of the built-in configuration {found.name!r}, which is another: choose another name")
+    return found

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from bnnedge import bounds, formats
+from bnnedge.compiler.layout import layout
 from bnnedge.configuration import Configuration, configuration
 from bnnedge.devices import Device, open_device
 from bnnedge.layers import Conv2D, Dense, MaxPool2D
@@ -35,8 +36,12 @@ class Result:
 def selftest(name: str, chosen: Configuration) -> Iterator[Result]:
     """Check the device `name` with the configuration `chosen`; results as they come, none behind a device that does not open.
 
-    ValueError if there is no such device.
+    ValueError if there is no such device, or if the configuration is too small for the network of this test.
     """
+    try:
+        layout(NETWORK, SETTINGS, chosen)
+    except ValueError as error:
+        raise ValueError(f"configuration {chosen.name!r} is too small for the network that selftest trains: {error}") from None
     yield _check("golden model", _golden, "NumPy computes something else here than elsewhere: install another version of it")
     try:
         device = open_device(name, chosen)

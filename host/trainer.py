@@ -40,8 +40,8 @@ class Trainer:
     ----------
     network: what to train.
     device: "golden", "rtl", "pynq" (a board), or a device that is open already; the trainer closes what it opened.
-    configuration: of the accelerator, or its name; by default that of the device or of the board's bitstream, else the
-        smallest one that holds the network.
+    configuration: of the accelerator, or its name or file; by default that of the device or of the board's bitstream, else
+        the smallest built-in one that holds the network.
     settings: batch, planes, optimiser, seed; see `Settings`.
     rate: learning rate at the start; weights lie in [-1, 1], and a step moves them by at most this.
     schedule: of the rate over the epochs of a run: "cosine" (towards 0), "step" (a tenth from the middle on, a hundredth in the
@@ -61,7 +61,7 @@ class Trainer:
         network: Network,
         device: str | Device = "golden",
         *,
-        configuration: str | Configuration | None = None,
+        configuration: str | os.PathLike[str] | Configuration | None = None,
         settings: Settings | None = None,
         rate: float = RATE,
         schedule: str = SCHEDULE,
@@ -70,7 +70,7 @@ class Trainer:
         check = level(check)
         if schedule not in SCHEDULES:
             raise ValueError(f"schedule must be one of {', '.join(SCHEDULES)}, not {schedule!r}")
-        if isinstance(configuration, str):
+        if isinstance(configuration, (str, os.PathLike)):
             configuration = configuration_called(configuration)
         if not isinstance(device, str) and configuration not in (None, device.configuration):
             raise ValueError(f"the device has configuration {device.configuration.name!r}, not the one given")
@@ -264,7 +264,7 @@ class Trainer:
         source: str | os.PathLike[str] | checkpoint.Checkpoint,
         device: str | Device = "golden",
         *,
-        configuration: str | Configuration | None = None,
+        configuration: str | os.PathLike[str] | Configuration | None = None,
         settings: Settings | None = None,
         rate: float | None = None,
         schedule: str | None = None,

@@ -11,6 +11,7 @@ import contextlib
 import dataclasses
 import functools
 import itertools
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
@@ -102,7 +103,7 @@ def tune(
     y: np.ndarray,
     *,
     device: str | Device = "golden",
-    configuration: str | Configuration | None = None,
+    configuration: str | os.PathLike[str] | Configuration | None = None,
     settings: Settings | None = None,
     rates: Sequence[float] | None = None,
     batches: Sequence[int] | None = None,
@@ -137,7 +138,7 @@ def tune(
     batches = [settings.batch] if batches is None else list(batches)
     if not rates or not batches:
         raise ValueError("give at least one rate and one batch to try")
-    if isinstance(configuration, str):
+    if isinstance(configuration, (str, os.PathLike)):
         configuration = configuration_called(configuration)
     images = check_images("x", x)
     labels = check_labels("y", y, len(images))

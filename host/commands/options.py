@@ -86,7 +86,8 @@ def add_network(parser: argparse.ArgumentParser, default: str = "digits for 8x8 
 def add_configuration(parser: argparse.ArgumentParser, default: str) -> None:
     """Declare --config; the default stands in the help only."""
     names = ", ".join(CONFIGURATIONS)
-    parser.add_argument("--config", metavar="NAME", help=f"accelerator: {names} (default: {default})")
+    text = f"accelerator: {names}, or a YAML file (default: {default})"
+    parser.add_argument("--config", metavar="NAME|FILE", help=text)
 
 
 def add_board_configuration(parser: argparse.ArgumentParser) -> None:

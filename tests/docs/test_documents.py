@@ -4,7 +4,7 @@ Code stands in fenced blocks, by language:
 
 python  run, a page from top to bottom in one namespace and one temporary folder
 sh      `bnnedge` commands are run likewise; other programs are checked
-yaml    a network or a study; written to the file that its first line names, if it does
+yaml    a network, a study or a configuration; written to the file that its first line names, if it does
 text    output: all that Python in front of it prints, or a part of what commands there print; `bnnedge` lines in it are
         synopses, whose options must exist
 
@@ -31,7 +31,7 @@ import yaml
 from sybil import Sybil
 from sybil.parsers.markdown import CodeBlockParser
 
-from bnnedge import Dense, Network, Settings, Trainer, cli
+from bnnedge import Configuration, Dense, Network, Settings, Trainer, cli
 from bnnedge.devices import DEVICES, bitstream
 from bnnedge.devices.golden import GoldenDevice
 from bnnedge.sim.study import load_study
@@ -156,8 +156,10 @@ class Blocks:
             Path(named[1]).write_text(example.parsed)
         if named and "runs" in data:
             assert load_study(named[1]).runs
-        else:
+        elif "layers" in data:
             assert Network.from_dict(data).geometry
+        else:
+            assert Configuration.from_file(named[1]).lanes
         self.ran += 1
 
     def text(self, example: Any) -> None:

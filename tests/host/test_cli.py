@@ -294,7 +294,7 @@ def test_mismatch_is_reported(tmp_path, small, monkeypatch, capsys, other):
         (["--slope-planes", "9"], "slope_planes must be a whole number in 1..8, not 9"),
         (["--seed", "-1"], "seed must be a whole number"),
         (["--rate", "nan"], "rate must be a number in"),
-        (["--config", "huge"], "there is no configuration 'huge'; there are sim-small"),
+        (["--config", "huge"], "there is no configuration 'huge': neither a built-in one (sim-small, pynq-z2"),
         (["--network", "lenet"], "'lenet': neither a built-in one (mlp, digits, cnv, cnv-0.5, binarynet) nor a file"),
         (["--data", "cifar"], "'cifar' is neither 'digits'"),
         (["--data", "none.npz"], "none.npz: cannot be read"),

@@ -14,7 +14,7 @@ def test_names():
 
 
 def test_unknown_name_lists_the_known():
-    with pytest.raises(ValueError, match="there is no configuration 'zcu'; there are sim-small, pynq-z2"):
+    with pytest.raises(ValueError, match=r"there is no configuration 'zcu': neither a built-in one \(sim-small, .*\) nor a file"):
         configuration("zcu")
 
 
@@ -36,7 +36,7 @@ def test_unknown_name_lists_the_known():
         ("latent", "12"),
         ("accumulator", 25),
         ("accumulator", True),
-        ("clock_hz", 0),
+        ("clock_hz", 100),  # MHz, it seems
     ],
 )
 def test_out_of_range(field, value):
@@ -66,3 +66,58 @@ def test_digest_tells_hardware_apart():
             if field.name == "word":
                 changed = 64
             assert dataclasses.replace(one, **{field.name: changed}).digest != one.digest, field.name
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "would"),
+    [("lanes", 12, "8 or 16"), ("lanes", 32, "16"), ("word", 8, "16"), ("left_depth", 1000, "960 or 1024"), ("latent", 3, "4")],
+)
+def test_what_would_do(field, value, would):
+    with pytest.raises(ValueError, match=rf"\(.+\), not {value}; {would} would do$"):
+        Configuration(name="odd", **{field: value})
+
+
+class TestFiles:
+    def test_yaml_and_json(self, tmp_path):
+        (tmp_path / "small.yaml").write_text("lanes: 4\nword: 16\nclock_hz: 80e6\n")
+        (tmp_path / "small.json").write_text('{"lanes": 4, "word": 16, "clock_hz": 80000000}')
+        small = Configuration("small", lanes=4, word=16, clock_hz=80_000_000)
+        assert configuration(tmp_path / "small.yaml") == configuration(str(tmp_path / "small.json")) == small
+
+    def test_a_name_of_its_own(self, tmp_path):
+        path = tmp_path / "my configuration.yaml"
+        path.write_text("name: mine\nlatent: 8\n")
+        assert configuration(path) == Configuration("mine", latent=8)
+
+    def test_a_copy_of_a_built_in_one(self, tmp_path):
+        path = tmp_path / "pynq-z2.yaml"
+        path.write_text("lanes: 16\n")
+        assert Configuration.from_file(path) == CONFIGURATIONS["pynq-z2"]
+
+    @pytest.mark.parametrize(
+        ("text", "message"),
+        [
+            ("", "it must be a table of parameters, such as lanes: 8"),
+            ("- lanes", "it must be a table"),
+            ("lane: 8", r"there is no parameter 'lane', did you mean lanes\? there are name, lanes, word,"),
+            ("frequency: 8", "there is no parameter 'frequency'; there are name, lanes"),
+            ("lanes: '8'", "lanes of configuration 'own' must be a power of two .*, not '8'$"),
+            ("lanes: 8.5", "lanes .* not 8.5; 8 or 16 would do"),
+            ("lanes: 8\nlanes: 4", "the key 'lanes' stands twice"),
+            ("lanes: &a 8", "line 1, column 8: anchors"),
+            ("name: a/b", "name of a configuration must be letters, digits, dots and hyphens, not 'a/b'"),
+            ("name: pynq-z2\nlanes: 8", "its name is that of the built-in configuration 'pynq-z2', which is another"),
+            ("clock_hz: 100", r"clock_hz .* 1000000\.\.10000000000 \(it is in Hz\), not 100"),
+        ],
+    )
+    def test_faults_are_named_with_the_file(self, tmp_path, text, message):
+        path = tmp_path / "own.yaml"
+        path.write_text(text)
+        with pytest.raises(ValueError, match=rf"configuration file .*own.yaml: .*{message}"):
+            configuration(path)
+
+    def test_a_name_that_is_none(self, tmp_path):
+        path = tmp_path / "my configuration.yaml"
+        path.write_text("latent: 8\n")
+        with pytest.raises(ValueError, match="its name must be letters, digits, dots and hyphens: give one in the file"):
+            configuration(path)

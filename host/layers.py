@@ -253,11 +253,11 @@ def _pooled(geometry: Geometry, pool: MaxPool2D, layer: Conv2D) -> Geometry:
     """The convolution with a pool behind it: of an odd map it leaves out the last row (column), which no four pixels have."""
     height, width = geometry.out_height // 2 * 2, geometry.out_width // 2 * 2
     if not height or not width:
-        raise ValueError(
-            f"{geometry.name}: {geometry.out_height} x {geometry.out_width} outputs can't be pooled: 2 x 2 are needed at the least"
-        )
+        shape = f"{geometry.out_height} x {geometry.out_width}"
+        raise ValueError(f"{geometry.name}: {shape} outputs can't be pooled: 2 x 2 are needed at the least")
     sides = (geometry.height, (height - 1) * layer.stride), (geometry.width, (width - 1) * layer.stride)
-    kernels = [k for k in range(1, layer.kernel + 1) if all(dataclasses.replace(layer, kernel=k).before(a) <= b for a, b in sides)]
+    smaller = (dataclasses.replace(layer, kernel=k) for k in range(1, layer.kernel + 1))
+    kernels = [other.kernel for other in smaller if all(other.before(side) <= reached for side, reached in sides)]
     if layer.kernel not in kernels:
         raise ValueError(
             f"{geometry.name}: pooling leaves {height} x {width} of its outputs, where the first rows of its window meet no "

@@ -78,6 +78,14 @@ class Ending(Step):
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
+class Stage:
+    """A layer or node, `name` as the model's library has it, and the steps that it takes: none if it changes nothing."""
+
+    name: str
+    steps: tuple[Step, ...]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
 class Model:
     """A model of another library.
 

@@ -7,7 +7,7 @@ LIBRARIES := build/libraries
 # A simulator's own make must not inherit this one's flags.
 IN_VENV := env -u MAKEFLAGS -u MFLAGS PATH="$(CURDIR)/.venv/bin:$$PATH"
 
-.PHONY: help setup train test test-long test-libraries mutations benchmark bitstream-ecp5 docs lint clean
+.PHONY: help setup train test test-long test-libraries mutations benchmark bitstream-ecp5 notebooks docs lint clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' Makefile | expand -t 16
@@ -47,6 +47,9 @@ benchmark: $(READY) ## print accuracy against float32 (MNIST, Fashion-MNIST: BNN
 
 bitstream-ecp5: $(READY) ## place and route a small core for an ECP5-85 with open tools, in build/ecp5: its frequency
 	$(IN_VENV) python -m bnnedge.boards.ecp5 build/ecp5
+
+notebooks: $(READY) ## run the notebooks, and store them with what they print and draw now
+	$(IN_VENV) python docs/notebooks.py
 
 docs: $(READY) ## write the API reference, HTML, to build/docs
 	$(IN_VENV) python docs/reference.py build/docs

@@ -30,10 +30,12 @@ for overlay in overlays/*; do
         missing=$name
     fi
 done
-if [ -d notebooks ] && [ -d "$jupyter" ]; then
-    mkdir -p "$jupyter/bnnedge"
-    cp notebooks/* "$jupyter/bnnedge/"
-    echo "notebooks in $jupyter/bnnedge"
+if [ -d "$jupyter" ]; then # what was changed there stays
+    if "$python" -I -m bnnedge.cli notebooks "$jupyter/bnnedge" >/dev/null; then
+        echo "notebooks in $jupyter/bnnedge"
+    else
+        echo "for the notebooks of this version: bnnedge notebooks $jupyter/ANOTHER"
+    fi
 fi
 
 if [ -n "$missing" ]; then

@@ -1,4 +1,4 @@
-"""One archive with all that a board needs: overlay, wheel, notebooks, checksums and an installer."""
+"""One archive with all that a board needs: overlay, wheel, checksums and an installer."""
 
 from __future__ import annotations
 
@@ -22,7 +22,6 @@ from bnnedge.manifest import MANIFEST
 
 TREE = Path(__file__).resolve().parents[1]
 SOURCES = ("boards", "host", "hw", "sim", "LICENSE", "README.md", "pyproject.toml", "setup.py")
-NOTEBOOKS = TREE / "host" / "notebooks"
 INSTALLER, SUMS = "install.sh", "SHA256SUMS"
 SETUPTOOLS = 77  # the oldest that builds this project, see pyproject.toml
 EPOCH = "315532800"  # seconds: 1980, where a wheel's times begin
@@ -49,7 +48,6 @@ def package(board: Board, folder: Path, archive: Path) -> list[str]:
         raise PackageError(f"{folder} is for {made_for.title}, not for {board.title}: package it with --board {made_for.name}")
     content = {f"overlays/{config.name}/{name}": (folder / name).read_bytes() for name in files}
     content[INSTALLER] = Path(__file__).with_name(INSTALLER).read_bytes()
-    content |= {f"notebooks/{path.name}": path.read_bytes() for path in NOTEBOOKS.glob("*.ipynb")}
     with tempfile.TemporaryDirectory() as temporary:
         built = wheel(Path(temporary))
         content[built.name] = built.read_bytes()

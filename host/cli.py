@@ -14,6 +14,7 @@ from bnnedge.commands import (
     export,
     generate,
     imports,
+    notebooks,
     package,
     report,
     selftest,
@@ -37,6 +38,7 @@ _COMMANDS = {
     "bitstream": (bitstream, "build a board's bitstream with Vivado or openXC7"),
     "package": (package, "pack a board's overlay, this package and an installer into one archive"),
     "selftest": (selftest, "test a device: registers, memory, and training against the golden model"),
+    "notebooks": (notebooks, "copy the notebooks that come with the package into a folder"),
     "study": (study, "run a grid of trainings, and make the table and the curves of it"),
     "doctor": (doctor, "say what is installed, what is missing, and what that prevents"),
 }

@@ -22,9 +22,8 @@ from bnnedge.boards.package import PackageError, package
 from bnnedge.cli import main
 
 CONFIG = configuration("sim-small")
-WHEEL = "bnnedge-0.1.0-py3-none-any.whl"
+WHEEL = "bnnedge-0.2.0.dev0-py3-none-any.whl"
 OVERLAY = [f"overlays/sim-small/bnnedge.{end}" for end in ("bit", "hwh")] + ["overlays/sim-small/manifest.json"]
-NOTEBOOKS = [f"notebooks/{path.name}" for path in sorted(packaging.NOTEBOOKS.glob("*.ipynb"))]
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +36,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def archive(folder: Path) -> Path:
     path = folder.with_name("archive.tar.gz")
     names = package(BOARD, folder, path)
-    assert names == [WHEEL, "install.sh", *NOTEBOOKS, *OVERLAY, "SHA256SUMS"]
+    assert names == [WHEEL, "install.sh", *OVERLAY, "SHA256SUMS"]
     return path
 
 
@@ -77,6 +76,13 @@ def test_install_on_a_board_with_numpy_alone(unpacked: Path, tmp_path: Path) -> 
         ended = run("sh", unpacked / "install.sh", PYTHON=str(python), PYNQ_JUPYTER_NOTEBOOKS=str(notebooks))
         assert ended.returncode == 0, ended.stderr
         assert ended.stdout.splitlines()[-1].endswith("bnnedge selftest")
+        assert f"notebooks in {notebooks}/bnnedge" in ended.stdout
+    first = notebooks / "bnnedge" / "1-first-training.ipynb"
+    first.write_text("mine")
+    ended = run("sh", unpacked / "install.sh", PYTHON=str(python), PYNQ_JUPYTER_NOTEBOOKS=str(notebooks))
+    assert ended.returncode == 0, ended.stderr
+    assert f"{first} differs from the notebook that comes with bnnedge, and stays as it is" in ended.stderr
+    assert first.read_text() == "mine"
     code = "from bnnedge.devices import bitstream, own_configuration; print(bitstream.find(own_configuration('pynq')).path)"
     assert run(python, "-I", "-c", code).stdout.strip() == f"{site}/bnnedge/{OVERLAY[0]}"
     ended = run(python.with_name("bnnedge"), "selftest", "--device", "golden")
@@ -87,26 +93,21 @@ def test_install_on_a_board_with_numpy_alone(unpacked: Path, tmp_path: Path) -> 
 
 
 @pytest.mark.usefixtures("spared")
-def test_install_without_a_bitstream_but_with_notebooks(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    made, notebooks, jupyter = (tmp_path / name for name in ("made", "notebooks", "jupyter"))
+def test_install_without_a_bitstream(folder: Path, tmp_path: Path) -> None:
+    made = tmp_path / "made"
     shutil.copytree(folder, made)
     (made / "bnnedge.bit").unlink()
-    notebooks.mkdir()
-    (notebooks / "first.ipynb").write_text("{}")
-    jupyter.mkdir()
-    monkeypatch.setattr(packaging, "NOTEBOOKS", notebooks)
-    assert "notebooks/first.ipynb" in package(BOARD, made, tmp_path / "out.tar.gz")
+    package(BOARD, made, tmp_path / "out.tar.gz")
     with tarfile.open(tmp_path / "out.tar.gz") as tar:
         tar.extractall(tmp_path)
     python = tmp_path / "python"  # which installs nothing
     python.write_text(f'#!/bin/sh\n[ "$1" != -I ] || echo {tmp_path}/installed\n')
     python.chmod(0o755)
-    ended = run("sh", tmp_path / "bnnedge-pynq-z2" / "install.sh", PYTHON=str(python), PYNQ_JUPYTER_NOTEBOOKS=str(jupyter))
+    ended = run("sh", tmp_path / "bnnedge-pynq-z2" / "install.sh", PYTHON=str(python))
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout.splitlines()[-1] == (
         "bnnedge is installed, but the archive has no bitstream of sim-small: build one with bnnedge bitstream, and package it"
     )
-    assert (jupyter / "bnnedge" / "first.ipynb").exists()
     assert not (tmp_path / "installed").exists()
 
 
@@ -132,7 +133,7 @@ def test_without_a_bitstream(folder: Path, tmp_path: Path, capsys: pytest.Captur
     out = tmp_path / "new" / "out.tar.gz"
     assert main(["package", "--board", "pynq-z2", "--from", str(tmp_path / "made"), "--out", str(out)]) == 0
     printed = capsys.readouterr()
-    assert printed.out.splitlines() == [WHEEL, "install.sh", *NOTEBOOKS, *OVERLAY[1:], "SHA256SUMS", str(out)]
+    assert printed.out.splitlines() == [WHEEL, "install.sh", *OVERLAY[1:], "SHA256SUMS", str(out)]
     assert printed.err.startswith("bnnedge: no bnnedge.bit: run bnnedge bitstream --board pynq-z2, and package again")
 
 

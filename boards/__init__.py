@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from bnnedge.boards import pynq_z1, pynq_z2
 from bnnedge.boards.board import Board, Part
+from bnnedge.terminal import nearest
 
 __all__ = ["BOARDS", "Board", "Part", "board"]
 
@@ -18,4 +19,4 @@ def board(name: str) -> Board:
     try:
         return BOARDS[name]
     except KeyError:
-        raise ValueError(f"there is no board {name!r}; there are {', '.join(BOARDS)}") from None
+        raise ValueError(f"there is no board {name!r}; there are {', '.join(BOARDS)}{nearest(name, BOARDS)}") from None

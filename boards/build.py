@@ -28,15 +28,15 @@ def build(board: Board, config: Configuration, directory: Path, flow: Flow) -> d
     check_size(board, config)
     directory = directory.absolute()
     folder = directory / f"{MODULE}.{flow.name}"
-    progress = Progress(flow.name, folder)
-    progress.begin("generation")
-    for name in (BITSTREAM, REPORT):
-        (directory / name).unlink(missing_ok=True)
-    generate(board, config, directory)
-    shutil.rmtree(folder, ignore_errors=True)  # nothing of an earlier build can pass for this one's
-    folder.mkdir()
-    outcome = flow.run(board, config.clock_hz, directory, progress)
-    progress.end()
+    with Progress(flow.name, folder) as progress:
+        progress.begin("generation")
+        for name in (BITSTREAM, REPORT):
+            (directory / name).unlink(missing_ok=True)
+        generate(board, config, directory)
+        shutil.rmtree(folder, ignore_errors=True)  # nothing of an earlier build can pass for this one's
+        folder.mkdir()
+        outcome = flow.run(board, config.clock_hz, directory, progress)
+        progress.end()
     if not outcome.bitstream.exists():
         raise FlowError(f"{flow.name} ended without an error, but wrote no {outcome.bitstream}")
 

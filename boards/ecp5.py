@@ -68,28 +68,28 @@ def build(config: Configuration, directory: Path, seed: int = SEED) -> dict[str,
         raise FlowError(f"an ECP5 needs {'; '.join(missing)}: pip install 'bnnedge[synth]'")
     directory = directory.absolute()
     directory.mkdir(parents=True, exist_ok=True)
-    progress = Progress("ecp5", directory)
-    progress.begin("generation")
-    write(directory, {f"{MODULE}.il": convert(Pins(Accelerator(config)), MODULE, language=rtlil)})
-    progress.begin("synthesis")
-    passes = (
-        f"read_rtlil {directory / MODULE}.il",
-        yosys.HIDE_NAMES,
-        f"synth_ecp5 -abc9 -top {MODULE} -json {directory / MODULE}.json",
-    )
-    yosys.run(passes, directory / "yosys.log")
-    progress.begin("placement and routing")
-    progress.run(  # in `directory`, by name: these tools see no paths outside it
-        [
-            *(PROGRAMS[0], *DEVICE, "--seed", str(seed), "--router", "router2"),
-            *("--lpf-allow-unconstrained", "--timing-allow-fail"),
-            *("--freq", f"{config.clock_hz / 1e6:g}", "--report", "timing.json"),
-            *("--json", f"{MODULE}.json", "--textcfg", f"{MODULE}.config"),
-        ]
-    )
-    progress.begin("bitstream")
-    progress.run([PROGRAMS[1], f"{MODULE}.config", f"{MODULE}.bit"])
-    progress.end()
+    with Progress("ecp5", directory) as progress:
+        progress.begin("generation")
+        write(directory, {f"{MODULE}.il": convert(Pins(Accelerator(config)), MODULE, language=rtlil)})
+        progress.begin("synthesis")
+        passes = (
+            f"read_rtlil {MODULE}.il",
+            yosys.HIDE_NAMES,
+            f"synth_ecp5 -abc9 -top {MODULE} -json {MODULE}.json",
+        )
+        yosys.run(passes, directory, directory / "yosys.log")
+        progress.begin("placement and routing")
+        progress.run(  # in `directory`, by name: these tools see no paths outside it
+            [
+                *(PROGRAMS[0], *DEVICE, "--seed", str(seed), "--router", "router2"),
+                *("--lpf-allow-unconstrained", "--timing-allow-fail"),
+                *("--freq", f"{config.clock_hz / 1e6:g}", "--report", "timing.json"),
+                *("--json", f"{MODULE}.json", "--textcfg", f"{MODULE}.config"),
+            ]
+        )
+        progress.begin("bitstream")
+        progress.run([PROGRAMS[1], f"{MODULE}.config", f"{MODULE}.bit"])
+        progress.end()
     found = json.loads((directory / "timing.json").read_text())
     report = {
         "part": "LFE5U-85F-6CABGA756",

@@ -13,6 +13,7 @@ from bnnedge.hw.generate import convert, without_sources, write
 from bnnedge.hw.resources import block_rams, memories
 from bnnedge.hw.series7 import SERIES7
 from bnnedge.manifest import write_manifest
+from bnnedge.underway import underway
 
 MODULE = "bnnedge"
 VERILOG, CONSTRAINTS, METADATA, SCRIPT = f"{MODULE}.v", f"{MODULE}.xdc", f"{MODULE}.hwh", f"{MODULE}.tcl"
@@ -28,7 +29,8 @@ def generate(board: Board, config: Configuration, directory: Path) -> list[Path]
     together.
     """
     check_size(board, config)
-    text = convert(Top(board, config), MODULE, platform=SERIES7, sources=True)
+    with underway(f"generating the design of {config.name} for {board.title}", "half a minute to two minutes"):
+        text = convert(Top(board, config), MODULE, platform=SERIES7, sources=True)
     files = {VERILOG: text, CONSTRAINTS: constraints(board), METADATA: to_hwh(board, config), SCRIPT: script(board, config)}
     before = {path.name: path.read_text() for path in directory.glob(f"{MODULE}.*") if path.name in files}
     if any(without_sources(before.get(name, "")) != without_sources(files[name]) for name in (VERILOG, CONSTRAINTS, SCRIPT)):

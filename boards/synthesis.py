@@ -20,6 +20,7 @@ from bnnedge.boards.zynq.top import Top
 from bnnedge.configuration import Configuration
 from bnnedge.hw.generate import convert
 from bnnedge.hw.series7 import SERIES7
+from bnnedge.underway import underway
 
 # LUTs of cells that are called otherwise: inverters, shift registers and LUT RAM.
 LUTS = {
@@ -77,29 +78,31 @@ def synthesise(board: Board, config: Configuration, log: Path) -> Synthesis:
 
     Raises ModuleNotFoundError without pyosys, RuntimeError if Yosys fails.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        design, counts, flat, timing = (Path(folder) / name for name in ("top.il", "counts.json", "flat.json", "timing.txt"))
-        design.write_text(text := convert(Top(board, config), MODULE, platform=SERIES7, language=rtlil))
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        with underway(f"synth: generating {config.name} for {board.title}", "half a minute"):
+            text = convert(Top(board, config), MODULE, platform=SERIES7, language=rtlil)
+        (folder / "top.il").write_text(text)
         units = re.findall(r"^module \\(\S+\.core\.[\w$]+)$", text, re.MULTILINE)
         clocked = f"{MODULE}.accelerator"  # its clock is a port: Yosys knows no arrival at an output of the processor
-        yosys.run(
-            [
-                f"scratchpad -set abc9.D {TARGET}",
-                f"read_rtlil {design}",
-                *(f"setattr -mod -set keep_hierarchy 1 {module}" for module in (clocked, *units)),
-                yosys.HIDE_NAMES,
-                f"synth_xilinx -family xc7 -abc9 -flatten -noiopad -top {MODULE}",
-                f"tee -q -o {counts} stat -json",
-                *(f"setattr -mod -unset keep_hierarchy {unit}" for unit in units),
-                f"hierarchy -top {clocked}",
-                "flatten",
-                f"write_json {flat}",
-                "delete =$paramod*",  # cells read before, without their delays
-                "read_verilog -lib -specify -overwrite +/xilinx/cells_sim.v",
-                f"tee -q -o {timing} sta",
-            ],
-            log,
-        )
+        passes = [
+            f"scratchpad -set abc9.D {TARGET}",
+            "read_rtlil top.il",
+            *(f"setattr -mod -set keep_hierarchy 1 {module}" for module in (clocked, *units)),
+            yosys.HIDE_NAMES,
+            f"synth_xilinx -family xc7 -abc9 -flatten -noiopad -top {MODULE}",
+            "tee -q -o counts.json stat -json",
+            *(f"setattr -mod -unset keep_hierarchy {unit}" for unit in units),
+            f"hierarchy -top {clocked}",
+            "flatten",
+            "write_json flat.json",
+            "delete =$paramod*",  # cells read before, without their delays
+            "read_verilog -lib -specify -overwrite +/xilinx/cells_sim.v",
+            "tee -q -o timing.txt sta",
+        ]
+        with underway(f"synth: Yosys maps it for {board.part.name}", "5 to 10 minutes"):
+            yosys.run(passes, folder, log)
+        counts, flat, timing = (folder / name for name in ("counts.json", "flat.json", "timing.txt"))
         modules = json.loads(counts.read_text())["modules"]
         core = json.loads(flat.read_text())["modules"][clocked]
         delay, slowest = _slowest(timing.read_text())

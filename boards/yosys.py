@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+
+from bnnedge import caches
 
 # Before synthesis: abc9 trips over public names that differ by a number alone.
 HIDE_NAMES = "rename -hide w:*"
@@ -14,13 +17,16 @@ _PROGRAM = (
 )
 
 
-def run(passes: Sequence[str], log: Path) -> None:
-    """Run the passes; in a process of its own, since Yosys talks to the standard output, which goes to `log`.
+def run(passes: Sequence[str], folder: Path, log: Path) -> None:
+    """Run the passes in `folder`; in a process of its own, since Yosys talks to the standard output, which goes to `log`.
+
+    Files are to be named relative to the folder: Yosys splits its lines at spaces, and a path may have some.
 
     Raises ModuleNotFoundError without pyosys, RuntimeError if Yosys fails.
     """
     import pyosys  # type: ignore[import-untyped]  # noqa: F401 - the subprocess needs it
 
+    environment = {**os.environ, "TMPDIR": str(caches.plain_folder())}  # it hands temporary files to ABC by name
     with log.open("w") as output:
         done = subprocess.run(
             [sys.executable, "-c", _PROGRAM],
@@ -29,6 +35,8 @@ def run(passes: Sequence[str], log: Path) -> None:
             stdout=output,
             stderr=subprocess.STDOUT,
             check=False,
+            cwd=folder,
+            env=environment,
         )
     if done.returncode:
         raise RuntimeError(f"Yosys failed: the end of {log} says why")

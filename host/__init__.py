@@ -9,6 +9,7 @@
 Only NumPy is imported here; a device brings what it needs.
 """
 
+from bnnedge.began import LOADED as _LOADED  # noqa: F401 - before all that follows
 from bnnedge.callbacks import Callback, History
 from bnnedge.checker import MismatchError
 from bnnedge.checkpoint import CheckpointError

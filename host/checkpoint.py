@@ -81,8 +81,13 @@ def save(path: str | os.PathLike[str], checkpoint: Checkpoint) -> None:
 
 
 def load(path: str | os.PathLike[str]) -> Checkpoint:
-    """Read a checkpoint, executing nothing in it; CheckpointError if it is truncated, foreign or inconsistent."""
+    """Read a checkpoint, executing nothing in it; CheckpointError if it is truncated, foreign or inconsistent.
+
+    Of a run's folder that is the file checkpoint.npz in it.
+    """
     path = Path(path)
+    if path.is_dir():
+        path /= "checkpoint.npz"
     with _named(path), bounded.Npz(path, _RATIO, _FLOOR) as file:
         header = _read(file)
         if header.get("format") != FORMAT:

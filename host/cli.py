@@ -3,9 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import importlib.metadata
+import os
+import platform
+import re
+import signal
 import sys
 from collections.abc import Sequence
+from typing import Any, NoReturn
 
+import numpy as np
+
+from bnnedge import caches, isa
 from bnnedge.commands import (
     bitstream,
     compare,
@@ -23,7 +33,7 @@ from bnnedge.commands import (
     train,
     tune,
 )
-from bnnedge.terminal import guarded
+from bnnedge.terminal import ending, guarded, nearest
 
 _COMMANDS = {
     "train": (train, "train a network on the simulated accelerator or in the golden model"),
@@ -44,38 +54,113 @@ _COMMANDS = {
 }
 
 
+class _Parser(argparse.ArgumentParser):
+    """Errors of which say which name may have been meant."""
+
+    def error(self, message: str) -> NoReturn:
+        wrong = re.search(r"invalid choice: '([^']*)' \(choose from (.*)\)", message)
+        if wrong:
+            message += nearest(wrong[1], re.findall(r"[\w.-]+", wrong[2]))
+        super().error(message)
+
+
+class _Version(argparse.Action):
+    """Prints versions, and ends; they are looked up only then."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
+        try:
+            own = importlib.metadata.version("bnnedge")
+        except importlib.metadata.PackageNotFoundError:
+            own = "of a source tree"
+        print(f"bnnedge {own} (instruction set {isa.VERSION}; Python {platform.python_version()}, NumPy {np.__version__})")
+        parser.exit()
+
+
 def parser() -> argparse.ArgumentParser:
     """Return the parser of all commands."""
-    top = argparse.ArgumentParser(prog="bnnedge", description="Train binary neural networks on an FPGA.")
+    top = _Parser(prog="bnnedge", description="Train binary neural networks on an FPGA.")
+    top.add_argument("--version", action=_Version, nargs=0, help="print versions, and exit")
     top.add_argument("--traceback", action="store_true", help="show where an error comes from, for bug reports")
-    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    commands = top.add_subparsers(dest="command", metavar="COMMAND")
     for name, (module, text) in _COMMANDS.items():
         command = commands.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
         module.add(command)
+        command.add_argument("--traceback", action="store_true", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
+        command.set_defaults(parser=command)
         command.color = False  # type: ignore[attr-defined]  # of Python 3.14 on: escapes, which `guarded` would show
     top.color = False  # type: ignore[attr-defined]
     return top
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; return the exit status: 0, 1 after an error, 2 after a wrong option, 130 after an interrupt."""
-    with guarded():
-        return _run(argv)
+    """Run a command; return the exit status.
+
+    That is 0, 1 after an error, 2 after a wrong option, 130 after an interrupt, 128 and the signal's number where one ended it.
+    """
+    with guarded(), caches.followed(), ending() as ended:
+        try:
+            status = _run(sys.argv[1:] if argv is None else argv)
+            if sys.stdout:
+                sys.stdout.flush()
+        except BrokenPipeError:
+            return _unread()
+        return 128 + ended[0] if ended else status
 
 
-def _run(argv: Sequence[str] | None) -> int:
-    arguments = parser().parse_args(argv)
+def _unread() -> int:
+    """Whoever read what we print has gone, as `head` does: no more of it, and no complaint as Python closes the stream."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 128 + signal.SIGPIPE
+
+
+def _run(argv: Sequence[str]) -> int:
+    top = parser()
+    arguments = _parsed(top, argv)
+    if arguments.command is None:
+        top.print_help()
+        return 0
     try:
         return _COMMANDS[arguments.command][0].run(arguments)
     except KeyboardInterrupt:
         print("\nbnnedge: interrupted", file=sys.stderr)
         return 130
+    except BrokenPipeError:
+        raise
     # RuntimeError: devices, their builds and buses, and what --check found. A missing package is an ImportError.
     except (ValueError, OSError, RuntimeError, ImportError, MemoryError) as error:
         if arguments.traceback:
             raise
         print(f"bnnedge: error: {_line(error)}", file=sys.stderr)
         return 1
+
+
+def _parsed(top: argparse.ArgumentParser, argv: Sequence[str]) -> argparse.Namespace:
+    """What the arguments say, with ~ in the place of a home in each; ends with status 2 where one is wrong."""
+    words: list[str] = []
+    for word in argv:
+        # argparse takes -1,1 for an option, unless it is written --pixels=-1,1.
+        if words and re.fullmatch(r"-[\d.]+,.*", word) and re.fullmatch(r"--[\w-]+", words[-1]):
+            words[-1] += f"={word}"
+        else:
+            words.append(word)
+    arguments, rest = top.parse_known_args(words)
+    if rest:
+        command = getattr(arguments, "parser", top)
+        known = [option for action in command._actions for option in action.option_strings]
+        wrong = next((word.partition("=")[0] for word in rest if word.startswith("-")), "")
+        command.error(f"unrecognized arguments: {' '.join(rest)}{nearest(wrong, known) if wrong else ''}")
+    for name, value in vars(arguments).items():
+        if isinstance(value, (str, list)):
+            setattr(arguments, name, _at_home(value))
+    return arguments
+
+
+def _at_home(value: Any) -> Any:
+    """A path below ~ as the shell would have given it, which does not look behind --out=."""
+    if isinstance(value, list):
+        return [_at_home(item) for item in value]
+    return os.path.expanduser(value) if isinstance(value, str) and value.startswith("~") else value
 
 
 _LONGEST = 1200  # characters of an error; more is not the error's text but a file's

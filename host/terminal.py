@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
+import signal
 import sys
+import threading
 import unicodedata
 from collections.abc import Iterable, Iterator
 from typing import Any, TextIO
@@ -62,7 +65,50 @@ def guarded() -> Iterator[None]:
         yield
 
 
+class Terminated(KeyboardInterrupt):
+    """The process was told to end, or its terminal has gone: what is under way ends as after Ctrl-C."""
+
+
+@contextlib.contextmanager
+def ending() -> Iterator[list[int]]:
+    """Let SIGTERM and SIGHUP raise `Terminated`, so that nothing is left half done; the list gets the signal's number."""
+    got: list[int] = []
+
+    def end(number: int, _: object) -> None:
+        got.append(number)
+        raise Terminated
+
+    before = {}
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        # Those alone that nobody handles: nohup ignores SIGHUP. Only the main thread may ask for them.
+        if signal.getsignal(number) == signal.SIG_DFL and threading.current_thread() is threading.main_thread():
+            before[number] = signal.signal(number, end)
+    try:
+        yield got
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """`; did you mean 'digits'?` of the one among `names` that is most like `name`; empty if none is."""
+    lower = {known.lower(): known for known in names}
+    found = difflib.get_close_matches(name.lower(), lower, n=1, cutoff=0.6)
+    return f"; did you mean {lower[found[0]]!r}?" if found else ""
+
+
+def counted(number: int, noun: str) -> str:
+    """A number with its noun: 1 step, 1,200 steps."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def bare(stream: Any) -> TextIO:
     """The stream below a `Terminal`, for a bar that moves the cursor, of numbers alone."""
     found: TextIO = stream.stream if isinstance(stream, Terminal) else stream
     return found
+
+
+def in_notebook() -> bool:
+    """Whether this is the kernel of a notebook."""
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    return hasattr(shell, "kernel")

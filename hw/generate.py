@@ -14,11 +14,13 @@ from amaranth.back import verilog
 from amaranth.hdl import Value
 from amaranth.lib import wiring
 
+from bnnedge import caches
 from bnnedge.configuration import Configuration
 from bnnedge.files import atomic
 from bnnedge.hw.accelerator import Accelerator
 from bnnedge.hw.checks import CHECKED
 from bnnedge.manifest import write_manifest
+from bnnedge.underway import underway
 
 MODULE = "accelerator"
 
@@ -44,8 +46,12 @@ def convert(
     from: file within the package, such as ``bnnedge/hw/heads/softmax.py``, and line. The same wherever the package lies.
     """
     ports = {"_".join(map(str, path)): (Value.cast(value), None) for path, _, value in top.signature.flatten(top)}
-    with _no_collection():
-        text: str = language.convert(top, name=module, ports=ports, platform=platform, emit_src=sources)
+    try:
+        with _no_collection(), caches.followed():
+            text: str = language.convert(top, name=module, ports=ports, platform=platform, emit_src=sources)
+    except verilog.YosysError as error:
+        last = (str(error).strip().splitlines() or ["it says nothing"])[-1]
+        raise RuntimeError(f"Yosys, which writes the Verilog, failed: {last}: see bnnedge doctor") from error
     text = _NO_WIDTH.sub("", text)
     return _within_packages(text) if sources else text
 
@@ -92,5 +98,7 @@ def write(directory: Path, files: Mapping[str, str]) -> list[Path]:
 
 def generate(config: Configuration, directory: Path) -> list[Path]:
     """Write accelerator.v and manifest.json to `directory`, which is made if need be; return the files."""
-    files = write(directory, {f"{MODULE}.v": to_verilog(config, sources=True)})
+    with underway(f"generating the Verilog of {config.name}", "10 to 20 seconds"):
+        text = to_verilog(config, sources=True)
+    files = write(directory, {f"{MODULE}.v": text})
     return [*files, write_manifest(directory, config, [path.name for path in files])]

@@ -11,9 +11,12 @@ import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import TracebackType
 from typing import Protocol
 
+from bnnedge import caches
 from bnnedge.boards.board import Board
+from bnnedge.underway import underway
 
 TAIL = 15  # lines of a failed program's output that its error shows
 
@@ -46,24 +49,34 @@ class Flow(Protocol):
 
 
 class Progress:
-    """Runs programs in `folder`, tells on standard output which step is under way, and keeps the time of each."""
+    """Runs programs in `folder`, tells on standard output which step is under way, and keeps the time of each.
+
+    To be used with `with`: a step that fails ends there.
+    """
 
     def __init__(self, flow: str, folder: Path) -> None:
         self.flow, self.folder = flow, folder
         self.seconds: dict[str, float] = {}
         self._step, self._began = "", 0.0
+        self._line = contextlib.ExitStack()
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._line.__exit__(kind, error, trace)
 
     def begin(self, step: str) -> None:
         """End the step under way and begin another."""
         self.end()
         self._step, self._began = step, time.monotonic()
-        print(f"{self.flow}: {step} ... ", end="", flush=True)
+        self._line.enter_context(underway(f"{self.flow}: {step}", stdout=True))
 
     def end(self) -> None:
         """End the step under way, if any."""
         if self._step:
             self.seconds[self._step] = round(time.monotonic() - self._began, 1)
-            print(f"{self.seconds[self._step]:.0f} s", flush=True)
+            self._line.close()
         self._step = ""
 
     def run(self, command: Sequence[str], mark: str = "") -> str:
@@ -82,7 +95,6 @@ class Progress:
                     self.begin(line[len(mark) :].strip())
             status = process.wait()
         if status:
-            print("failed", flush=True)
             last = "".join(lines[-TAIL:]).rstrip()
             raise FlowError(f"{command[0]} failed in step {self._step!r} (exit status {status}); all it said: {log}\n{last}")
         return "".join(lines)
@@ -94,6 +106,7 @@ def _process(command: Sequence[str], folder: Path) -> Iterator[subprocess.Popen[
     with subprocess.Popen(
         command,
         cwd=folder,
+        env={**os.environ, **caches.tools()},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

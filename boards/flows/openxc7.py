@@ -31,7 +31,7 @@ class OpenXC7:
         chips, database = Path(os.environ["CHIPDB"]), Path(os.environ["PRJXRAY_DB_DIR"])
         design = "bnnedge"
         passes = (
-            f'read_verilog "{sources / "bnnedge.v"}"',
+            f'read_verilog "{os.path.relpath(sources / "bnnedge.v", progress.folder)}"',  # the path itself may hold quotes
             f"synth_xilinx -flatten -abc9 -arch xc7 -top {design}",
             "delete */t:$scopeinfo",  # nextpnr takes them for cells
             f"write_json {design}.json",

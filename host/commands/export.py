@@ -22,6 +22,8 @@ def add(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Export; return the exit status."""
     source = Path(arguments.checkpoint)
+    if source.is_dir():
+        source /= "checkpoint.npz"
     trained = checkpoint.load(source)
     name = re.sub(r"[^\w.-]+", "-", trained.network.name)[:60] + FORMATS[arguments.format]
     out = Path(arguments.out) if arguments.out else source.with_name(name)

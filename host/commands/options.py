@@ -16,6 +16,7 @@ from bnnedge.data import Dataset
 from bnnedge.files import same_as_stdout
 from bnnedge.network import BUILT_IN, Network
 from bnnedge.settings import OPTIMISERS, Settings
+from bnnedge.terminal import nearest
 
 # Networks for images of some shapes, and for the others.
 NETWORK = {(8, 8): "digits", (32, 32, 3): "cnv"}, "mlp"
@@ -174,7 +175,9 @@ def network(name: str, input_shape: Sequence[int] | None = None, classes: int = 
         make, own_shape = BUILT_IN[name]
         return make(input_shape or own_shape, classes)
     if not Path(name).exists():
-        raise ValueError(f"there is no network {name!r}: neither a built-in one ({', '.join(BUILT_IN)}) nor a file")
+        raise ValueError(
+            f"there is no network {name!r}: neither a built-in one ({', '.join(BUILT_IN)}) nor a file{nearest(name, BUILT_IN)}"
+        )
     return Network.from_file(name)
 
 

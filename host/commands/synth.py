@@ -28,7 +28,6 @@ def run(arguments: argparse.Namespace) -> int:
     chosen = options.board_configuration(arguments, target.configuration)
     directory = make_folder(arguments.out or options.board_folder(target, chosen.name))
     log = directory / "synth.log"
-    print(f"Yosys maps {chosen.name} for {target.part.name}: this takes some minutes; its words go to {log}", flush=True)
     try:
         from bnnedge.boards.synthesis import synthesise, to_json
 

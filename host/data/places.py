@@ -3,6 +3,7 @@
 import os
 import pathlib
 
+from bnnedge import caches
 from bnnedge.data import cifar, idx
 
 NAMES = ("mnist", "fashion-mnist", "cifar10")
@@ -16,7 +17,7 @@ def own_root() -> pathlib.Path:
 
     That is $XDG_CACHE_HOME/bnnedge or, without that variable, ~/.cache/bnnedge.
     """
-    return _given() or _cache()
+    return _given() or caches.user_folder()
 
 
 def places(name: str) -> list[pathlib.Path]:
@@ -25,8 +26,8 @@ def places(name: str) -> list[pathlib.Path]:
     $BNNEDGE_DATA itself counts too: of the sets whose files bear the same names, Fashion-MNIST is taken from it only if
     "fashion" is in the folder's name, and MNIST only if it is not.
     """
-    given, home = _given(), pathlib.Path.home()
-    roots = [*([given] if given else []), _cache(), home / ".bnnedge/data"]
+    given, home = _given(), caches.home() or caches.user_folder()
+    roots = [*([given] if given else []), caches.user_folder(), home / ".bnnedge/data"]
     # The roots of torchvision's data in PyTorch's tutorials and examples.
     theirs = [pathlib.Path("data"), pathlib.Path("../data")]
     keras = pathlib.Path(os.environ.get("KERAS_HOME") or home / ".keras") / "datasets"
@@ -67,8 +68,4 @@ def _inside(place: pathlib.Path, name: str) -> list[pathlib.Path]:
 
 def _given() -> pathlib.Path | None:
     given = os.environ.get("BNNEDGE_DATA")
-    return pathlib.Path(given) if given else None
-
-
-def _cache() -> pathlib.Path:
-    return pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache") / "bnnedge"
+    return pathlib.Path(os.path.expanduser(given)) if given else None

@@ -10,6 +10,7 @@ from bnnedge.data import cifar, idx, published
 from bnnedge.data.dataset import DataError, Dataset
 from bnnedge.data.download import fetch
 from bnnedge.data.places import NAMES, find, own_root, places, whole
+from bnnedge.terminal import nearest
 
 __all__ = ["find", "load", "places"]
 
@@ -61,6 +62,7 @@ def load(name_or_path: str | os.PathLike[str], *, download: bool = False) -> Dat
             return _read(path, path.name[: -len(suffix)])
     raise DataError(
         f"{os.fspath(name_or_path)!r} is neither 'digits', {', '.join(map(repr, NAMES))}, nor a .npz file, nor a folder"
+        f"{nearest(os.fspath(name_or_path), ('digits', *NAMES))}"
     )
 
 

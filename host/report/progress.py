@@ -10,7 +10,7 @@ from typing import Any
 
 from bnnedge.callbacks import Callback
 from bnnedge.checker import LONG
-from bnnedge.terminal import bare
+from bnnedge.terminal import bare, in_notebook
 
 
 class Progress(Callback):
@@ -91,9 +91,3 @@ def _bar(total: int, done: int) -> Any:
     form = "{desc} |" + ("{bar}" if notebook else "{bar:20}") + "| {percentage:3.0f} % {remaining} left{postfix}"
     file = bare(sys.stdout if notebook else sys.stderr)
     return bar(total=total, initial=done, bar_format=form, dynamic_ncols=True, file=file)
-
-
-def in_notebook() -> bool:
-    """Whether this is the kernel of a notebook."""
-    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
-    return hasattr(shell, "kernel")

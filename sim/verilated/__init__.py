@@ -1,6 +1,8 @@
 """The simulated device: the accelerator's generated Verilog, compiled, with a memory model around it."""
 
-from .build import BuildError, cache_folder, library
+from bnnedge.caches import cache_folder
+
+from .build import BuildError, library, library_of
 from .bus import BusError, ProtocolError, Traffic, VerilatedBus
 from .memory import MemoryModel
 
@@ -13,4 +15,5 @@ __all__ = [
     "VerilatedBus",
     "cache_folder",
     "library",
+    "library_of",
 ]

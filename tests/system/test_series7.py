@@ -35,7 +35,7 @@ def expanded(config: Configuration, folder: Path) -> str:
         "opt -fast",
         f"write_verilog -noattr {folder / 'top.v'}",
     ]
-    yosys.run(script, folder / "yosys.log")
+    yosys.run(script, folder, folder / "yosys.log")
     return (folder / "top.v").read_text()
 
 

@@ -36,12 +36,6 @@ class Other(GoldenDevice):
         super().__init__(CONFIG)
 
 
-@pytest.fixture(autouse=True)
-def generated(verilog: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Generate no Verilog anew, which takes long, for each device that is opened."""
-    monkeypatch.setattr("bnnedge.hw.generate.to_verilog", lambda configuration, **options: verilog)
-
-
 @pytest.fixture(params=["golden", "other", "rtl"])
 def device(request: pytest.FixtureRequest) -> Iterator[Device]:
     """One of each kind, to share."""

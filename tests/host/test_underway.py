@@ -1,0 +1,87 @@
+"""What takes long says so: before it begins, as it goes on, and in the end."""
+
+from __future__ import annotations
+
+import io
+import sys
+import threading
+import time
+
+import pytest
+
+from bnnedge import underway as module
+from bnnedge.terminal import guarded
+from bnnedge.underway import underway
+
+
+class Screen(io.StringIO):
+    """A terminal, of which each write is kept."""
+
+    encoding = "ascii"  # type: ignore[assignment]
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_pipe_gets_a_line(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    with underway("compiling", "1 to 4 minutes"):
+        assert capsys.readouterr().err == "compiling (1 to 4 minutes) ..."
+        with underway("a part of it"):
+            pass
+    assert capsys.readouterr().err == " 0 s\n"
+    monkeypatch.setattr(module, "_ELSEWHERE", 0.02)
+    with underway("compiling", stdout=True):
+        time.sleep(0.15)
+    told = capsys.readouterr()
+    assert told.out.count(" 0 s") > 2
+    assert told.out.count("\n") == 1
+    assert not told.err
+
+
+def test_a_terminal_counts_the_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = Screen()
+    monkeypatch.setattr(sys, "stderr", screen)
+    monkeypatch.setattr(module, "_TERMINAL", 0.02)
+    monkeypatch.setenv("COLUMNS", "60")
+    with guarded(), underway("a\x1b[2J é " + 40 * "long "):
+        time.sleep(0.15)
+    *parts, last = screen.getvalue().split("\r")
+    assert len(parts) > 2
+    assert all(part.startswith("a\\x1b[2J \\xe9 long") and len(part.rstrip()) < 60 for part in (*parts, last))
+    assert last.endswith(" ... 0 s\n")
+
+
+def test_what_stops_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(KeyboardInterrupt), underway("compiling"):
+        raise KeyboardInterrupt
+    assert capsys.readouterr().err == "compiling ... stopped after 0 s\n"
+
+
+def test_what_may_be_quick_waits(capsys: pytest.CaptureFixture[str]) -> None:
+    with underway("reading", after=10):
+        pass
+    assert not capsys.readouterr().err
+    with underway("reading", after=0.01):
+        time.sleep(0.1)
+    assert capsys.readouterr().err.startswith("reading ... ")
+
+
+def test_another_thread_is_silent(capsys: pytest.CaptureFixture[str]) -> None:
+    def work() -> None:
+        with underway("another"):
+            pass
+
+    with underway("one"):
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
+    assert "another" not in capsys.readouterr().err
+    work()
+    assert capsys.readouterr().err == "another ... 0 s\n"
+
+
+def test_a_closed_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", stream)
+    with underway("one"):
+        stream.close()

@@ -13,6 +13,7 @@ from typing import Any
 
 from bnnedge import formats
 from bnnedge.parsing import parse_json, parse_yaml, read_text
+from bnnedge.terminal import nearest
 
 # Of each parameter: kind of number, lowest, highest, and why it ends there.
 _RANGES: dict[str, tuple[str, int, int, str]] = {
@@ -164,8 +165,9 @@ def configuration(name: str | os.PathLike[str]) -> Configuration:
     if str(name) in CONFIGURATIONS:
         return CONFIGURATIONS[str(name)]
     if not Path(name).is_file():
+        names = ", ".join(CONFIGURATIONS)
         raise ValueError(
-            f"there is no configuration {str(name)!r}: neither a built-in one ({', '.join(CONFIGURATIONS)}) nor a file"
+            f"there is no configuration {str(name)!r}: neither a built-in one ({names}) nor a file{nearest(str(name), CONFIGURATIONS)}"
         )
     return Configuration.from_file(name)
 

@@ -20,6 +20,7 @@ import numpy as np
 
 from bnnedge import bounded
 from bnnedge.configuration import Configuration
+from bnnedge.data.scale import Scale
 from bnnedge.files import atomic
 from bnnedge.network import Network
 from bnnedge.parsing import decoded, parse_json
@@ -36,7 +37,7 @@ _HEADER_BYTES = 8 << 20
 _RATIO, _FLOOR = 20, 16 << 20
 _LARGEST_NUMBER = 4  # bytes, of a state's
 _ARRAYS = ("weight", "beta", "mu", "psi")
-_FIELDS = {"format", "version", "network", "settings", "configuration", "exponents", "step", "rate", "schedule", "plan"}
+_FIELDS = {"format", "version", "network", "settings", "configuration", "exponents", "step", "rate", "schedule", "plan", "scale"}
 
 
 class CheckpointError(ValueError):
@@ -45,7 +46,10 @@ class CheckpointError(ValueError):
 
 @dataclasses.dataclass(frozen=True)
 class Checkpoint:
-    """What a checkpoint holds; `rate` and `schedule` as in `bnnedge.Trainer`, `plan` of the last run, if any."""
+    """What a checkpoint holds.
+
+    rate, schedule: as in `bnnedge.Trainer`. plan: of the last run, if any. scale: of its images, if known.
+    """
 
     network: Network
     settings: Settings
@@ -54,6 +58,7 @@ class Checkpoint:
     rate: float
     schedule: str
     plan: Plan | None = None
+    scale: Scale | None = None
 
 
 def save(path: str | os.PathLike[str], checkpoint: Checkpoint) -> None:
@@ -70,6 +75,7 @@ def save(path: str | os.PathLike[str], checkpoint: Checkpoint) -> None:
         "rate": checkpoint.rate,
         "schedule": checkpoint.schedule,
         "plan": None if checkpoint.plan is None else checkpoint.plan.to_dict(),
+        "scale": None if checkpoint.scale is None else checkpoint.scale.to_dict(),
     }
     arrays = {f"{i + 1}.{name}": getattr(layer, name) for i, layer in enumerate(state.layers) for name in _ARRAYS}
     arrays["header"] = np.frombuffer(json.dumps(header).encode(), np.uint8)
@@ -94,6 +100,7 @@ def load(path: str | os.PathLike[str]) -> Checkpoint:
             raise ValueError("it is not a checkpoint of bnnedge")
         if header.get("version") != VERSION or type(header["version"]) is not int:
             raise ValueError(f"its format is version {header.get('version')!r:.40}; this bnnedge reads version {VERSION}")
+        header.setdefault("scale", None)  # which checkpoints were without at first
         if set(header) != _FIELDS:
             raise ValueError(f"its header has wrong fields: {_shown(set(header) ^ _FIELDS)}")
         network = Network.from_dict(header["network"], "its network")
@@ -109,7 +116,8 @@ def load(path: str | os.PathLike[str]) -> Checkpoint:
             check_rate(plan.rate, configuration.latent)
             if plan.batch != settings.batch:
                 raise ValueError(f"its run takes batches of {plan.batch}, its settings of {settings.batch}")
-        return Checkpoint(network, settings, configuration, state, rate, header["schedule"], plan)
+        scale = None if header["scale"] is None else Scale.from_dict(header["scale"])
+        return Checkpoint(network, settings, configuration, state, rate, header["schedule"], plan, scale)
 
 
 @contextlib.contextmanager

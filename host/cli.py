@@ -33,7 +33,8 @@ from bnnedge.commands import (
     train,
     tune,
 )
-from bnnedge.terminal import ending, guarded, nearest
+from bnnedge.data import DataWarning
+from bnnedge.terminal import ending, guarded, nearest, noting
 
 _COMMANDS = {
     "train": (train, "train a network on the simulated accelerator or in the golden model"),
@@ -97,7 +98,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     That is 0, 1 after an error, 2 after a wrong option, 130 after an interrupt, 128 and the signal's number where one ended it.
     """
-    with guarded(), caches.followed(), ending() as ended:
+    with guarded(), noting(DataWarning), caches.followed(), ending() as ended:
         try:
             status = _run(sys.argv[1:] if argv is None else argv)
             if sys.stdout:

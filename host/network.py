@@ -12,6 +12,7 @@ from typing import Any
 from bnnedge.layers import KINDS, Conv2D, Dense, Flatten, Geometry, Layer, MaxPool2D, resolve
 from bnnedge.parsing import parse_json, parse_yaml, read_text
 from bnnedge.settings import whole
+from bnnedge.shapes import channels_first
 
 # Of a description: far beyond what an accelerator takes, so that what a stranger's file asks for stays small.
 MAX_AXES, MAX_INPUTS, MAX_LAYERS, MAX_NAME = 8, 1 << 32, 1000, 255
@@ -65,6 +66,8 @@ class Network:
             raise ValueError(f"input_shape must be one or more positive whole numbers, not {input_shape!r:.80}")
         if len(shape) > MAX_AXES or math.prod(shape) > MAX_INPUTS:
             raise ValueError(f"input_shape has {MAX_AXES} numbers, of a product of {MAX_INPUTS:,}, at most, not {shape!r:.80}")
+        if channels_first(shape):
+            raise ValueError(f"input_shape is {shape}: channels first? move them last: {(*shape[1:], shape[0])}")
         if not layers:
             raise ValueError("a network needs at least one layer")
         if len(layers) > MAX_LAYERS:

@@ -2,40 +2,123 @@
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from bnnedge.callbacks import Callback
-from bnnedge.data import DataError
-from bnnedge.data.dataset import check_classes, check_images, check_labels, quantise
+from bnnedge.data.arrays import DataError
+from bnnedge.data.dataset import Dataset
+from bnnedge.data.images import check_images, in_unit, quantise, refuse_beyond_unit, refuse_dim
+from bnnedge.data.labels import check_classes, check_labels, note_unused
+from bnnedge.data.scale import Scale, compare, note_other, ranged
 from bnnedge.network import Network
 
 
-def images_for(network: Network, x: np.ndarray, name: str) -> np.ndarray:
+class Samples(NamedTuple):
+    """Images (N, *input_shape) uint8 and labels (N,) int64 of a network."""
+
+    images: np.ndarray
+    labels: np.ndarray
+
+
+def images_for(network: Network, x: Any, name: str, scale: Scale | None = None) -> np.ndarray:
     """(N, *input_shape) uint8 of images for a network; DataError, with their `name`, if their shape or range is another.
 
+    scale: of the images that the network was trained on: a warning (`DataWarning`) says if these are of another.
     Always a new view: a device takes the same object for the same pixels.
     """
-    images = check_images(name, x)
-    if images.shape[1:] != network.input_shape:
-        raise DataError(
-            f"{name} holds images of shape {images.shape[1:]}, but network {network.name!r} takes {network.input_shape}"
-        )
-    if np.issubdtype(images.dtype, np.floating) and images.max() > 1:
-        raise DataError(f"{name} holds floats up to {images.max():g}: scale to [0, 1], or give integers 0..255")
-    return np.ascontiguousarray(quantise(images, 255)).view()
+    given = _checked(network, x, name)
+    images = _bytes(given)
+    if scale is not None:
+        note_other(scale, images, name, ranged(given))
+    return images
 
 
 def samples_for(
-    network: Network, x: np.ndarray, y: np.ndarray, name_x: str = "x", name_y: str = "y"
-) -> tuple[np.ndarray, np.ndarray]:
-    """Images as `images_for` gives them and labels (N,) int64 of the network's classes; DataError if they are not such."""
-    images = images_for(network, x, name_x)
-    labels = check_labels(name_y, y, len(images))
-    check_classes(name_y, labels, network.classes)
-    return images, labels
+    network: Network, x: Any, y: Any, name_x: str = "x", name_y: str = "y", scale: Scale | None = None
+) -> Samples:
+    """Images as `images_for` gives them and labels of the network's classes; DataError if they are not such."""
+    images = images_for(network, x, name_x, scale)
+    return Samples(images, _labels(network, y, name_y, len(images)))
+
+
+def training_samples(
+    network: Network, x: Any, y: Any, validation_data: Any = None
+) -> tuple[Samples, Samples | None, Scale]:
+    """Samples to train on, those to validate on, if any, and the scale of the images.
+
+    validation_data: (x, y) or a `Dataset`, whose test images are meant.
+    Raises DataError for what cannot be used, images too dim to train on, and validation images of another scale. Warns
+    (`DataWarning`) of classes without an image, and of a scale that may be another.
+    """
+    given = _checked(network, x, "x")
+    refuse_dim("x", given, in_unit(given))
+    samples = Samples(_bytes(given), _labels(network, y, "y", len(given)))
+    scale = Scale.of(samples.images)
+    validation = None
+    if validation_data is not None:
+        x_val, y_val = _pair(validation_data)
+        held = _checked(network, x_val, "validation x")
+        validation = Samples(_bytes(held), _labels(network, y_val, "validation y", len(held)))
+        compare(scale, Scale.of(validation.images), ("x", "validation x"), (ranged(given), ranged(held)))
+    note_unused("y", samples.labels, network.classes)
+    return samples, validation, scale
+
+
+def _pair(given: Any) -> tuple[Any, Any]:
+    """Images and labels of what is given to validate on."""
+    if isinstance(given, Dataset):
+        return given.x_test, given.y_test
+    if not isinstance(given, (tuple, list)):
+        raise DataError(f"validation_data must be (x, y) or a Dataset, not {type(given).__name__}")
+    if len(given) == 3:
+        raise DataError("validation_data has three parts, but samples have no weights here: give (x, y)")
+    if len(given) != 2:
+        raise DataError(f"validation_data must be (x, y) or a Dataset, not {len(given)} parts")
+    return given[0], given[1]
+
+
+def _checked(network: Network, x: Any, name: str) -> np.ndarray:
+    """Images of the network's shape, and of a range that is clear, as they are."""
+    images = check_images(name, x)
+    found, wanted = images.shape[1:], network.input_shape
+    if found != wanted:
+        hint = _hint(found, wanted)
+        raise DataError(f"{name} holds images of shape {found}, but network {network.name!r} takes {wanted}{hint}")
+    refuse_beyond_unit(name, images)
+    return images
+
+
+def _hint(found: tuple[int, ...], wanted: tuple[int, ...]) -> str:
+    """How to make images of one shape those of another, where there is only one way."""
+    if found == (1, *wanted):
+        return ": channels first? leave the axis out: x[:, 0]"
+    if len(found) == 3 and (*found[1:], found[0]) == wanted:
+        return ": channels first? move them last: np.moveaxis(x, 1, -1)"
+    if found == (*wanted, 1):
+        return ": give x[..., 0]"
+    if wanted == (*found, 1):
+        return ": give x[..., None]"
+    if math.prod(found) != math.prod(wanted):
+        return ""
+    if len(wanted) == 1:
+        return ": give x.reshape(len(x), -1)"
+    grey = len(wanted) == 2 or wanted[2:] == (1,)
+    return f": give x.reshape(-1, {', '.join(map(str, wanted))})" if len(found) == 1 and grey else ""
+
+
+def _bytes(images: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(quantise(images, in_unit(images))).view()
+
+
+def _labels(network: Network, y: Any, name: str, count: int) -> np.ndarray:
+    labels = check_labels(name, y, count)
+    check_classes(name, labels, network.classes)
+    return labels
 
 
 def digest(images: np.ndarray, labels: np.ndarray) -> int:

@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 import unicodedata
+import warnings
 from collections.abc import Iterable, Iterator
 from typing import Any, TextIO
 
@@ -62,6 +63,22 @@ def guarded() -> Iterator[None]:
         for stream, redirect in ((sys.stdout, contextlib.redirect_stdout), (sys.stderr, contextlib.redirect_stderr)):
             if stream is not None and not isinstance(stream, Terminal):
                 stack.enter_context(redirect(Terminal(stream)))  # type: ignore[type-var]
+        yield
+
+
+@contextlib.contextmanager
+def noting(kind: type[Warning]) -> Iterator[None]:
+    """Let warnings of a kind be a line each on standard error, `note: ...`, without the place in the code."""
+    with warnings.catch_warnings():
+        usual = warnings.showwarning
+
+        def show(message: Warning | str, category: type[Warning], *where: Any) -> None:
+            if issubclass(category, kind):
+                print(f"note: {printable(str(message))}", file=sys.stderr)
+            else:
+                usual(message, category, *where)
+
+        warnings.showwarning = show  # type: ignore[assignment]
         yield
 
 

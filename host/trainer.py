@@ -18,12 +18,13 @@ from bnnedge.compiler import fitting
 from bnnedge.configuration import Configuration
 from bnnedge.configuration import configuration as configuration_called
 from bnnedge.data.augment import Augment, Epochs
-from bnnedge.data.dataset import check_training_images
+from bnnedge.data.dataset import Dataset
+from bnnedge.data.scale import Scale
 from bnnedge.devices import Device, DeviceError, Memory, open_device, own_configuration
 from bnnedge.devices.tenancy import Tenant, alone
 from bnnedge.network import Network
 from bnnedge.runner import Measurement, Runner
-from bnnedge.samples import Unchanged, digest, images_for, samples_for
+from bnnedge.samples import Unchanged, digest, images_for, samples_for, training_samples
 from bnnedge.schedule import RATE, SCHEDULE, SCHEDULES, Plan, check_rate, rate_unit, round_rate
 from bnnedge.settings import Settings, count
 from bnnedge.state import TrainingState
@@ -101,6 +102,7 @@ class Trainer:
         state = TrainingState.initial(network, latent, self.settings.gradient_planes, self.settings.seed)
         # One tuple, so that an interrupt never parts a state from its place in the run.
         self._now: tuple[TrainingState, Plan | None] = (state, None)
+        self._scale: Scale | None = None  # of the images that it was trained on
 
     def _open(self, name: str, configuration: Configuration) -> Device:
         opened = open_device(name, configuration)
@@ -162,7 +164,7 @@ class Trainer:
         *,
         epochs: int | None = None,
         steps: int | None = None,
-        validation_data: tuple[np.ndarray, np.ndarray] | None = None,
+        validation_data: tuple[np.ndarray, np.ndarray] | Dataset | None = None,
         shuffle: bool = True,
         augment: Augment | None = None,
         resume: bool = False,
@@ -176,12 +178,12 @@ class Trainer:
 
         Parameters
         ----------
-        x: (N, *input_shape) images, N at least a batch; integers 0..255 (that reach 128) or floats in [0, 1]. They must not
-            change while `fit` runs.
-        y: (N,) integer labels 0..classes-1.
+        x: (N, *input_shape) images, N at least a batch; integers 0..255 (that reach 128) or floats in [0, 1] (0.5). They must
+            not change while `fit` runs.
+        y: (N,) or (N, 1) labels, whole numbers 0..classes-1.
         epochs: passes over the data, 1 unless told otherwise.
         steps: instead of epochs: batches to train in all.
-        validation_data: (x, y) to evaluate after each epoch.
+        validation_data: (x, y) to evaluate after each epoch, or a `Dataset`, of which the test images are meant.
         shuffle: draw a new order for each epoch.
         augment: shift or mirror the images of x anew for each epoch, on the host, by the seed of the settings. A run that
             is resumed keeps the one that it began with.
@@ -198,9 +200,7 @@ class Trainer:
         MismatchError: the device computed something else than the golden model, see `check`
         """
         with self._using(), self._once():
-            images, labels = samples_for(self.network, x, y)
-            check_training_images("x", np.asarray(x), 255)
-            validation = validation_data and samples_for(self.network, *validation_data, "validation x", "validation y")
+            (images, labels), validation, scale = training_samples(self.network, x, y, validation_data)
             epochs, steps = count("epochs", epochs), count("steps", steps)
             steps_per_call = count("steps_per_call", steps_per_call)
             if epochs is not None and steps is not None:
@@ -219,7 +219,7 @@ class Trainer:
             due = min(self._checker.due, plan.steps - plan.step)
             if due:
                 check_memory(self.network, plan.batch)
-            self._now = (self._now[0], plan)
+            self._now, self._scale = (self._now[0], plan), scale
             same = Unchanged(images, labels, plan.digest)
             try:
                 if due:
@@ -239,12 +239,12 @@ class Trainer:
     def evaluate(self, x: np.ndarray, y: np.ndarray) -> dict[str, float]:
         """Mean cross-entropy "loss" (nats) and "accuracy" (0..1) on images and labels as `fit` takes them."""
         with self._using():
-            return self._evaluate(*samples_for(self.network, x, y))
+            return self._evaluate(*samples_for(self.network, x, y, scale=self._scale))
 
     def predict(self, x: np.ndarray) -> np.ndarray:
         """Probabilities (N, classes) float32, each row summing to 1, of images as `fit` takes them."""
         with self._using():
-            return np.exp(self._log_probabilities(images_for(self.network, x, "x"))).astype(np.float32)
+            return np.exp(self._log_probabilities(images_for(self.network, x, "x", self._scale))).astype(np.float32)
 
     def memory(self) -> Memory:
         """Bytes that the network takes on the device, by kind."""
@@ -255,7 +255,8 @@ class Trainer:
         """Write a checkpoint from which `load` goes on bit for bit; an earlier one at `path` is replaced in the end."""
         state, plan = self._now
         configuration = self.device.configuration
-        content = checkpoint.Checkpoint(self.network, self.settings, configuration, state, self.rate, self.schedule, plan)
+        about = self.rate, self.schedule, plan, self._scale
+        content = checkpoint.Checkpoint(self.network, self.settings, configuration, state, *about)
         checkpoint.save(path, content)
 
     @classmethod
@@ -295,6 +296,7 @@ class Trainer:
                 f"{'the' if source is saved else source} checkpoint has latent weights of {saved.configuration.latent} bits, "
                 f"configuration {used.name!r} of {used.latent}"
             )
+        trainer._scale = saved.scale
         trainer._now = (saved.state.copy(), saved.plan if (settings, rate, schedule) == (None,) * 3 else None)
         return trainer
 

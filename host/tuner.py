@@ -20,7 +20,9 @@ import numpy as np
 from bnnedge.compiler import fitting
 from bnnedge.configuration import Configuration
 from bnnedge.configuration import configuration as configuration_called
-from bnnedge.data.dataset import DataError, check_images, check_labels
+from bnnedge.data.arrays import DataError
+from bnnedge.data.images import check_images
+from bnnedge.data.labels import check_labels
 from bnnedge.devices import Device, open_device, own_configuration
 from bnnedge.network import Network
 from bnnedge.report.spread import spread

@@ -4,8 +4,9 @@ digits.npz, which ships with the package: Optical Recognition of Handwritten Dig
 Machine Learning Repository, https://doi.org/10.24432/C50P49, CC BY 4.0; pixels scaled, images reordered.
 """
 
+from bnnedge.data.arrays import DataError, DataWarning
 from bnnedge.data.augment import Augment
-from bnnedge.data.dataset import DataError, Dataset
+from bnnedge.data.dataset import Dataset
 from bnnedge.data.sources import load
 
-__all__ = ["Augment", "DataError", "Dataset", "load"]
+__all__ = ["Augment", "DataError", "DataWarning", "Dataset", "load"]

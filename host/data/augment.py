@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from bnnedge.data.dataset import DataError
+from bnnedge.data.arrays import DataError
+from bnnedge.shapes import channels_first
 
 SHIFT = 0.125  # share of an image's size: 4 pixels of 32
 
@@ -65,7 +66,9 @@ class Augment:
         return " and ".join(shifted + ["mirrored at random"] * self.flip)
 
     def check(self, shape: tuple[int, ...]) -> None:
-        """DataError if images of this shape have no height and width."""
+        """DataError if images of this shape have no height and width, or have them behind their channels."""
+        if channels_first(shape):
+            raise DataError(f"augment takes images with channels last, not {shape}: move them: np.moveaxis(x, 1, -1)")
         if len(shape) not in (2, 3):
             raise DataError(f"augment takes images of shape (height, width) or (height, width, channels), not {shape}")
 
@@ -73,8 +76,9 @@ class Augment:
         """Write each image, varied, to `out`.
 
         images, out: (N, H, W) or (N, H, W, C) uint8, not overlapping; `images` stays as it is. The same state of `random`
-        gives the same pixels with every version of NumPy and on every machine.
+        gives the same pixels with every version of NumPy and on every machine. DataError for images of another shape.
         """
+        self.check(images.shape[1:])
         count, height, width = images.shape[:3]
         # An explicit type: the default one, and what is drawn for it, depends on the machine.
         down, right = (

@@ -15,7 +15,7 @@ import numpy as np
 
 from bnnedge import bounded
 from bnnedge.data import pickled
-from bnnedge.data.dataset import DataError
+from bnnedge.data.arrays import DataError
 
 SIDE, CHANNELS = 32, 3
 TRAINING = tuple(f"data_batch_{i}.bin" for i in range(1, 6))

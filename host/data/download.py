@@ -14,7 +14,7 @@ import urllib.error
 import urllib.request
 from typing import BinaryIO
 
-from bnnedge.data.dataset import DataError
+from bnnedge.data.arrays import DataError
 from bnnedge.files import sha256
 from bnnedge.terminal import bare
 

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from bnnedge import bounded
-from bnnedge.data.dataset import DataError
+from bnnedge.data.arrays import DataError
 
 _UNSIGNED_BYTE = 0x08
 _GZIP_MAGIC = b"\x1f\x8b"

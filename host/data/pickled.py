@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from bnnedge import bounded
-from bnnedge.data.dataset import DataError
+from bnnedge.data.arrays import DataError
 
 _UNSIGNED_BYTE = ("u1", b"u1")
 _KNOWN = frozenset(

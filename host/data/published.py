@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from bnnedge.data import idx
-from bnnedge.data.dataset import DataError
+from bnnedge.data.arrays import DataError
 from bnnedge.data.download import FILES
 from bnnedge.data.places import own_root
 from bnnedge.files import sha256

@@ -7,7 +7,8 @@ import numpy as np
 
 from bnnedge import bounded
 from bnnedge.data import cifar, idx, published
-from bnnedge.data.dataset import DataError, Dataset
+from bnnedge.data.arrays import DataError
+from bnnedge.data.dataset import Dataset
 from bnnedge.data.download import fetch
 from bnnedge.data.places import NAMES, find, own_root, places, whole
 from bnnedge.terminal import nearest

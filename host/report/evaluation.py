@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 
 from bnnedge.data import DataError, load
-from bnnedge.data.dataset import check_classes
+from bnnedge.data.labels import check_classes
 from bnnedge.data.places import NAMES
 from bnnedge.report.run import Run
 from bnnedge.trainer import Trainer

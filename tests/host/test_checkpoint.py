@@ -197,6 +197,8 @@ PLANS = [
         *(({"version": value}, "its format is version .*; this bnnedge reads") for value in (True, 1.0, "1", None, [1])),
         ({"more": 1}, "its header has wrong fields: more"),
         ({"step": ...}, "its header has wrong fields: step"),
+        ({"scale": {"low": 0}}, "the scale of the training images lacks fields"),
+        ({"scale": [0, 255]}, "the scale of the training images lacks fields"),
         ({"step": "7"}, "its step is not an integer"),
         ({"step": -7}, "step must be in"),
         ({"network": 5}, "its network: needs the keys"),

@@ -5,6 +5,7 @@ import gzip
 import io
 import pathlib
 import struct
+import warnings
 import zipfile
 
 import numpy as np
@@ -12,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bnnedge.data import DataError, Dataset, cifar, idx, load, places, sources
+from bnnedge.data import DataError, Dataset, DataWarning, cifar, idx, load, places, sources
 
 NAMES = {
     "x_train": "train-images-idx3-ubyte",
@@ -20,6 +21,12 @@ NAMES = {
     "x_test": "t10k-images-idx3-ubyte",
     "y_test": "t10k-labels-idx1-ubyte",
 }
+
+
+RANDOM = np.random.RandomState(3)
+BYTES = RANDOM.randint(0, 256, (64, 4, 5)).astype(np.uint8)
+BYTES[0, 0, :2] = 0, 255
+NUMBERS = np.arange(64) % 4
 
 
 def encode_idx(array):
@@ -33,6 +40,10 @@ def small_arrays(fill=207):
         "x_test": np.zeros((2, 3, 3), np.uint8),
         "y_test": np.array([2, 0]),
     }
+
+
+def spaced(low, high):
+    return np.linspace(low, high, 36).reshape(4, 3, 3)
 
 
 def write_folder(folder, *, compress=True, fill=207, rename=lambda name: name):
@@ -89,13 +100,58 @@ class TestDataset:
         assert data.x_train.ravel().tolist() == [0, 0, 2, 255, 255, 3]
 
     def test_both_parts_share_a_scale(self):
-        data = Dataset("dim", np.full((2, 3), 190.0), np.array([0, 1]), np.ones((2, 3)), np.array([0, 1]))
-        assert (data.x_test == 1).all()
+        data = Dataset("dim", np.full((2, 3), 190.0), np.array([0, 1]), np.full((2, 3), 2.4), np.array([0, 1]))
+        assert (data.x_test == 2).all()
+        with pytest.raises(DataError, match=r"^x_train lies in 0..255 \(float64\), x_test in 0..1 \(float64\): bring"):
+            Dataset("two", BYTES * 1.0, NUMBERS, BYTES / 255, NUMBERS)
+        with pytest.raises(DataError, match=r"^x_train lies in 0..1 \(float64\), x_test in 0..255 \(float64\): bring"):
+            Dataset("two", BYTES / 255, NUMBERS, BYTES * 1.0, NUMBERS)
+
+    @pytest.mark.parametrize(
+        "change",
+        [lambda x: x // 16, lambda x: x > 127, lambda x: x // 64 + 200, lambda x: np.zeros_like(x)],
+        ids=["sixteenth", "bits", "bright", "black"],
+    )
+    @pytest.mark.parametrize("divisor", [1, 255.0])
+    def test_a_narrow_test_set_is_refused(self, change, divisor):
+        other = change(BYTES).astype(np.uint8)
+        with pytest.raises(DataError, match=r"^x_test lies in .*, x_train in |^x_train lies in .*, x_test in .*: bring both to"):
+            Dataset("narrow", BYTES / divisor, NUMBERS, other / divisor, NUMBERS)
+
+    def test_half_the_range_is_noted(self):
+        with pytest.warns(DataWarning, match=r"^x_train lies in 0..255 \(uint8\), x_test in 0..102 \(uint8\): bring both to one"):
+            Dataset("percent", BYTES, NUMBERS, (BYTES * 0.4).astype(np.uint8), NUMBERS)
+
+    def test_a_narrow_test_set_that_may_be_chance_is_taken(self):
+        """A bit less bright, or dark as half of the training images are, or too few to tell."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            Dataset("less", BYTES, NUMBERS, (BYTES * 0.6).astype(int), NUMBERS)
+            Dataset("few", BYTES, NUMBERS, BYTES[:1] // 16, NUMBERS[:1])
+            dark = np.concatenate([BYTES, BYTES // 16])
+            Dataset("dark", dark, np.tile(NUMBERS, 2), BYTES[:5] // 16, NUMBERS[:5])
+
+    def test_booleans_are_black_and_white(self):
+        data = Dataset("bits", BYTES > 127, NUMBERS, BYTES > 100, NUMBERS)
+        assert set(np.unique(data.x_train)) == set(np.unique(data.x_test)) == {0, 255}
+
+    @pytest.mark.parametrize("dtype", [np.float16, np.float32, ">f4", float])
+    def test_floats_of_bytes_come_back(self, dtype):
+        x = (np.arange(256) / 255).astype(dtype).reshape(2, 128)
+        assert Dataset("back", x, NUMBERS[:2], x, NUMBERS[:2]).x_train.ravel().tolist() == list(range(256))
+
+    def test_rounding_slack_is_taken(self):
+        x = np.array([-1e-7, 0.5, 1.0000001, 1.0019, -0.0019, 0.9]).reshape(2, 3)
+        assert Dataset("slack", x, NUMBERS[:2], x, NUMBERS[:2]).x_train.ravel().tolist() == [0, 128, 255, 255, 0, 230]
+        x = np.array([-0.4, 0.5, 255.4]).reshape(1, 3).repeat(2, 0)
+        assert Dataset("slack", x, NUMBERS[:2], x, NUMBERS[:2]).x_train[0].tolist() == [0, 0, 255]
 
     def test_dim_floats_are_refused(self):
         arrays = {"y_train": np.array([0, 1]), "x_test": np.ones((2, 3)), "y_test": np.array([0, 1])}
-        with pytest.raises(DataError, match=r"x_train holds floats up to 16 only.* or give floats in \[0, 1\]$"):
-            Dataset("dim", np.full((2, 3), 16.0), **arrays)
+        with pytest.raises(DataError, match=r"x_train holds floats up to 16 only.* or give floats in \[0, 1\] \(x / 16\)$"):
+            Dataset("dim", np.full((2, 3), 16.0), **{**arrays, "x_test": np.full((2, 3), 12.0)})
+        with pytest.raises(DataError, match=r"x_train holds floats up to 0\.4 only.* or give floats in \[0, 1\] \(x / 0\.4\)$"):
+            Dataset("dim", np.full((2, 3), 0.4), **arrays)
 
     def test_classes_without_examples(self):
         assert Dataset("sparse", **small_arrays(), classes=10).classes == 10
@@ -107,7 +163,7 @@ class TestDataset:
             ("x_train", np.zeros((4, 0), np.uint8), "x_train is empty: its shape is (4, 0)"),
             ("x_test", np.zeros(2, np.uint8), "x_test must have shape (N, ...) with one or more axes per image, not (2,)"),
             ("x_test", np.zeros((2, 3, 4), np.uint8), "x_train holds images of shape (3, 3), x_test of (3, 4)"),
-            ("x_train", np.zeros((4, 3, 3), bool), "x_train must be integers in 0..255 or floats"),
+            ("x_train", np.zeros((4, 3, 3), bool), "x_train lies in 0..0 (bool), x_test in 0..0 (uint8): bring both to one type"),
             ("x_train", np.zeros((4, 3, 3), complex), "x_train must be integers in 0..255 or floats"),
             ("x_train", np.full((4, 3, 3), "a"), "x_train must be integers in 0..255 or floats"),
             ("x_train", np.full((4, 3, 3), 256), "x_train must lie in 0..255"),
@@ -115,13 +171,18 @@ class TestDataset:
             ("x_train", np.full((4, 3, 3), -0.5), "x_train must lie in 0..255"),
             ("x_train", np.full((4, 3, 3), np.nan), "x_train holds NaN or infinite values"),
             ("x_test", np.full((2, 3, 3), np.inf), "x_test holds NaN or infinite values"),
-            ("x_test", np.zeros((2, 3, 3)), "x_train is uint8 and x_test is float64: their scales may differ"),
+            ("x_test", np.zeros((2, 3, 3)), "x_train lies in 207..207 (uint8), x_test in 0..0 (float64): bring both"),
+            ("x_train", np.full((4, 3, 3), -1.5), "x_train must lie in 0..255 (or, floats, in [0, 1]), not -1.5..-1.5: give f"),
+            ("x_train", spaced(-1, 1), "x_train must lie in 0..255 (or, floats, in [0, 1]), not -1..1: give (x + 1) / 2"),
+            ("x_train", spaced(-0.05, 1), "x_train must lie in 0..255 (or, floats, in [0, 1]), not -0.05..1: give np.c"),
+            ("x_train", np.zeros((4, 3, 3), np.uint8), "x_train holds integers up to 0 only, and the first layer learns"),
+            ("x_train", np.zeros((4, 1, 9, 9), np.uint8), "x_train holds images of shape (1, 9, 9): channels first? move"),
+            ("x_test", np.zeros((4, 3, 9, 9), np.uint8), "x_test holds images of shape (3, 9, 9): channels first? move"),
             ("x_train", np.full((4, 3, 3), 127), "x_train holds integers up to 127 only, and the first layer learns"),
             ("y_train", np.array([0, 1, 2**63, 2], np.uint64), "y_train holds the label 9223372036854775808; class numbers"),
             ("y_test", np.array([0, 2**31]), "y_test holds the label 2147483648; class numbers must be less than 2**31"),
             ("y_train", np.zeros(3, int), "y_train has 3 labels for 4 images"),
-            ("y_train", np.zeros((4, 1), int), "y_train must have shape (N,), one class number an image, not (4, 1)"),
-            ("y_train", np.zeros(4), "y_train must be integers, not float64"),
+            ("y_train", np.zeros(4), "A data set needs at least 2 classes, not 1"),
             ("y_train", np.array([0, 1, -1, 2]), "y_train holds the negative label -1"),
             ("y_train", np.zeros(4, int), "A data set needs at least 2 classes, not 1"),
             ("y_test", np.array([3, 0]), "y_test holds the label 3; the 3 classes are 0..2"),
@@ -362,7 +423,7 @@ class TestArchives:
 
     def test_invalid_content(self, tmp_path):
         np.savez(tmp_path / "own.npz", **{**small_arrays(), "y_train": np.array([0, 1, 2, -1])})
-        with pytest.raises(DataError, match=r"own.npz: y_train holds the negative label -1$"):
+        with pytest.raises(DataError, match=r"own.npz: y_train holds the negative label -1: class numbers begin at 0$"):
             load(tmp_path / "own.npz")
 
     @pytest.mark.parametrize("data", [b"", b"no archive", encode_idx(np.zeros(3))])

@@ -131,6 +131,18 @@ def test_input_shape_is_positive(shape):
         Network(shape, [Dense(2)])
 
 
+@pytest.mark.parametrize(("shape", "moved"), [((3, 32, 32), "32, 32, 3"), ((1, 28, 28), "28, 28, 1"), ((4, 9, 6), "9, 6, 4")])
+def test_channels_first_are_told(shape, moved):
+    for layers in ([Conv2D(8, 1), Dense(2)], [Dense(2)]):
+        with pytest.raises(ValueError, match=rf"input_shape is .*: channels first\? move them last: \({moved}\)$"):
+            Network(shape, layers)
+
+
+@pytest.mark.parametrize("shape", [(28, 28), (3, 32), (4, 4, 8), (1, 40, 2), (3, 3, 64), (32, 32, 3), (32, 8, 8), (3, 9, 3)])
+def test_other_shapes_are_taken(shape):
+    assert Network(shape, [Dense(2)]).input_shape == shape
+
+
 def test_numpy_integers():
     network = Network(np.array([4, 4]), [Dense(np.int64(8)), Dense(np.uint8(2))])
     assert network == Network((4, 4), [Dense(8), Dense(2)])
@@ -287,6 +299,7 @@ ODD = "-1", "0", "1.5", "yes", "null", "x", "[4]", "[[4]]", "1e30", "99999999999
         ("input_shape: [4]\nlayers: [{conv2d: {size: 4}}]", "entry 1 of layers: conv2d needs filters and has no 'size'"),
         ("input_shape: [4]\nlayers: [{conv2d: {filters: 4, kernel: 9}}]", "entry 1 of layers: kernel of a Conv2D"),
         ("input_shape: [4]\nlayers: [{dense: 8}, {dense: many}]", "entry 2 of layers: Dense needs a positive whole number"),
+        ("input_shape: [3, 32, 32]\nlayers: [{conv2d: 8}, {dense: 8}]", r"channels first\? move them last: \(32, 32, 3\)"),
         ("input_shape: [a]\nlayers: [{dense: 8}]", "input_shape must be"),
         ("input_shape: [4\nlayers", "is not YAML"),
         ("!!python/object/apply:os.system ['true']", "is not YAML"),

@@ -5,11 +5,12 @@ from __future__ import annotations
 import io
 import sys
 import unicodedata
+import warnings
 
 import pytest
 
 from bnnedge.report.markup import element
-from bnnedge.terminal import Terminal, bare, guarded, printable
+from bnnedge.terminal import Terminal, bare, guarded, noting, printable
 
 NAMES = {
     "\x1b[31mred": r"\x1b[31mred",
@@ -57,6 +58,21 @@ def test_guarded(capsys: pytest.CaptureFixture[str]) -> None:
     shown = capsys.readouterr()
     assert shown.out == "\\x1b\n\x1b\n"
     assert shown.err == "\\x1b\\x1b\n"
+
+
+def test_noting(capsys: pytest.CaptureFixture[str]) -> None:
+    """Warnings of a kind are lines; others, and those behind it, are as ever."""
+
+    class Kind(UserWarning):
+        pass
+
+    with pytest.warns(RuntimeWarning, match="other") as usual:
+        with noting(Kind):
+            warnings.warn("what\nis \x1b[31mmeant", Kind, stacklevel=1)
+            warnings.warn("other", RuntimeWarning, stacklevel=1)
+        warnings.warn("behind", Kind, stacklevel=1)
+    assert capsys.readouterr() == ("", "note: what\\nis \\x1b[31mmeant\n")
+    assert [str(warning.message) for warning in usual] == ["other", "behind"]
 
 
 def test_pages() -> None:

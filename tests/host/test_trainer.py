@@ -3,6 +3,7 @@
 import dataclasses
 import subprocess
 import sys
+import warnings
 
 import numpy as np
 import pytest
@@ -24,6 +25,7 @@ from bnnedge import (
 )
 from bnnedge.checker import step_seconds
 from bnnedge.configuration import configuration
+from bnnedge.data import DataWarning
 from bnnedge.devices import StepResult
 from bnnedge.devices.golden import GoldenDevice
 
@@ -662,11 +664,11 @@ class TestBadInput:
             (X, Y[:-1], "y has 299 labels for 300 images"),
             (X, Y + 1, "y holds the label 4; the 4 classes are 0..3"),
             (X, Y - 1, "y holds the negative label -1"),
-            (X, Y.astype(float), "y must be integers, not float64"),
-            (X, np.eye(4)[Y], r"y must have shape \(N,\)"),
+            (X, Y + 0.5, "y must be integers, not float64 such as"),
+            (X, np.eye(4)[Y], r"y must have shape \(N,\), .* not \(300, 4\): of one-hot labels give y.argmax\(1\)"),
             (X.astype(complex), Y, "x must be integers in 0..255 or floats"),
             (np.where(X == 3, np.nan, X / 255), Y, "x holds NaN"),
-            (X // 16, Y, r"x holds integers up to 15 only, .*: scale them to 0\.\.255, or give floats in \[0, 1\]"),
+            (X // 16, Y, r"x holds integers up to 15 only, .*: scale them, .* or give floats in \[0, 1\]"),
             (X.astype(int) * 2, Y, r"x must lie in 0\.\.255"),
             (-X.astype(int), Y, r"x must lie in 0\.\.255"),
             (X.astype(float), Y, r"x holds floats up to 25\d: scale to \[0, 1\], or give integers"),
@@ -711,10 +713,24 @@ class TestBadInput:
         trainer.fit(X, Y, steps=np.int32(3))
         assert (type(trainer.plan.steps), trainer.plan.steps) == (int, 3)
 
-    def test_dim_images_can_be_evaluated(self, trainer):
-        trainer.fit(X, Y, validation_data=(X // 16, Y))
+    def test_images_of_another_scale(self, trainer, tmp_path):
+        """To validate on, they are refused; evaluated and predicted they are with a warning, after a checkpoint, too."""
+        with pytest.raises(DataError, match=r"^x lies in 0..254 \(uint8\), validation x in 0..15 \(uint8\): bring both to one"):
+            trainer.fit(X, Y, validation_data=(X // 16, Y))
         assert trainer.evaluate(X // 16, Y)["accuracy"] >= 0
-        assert trainer.predict(X // 16).shape == (300, 4)
+        trainer.fit(X, Y, validation_data=(X / 255, Y))
+        trainer.save(tmp_path / "checkpoint.npz")
+        for found in (trainer, Trainer.load(tmp_path / "checkpoint.npz")):
+            text = r"^x lies in 0..0.0622549 \(float64\), the training images in 0..254 of 255: "
+            with pytest.warns(DataWarning, match=text) as noted:
+                assert found.evaluate(X / 255 / 16, Y)["accuracy"] >= 0
+            assert noted[0].filename == __file__
+            with pytest.warns(DataWarning, match=r"^x lies in 0..15 \(uint8\), "):
+                assert found.predict(X // 16).shape == (300, 4)
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")
+                found.predict(X[:1] // 16)  # of a single one there is no telling
+                found.evaluate(X // 2 + 20, Y)
 
     def test_epochs_or_steps(self, trainer):
         with pytest.raises(ValueError, match="epochs or steps, not both"):

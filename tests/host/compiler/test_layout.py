@@ -191,13 +191,13 @@ def test_too_many_channels_of_a_layer_are_named_with_the_limit() -> None:
 
 @pytest.mark.parametrize("config", ["sim-small", "pynq-z2"])
 def test_pooled_windows_wider_than_a_word_are_refused(config: str) -> None:
-    network = Network((4, 8, 16), [Conv2D(8, 1, 2), MaxPool2D(), Dense(4)])
+    network = Network((8, 8, 16), [Conv2D(8, 1, 2), MaxPool2D(), Dense(4)])
     with pytest.raises(ValueError, match=r"layer 1 .conv2d 8.: "):
         layout(network, Settings(batch=64), configuration(config))
 
 
 def test_outputs_too_far_apart_in_a_word_are_refused() -> None:
-    network = Network((4, 8, 16), [Conv2D(8, 1, 2), MaxPool2D(), Dense(4)])
+    network = Network((8, 8, 16), [Conv2D(8, 1, 2), MaxPool2D(), Dense(4)])
     with pytest.raises(ValueError, match=r"layer 1 .conv2d 8.: its outputs lie 64 bits of a word apart, 63 fit"):
         layout(network, Settings(batch=64), configuration("pynq-z2-x64"))
 

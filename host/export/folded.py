@@ -56,6 +56,19 @@ class FoldedLayer:
         below = (g.out_height - 1) * g.stride + g.kernel_y - g.pad_y - g.height
         return max(0, below), max(0, (g.out_width - 1) * g.stride + g.kernel_x - g.pad_x - g.width)
 
+    def sums(self, x: np.ndarray) -> np.ndarray:
+        """Sums of a map (N, H, W, C) float32, pooled: (N, h, w, M) float32; whole ones below 2**24 are exact."""
+        g, step = self.geometry, self.geometry.stride
+        rows, columns = (g.out_height - 1) * step + 1, (g.out_width - 1) * step + 1
+        below, right = self.pad_after
+        around = np.pad(x, ((0, 0), (g.pad_y, below), (g.pad_x, right), (0, 0)))  # taps outside contribute nothing
+        weight = np.where(self.sign, np.float32(1), np.float32(-1)).reshape(g.kernel_y, g.kernel_x, g.channels, g.filters)
+        y = np.zeros((len(x), g.out_height, g.out_width, g.filters), np.float32)
+        for dy in range(g.kernel_y):
+            for dx in range(g.kernel_x):
+                y += around[:, dy : dy + rows : step, dx : dx + columns : step] @ weight[dy, dx]
+        return y.reshape(len(x), g.pooled_height, 2, g.pooled_width, 2, g.filters).max((2, 4)) if self.pooled else y
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Folded:
@@ -97,12 +110,20 @@ class Folded:
         return np.concatenate(logits) if logits else np.zeros((0, self.network.classes), np.int32)
 
     def _infer(self, pixels: np.ndarray) -> np.ndarray:
+        x = self.codes(pixels)
+        for layer, threshold in zip(self.layers, self.thresholds, strict=False):
+            x = np.where(layer.sums(x) >= threshold, np.float32(1), np.float32(-1))
+        return self.logits(self.layers[-1].sums(x))
+
+    def codes(self, pixels: np.ndarray) -> np.ndarray:
+        """The first layer's inputs, (N, height, width, channels) float32, of pixels as `infer` takes them."""
         first = self.network.geometry[0]
         x = 2.0 * (pixels >> np.uint8(8 - self.input_planes)).astype(np.float32) - (2**self.input_planes - 1)
-        x = x.reshape(-1, first.height, first.width, first.channels)
-        for layer, threshold in zip(self.layers, self.thresholds, strict=False):
-            x = np.where(_sums(layer, x) >= threshold, np.float32(1), np.float32(-1))
-        y = _sums(self.layers[-1], x).reshape(len(x), -1).astype(np.int64)
+        return x.reshape(-1, first.height, first.width, first.channels)
+
+    def logits(self, sums: np.ndarray) -> np.ndarray:
+        """Logits (N, classes) int32 of the last layer's sums, (N, 1, 1, classes)."""
+        y = sums.reshape(len(sums), -1).astype(np.int64)
         scaled = ((y << formats.STATISTICS) - self.mean) * self.reciprocal + (1 << SCORE_SHIFT - 1)
         return (np.clip(scaled >> SCORE_SHIFT, -SCORE_LIMIT, SCORE_LIMIT) + self.offset).astype(np.int32)
 
@@ -141,16 +162,3 @@ def _threshold(state: LayerState, configuration: Configuration, bound: int) -> n
     tau = state.mu - (_beta(state) * state.psi >> configuration.latent - 1)
     return np.clip(-(-tau >> formats.STATISTICS), -bound, bound + 1).astype(np.int32)
 
-
-def _sums(layer: FoldedLayer, x: np.ndarray) -> np.ndarray:
-    """Sums of a map (N, H, W, C) float32, pooled: (N, h, w, M) float32, exact, as they are whole and below 2**24."""
-    g, step = layer.geometry, layer.geometry.stride
-    rows, columns = (g.out_height - 1) * step + 1, (g.out_width - 1) * step + 1
-    below, right = layer.pad_after
-    around = np.pad(x, ((0, 0), (g.pad_y, below), (g.pad_x, right), (0, 0)))  # taps outside contribute nothing
-    weight = np.where(layer.sign, np.float32(1), np.float32(-1)).reshape(g.kernel_y, g.kernel_x, g.channels, g.filters)
-    y = np.zeros((len(x), g.out_height, g.out_width, g.filters), np.float32)
-    for dy in range(g.kernel_y):
-        for dx in range(g.kernel_x):
-            y += around[:, dy : dy + rows : step, dx : dx + columns : step] @ weight[dy, dx]
-    return y.reshape(len(x), g.pooled_height, 2, g.pooled_width, 2, g.filters).max((2, 4)) if layer.pooled else y

@@ -17,24 +17,16 @@ import os
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from bnnedge.checkpoint import Checkpoint
 from bnnedge.compiler import fitting
-from bnnedge.export import fold
-from bnnedge.importer import keras, qonnx
+from bnnedge.importer import compare, keras, qonnx
 from bnnedge.importer.assemble import assemble
-from bnnedge.importer.states import state
+from bnnedge.importer.states import limited, state
 from bnnedge.importer.steps import LARGEST_MAP, Model, UnsupportedError, first_line
 from bnnedge.schedule import RATE, SCHEDULE
 from bnnedge.settings import Settings
 
 __all__ = ["Imported", "UnsupportedError", "load", "understand"]
-
-# Random images on which the library and the device's arithmetic must agree.
-_COMPARED = 16
-# Of the best logit (or logarithm of a probability) before the second best: less may be lost in rounding.
-_MARGIN = 0.05
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,28 +73,16 @@ def understand(model: Any, pixels: tuple[float, float]) -> Imported:
     planes = assembled.input_planes
     settings = Settings(input_planes=planes, slope_planes=min(planes, Settings().slope_planes))
     configuration = fitting(assembled.network, settings)
-    begun = state(assembled, configuration, settings.gradient_planes, settings.seed)
-    checkpoint = Checkpoint(assembled.network, settings, configuration, begun, RATE, SCHEDULE)
-    _compare(model, checkpoint, (low, high), exact=not assembled.notes)
-    return Imported(checkpoint, assembled.notes)
-
-
-def _compare(model: Model, checkpoint: Checkpoint, pixels: tuple[float, float], exact: bool) -> None:
-    """Let both predict; UnsupportedError if they disagree where the model is sure: unless `exact`, for most images."""
-    shape = _COMPARED, *checkpoint.network.input_shape
-    images = np.random.RandomState(1).randint(0, 256, shape).astype(np.uint8)
-    inputs = (pixels[0] + (pixels[1] - pixels[0]) * images.astype(np.float32) / 255).astype(np.float32)
-    theirs = np.asarray(model.logits(inputs.reshape(_COMPARED, *model.input_shape)), np.float64)
-    folded = fold(checkpoint)
-    # One by one, as the libraries do: maps may be large.
-    ours = np.concatenate([folded.infer(images[i : i + 1]) for i in range(_COMPARED)])
-    if theirs.shape != ours.shape:
-        return  # the model tells classes, not logits
-    ordered = np.sort(theirs, 1)
-    sure = ordered[:, -1] - ordered[:, -2] > _MARGIN * np.abs(ordered).max()
-    wrong = np.flatnonzero(sure & (theirs.argmax(1) != ours.argmax(1)))
-    if len(wrong) > (0 if exact else _COMPARED // 2):
-        raise UnsupportedError(
-            f"model {model.name!r} predicts otherwise than its layers say, for {len(wrong)} of {_COMPARED} random images: "
-            "its layers may form no chain"
+    geometry = assembled.network.geometry
+    last, shrink = limited(assembled.layers[-1], geometry[-1], 1 if len(geometry) > 1 else 2**planes - 1)
+    notes = list(assembled.notes)
+    if shrink > 1:
+        notes.append(
+            f"logits are {shrink:.3g} times smaller than the model's, lest the device's saturate: predictions stay, but "
+            "probabilities are flatter"
         )
+    held = dataclasses.replace(assembled, layers=(*assembled.layers[:-1], last))
+    begun = state(held, configuration, settings.gradient_planes, settings.seed)
+    checkpoint = Checkpoint(assembled.network, settings, configuration, begun, RATE, SCHEDULE)
+    notes += compare.check(model, assembled, last, checkpoint, (low, high))
+    return Imported(checkpoint, tuple(notes))

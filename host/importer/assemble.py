@@ -14,8 +14,9 @@ from bnnedge.network import Network
 
 # Steps of a pixel by which the model's may be off: half a step of rounding, and one of saturation at the end.
 _ROUNDED = 1.25
-# Where a function is tried: on both sides of zero, near it and far from it.
-_TRIED = np.array([-100, -3, -1.5, -1, -0.5, -0.3, -0.01, -1e-4, 1e-4, 0.01, 0.3, 0.5, 1, 1.5, 3, 100], np.float32)
+# Where a function is tried: at zero, near it on both sides, and far from it.
+_TRIED = np.array([-100, -3, -1.5, -1, -0.5, -0.3, -0.01, -1e-4, 0, 1e-4, 0.01, 0.3, 0.5, 1, 1.5, 3, 100], np.float32)
+_ZERO = 8  # its place
 
 
 @dataclasses.dataclass
@@ -25,6 +26,7 @@ class Binary:
     name: the model's. sign: (K, M) bool. latent: (K, M) float64, rows as the device orders them.
     scale, offset: (M,) float64. Signs of weights are turned where scale came out negative: here it never is.
     mean, deviation: of y in training, (M,), None if the model does not tell.
+    at_zero: what the sign behind it makes of zero: +1 or -1 as of other numbers, or 0.
     conv, pool: as the user describes them; conv None for a dense layer.
     """
 
@@ -35,6 +37,7 @@ class Binary:
     offset: np.ndarray
     mean: np.ndarray | None = None
     deviation: np.ndarray | None = None
+    at_zero: int = 1
     conv: Conv2D | None = None
     pool: str | None = None
 
@@ -60,12 +63,16 @@ class Binary:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Assembled:
-    """A network, the planes of its pixels and its layers, the last one included; notes for the user."""
+    """A network, the planes of its pixels and its layers, the last one included; notes for the user.
+
+    pixel: unit and middle of the model's pixels, which are unit * code + middle.
+    """
 
     network: Network
     input_planes: int
     layers: tuple[Binary, ...]
     notes: tuple[str, ...]
+    pixel: tuple[float, float] = (1.0, 0.0)
 
 
 def assemble(model: Model, pixels: tuple[float, float]) -> Assembled:
@@ -79,7 +86,7 @@ def assemble(model: Model, pixels: tuple[float, float]) -> Assembled:
 class _Assembly:
     """Goes through the steps once.
 
-    table: what each of the 256 pixels has become; it counts until the first layer.
+    table: what each of the 256 pixels has become; it counts until the first layer. planes, pixel: as in `Assembled`.
     unit: what an activation of +1 on the device is in the model.
     pending: functions since the last sums, applied one after another, and their names.
     """
@@ -89,13 +96,13 @@ class _Assembly:
         self.model = model
         self.shape = model.input_shape
         self.table = low + (high - low) * np.arange(256) / 255
-        self.unit, self.planes = 1.0, formats.MAX_PLANES
+        self.unit, self.planes, self.pixel = 1.0, formats.MAX_PLANES, (1.0, 0.0)
         self.layers: list[Binary] = []
         self.made: list[Layer] = []
         self.notes: list[str] = []
         self.pending: list[Function] = []
+        self.ended = ""  # the name of a softmax
         self.active = True  # the numbers at hand are pixels or signs, not sums
-        self.channels_first = False  # a map has been flattened in that order
         for step in model.steps:
             self.take(step)
 
@@ -111,9 +118,12 @@ class _Assembly:
         shape = self.model.input_shape
         if len(shape) == 3 and shape[2] == 1:
             shape = shape[:2]
-        return Assembled(Network(shape, self.made, self.model.name), self.planes, tuple(self.layers), tuple(self.notes))
+        network = Network(shape, self.made, self.model.name)
+        return Assembled(network, self.planes, tuple(self.layers), tuple(self.notes), self.pixel)
 
     def take(self, step: Step) -> None:
+        if self.ended and not isinstance(step, Ending):
+            raise UnsupportedError(f"{self.ended} stands before {step.name}: it can stand at the end only")
         if not isinstance(step, (Function, Ending)) and self.pending:
             raise UnsupportedError(_no_sign(self.pending))
         numbers = (step.weight, step.latent) if isinstance(step, Linear) else ()
@@ -130,6 +140,8 @@ class _Assembly:
             self.pool(step)
         elif isinstance(step, Flattening):
             self.flatten(step)
+        else:
+            self.ended = step.name
 
     def linear(self, step: Linear) -> None:
         if not self.active:
@@ -144,26 +156,19 @@ class _Assembly:
         size = np.abs(step.weight).reshape(-1, outputs)
         if not np.allclose(size, size[:1], rtol=1e-4, atol=0) or not size[0].all():
             raise UnsupportedError(f"the weights of {step.name} are not binary: each output may have +c and -c alone")
-        rows = self._ordered(step.weight.reshape(-1, outputs), conv), self._ordered(step.latent.reshape(-1, outputs), conv)
-        layer = Binary(step.name, rows[0] > 0, rows[1], size[0] * self.unit, np.zeros(outputs))
+        rows, latent = step.weight.reshape(-1, outputs), step.latent.reshape(-1, outputs)
+        layer = Binary(step.name, rows > 0, latent, size[0] * self.unit, np.zeros(outputs))
         if not self.layers:
             self._pixels(step, layer)
         layer.conv = self._convolution(step) if conv else None
         self.made.append(layer.conv or Dense(outputs))
         self.layers.append(layer)
-        self.active, self.channels_first = False, False
+        self.active = False
         if layer.conv:
             height, width = (layer.conv.outputs(side) for side in self.shape[:2])
             self.shape = height, width, outputs
         else:
             self.shape = (outputs,)
-
-    def _ordered(self, rows: np.ndarray, conv: bool) -> np.ndarray:
-        """Rows of a weight matrix in the order (y, x, channel)."""
-        if conv or not self.channels_first:
-            return rows
-        height, width, channels = self.map
-        return rows.reshape(channels, height, width, -1).transpose(1, 2, 0, 3).reshape(rows.shape)
 
     def _pixels(self, step: Linear, layer: Binary) -> None:
         """What the pixels have become, as codes of 1..8 planes: v = unit * code + middle."""
@@ -184,7 +189,8 @@ class _Assembly:
                 f"{middle:g}: train with pixels from -1 to 1"
             )
         signs = np.where(layer.sign, layer.scale, -layer.scale)
-        layer.scale, layer.offset, self.planes = layer.scale * unit, middle * signs.sum(0), planes
+        layer.scale, layer.offset = layer.scale * unit, middle * signs.sum(0)
+        self.planes, self.pixel = planes, (float(unit), float(middle))
 
     def _convolution(self, step: Linear) -> Conv2D:
         kernel_y, kernel_x, _, filters = step.weight.shape
@@ -223,12 +229,14 @@ class _Assembly:
         values = _apply(self.pending, _TRIED)
         if np.array_equal(values, _TRIED):
             self.pending = []
-        elif values[-1] > 0 and np.array_equal(values, values[-1] * np.sign(_TRIED)):
+        elif values[-1] > 0 and np.array_equal(np.delete(values / values[-1], _ZERO), np.delete(np.sign(_TRIED), _ZERO)):
             self.pending = []
+            self.unit = float(values[-1])
             if self.active:
                 return  # a sign of signs
+            self.layers[-1].at_zero = int(np.sign(values[_ZERO]))
             self.layers[-1].upright()
-            self.active, self.unit = True, float(values[-1])
+            self.active = True
 
     def pool(self, step: Pool) -> None:
         layer = self.layers[-1] if self.layers else None
@@ -246,7 +254,6 @@ class _Assembly:
 
     def flatten(self, step: Flattening) -> None:
         if len(self.shape) == 3:
-            self.map, self.channels_first = self.shape, step.channels_first
             if self.layers:
                 self.made.append(Flatten())
             self.shape = (math.prod(self.shape),)

@@ -28,6 +28,7 @@ from bnnedge.importer.steps import (
     Linear,
     Model,
     Pool,
+    Stage,
     Step,
     UnsupportedError,
     batch_norm,
@@ -127,20 +128,25 @@ def understand(model: Any) -> Model:
     shape = model.input_shape
     if not isinstance(shape, tuple) or len(model.outputs) != 1 or None in shape[1:]:
         raise UnsupportedError(f"model {model.name!r} must have one input of a stated shape, and one output")
-    steps: list[Step] = []
-    for layer in model.layers:
-        steps += _steps(layer)
+    layers = [layer for layer in model.layers if type(layer).__name__ != "InputLayer"]
+    stages = tuple(Stage(_named(layer), tuple(_steps(layer))) for layer in layers)
+    (kind,) = (kind for kind in type(model).__mro__ if kind.__name__ == "Model")  # of Keras 2 or Keras 3
+    within = kind(model.inputs[0], [layer.output for layer in layers])
 
-    def logits(images: np.ndarray) -> np.ndarray:
-        return np.asarray(model.predict(images, batch_size=1, verbose=0))
+    def trace(images: np.ndarray) -> Sequence[np.ndarray]:
+        made = within.predict(images, batch_size=1, verbose=0)
+        return [np.asarray(values) for values in (made if isinstance(made, (list, tuple)) else [made])]
 
-    return Model(model.name, tuple(shape[1:]), tuple(steps), logits)
+    return Model(model.name, tuple(shape[1:]), stages, trace)
+
+
+def _named(layer: Any) -> str:
+    return f"layer {layer.name!r} ({type(layer).__name__})"
 
 
 def _steps(layer: Any) -> Sequence[Step]:
     """What a layer does, in order."""
-    kind = type(layer).__name__
-    name = f"layer {layer.name!r} ({kind})"
+    kind, name = type(layer).__name__, _named(layer)
     if kind in IDENTITIES:
         return ()
     if kind in _READERS:
@@ -212,7 +218,9 @@ def _conv(name: str, layer: Any, config: dict[str, Any]) -> list[Step]:
 
 
 def _norm(name: str, layer: Any, config: dict[str, Any]) -> list[Step]:
-    # Over another axis than the channels there would be another number of these.
+    axes = layer.axis if isinstance(layer.axis, (list, tuple)) else [layer.axis]
+    if axes[0] not in (-1, layer.input_spec.ndim - 1) or len(axes) > 1:
+        raise UnsupportedError(f"{name} is over axis {layer.axis} of its input: the device's is over the last, the channels")
     mean, variance = _array(layer.moving_mean), _array(layer.moving_variance)
     gamma = _array(layer.gamma) if config["scale"] else np.ones_like(mean)
     beta = _array(layer.beta) if config["center"] else np.zeros_like(mean)

@@ -60,9 +60,7 @@ def read(path: Path) -> Tidy:
 def understand(model: Tidy) -> Model:
     """The steps of a model; UnsupportedError names the node that the device has no form for."""
     chain = Chain(model.wrapper.graph, model.shapes)
-    steps = tuple(step for stage in chain.stages for step in stage.steps)
-    forward, last = _Forward(model, chain), len([order for order in chain.orders if order]) - 1
-    return Model(model.wrapper.graph.name or "network", chain.input_shape, steps, lambda images: forward(images)[last])
+    return Model(model.wrapper.graph.name or "network", chain.input_shape, tuple(chain.stages), _Forward(model, chain))
 
 
 class _Forward:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
@@ -16,15 +17,56 @@ _ONE = 1 << formats.STATISTICS
 _PSI_LIMIT = (1 << formats.MU_BITS) - 1
 # Mean absolute deviation of a normal distribution, in standard deviations.
 _MEAN_DEVIATION = math.sqrt(2 / math.pi)
-# Logits further than this from 0 are saturated: LOGIT_BITS in units of log2, in nats, with a bit to spare.
-_LARGEST_LOGIT = 2 ** (formats.LOGIT_BITS - 1 - formats.LOGIT - 1) * math.log(2)
+# Of a threshold: what float64 leaves of a whole number, and what float32 does.
+_WHOLE, _TIE = 1e-12, 4e-7
+# Of a sum of a trained network, in standard deviations; a layer of 256 inputs or fewer has no larger sums at all.
+_FAR = 16
+# Nats within which all logits stay: of what LOGIT_BITS hold in units of log2, without beta, which is 1 at most.
+_LARGEST_LOGIT = ((1 << formats.LOGIT_BITS - 1) - 1) / (1 << formats.LOGIT) * math.log(2) - 1.1
+_NEVER = 1.0  # nats by which a class loses that no sums let win
+
+
+def limited(layer: Binary, geometry: Geometry, step: int) -> tuple[Binary, float]:
+    """A last layer whose logits the device can hold, and the factor by which all of them were made smaller, 1 or more.
+
+    What all classes share is taken off; a class that no sums let win is brought near to those that can.
+
+    step: largest magnitude of an input.
+    """
+    bound = geometry.fan_in * step
+    surely = (layer.offset - layer.scale * bound).max()  # the winning class has that at least
+    offset = np.maximum(layer.offset, surely - layer.scale * bound - _NEVER)
+    mean, deviation = _spread(layer, geometry, step)
+    middle = offset + layer.scale * mean
+    centre = (middle.max() + middle.min()) / 2
+    middle, offset = middle - centre, offset - centre
+    far = 2 * bound if layer.deviation is None else _FAR * np.maximum(deviation, _guess(geometry, step))
+    lowest = offset + layer.scale * np.maximum(mean - far, -bound)
+    highest = offset + layer.scale * np.minimum(mean + far, bound)
+    # What the logits reach; that a psi is 1 or more; and beta, 1 at most, must do where mu cannot make up for an offset.
+    reach = np.maximum(-lowest, highest) / _LARGEST_LOGIT
+    needed = np.maximum(layer.scale, np.minimum(np.abs(middle), np.abs(offset) - layer.scale * bound))
+    shrink = max(1.0, reach.max(), needed.max())
+    return dataclasses.replace(layer, scale=layer.scale / shrink, offset=offset / shrink), float(shrink)
+
+
+def turning(layer: Binary) -> np.ndarray:
+    """The real sum of each output, (M,) float64, at which a hidden layer's decision turns; infinite where it never does."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        turned = np.where(layer.scale > 0, -layer.offset / layer.scale, np.where(layer.offset < 0, np.inf, -np.inf))
+    return np.asarray(turned)
+
+
+def tied(turn: np.ndarray, within: float = _TIE) -> np.ndarray:
+    """Where a whole sum stands at the turn itself, as far as float32 numbers tell."""
+    with np.errstate(invalid="ignore"):
+        return np.asarray(np.abs(turn - np.rint(turn)) <= within * np.maximum(1, np.abs(turn)))
 
 
 def state(assembled: Assembled, config: Configuration, gradient_planes: int, seed: int) -> TrainingState:
     """A training state with which the device decides as the model does, and from which it can go on to train.
 
-    Hidden layers decide the same for every possible sum. The last layer's logits are the model's, rounded; where the model
-    does not normalise them, or they would saturate, all are made smaller by one factor.
+    Hidden layers decide the same for every possible sum. The last layer must be `limited`; its logits are rounded.
     """
     network = assembled.network
     made = TrainingState.initial(network, config.latent, gradient_planes, seed)
@@ -50,12 +92,15 @@ def _spread(layer: Binary, geometry: Geometry, step: int) -> tuple[np.ndarray, n
     """Mean and standard deviation of the sums: the model's, as far as sums reach, or those of random signs (or pixels, of
     uniform codes).
     """
-    bound = geometry.fan_in * step
-    guess = math.sqrt(geometry.fan_in) * (step if step == 1 else step / math.sqrt(3))
+    bound, guess = geometry.fan_in * step, _guess(geometry, step)
     mean = np.zeros(geometry.fan_out) if layer.mean is None else layer.mean
     deviation = np.full(geometry.fan_out, guess) if layer.deviation is None else layer.deviation
     known = np.isfinite(mean) & np.isfinite(deviation)
     return np.where(known, np.clip(mean, -bound, bound), 0.0), np.where(known, deviation, guess)
+
+
+def _guess(geometry: Geometry, step: int) -> float:
+    return math.sqrt(geometry.fan_in) * (step if step == 1 else step / math.sqrt(3))
 
 
 def _beta(values: np.ndarray, top: int) -> np.ndarray:
@@ -65,9 +110,9 @@ def _beta(values: np.ndarray, top: int) -> np.ndarray:
 def _hidden(layer: Binary, geometry: Geometry, step: int, top: int, limit: int, exponent: int) -> LayerState:
     """The sign of scale * y + offset: y >= threshold, of whole y. mu takes what beta, within -1..1, leaves."""
     bound = geometry.fan_in * step
-    with np.errstate(divide="ignore", invalid="ignore"):
-        threshold = np.where(layer.scale > 0, -layer.offset / layer.scale, np.where(layer.offset < 0, np.inf, -np.inf))
-    threshold = np.clip(np.ceil(threshold), -bound, bound + 1)
+    turn = turning(layer)
+    threshold = np.where(tied(turn, _WHOLE), np.rint(turn) + (layer.at_zero < 0), np.ceil(turn))
+    threshold = np.clip(threshold, -bound, bound + 1)
     mean, deviation = _spread(layer, geometry, step)
     psi = np.clip(np.rint(_MEAN_DEVIATION * deviation * _ONE), _ONE, bound * _ONE).astype(np.int64)
     # tau = mu - (beta psi >> latent - 1), and y is compared with tau / 64: half a step below the threshold.
@@ -81,11 +126,7 @@ def _hidden(layer: Binary, geometry: Geometry, step: int, top: int, limit: int, 
 def _last(layer: Binary, geometry: Geometry, step: int, top: int, limit: int, exponent: int) -> LayerState:
     """Logits scale * y + offset = (y - mu) / psi + beta, psi at least 1; an offset that no sum makes up for is cut down."""
     mean, _ = _spread(layer, geometry, step)
-    largest = layer.scale.max()
-    if layer.deviation is None:
-        largest = max(largest, (layer.scale * geometry.fan_in * step + np.abs(layer.offset)).max() / _LARGEST_LOGIT)
-    shrink = max(1.0, largest)
-    scale, offset = layer.scale / shrink, layer.offset / shrink
+    scale, offset = layer.scale, layer.offset
     psi = np.clip(np.rint(_ONE / np.maximum(scale, 1e-30)), _ONE, _PSI_LIMIT).astype(np.int64)
     beta = _beta(offset + scale * mean, top)
     mu = np.clip(np.rint((beta / top - offset) * psi), -limit, limit).astype(np.int64)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -67,9 +67,7 @@ class Pool(Step):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Flattening(Step):
-    """A map becomes a vector: in the order (y, x, channel), or with `channels_first` (channel, y, x)."""
-
-    channels_first: bool = False
+    """A map becomes a vector, in the order (y, x, channel)."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -90,14 +88,20 @@ class Model:
     """A model of another library.
 
     name, input_shape: for the network: (inputs,), or (height, width, channels) whatever the library's order.
-    steps: from the input on.
-    logits: runs the library itself: (N, *input_shape) float32 to (N, classes), logits or probabilities.
+    stages: from the input on.
+    trace: runs the library itself: of (N, *input_shape) float32 what stands behind each stage, (N, ...), maps as (N, height,
+        width, channels).
     """
 
     name: str
     input_shape: tuple[int, ...]
-    steps: tuple[Step, ...]
-    logits: Callable[[np.ndarray], np.ndarray]
+    stages: tuple[Stage, ...]
+    trace: Callable[[np.ndarray], Sequence[np.ndarray]]
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """All steps, from the input on."""
+        return tuple(step for stage in self.stages for step in stage.steps)
 
 
 def batch_norm(name: str, gamma: np.ndarray, beta: np.ndarray, mean: np.ndarray, variance: np.ndarray, epsilon: float) -> Affine:

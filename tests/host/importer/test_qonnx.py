@@ -12,7 +12,7 @@ pytest.importorskip("qonnx")
 from foreign import agree, statistics  # noqa: E402
 from onnx import TensorProto, helper, numpy_helper  # noqa: E402
 
-from bnnedge import Trainer, bounds, export, importer  # noqa: E402
+from bnnedge import Trainer, export, importer  # noqa: E402
 
 CUSTOM = "qonnx.custom_op.general"
 
@@ -184,7 +184,6 @@ def test_offsets_beyond_any_sum_give_a_state_that_can_be_trained(tmp_path: Path,
     graph.add("Gemm", graph.weight(5, 12), classes, transB=1)
     saved = importer.load(graph.write(tmp_path / "model.onnx"), (0, 1)).checkpoint
     saved.state.check(saved.network, saved.configuration)
-    assert abs(saved.state.layers[1].mu).max() == bounds.mean_sum(saved.network.geometry[1], 1, saved.configuration)
     with Trainer.load(saved) as trainer:
         images = np.random.RandomState(1).randint(0, 256, (128, 8, 8)).astype(np.uint8)
         assert (trainer.predict(images).argmax(1) != 2).all()

@@ -1,11 +1,14 @@
 """Reader of the pickles of CIFAR-10's Python version, in which nothing can run.
 
 A pickle is a program that may call any function it names. The files of CIFAR-10 name three, all NumPy's, to rebuild an
-array of bytes; stand-ins take their place here, for NumPy's own would trust the strides and types that a file claims.
+array of bytes; those that were written anew may name some more, by their protocol. Stand-ins take the place of all of them
+here, for NumPy's own would trust the strides and types that a file claims.
 Beside such arrays a pickle is made of strings, bytes, numbers, lists, tuples and dictionaries; every other name ends the
 reading. Before it begins, the program is gone through, operation by operation: those that such files need are on a list, and how
 many there are is limited, for a few bytes can ask for gigabytes.
 """
+
+from __future__ import annotations
 
 import io
 import math
@@ -13,7 +16,7 @@ import pickle
 import pickletools
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -24,10 +27,10 @@ _UNSIGNED_BYTE = ("u1", b"u1")
 _KNOWN = frozenset(
     re.findall(
         r"\w+",
-        """PROTO FRAME STOP MARK POP NONE NEWTRUE NEWFALSE INT BININT BININT1 BININT2 LONG1 BINFLOAT EMPTY_DICT DICT SETITEM
-        SETITEMS EMPTY_LIST LIST APPEND APPENDS EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3 STRING BINSTRING SHORT_BINSTRING
-        UNICODE BINUNICODE SHORT_BINUNICODE BINUNICODE8 BINBYTES SHORT_BINBYTES BINBYTES8 PUT BINPUT LONG_BINPUT MEMOIZE GET
-        BINGET LONG_BINGET GLOBAL STACK_GLOBAL REDUCE BUILD""",
+        """PROTO FRAME STOP MARK POP NONE NEWTRUE NEWFALSE INT BININT BININT1 BININT2 LONG1 FLOAT BINFLOAT EMPTY_DICT
+        DICT SETITEM SETITEMS EMPTY_LIST LIST APPEND APPENDS EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3 STRING BINSTRING
+        SHORT_BINSTRING UNICODE BINUNICODE SHORT_BINUNICODE BINUNICODE8 BINBYTES SHORT_BINBYTES BINBYTES8 BYTEARRAY8 PUT
+        BINPUT LONG_BINPUT MEMOIZE GET BINGET LONG_BINGET GLOBAL STACK_GLOBAL REDUCE BUILD""",
     )
 )
 # A file of CIFAR-10 has some 60,000, and a number for each thing that it comes back to.
@@ -36,7 +39,7 @@ _MOST = 1_000_000
 _SHARED = frozenset(
     name
     for name in _KNOWN
-    if re.fullmatch(r"\w*(STRING|UNICODE8?|BYTES8?|INT\d?|GLOBAL|GET)|(EMPTY_)?(LIST|DICT)|REDUCE", name)
+    if re.fullmatch(r"\w*(STRING|UNICODE8?|BYTES8?|BYTEARRAY8|INT\d?|GLOBAL|GET)|(EMPTY_)?(LIST|DICT)|REDUCE", name)
 )
 # Of tuples, which may lie in each other: reading these goes deeper with each.
 _TUPLES = 500
@@ -61,19 +64,43 @@ class _Array:
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
         _, shape, kind, fortran, octets = state
+        self._fill(shape, kind, octets, "F" if fortran else "C")
+
+    @classmethod
+    def of_buffer(cls, octets: object, kind: object, shape: object, order: object) -> _Array:
+        """As protocol 5 has it, in one call."""
+        made = cls()
+        made._fill(shape, kind, octets, "F" if order == "F" else "C")
+        return made
+
+    def _fill(self, shape: object, kind: object, octets: object, order: Literal["C", "F"]) -> None:
         if not isinstance(shape, tuple) or not all(type(side) is int for side in shape):
             raise pickle.UnpicklingError("an array whose shape is not made of whole numbers")
-        if not isinstance(kind, _Type) or not isinstance(octets, bytes) or math.prod(shape) != len(octets):
+        if not isinstance(kind, _Type) or not isinstance(octets, (bytes, bytearray)) or math.prod(shape) != len(octets):
             raise pickle.UnpicklingError("an array that is not made of as many bytes as its shape says")
-        self.values = np.frombuffer(octets, np.uint8).reshape(shape, order="F" if fortran else "C")
+        self.values = np.frombuffer(octets, np.uint8).reshape(shape, order=order)
 
 
 class _Restricted(pickle.Unpickler):
+    def __init__(self, octets: bytes) -> None:
+        super().__init__(io.BytesIO(octets), encoding="bytes")
+        self._left = len(octets)
+
+    def _encoded(self, text: object, code: object) -> bytes:
+        """Bytes, as protocols 0 to 2 of Python 3 have them: a character each. Each text once, for a few could fill the memory."""
+        if not isinstance(text, str) or code != "latin1" or len(text) > self._left:
+            raise pickle.UnpicklingError("it encodes something else than bytes, or more than it has")
+        self._left -= len(text)
+        return text.encode("latin-1")
+
     def find_class(self, module: str, name: str) -> Any:
         # Made anew at each call: a pickle can set attributes of what it gets.
         known: dict[tuple[str, str], Callable[..., object] | None] = {
             ("numpy.core.multiarray", "_reconstruct"): lambda *_: _Array(),
             ("numpy._core.multiarray", "_reconstruct"): lambda *_: _Array(),  # of NumPy 2
+            ("numpy.core.numeric", "_frombuffer"): lambda *given: _Array.of_buffer(*given),  # of protocol 5
+            ("numpy._core.numeric", "_frombuffer"): lambda *given: _Array.of_buffer(*given),
+            ("_codecs", "encode"): lambda *given: self._encoded(*given),
             ("numpy", "ndarray"): None,  # an argument of _reconstruct
             ("numpy", "dtype"): lambda code, *_: _Type(code),
         }
@@ -90,7 +117,8 @@ def _check(octets: bytes) -> None:
         name = operation.name
         if name not in _KNOWN:
             raise pickle.UnpicklingError(f"it uses {name}, which data have no need of")
-        tuples += "TUPLE" in name
+        # The arguments of a call are no part of what comes of it.
+        tuples += ("TUPLE" in name) - (name == "REDUCE" and "TUPLE" in made)
         memo = int(str(argument)) if "PUT" in name else len(shared)
         if "PUT" in name or name == "MEMOIZE":
             shared[memo] = made in _SHARED
@@ -110,7 +138,7 @@ def read(where: str, octets: bytes) -> dict[str, Any]:
     """
     try:
         _check(octets)
-        content = _Restricted(io.BytesIO(octets), encoding="bytes").load()
+        content = _Restricted(octets).load()
     # A malformed pickle makes the unpickler raise nearly anything.
     except Exception as error:
         said = bounded.shown(str(error) or type(error).__name__, 200)

@@ -218,6 +218,11 @@ class TestArchives:
             load(path)
 
 
+ENCODE = b"c_codecs\nencode\n"
+LONG_TEXT = b"X" + struct.pack("<I", 1000) + b"a" * 1000
+TIMES_A_HUNDRED = ENCODE + b"q\0" + LONG_TEXT + b"q\1X\6\0\0\0latin1q\2\x86R" + b"h\0h\1h\2\x86R" * 100
+
+
 class Call:
     """Runs a command when it is unpickled."""
 
@@ -229,15 +234,38 @@ class Call:
 
 
 class TestPickled:
-    @pytest.mark.parametrize("protocol", [3, 4])
+    @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
     def test_own_python(self, protocol):
-        values = np.arange(12, dtype=np.uint8).reshape(3, 4)
+        values = np.arange(200, 212, dtype=np.uint8).reshape(3, 4)
         for array in (values, np.asfortranarray(values)):
             found = pickled.read("own", pickle.dumps({b"data": array, "labels": [1, 2.5, None, ("a", b"b")]}, protocol))
             assert set(found) == {"data", "labels"}
             assert (found["data"] == values).all()
             assert found["data"].dtype == np.uint8
             assert found["labels"] == [1, 2.5, None, ("a", b"b")]
+
+    @pytest.mark.parametrize("module", ["numpy.core.numeric", "numpy._core.numeric"])
+    def test_buffers_of_both_numpys(self, module):
+        kind = b"cnumpy\ndtype\n" + text("u1") + b"K\0K\1\x87R"
+        octets = b"\x96" + struct.pack("<Q", 6) + bytes(range(6))
+        call = b"c" + module.encode() + b"\n_frombuffer\n(" + octets + kind + b"K\2K\3\x86" + text("C") + b"tR"
+        found = pickled.read("own", b"\x80\5}" + text("data") + call + b"s.")
+        assert found["data"].tolist() == [[0, 1, 2], [3, 4, 5]]
+
+    @pytest.mark.parametrize("protocol", [0, 2, 5])
+    def test_six_files_written_anew(self, tmp_path, protocol):
+        written = {name: pickled.read(name, octets) for name, octets in batches().items()}
+        for name, content in written.items():
+            (tmp_path / name).write_bytes(pickle.dumps({key.encode(): value for key, value in content.items()}, protocol))
+        write_python(tmp_path / "as published")
+        found, wanted = load(tmp_path), load(tmp_path / "as published")
+        np.testing.assert_array_equal(found.x_train, wanted.x_train)
+        np.testing.assert_array_equal(found.y_test, wanted.y_test)
+
+    @pytest.mark.parametrize("protocol", [0, 2, 5])
+    def test_as_many_names_as_a_file_has(self, protocol):
+        names = [b"%d.png" % i for i in range(10_000)]
+        assert pickled.read("own", pickle.dumps({b"filenames": names}, protocol)) == {"filenames": names}
 
     def test_code_is_not_run(self, tmp_path):
         octets = pickle.dumps({"data": Call(tmp_path / "made")}, 2)
@@ -272,6 +300,9 @@ class TestPickled:
                 "an array whose shape is not made of",  # 2 GB: a number times a text
             ),
             (b"\x80\2)" + b"\x85" * 100_000 + b"K\1s.", "more parts than data"),  # too deep for the hash of a key
+            (b"\x80\2}" + ENCODE + text("ab") + text("latin1") + b"\x86Rs.", "it encodes something else"),  # no str, but bytes
+            (b"\x80\2}" + ENCODE + b"X\2\0\0\0abX\4\0\0\0utf8\x86Rs.", "it encodes something else"),
+            (b"\x80\2}" + TIMES_A_HUNDRED + b"s.", "it encodes something else than bytes, or more than it has"),
             (b"\x80\2Pgone\n.", "it uses PERSID"),
             (b"\x80\2\x82\1.", "it uses EXT1"),
             (b"text", "not a pickle of plain data"),

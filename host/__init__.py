@@ -9,13 +9,18 @@
 Only NumPy is imported here; a device brings what it needs.
 """
 
+from typing import Any
+
 from bnnedge.began import LOADED as _LOADED  # noqa: F401 - before all that follows
 from bnnedge.callbacks import Callback, History
 from bnnedge.checker import MismatchError
 from bnnedge.checkpoint import CheckpointError
 from bnnedge.configuration import CONFIGURATIONS, Configuration, configuration
+from bnnedge.csvlog import CSVLogger
 from bnnedge.data import Augment, DataError, Dataset, load
 from bnnedge.devices import Device, DeviceError, choose_device, open_device
+from bnnedge.keywords import LAYERS
+from bnnedge.monitors import BestCheckpoint, EarlyStopping
 from bnnedge.network import Conv2D, Dense, Flatten, MaxPool2D, Network, binarynet, cnv, digits, mlp
 from bnnedge.settings import Settings
 from bnnedge.state import TrainingState
@@ -24,6 +29,8 @@ from bnnedge.trainer import Trainer
 __all__ = [
     "CONFIGURATIONS",
     "Augment",
+    "BestCheckpoint",
+    "CSVLogger",
     "Callback",
     "CheckpointError",
     "Configuration",
@@ -33,6 +40,7 @@ __all__ = [
     "Dense",
     "Device",
     "DeviceError",
+    "EarlyStopping",
     "Flatten",
     "History",
     "MaxPool2D",
@@ -50,3 +58,11 @@ __all__ = [
     "mlp",
     "open_device",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Answer for layers that other libraries have."""
+    if name in LAYERS:
+        # No AttributeError: the text of one is lost in `from bnnedge import ...`.
+        raise ImportError(f"bnnedge has no {name}: {LAYERS[name]}")
+    raise AttributeError(f"module 'bnnedge' has no attribute {name!r}")

@@ -24,7 +24,8 @@ from bnnedge.data.scale import Scale
 from bnnedge.files import atomic
 from bnnedge.network import Network
 from bnnedge.parsing import decoded, parse_json
-from bnnedge.schedule import SCHEDULES, Plan, check_rate
+from bnnedge.rates import FUNCTION, SCHEDULES, check_rate
+from bnnedge.schedule import Plan
 from bnnedge.settings import Settings
 from bnnedge.state import LayerState, TrainingState
 
@@ -109,11 +110,12 @@ def load(path: str | os.PathLike[str]) -> Checkpoint:
         state = _state(header, file, network)
         state.check(network, configuration)
         rate = check_rate(header["rate"], configuration.latent)
-        if header["schedule"] not in SCHEDULES:
+        if header["schedule"] not in (*SCHEDULES, FUNCTION):
             raise ValueError(f"its schedule must be one of {', '.join(SCHEDULES)}, not {header['schedule']!r:.80}")
         plan = None if header["plan"] is None else Plan.from_dict(header["plan"])
         if plan:
-            check_rate(plan.rate, configuration.latent)
+            for used in (plan.rate, *plan.rates):
+                check_rate(used, configuration.latent)
             if plan.batch != settings.batch:
                 raise ValueError(f"its run takes batches of {plan.batch}, its settings of {settings.batch}")
         scale = None if header["scale"] is None else Scale.from_dict(header["scale"])

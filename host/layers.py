@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 
 from bnnedge import formats
+from bnnedge.keywords import explained_class
 from bnnedge.settings import whole
 
 MAX_KERNEL = 7
@@ -14,6 +15,7 @@ MAX_SIDE = 255  # of a map of pixels
 MAX_CHANNELS = 1 << 20  # of a layer's outputs: no accelerator takes as many
 
 
+@explained_class
 @dataclasses.dataclass(frozen=True)
 class Conv2D:
     """Convolution of `filters` channels: binary weights, L1 batch norm, sign.
@@ -53,6 +55,7 @@ class Conv2D:
         return outputs > 0 and before <= (outputs - 1) * self.stride and self.kernel - before <= side
 
 
+@explained_class
 @dataclasses.dataclass(frozen=True)
 class MaxPool2D:
     """Maximum of 2 x 2 neighbours, right behind a `Conv2D`. The last row (column) of an odd map has no part.
@@ -64,14 +67,17 @@ class MaxPool2D:
 
     def __post_init__(self) -> None:
         if self.on not in ("signs", "sums"):
-            raise ValueError(f"a MaxPool2D is on 'signs' or 'sums', not {self.on!r:.80}")
+            size = "" if isinstance(self.on, str) else "; its windows are always of 2 x 2: MaxPool2D()"
+            raise ValueError(f"a MaxPool2D is on 'signs' or 'sums', not {self.on!r:.80}{size}")
 
 
+@explained_class
 @dataclasses.dataclass(frozen=True)
 class Flatten:
     """Says that the `Dense` layers begin; they flatten what they get by themselves."""
 
 
+@explained_class
 @dataclasses.dataclass(frozen=True)
 class Dense:
     """Fully connected layer of `units` outputs: binary weights, L1 batch norm, sign (softmax after the last layer)."""
@@ -98,7 +104,8 @@ def _positive(layer: Layer, field: str, kind: str, what: str) -> None:
 def _within(layer: Layer, field: str, high: int) -> None:
     number = whole(getattr(layer, field))
     if number is None or not 1 <= number <= high:
-        raise ValueError(f"{field} of a Conv2D must be a whole number in 1..{high}, not {getattr(layer, field)!r:.80}")
+        square = "; windows are square, and so are their steps" if isinstance(getattr(layer, field), (tuple, list)) else ""
+        raise ValueError(f"{field} of a Conv2D must be a whole number in 1..{high}, not {getattr(layer, field)!r:.80}{square}")
     object.__setattr__(layer, field, number)
 
 

@@ -9,7 +9,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from bnnedge.keywords import LAYERS, explained
 from bnnedge.layers import KINDS, Conv2D, Dense, Flatten, Geometry, Layer, MaxPool2D, resolve
+from bnnedge.overview import table
 from bnnedge.parsing import parse_json, parse_yaml, read_text
 from bnnedge.settings import whole
 from bnnedge.shapes import channels_first
@@ -59,6 +61,7 @@ class Network:
     name: str
     geometry: tuple[Geometry, ...] = dataclasses.field(compare=False, repr=False)
 
+    @explained
     def __init__(self, input_shape: Sequence[int], layers: Sequence[Layer], name: str = "network") -> None:
         given = tuple(input_shape)
         shape = tuple(n for n in map(whole, given) if n is not None and n > 0)
@@ -74,11 +77,8 @@ class Network:
             raise ValueError(f"a network has {MAX_LAYERS:,} layers at most, not {len(layers):,}")
         if not isinstance(name, str) or len(name) > MAX_NAME or name.encode("utf-8", "replace").decode() != name:
             raise ValueError(f"name must be text of up to {MAX_NAME} characters, not {name!r:.80}; in a file, put it in quotes")
-        kinds = tuple(KINDS.values())
         for layer in layers:
-            if not isinstance(layer, kinds):
-                names = ", ".join(kind.__name__ for kind in kinds)
-                raise ValueError(f"layer {layer!r:.80} is of no kind that can be trained here; there are: {names}")
+            _check_layer(layer)
         last = layers[-1]
         if not isinstance(last, Dense):
             raise ValueError(f"the last layer must be Dense, with a unit for each class, not {last}")
@@ -88,6 +88,10 @@ class Network:
         object.__setattr__(self, "layers", tuple(layers))
         object.__setattr__(self, "name", name)
         object.__setattr__(self, "geometry", resolve(shape, self.layers))
+
+    def summary(self) -> None:
+        """Print a table of the layers: output and weights."""
+        print(table(self))
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -150,6 +154,31 @@ class Network:
         except ValueError as error:
             raise ValueError(f"network file {path} is not YAML or JSON of a network: {error}") from None
         return cls.from_dict(data, f"network file {path}")
+
+
+def check_network(network: Any) -> Network:
+    """Return a network; ValueError if it is something else."""
+    if isinstance(network, Network):
+        return network
+    if callable(network) and getattr(network, "__module__", None) == __name__:
+        raise ValueError(f"network is the function {network.__name__}: call it, {network.__name__}()")
+    if isinstance(network, str) and network in BUILT_IN:
+        raise ValueError(f"network must be a Network, not a name: {network!r} is made by a function, such as bnnedge.digits()")
+    keras = type(network).__module__.split(".")[0] in ("keras", "tf_keras")
+    like = ": bnnedge.importer.load takes over a saved model of Keras" if keras else ""
+    raise ValueError(f"network must be a Network(input_shape, layers), not {network!r:.80}{like}")
+
+
+def _check_layer(layer: Any) -> None:
+    kinds = tuple(KINDS.values())
+    if isinstance(layer, kinds):
+        return
+    if layer in kinds:
+        raise ValueError(f"layer {layer.__name__} is a class: make an object of it, {layer.__name__}(...)")
+    name = type(layer).__name__
+    reason = f"; {LAYERS[name]}" if name in LAYERS else ""
+    names = ", ".join(kind.__name__ for kind in kinds)
+    raise ValueError(f"layer {layer!r:.80} is of no kind that can be trained here; there are: {names}{reason}")
 
 
 def _described(layer: Layer) -> Any:

@@ -10,7 +10,17 @@ import numpy as np
 from bnnedge.checker import Checker, MismatchError
 from bnnedge.devices import Memory, StepResult
 from bnnedge.devices.tenancy import Tenant
+from bnnedge.network import Network
 from bnnedge.state import TrainingState
+
+# Products of weights and images between two reports of progress: about a second in simulation.
+_WORK_PER_CALL = 1 << 26
+
+
+def call_steps(network: Network, batch: int) -> int:
+    """Steps that a call of the device takes where somebody looks on."""
+    work = sum(layer.fan_in * layer.fan_out * layer.outputs for layer in network.geometry)
+    return max(4, _WORK_PER_CALL // (work * batch))
 
 
 @dataclasses.dataclass(frozen=True)

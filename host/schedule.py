@@ -1,4 +1,4 @@
-"""What a training run is going to do and how far it is: order of the samples, learning rate, running sums.
+"""What a training run is going to do and how far it is: order of the samples, running sums, history.
 
 All of it follows from numbers that a checkpoint keeps, so that a run can stop and go on anywhere.
 """
@@ -15,31 +15,9 @@ import numpy as np
 from bnnedge import formats
 from bnnedge.data.augment import Augment
 from bnnedge.devices.device import StepResult
+from bnnedge.rates import FUNCTION, SCHEDULES, scheduled
 
-SCHEDULES = ("cosine", "step", "plateau", "constant")
-PATIENCE = 3  # epochs without a smaller training loss before "plateau" halves the rate
-RATE, SCHEDULE = 0.012, "cosine"  # the rate at the start and how it falls, unless told otherwise
 HISTORY = ("loss", "accuracy", "val_loss", "val_accuracy", "rate")
-
-
-def rate_unit(latent: int) -> int:
-    """Learning rate 1.0 as the device takes it, for weights of `latent` bits: see `formats.RATE`."""
-    return 1 << latent - 1 + formats.RATE - formats.MOMENT
-
-
-def check_rate(rate: float, latent: int) -> float:
-    """Return `rate` as a float; ValueError if the device cannot represent it."""
-    unit = rate_unit(latent)
-    limit = (1 << formats.RATE_BITS) - 1
-    number = isinstance(rate, (int, float, np.number)) and not isinstance(rate, bool)
-    if not number or not 1 <= round_rate(rate, unit) <= limit:
-        raise ValueError(f"rate must be a number in {1 / unit:.2g}..{limit / unit:.4g}, not {rate!r:.80}")
-    return float(rate)
-
-
-def round_rate(rate: float, unit: int) -> int:
-    """Nearest integer to rate * unit; -1 for NaN and infinity."""
-    return round(float(rate) * unit) if math.isfinite(rate) else -1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,6 +35,7 @@ class Plan:
     loss, hits: sums over the steps of the running epoch, as the device reports them.
     history: a value for each closed epoch, by the names in `HISTORY`.
     augment: how the images vary from epoch to epoch; None if they don't.
+    rates: of each epoch, if the schedule is a function of the user's; else empty.
     """
 
     samples: int
@@ -74,6 +53,7 @@ class Plan:
     hits: int = 0
     history: Mapping[str, Sequence[float]] = dataclasses.field(default_factory=lambda: dict.fromkeys(HISTORY, ()))
     augment: Augment | None = None
+    rates: tuple[float, ...] = ()
 
     @property
     def epoch_steps(self) -> int:
@@ -102,26 +82,10 @@ class Plan:
         return complete > self.closed
 
     def scheduled_rate(self, epoch: int) -> float:
-        """Learning rate of an epoch, of which the history has all before it.
-
-        cosine: half a cosine from `rate` down towards 0. step: a tenth from the middle of the run on, a hundredth in its last
-        quarter. plateau: half of it whenever the training loss has not become smaller for PATIENCE epochs. constant.
-        """
-        if self.schedule == "cosine":
-            return self.rate * (0.5 + 0.5 * math.cos(math.pi * epoch / self.epochs))
-        if self.schedule == "step":
-            return self.rate * 0.1 ** ((2 * epoch >= self.epochs) + (4 * epoch >= 3 * self.epochs))
-        return self.rate * 0.5 ** self._plateaus(epoch) if self.schedule == "plateau" else self.rate
-
-    def _plateaus(self, epoch: int) -> int:
-        """How often before that epoch PATIENCE epochs have passed in vain."""
-        best, waited, found = math.inf, 0, 0
-        for loss in self.history["loss"][:epoch]:
-            waited = 0 if loss < best else waited + 1
-            best = min(best, loss)
-            if waited == PATIENCE:
-                waited, found = 0, found + 1
-        return found
+        """Learning rate of an epoch, of which the history has all before it."""
+        if self.rates:
+            return self.rates[epoch]
+        return scheduled(self.schedule, self.rate, epoch, self.epochs, self.history["loss"])
 
     def order(self) -> np.ndarray:
         """Sample indices of the running epoch, (epoch_steps * batch,) int64: the remainder of the samples is left out."""
@@ -156,11 +120,16 @@ class Plan:
 
     def with_entry(self, entry: Mapping[str, float]) -> Plan:
         """The plan with an epoch closed; `entry` has a value for some or all names in `HISTORY`."""
-        history = {name: (*self.history[name], *([entry[name]] if name in entry else [])) for name in HISTORY}
+        history = {name: tuple(self.history[name]) for name in HISTORY}
+        for name in HISTORY:
+            # Epochs without validation data, of a run that has some with, have no number, and a place all the same.
+            if name in entry or history[name]:
+                missing = (math.nan,) * (self.closed - len(history[name]))
+                history[name] = (*history[name], *missing, entry.get(name, math.nan))
         return dataclasses.replace(self, history=history)
 
-    def extended(self, steps: int) -> Plan:
-        """The plan with a new end: the remaining epochs follow the schedule of the new length."""
+    def extended(self, steps: int, rates: tuple[float, ...] = ()) -> Plan:
+        """The plan with a new end: the remaining epochs follow the schedule of the new length, or have these `rates`."""
         if steps <= self.step:
             raise ValueError(
                 f"the run has already taken {self.step} steps ({self.step / self.epoch_steps:.4g} epochs) of the "
@@ -169,24 +138,22 @@ class Plan:
         partial = self.finished and self.step % self.epoch_steps
         history = {name: tuple(values)[:-1] if partial else tuple(values) for name, values in self.history.items()}
         epochs = -(-steps // self.epoch_steps)
-        return dataclasses.replace(self, epochs=epochs, steps=steps, history=history)
+        return dataclasses.replace(self, epochs=epochs, steps=steps, history=history, rates=rates)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what `from_dict` takes: numbers, strings, lists; without `augment` if images don't vary."""
+        """Return what `from_dict` takes: numbers, strings, lists, None for NaN; `augment` and `rates` only if there are such."""
         data = {
             **dataclasses.asdict(dataclasses.replace(self, history={})),
-            "history": {name: list(values) for name, values in self.history.items()},
+            "history": {name: [None if math.isnan(n) else n for n in values] for name, values in self.history.items()},
+            "rates": list(self.rates),
         }
-        if self.augment is None:
-            del data["augment"]
-        return data
+        return {name: value for name, value in data.items() if value or name not in _LATER}
 
     @classmethod
     def from_dict(cls, data: Any) -> Plan:
         """Make a plan of what `to_dict` returned; ValueError for anything else."""
         fields = {field.name for field in dataclasses.fields(cls)}
-        # Checkpoints were without `augment` at first; one that has it is refused by what would train on without it.
-        if not isinstance(data, dict) or set(data) | {"augment"} != fields:
+        if not isinstance(data, dict) or set(data) | set(_LATER) != fields:
             raise ValueError("the plan of the run lacks fields, or has unknown ones")
         for name, (low, high) in _RANGES.items():
             if type(data[name]) is not int or not low <= data[name] <= high:
@@ -195,20 +162,24 @@ class Plan:
             raise ValueError(f"shuffle of the plan must be true or false, not {data['shuffle']!r:.80}")
         if not _finite(data["rate"]) or data["rate"] <= 0:
             raise ValueError(f"rate of the plan must be a positive number, not {data['rate']!r:.80}")
-        if data["schedule"] not in SCHEDULES:
+        if data["schedule"] not in (*SCHEDULES, FUNCTION):
             raise ValueError(f"schedule of the plan must be one of {', '.join(SCHEDULES)}, not {data['schedule']!r:.80}")
+        rates = data.get("rates", [])
+        if not isinstance(rates, list) or not all(map(_finite, rates)):
+            raise ValueError("rates of the plan must be a list of numbers")
         history = data["history"]
         if not isinstance(history, dict) or set(history) != set(HISTORY):
             raise ValueError("history of the plan lacks names, or has unknown ones")
         for name, values in history.items():
-            if not isinstance(values, list) or not all(map(_finite, values)):
+            if not isinstance(values, list) or not all(_finite(n) or (n is None and name in _OPTIONAL) for n in values):
                 raise ValueError(f"{name} in the history of the plan must be a list of numbers")
         augment = data.get("augment")
         if augment is not None:
             if not isinstance(augment, dict) or set(augment) != {field.name for field in dataclasses.fields(Augment)}:
                 raise ValueError(f"augment of the plan is {augment!r:.80}")
             augment = Augment(**augment)
-        plan = cls(**{**data, "history": {name: tuple(values) for name, values in history.items()}, "augment": augment})
+        told = {name: tuple(math.nan if n is None else n for n in values) for name, values in history.items()}
+        plan = cls(**{**data, "history": told, "augment": augment, "rates": tuple(rates)})
         plan._check()
         return plan
 
@@ -224,10 +195,15 @@ class Plan:
             "val_loss": max(lengths["val_loss"], lengths["val_accuracy"]) > self.closed,
             "val_accuracy": lengths["val_loss"] != lengths["val_accuracy"],
             "hits": self.hits > self.samples,
+            "rates": len(self.rates) != (self.epochs if self.schedule == FUNCTION else 0),
         }
         if any(wrong.values()):
             raise ValueError(f"the plan contradicts itself: {', '.join(name for name, found in wrong.items() if found)}")
 
+
+# Checkpoints were without these at first; one that has them is refused by what would train on without them.
+_LATER = ("augment", "rates")
+_OPTIONAL = ("val_loss", "val_accuracy")
 
 # What a field of a plan may be.
 _RANGES = {

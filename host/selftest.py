@@ -115,7 +115,7 @@ def _trainer(device: str | Device, chosen: Configuration | None = None, check: b
 
 
 def _fit(trainer: Trainer) -> None:
-    trainer.fit(*_data(), steps=STEPS)
+    trainer.fit(*_data(), steps=STEPS, progress=False)
 
 
 def _data() -> tuple[np.ndarray, np.ndarray]:

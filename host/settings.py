@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import operator
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from bnnedge import formats
+from bnnedge.keywords import explained_class
 
 OPTIMISERS = ("sign-momentum", "sign-sgd")
 
@@ -31,6 +33,7 @@ def count(name: str, value: int | None) -> int | None:
     return number
 
 
+@explained_class
 @dataclasses.dataclass(frozen=True)
 class Settings:
     """How one network is trained.
@@ -68,6 +71,15 @@ class Settings:
         within("seed", 0, 2**64 - 1)
         if self.optimiser not in OPTIMISERS:
             raise ValueError(f"optimiser must be one of {', '.join(OPTIMISERS)}, not {self.optimiser!r:.80}")
+
+    @classmethod
+    def of(cls, given: Settings | Mapping[str, Any] | None) -> Settings:
+        """Settings as they are, of a dict, or for None the default ones; ValueError for anything else."""
+        if isinstance(given, Mapping):
+            return cls(**given)
+        if given is not None and not isinstance(given, cls):
+            raise ValueError(f"settings must be Settings(...), or a dict of them, not {given!r:.80}")
+        return given or cls()
 
     @property
     def batch_log2(self) -> int:

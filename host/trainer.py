@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import math
 import os
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from types import TracebackType
+from typing import Any
 
 import numpy as np
 
-from bnnedge import checkpoint, formats
+from bnnedge import checkpoint, formats, overview
 from bnnedge.callbacks import Callback, History
+from bnnedge.calling import Calls, listed
 from bnnedge.checker import Checker, MismatchError, check_memory, level, step_seconds
 from bnnedge.compiler import fitting
+from bnnedge.compiler.layout import layout
 from bnnedge.configuration import Configuration
 from bnnedge.configuration import configuration as configuration_called
 from bnnedge.data.augment import Augment, Epochs
@@ -22,12 +26,16 @@ from bnnedge.data.dataset import Dataset
 from bnnedge.data.scale import Scale
 from bnnedge.devices import Device, DeviceError, Memory, open_device, own_configuration
 from bnnedge.devices.tenancy import Tenant, alone
-from bnnedge.network import Network
-from bnnedge.runner import Measurement, Runner
-from bnnedge.samples import Unchanged, digest, images_for, samples_for, training_samples
-from bnnedge.schedule import RATE, SCHEDULE, SCHEDULES, Plan, check_rate, rate_unit, round_rate
+from bnnedge.keywords import explained
+from bnnedge.network import Network, check_network
+from bnnedge.planning import Planner
+from bnnedge.rates import FUNCTION, RATE, SCHEDULE, Schedule, check_rate, check_schedule, rate_unit, round_rate
+from bnnedge.runner import Measurement, Runner, call_steps
+from bnnedge.samples import Unchanged, images_for, samples_for, training_samples
+from bnnedge.schedule import Plan
 from bnnedge.settings import Settings, count
 from bnnedge.state import TrainingState
+from bnnedge.validation import held_out
 
 
 class Trainer:
@@ -43,13 +51,19 @@ class Trainer:
     device: "golden", "rtl", "pynq" (a board), or a device that is open already; the trainer closes what it opened.
     configuration: of the accelerator, or its name or file; by default that of the device or of the board's bitstream, else
         the smallest built-in one that holds the network.
-    settings: batch, planes, optimiser, seed; see `Settings`.
+    settings: batch, planes, optimiser, seed; see `Settings`. A dict of them does, too.
     rate: learning rate at the start; weights lie in [-1, 1], and a step moves them by at most this.
     schedule: of the rate over the epochs of a run: "cosine" (towards 0), "step" (a tenth from the middle on, a hundredth in the
-        last quarter), "plateau" (half of it whenever the training loss stays for three epochs) or "constant".
+        last quarter), "plateau" (half of it whenever the training loss stays for three epochs) or "constant"; or a function
+        of the epoch, from 0, or of the epoch and the rate of the one before, that returns the epoch's rate. It is called for
+        all epochs before a run begins; a checkpoint keeps these rates, and not the function.
     check: which steps to compare with the golden model, which trains alongside; the golden model itself is not compared.
         "first": two of each call of `fit`, with every tensor, on "pynq" with loss, hits, weights and statistics. "all" or
         True: each step and each inference, with every tensor. "none" or False: nothing.
+
+    Members
+    -------
+    stop_training: set it to True in a callback, and the run ends after the running call of the device.
 
     Raises
     ------
@@ -57,25 +71,29 @@ class Trainer:
     DeviceError: the device cannot be opened
     """
 
+    @explained
     def __init__(
         self,
         network: Network,
         device: str | Device = "golden",
         *,
         configuration: str | os.PathLike[str] | Configuration | None = None,
-        settings: Settings | None = None,
+        settings: Settings | Mapping[str, Any] | None = None,
         rate: float = RATE,
-        schedule: str = SCHEDULE,
+        schedule: str | Schedule = SCHEDULE,
         check: bool | str = "first",
     ) -> None:
         check = level(check)
-        if schedule not in SCHEDULES:
-            raise ValueError(f"schedule must be one of {', '.join(SCHEDULES)}, not {schedule!r}")
+        self.network, self.settings = check_network(network), Settings.of(settings)
+        self.schedule, self._function = check_schedule(schedule)
         if isinstance(configuration, (str, os.PathLike)):
             configuration = configuration_called(configuration)
+        if not isinstance(device, (str, Device)):
+            raise ValueError(f"device must be a name, such as 'golden', or an open device, not {device!r:.80}")
         if not isinstance(device, str) and configuration not in (None, device.configuration):
             raise ValueError(f"the device has configuration {device.configuration.name!r}, not the one given")
-        self.network, self.settings, self.schedule = network, settings or Settings(), schedule
+        self.stop_training = False
+        self._history: History | None = None  # of the last call of `fit`; None while it runs
         self._opened: list[Device] = []
         self._closed = self._fitting = False
         self._lock = threading.RLock()
@@ -157,6 +175,29 @@ class Trainer:
         """What the device's counters say of the steps that were not checked, see `Device.counters`, and "images" of these."""
         return self._runner.counted.copy()
 
+    @property
+    def history(self) -> History:
+        """Course of the last run as far as it went, be it interrupted; without epochs before the first."""
+        if self._history is None:
+            return History.of(self.plan.history if self.plan else {"loss": ()})
+        return self._history
+
+    def summary(self) -> None:
+        """Print a table of the layers: output, weights, and bytes of latent weights and momenta in the device's memory."""
+        there = layout(self.network, self.settings, self.device.configuration)
+        print(overview.table(self.network, [there.latent_bytes(i) for i in range(len(self.network.geometry))]))
+        print(self)
+
+    def __repr__(self) -> str:
+        """Network, device, settings and steps taken, in a line."""
+        device = f"{self.device.name} ({self.device.configuration.name})" if hasattr(self, "device") else "none"
+        steps = f", {self._now[0].step:,} steps taken" if hasattr(self, "_now") else ""
+        return (
+            f"Trainer({self.network.name!r} {overview.shape(self.network)}, device {device}, batch {self.settings.batch}, "
+            f"rate {self.rate:g}, {self.schedule}{steps}{', closed' if self._closed else ''})"
+        )
+
+    @explained
     def fit(
         self,
         x: np.ndarray,
@@ -165,16 +206,19 @@ class Trainer:
         epochs: int | None = None,
         steps: int | None = None,
         validation_data: tuple[np.ndarray, np.ndarray] | Dataset | None = None,
+        validation_split: float = 0,
         shuffle: bool = True,
         augment: Augment | None = None,
         resume: bool = False,
-        callbacks: Sequence[Callback] = (),
+        callbacks: Iterable[Callback] | Callback | None = (),
         steps_per_call: int | None = None,
+        progress: bool | None = None,
     ) -> History:
         """Train, and return the course of the run.
 
         The images of an epoch beyond its last whole batch (others in each epoch, if `shuffle`) are left out. After an
-        interrupt or a failure of the device the trainer holds the state of the last finished call, and can save it.
+        interrupt or a failure of the device the trainer holds the state of the last finished call, and can save it; `history`
+        tells the epochs that were finished.
 
         Parameters
         ----------
@@ -184,63 +228,68 @@ class Trainer:
         epochs: passes over the data, 1 unless told otherwise.
         steps: instead of epochs: batches to train in all.
         validation_data: (x, y) to evaluate after each epoch, or a `Dataset`, of which the test images are meant.
+        validation_split: instead: the part of x and y, at their end, that is not trained on but evaluated.
         shuffle: draw a new order for each epoch.
         augment: shift or mirror the images of x anew for each epoch, on the host, by the seed of the settings. A run that
             is resumed keeps the one that it began with.
         resume: go on with the last run, interrupted here or loaded from a checkpoint, with the same data and order.
             `epochs` or `steps`, if given, are then those of the whole run, so that it can also be made longer.
-        callbacks: called after each call of the device and each epoch, and as the run ends, however it does.
-        steps_per_call: steps that the device takes before it reports and can be interrupted; a whole epoch by default.
-            Changes no result. With all steps checked the device takes single ones.
+        callbacks: `Callback`, or several; called after each call of the device and each epoch, and as the run ends, however
+            it does.
+        steps_per_call: steps that the device takes before it reports and can be interrupted; a whole epoch by default, or
+            about a second's worth where progress is shown. Changes no result. With all steps checked the device takes
+            single ones.
+        progress: show a bar; None: on a terminal or in a notebook, unless a callback shows something there.
 
         Raises
         ------
         ValueError: data or arguments that cannot be used, before anything was trained
+        TypeError: a callback that cannot be called, likewise
         DeviceError: the device failed, is closed, or is in use by another thread
         MismatchError: the device computed something else than the golden model, see `check`
         """
+        from bnnedge.report.progress import progress_for  # which knows this module
+
         with self._using(), self._once():
+            x, y, validation_data = held_out(x, y, validation_data, validation_split)
             (images, labels), validation, scale = training_samples(self.network, x, y, validation_data)
-            epochs, steps = count("epochs", epochs), count("steps", steps)
-            steps_per_call = count("steps_per_call", steps_per_call)
-            if epochs is not None and steps is not None:
-                raise ValueError("give epochs or steps, not both")
-            if resume:
-                plan = self._resumed(images, labels, epochs, steps, augment)
-            else:
-                plan = self._planned(images, labels, epochs, steps, shuffle, augment)
-            countable = (1 << formats.STEP_BITS) - 1 - plan.start
-            if plan.steps > countable:
-                raise ValueError(f"a run of {plan.steps} steps is too long to count; {countable} fit: give fewer epochs or steps")
+            if resume and self.plan is None:
+                raise ValueError("there is no run to resume: call fit without resume first")
+            planner = Planner(self.settings, self.rate, self.schedule, self._function, self.device.configuration.latent)
+            last = self.plan if resume else None
+            plan = planner.plan(images, labels, epochs, steps, augment, self._now[0].step, shuffle, last)
+            same = Unchanged(images, labels, plan.digest)
+            own = listed(callbacks)
+            bars = progress_for(own, progress)
+            calls = Calls((*own, *bars, same), self)
             shown = Epochs(images, plan.augment)
+            steps_per_call = count("steps_per_call", steps_per_call)
             if steps_per_call is None:
-                steps_per_call = 1 if self._checker.level == "all" else plan.epoch_steps
+                steps_per_call = call_steps(self.network, plan.batch) if bars else plan.epoch_steps
+                steps_per_call = 1 if self._checker.level == "all" else steps_per_call
             self._checker.begin()
             due = min(self._checker.due, plan.steps - plan.step)
             if due:
                 check_memory(self.network, plan.batch)
-            self._now, self._scale = (self._now[0], plan), scale
-            same = Unchanged(images, labels, plan.digest)
-            try:
+            with self._told(calls, plan, validation is not None):
+                self._scale = scale
                 if due:
-                    seconds = due * step_seconds(self.network, plan.batch)
-                    for callback in callbacks:
-                        callback.on_check_begin(int(due), seconds)
-                plan = self._run(plan, shown, labels, validation, (*callbacks, same), steps_per_call)
+                    calls.tell("on_check_begin", int(due), due * step_seconds(self.network, plan.batch))
+                try:
+                    self._run(shown, labels, validation, calls, steps_per_call)
+                except MismatchError:
+                    same.check()
+                    raise
                 same.check()
-            except MismatchError:
-                same.check()
-                raise
-            finally:
-                for callback in callbacks:
-                    callback.on_train_end()
-            return History(list(range(plan.closed)), {name: list(plan.history[name]) for name in plan.history})
+            return self.history
 
+    @explained
     def evaluate(self, x: np.ndarray, y: np.ndarray) -> dict[str, float]:
         """Mean cross-entropy "loss" (nats) and "accuracy" (0..1) on images and labels as `fit` takes them."""
         with self._using():
             return self._evaluate(*samples_for(self.network, x, y, scale=self._scale))
 
+    @explained
     def predict(self, x: np.ndarray) -> np.ndarray:
         """Probabilities (N, classes) float32, each row summing to 1, of images as `fit` takes them."""
         with self._using():
@@ -253,22 +302,37 @@ class Trainer:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a checkpoint from which `load` goes on bit for bit; an earlier one at `path` is replaced in the end."""
+        checkpoint.save(path, self._content())
+
+    def snapshot(self) -> checkpoint.Checkpoint:
+        """What `save` would write, for `restore` and `load`."""
+        content = self._content()
+        return dataclasses.replace(content, state=content.state.copy())
+
+    def restore(self, saved: checkpoint.Checkpoint) -> None:
+        """Go back to a `snapshot` of this trainer, with its weights and its place in the run; ValueError if it is another's."""
+        with alone(self._lock, "this trainer"):
+            if (saved.network, saved.settings, saved.configuration) != (self.network, self.settings, self.device.configuration):
+                raise ValueError("this is no snapshot of this trainer: Trainer.load makes one of any checkpoint")
+            self._now = (saved.state.copy(), saved.plan)
+
+    def _content(self) -> checkpoint.Checkpoint:
         state, plan = self._now
         configuration = self.device.configuration
         about = self.rate, self.schedule, plan, self._scale
-        content = checkpoint.Checkpoint(self.network, self.settings, configuration, state, *about)
-        checkpoint.save(path, content)
+        return checkpoint.Checkpoint(self.network, self.settings, configuration, state, *about)
 
     @classmethod
+    @explained
     def load(
         cls,
         source: str | os.PathLike[str] | checkpoint.Checkpoint,
         device: str | Device = "golden",
         *,
         configuration: str | os.PathLike[str] | Configuration | None = None,
-        settings: Settings | None = None,
+        settings: Settings | Mapping[str, Any] | None = None,
         rate: float | None = None,
-        schedule: str | None = None,
+        schedule: str | Schedule | None = None,
         check: bool | str = "first",
     ) -> Trainer:
         """Make a trainer of a checkpoint (a file or its content), by default for the configuration that it was saved with.
@@ -286,7 +350,7 @@ class Trainer:
             configuration=configuration,
             settings=settings or saved.settings,
             rate=saved.rate if rate is None else rate,
-            schedule=schedule or saved.schedule,
+            schedule=schedule or (SCHEDULE if saved.schedule == FUNCTION else saved.schedule),
             check=check,
         )
         used = trainer.device.configuration
@@ -297,6 +361,8 @@ class Trainer:
                 f"configuration {used.name!r} of {used.latent}"
             )
         trainer._scale = saved.scale
+        if schedule is None:
+            trainer.schedule = saved.schedule
         trainer._now = (saved.state.copy(), saved.plan if (settings, rate, schedule) == (None,) * 3 else None)
         return trainer
 
@@ -336,79 +402,59 @@ class Trainer:
         finally:
             self._fitting = False
 
-    def _planned(
-        self,
-        images: np.ndarray,
-        labels: np.ndarray,
-        epochs: int | None,
-        steps: int | None,
-        shuffle: bool,
-        augment: Augment | None,
-    ) -> Plan:
-        batch = self.settings.batch
-        if len(images) < batch:
-            raise ValueError(
-                f"x has {len(images)} images, less than a batch of {batch}: give more images, or use a smaller batch"
-            )
-        steps = steps or (epochs or 1) * (len(images) // batch)
-        return Plan(
-            samples=len(images),
-            batch=batch,
-            digest=digest(images, labels),
-            epochs=-(-steps // (len(images) // batch)),
-            steps=steps,
-            start=self._now[0].step,
-            seed=self.settings.seed,
-            shuffle=bool(shuffle),
-            rate=self.rate,
-            schedule=self.schedule,
-            augment=augment,
-        )
-
-    def _resumed(
-        self, images: np.ndarray, labels: np.ndarray, epochs: int | None, steps: int | None, augment: Augment | None
-    ) -> Plan:
-        plan = self.plan
-        if plan is None:
-            raise ValueError("there is no run to resume: call fit without resume first")
-        if (plan.samples, plan.digest) != (len(images), digest(images, labels)):
-            raise ValueError(
-                f"the run to resume began with other data ({plan.samples} images; these are {len(images)}): "
-                "give the same, in the same order, or begin a new run"
-            )
-        if augment not in (None, plan.augment):
-            raise ValueError(f"the run to resume began with augment {plan.augment!r}: give the same, or none")
-        if epochs is not None:
-            steps = epochs * plan.epoch_steps
-        return plan if steps in (None, plan.steps) else plan.extended(steps)
+    @contextlib.contextmanager
+    def _told(self, calls: Calls, plan: Plan, validation: bool) -> Iterator[None]:
+        """Around a run: tell the callbacks that it begins, and how it ends."""
+        before, self._now = self._now, (self._now[0], plan)
+        self._history, self.stop_training = None, False
+        error: BaseException | None = None
+        try:
+            try:
+                calls.begin({"steps": plan.steps, "epochs": plan.epochs, "step": plan.step, "validation": int(validation)})
+            except BaseException:
+                self._now = before
+                raise
+            yield
+        except BaseException as failure:
+            error = failure
+            raise
+        finally:
+            self._history = self.history
+            calls.end(error)
 
     def _run(
         self,
-        plan: Plan,
         shown: Epochs,
         labels: np.ndarray,
         validation: tuple[np.ndarray, np.ndarray] | None,
-        callbacks: Sequence[Callback],
+        calls: Calls,
         steps_per_call: int,
-    ) -> Plan:
-        """Take all steps that are left of the plan, and tell the callbacks."""
-        while plan.entry_due or not plan.finished:
+    ) -> None:
+        """Take all steps that are left of the plan, unless a callback ends the run before, and tell the callbacks."""
+        while (plan := self._planned()).entry_due or not (plan.finished or self.stop_training):
             if plan.entry_due:
                 entry = {**plan.running(), "rate": plan.scheduled_rate(plan.closed)}
                 if validation:
                     entry.update({f"val_{name}": value for name, value in self._evaluate(*validation).items()})
                 plan = plan.with_entry(entry)
                 self._now = (self._now[0], plan)
-                for callback in callbacks:
-                    callback.on_epoch_end(plan.closed - 1, entry)
-            else:
-                plan = self._advance(plan, shown, labels, steps_per_call)
-                logs = {"steps": plan.steps, "epochs": plan.epochs, "epoch": (plan.step - 1) // plan.epoch_steps}
-                for callback in callbacks:
-                    callback.on_batch_end(plan.step, {**plan.running(), **logs})
-        return plan
+                calls.tell("on_epoch_end", plan.closed - 1, entry)
+                continue
+            if plan.step % plan.epoch_steps == 0:
+                calls.tell("on_epoch_begin", plan.epoch, {"rate": plan.scheduled_rate(plan.epoch)})
+                if self.stop_training:
+                    break
+            self._advance(plan, shown, labels, steps_per_call)
+            plan = self._planned()
+            logs = {"steps": plan.steps, "epochs": plan.epochs, "epoch": (plan.step - 1) // plan.epoch_steps}
+            calls.tell("on_batch_end", plan.step, {**plan.running(), **logs})
 
-    def _advance(self, plan: Plan, shown: Epochs, labels: np.ndarray, steps_per_call: int) -> Plan:
+    def _planned(self) -> Plan:
+        """The plan of the run, which a callback may have taken back."""
+        assert self.plan is not None
+        return self.plan
+
+    def _advance(self, plan: Plan, shown: Epochs, labels: np.ndarray, steps_per_call: int) -> None:
         """Take the next steps of the running epoch."""
         first = plan.step % plan.epoch_steps
         count = min(plan.epoch_steps - first, plan.steps - plan.step, steps_per_call)
@@ -416,9 +462,7 @@ class Trainer:
         rate = round_rate(plan.scheduled_rate(plan.epoch), self._unit)
         images = shown.show(plan.epoch, plan.variation())
         results, state = self._runner.train(self._now[0], images, labels, order, rate)
-        plan = plan.after(results)
-        self._now = (state, plan)
-        return plan
+        self._now = (state, plan.after(results))
 
     def _evaluate(self, images: np.ndarray, labels: np.ndarray) -> dict[str, float]:
         logs = self._log_probabilities(images)

@@ -25,8 +25,8 @@ from bnnedge.data.images import check_images
 from bnnedge.data.labels import check_labels
 from bnnedge.devices import Device, open_device, own_configuration
 from bnnedge.network import Network
+from bnnedge.rates import RATE
 from bnnedge.report.spread import spread
-from bnnedge.schedule import RATE
 from bnnedge.settings import Settings, whole
 from bnnedge.trainer import Trainer
 
@@ -226,7 +226,7 @@ def _trial(trainer: Trainer, images: np.ndarray, labels: np.ndarray, kept: int, 
     latent = trainer.device.configuration.latent
     started = time.monotonic()
     before = spread(trainer.state, latent)
-    history = trainer.fit(images[:kept], labels[:kept], epochs=epochs)
+    history = trainer.fit(images[:kept], labels[:kept], epochs=epochs, progress=False)
     found = trainer.evaluate(images[kept:], labels[kept:])
     return Trial(
         trainer.rate,

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
-from bnnedge import schedule
+from bnnedge import rates
 from bnnedge.boards import Board
 from bnnedge.configuration import CONFIGURATIONS, Configuration, configuration
 from bnnedge.data import Dataset
@@ -23,7 +23,7 @@ NETWORK = {(8, 8): "digits", (32, 32, 3): "cnv"}, "mlp"
 # Defaults for some data sets, and for the others.
 BATCH = {"digits": 64, "cifar10": 64}, 128
 # For digits: with a fifth of the training images held out, 5 seeds each, 0.012 gave 96.2 % there, 0.02 to 0.06 97 %.
-RATE = {"digits": 0.03, "cifar10": 0.002}, schedule.RATE
+RATE = {"digits": 0.03, "cifar10": 0.002}, rates.RATE
 
 
 def default(choice: tuple[Mapping[Any, Any], Any], key: Any) -> Any:

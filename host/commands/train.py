@@ -18,10 +18,11 @@ from bnnedge.data import Dataset, load
 from bnnedge.data.augment import Augment
 from bnnedge.devices import DEVICES
 from bnnedge.files import make_folder
-from bnnedge.network import Network
+from bnnedge.overview import shape
+from bnnedge.rates import RATE, SCHEDULE, SCHEDULES
 from bnnedge.report import Reference, save_curve, summary, write_json
 from bnnedge.report.progress import Progress
-from bnnedge.schedule import RATE, SCHEDULE, SCHEDULES
+from bnnedge.runner import call_steps
 from bnnedge.settings import Settings
 from bnnedge.terminal import printable
 from bnnedge.trainer import Trainer
@@ -29,9 +30,6 @@ from bnnedge.trainer import Trainer
 # Defaults for some data sets, and for the others; more of them in `options`.
 _EPOCHS = {"digits": 30}, 10
 _REFERENCE_RATE = {"digits": 1e-2}, 1e-3
-
-# Products of weights and images between two reports of progress: about a second in simulation.
-_WORK_PER_CALL = 1 << 26
 
 
 def augmentation(text: str) -> Augment:
@@ -163,7 +161,7 @@ def _fit(trainer: Trainer, data: Dataset, arguments: argparse.Namespace, out: Pa
         epochs = options.default(_EPOCHS, data.name)
     path = out / "checkpoint.npz"
     before = trainer.plan.step if arguments.resume and trainer.plan else 0
-    progress = Progress(before)
+    progress = Progress()
     try:
         trainer.fit(
             data.x_train,
@@ -174,7 +172,7 @@ def _fit(trainer: Trainer, data: Dataset, arguments: argparse.Namespace, out: Pa
             augment=arguments.augment,
             resume=bool(arguments.resume),
             callbacks=(_Saver(trainer, path), progress),
-            steps_per_call=None if arguments.check == "all" else _steps_per_call(trainer),
+            steps_per_call=None if arguments.check == "all" else call_steps(trainer.network, trainer.settings.batch),
         )
         trainer.save(path)
     except BaseException as error:  # whatever went wrong, the last finished step is kept
@@ -191,11 +189,6 @@ def _fit(trainer: Trainer, data: Dataset, arguments: argparse.Namespace, out: Pa
     finally:
         progress.close()
     return 0
-
-
-def _steps_per_call(trainer: Trainer) -> int:
-    work = sum(layer.fan_in * layer.fan_out * layer.outputs for layer in trainer.network.geometry)
-    return max(4, _WORK_PER_CALL // (work * trainer.settings.batch))
 
 
 def _extra_steps(trainer: Trainer) -> int:
@@ -234,19 +227,12 @@ def _draw(path: Path, report: dict[str, Any], reference: Reference | None) -> No
         print(f"no {path.name}: {error.name} is not installed (pip install 'bnnedge[host]')", file=sys.stderr)
 
 
-def _shape(network: Network) -> str:
-    """Inputs and output channels of all layers, such as 32x32x3-64-64p-10: p for a pool."""
-    first = network.geometry[0]
-    inputs = "x".join(map(str, network.input_shape)) if first.pixels else str(first.fan_in)
-    return "-".join([inputs, *(f"{layer.filters}{'' if layer.pool == 'none' else 'p'}" for layer in network.geometry)])
-
-
 def _heading(trainer: Trainer, data: Dataset, augment: Augment | None) -> str:
     network, settings = trainer.network, trainer.settings
     augment = trainer.plan.augment if trainer.plan else augment
     varied = f"; training images {augment} in each epoch" if augment else ""
     return (
-        f"network {printable(network.name)}: {_shape(network)}, {network.weights:,} weights\n"
+        f"network {printable(network.name)}: {shape(network)}, {network.weights:,} weights\n"
         f"data {printable(data.name)}: {len(data.x_train):,} training and {len(data.x_test):,} test images{varied}\n"
         f"device {trainer.device.name} ({trainer.device.configuration.name}): batch {settings.batch}, "
         f"{settings.gradient_planes}-bit gradients, {settings.optimiser}, rate {trainer.rate:g}, seed {settings.seed}"

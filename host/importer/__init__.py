@@ -23,7 +23,7 @@ from bnnedge.importer import compare, keras, qonnx
 from bnnedge.importer.assemble import assemble
 from bnnedge.importer.states import limited, state
 from bnnedge.importer.steps import LARGEST_MAP, Model, UnsupportedError, first_line
-from bnnedge.schedule import RATE, SCHEDULE
+from bnnedge.rates import RATE, SCHEDULE
 from bnnedge.settings import Settings
 
 __all__ = ["Imported", "UnsupportedError", "load", "understand"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import math
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -62,14 +63,17 @@ class LivePlot(Callback):
 
     Parameters
     ----------
-    trainer: whose `fit` gets this callback; its `steps_per_call` says how often there is something new.
+    trainer: whose `fit` gets this callback, if the counters of earlier runs are to count, too; `steps_per_call` of `fit` says
+        how often there is something new.
 
     Raises
     ------
     ModuleNotFoundError: matplotlib or IPython is not installed
     """
 
-    def __init__(self, trainer: Trainer) -> None:
+    shows = True
+
+    def __init__(self, trainer: Trainer | None = None) -> None:
         try:
             import IPython.display
             import matplotlib.figure  # noqa: F401
@@ -78,11 +82,18 @@ class LivePlot(Callback):
                 f"LivePlot needs {error.name}, which is not installed: pip install 'bnnedge[notebook]'", name=error.name
             ) from error
         self._display: Any = IPython.display
-        self._trainer = trainer
-        self._first = trainer.counters
+        self._counted: Trainer | None = None
+        if trainer is not None:
+            self.set_trainer(trainer)
         self._handle: Any = None
         self._running: Mapping[str, float] | None = None  # of the epoch that is not closed
         self._next, self._drawn = 0.0, True
+
+    def set_trainer(self, trainer: Trainer) -> None:
+        """Count from here on, if the trainer is another one."""
+        super().set_trainer(trainer)
+        if trainer is not self._counted:
+            self._counted, self._first = trainer, trainer.counters
 
     def on_check_begin(self, steps: int, seconds: float) -> None:
         announce_check(steps, seconds)
@@ -95,7 +106,7 @@ class LivePlot(Callback):
         self._running = None
         self._changed()
 
-    def on_train_end(self) -> None:
+    def on_train_end(self, logs: Mapping[str, float]) -> None:
         """Draw what is not drawn yet."""
         if not self._drawn:
             self._draw()
@@ -118,7 +129,7 @@ class LivePlot(Callback):
         self._next, self._drawn = now + max(_PAUSE, _SHARE * (now - began)), True
 
     def _rates(self) -> Rates | None:
-        trainer = self._trainer
+        trainer = self.trainer
         return Rates.between(self._first, trainer.counters, trainer.device.configuration.clock_hz)
 
     def _picture(self, rates: Rates | None, width: float) -> bytes:
@@ -131,15 +142,17 @@ class LivePlot(Callback):
         loss, accuracy, *counters = figure.subplots(1, 2 if rates is None else 3)
         self._curves(loss, accuracy)
         if rates is not None:
-            _bars(counters[0], rates, self._trainer.device.configuration.clock_hz)
+            _bars(counters[0], rates, self.trainer.device.configuration.clock_hz)
         file = io.BytesIO()
         figure.savefig(file, format="png")
         return file.getvalue()
 
     def _curves(self, loss: Any, accuracy: Any) -> None:
-        plan = self._trainer.plan
+        plan = self.trainer.plan
         assert plan is not None
         history = {name: list(values) for name, values in plan.history.items()}
+        # An epoch without validation data, of a run that was resumed, has NaN.
+        kind = "val_" if history["val_loss"] and not math.isnan(history["val_loss"][-1]) else ""
         # The last epoch of a run may be a partial one.
         epochs = [min(n + 1, plan.step / plan.epoch_steps) for n in range(plan.closed)]
         if self._running is not None:
@@ -155,8 +168,8 @@ class LivePlot(Callback):
             # From the start as wide as the whole run.
             axes.set_xlim(0, 1.03 * plan.steps / plan.epoch_steps)
         loss.set_ylim(bottom=0)
-        title(loss, f"cross-entropy (nats): {(history['val_loss'] or history['loss'])[-1]:.3f}")
-        title(accuracy, f"accuracy: {100 * (history['val_accuracy'] or history['accuracy'])[-1]:.1f} %")
+        title(loss, f"cross-entropy (nats): {history[f'{kind}loss'][-1]:.3f}")
+        title(accuracy, f"accuracy: {100 * history[f'{kind}accuracy'][-1]:.1f} %")
 
 
 def _bars(axes: Any, rates: Rates, clock_hz: int) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bnnedge.callbacks import Callback
@@ -17,25 +17,27 @@ class Progress(Callback):
     """Shows loss, accuracy and the time left as training goes on.
 
     A bar on a terminal or in a notebook, if tqdm is installed; elsewhere a line for each epoch.
-
-    Parameters
-    ----------
-    done: steps that the run had taken before (when it is resumed).
+    `fit` has one of its own, unless told otherwise, wherever it shows a bar.
     """
 
-    def __init__(self, done: int = 0) -> None:
-        self._done, self._epochs, self._started = done, 0, time.monotonic()
+    shows = True
+
+    def __init__(self) -> None:
+        self._done, self._epochs, self._started = 0, 0, time.monotonic()
         self._bar: Any = None
         self._tested = ""
+
+    def on_train_begin(self, logs: Mapping[str, float]) -> None:
+        self._done, self._epochs, self._tested = int(logs["step"]), int(logs["epochs"]), ""
+        self._started = time.monotonic()
+        if logs["step"] < logs["steps"]:
+            self._bar = _bar(int(logs["steps"]), self._done)
 
     def on_check_begin(self, steps: int, seconds: float) -> None:
         announce_check(steps, seconds)
 
     def on_batch_end(self, step: int, logs: Mapping[str, float]) -> None:
-        self._epochs = int(logs["epochs"])
-        if self._bar is None:
-            self._bar = _bar(int(logs["steps"]), self._done) or False
-        if self._bar:
+        if self._bar is not None:
             self._bar.set_description_str(f"epoch {int(logs['epoch']) + 1}/{self._epochs}", refresh=False)
             self._bar.set_postfix_str(f"{_numbers(logs)}{self._tested}", refresh=False)
             self._bar.update(step - self._done)
@@ -43,20 +45,34 @@ class Progress(Callback):
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, float]) -> None:
         self._tested = f", test accuracy {100 * logs['val_accuracy']:.1f} %" if "val_accuracy" in logs else ""
-        if self._bar:
+        if self._bar is not None:
             self._bar.set_postfix_str(f"{_numbers(logs)}{self._tested}")
         else:
             seconds = time.monotonic() - self._started
             print(f"epoch {epoch + 1:3}/{self._epochs}: {_numbers(logs)}{self._tested} ({seconds:.0f} s)", flush=True)
 
-    def on_train_end(self) -> None:
+    def on_train_end(self, logs: Mapping[str, float]) -> None:
         self.close()
 
     def close(self) -> None:
         """Leave the bar as it is."""
-        if self._bar:
+        if self._bar is not None:
             self._bar.close()
         self._bar = None
+
+
+def progress_for(callbacks: Sequence[Any], wanted: bool | None) -> tuple[Progress, ...]:
+    """The progress that `fit` shows beside its callbacks, if any; see its argument `progress`."""
+    if wanted not in (None, True, False):
+        raise ValueError(f"progress must be True, False or None (on a terminal or in a notebook), not {wanted!r:.80}")
+    if wanted is None:
+        wanted = can_show() and not any(getattr(callback, "shows", False) for callback in callbacks)
+    return (Progress(),) if wanted else ()
+
+
+def can_show() -> bool:
+    """Whether somebody would see a bar: on a terminal or in a notebook."""
+    return in_notebook() or (sys.stderr is not None and sys.stderr.isatty())
 
 
 def announce_check(steps: int, seconds: float) -> None:
@@ -77,7 +93,7 @@ def _numbers(logs: Mapping[str, float]) -> str:
 def _bar(total: int, done: int) -> Any:
     """A tqdm bar, or None where nothing can show one, or there is no tqdm."""
     notebook = in_notebook()
-    if not notebook and not sys.stderr.isatty():
+    if not can_show():
         return None
     try:
         import tqdm

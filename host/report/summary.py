@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib.metadata
 import json
+import math
 import os
 import platform
 from collections.abc import Mapping
@@ -57,7 +58,8 @@ def summary(
     plan, settings, configuration = trainer.plan, trainer.settings, trainer.device.configuration
     if plan is None:
         raise ValueError("nothing was trained: there is nothing to report")
-    history = {name: list(values) for name, values in plan.history.items()}
+    # Without the epochs, of a run that was resumed, that had no validation data.
+    history = {name: [value for value in values if not math.isnan(value)] for name, values in plan.history.items()}
     cycles = measurement.cycles / measurement.images if measurement else None
     return {
         "network": trainer.network.name,

@@ -16,7 +16,7 @@ from bnnedge import formats
 from bnnedge.configuration import Configuration, configuration
 from bnnedge.data.augment import Augment
 from bnnedge.parsing import parse_yaml, read_text
-from bnnedge.schedule import RATE, SCHEDULE, SCHEDULES
+from bnnedge.rates import RATE, SCHEDULE, SCHEDULES
 from bnnedge.settings import Settings, whole
 from bnnedge.terminal import printable
 

@@ -68,6 +68,7 @@ def _integer(run: Run, samples: Samples, arrays: Library) -> Row:
             epochs=run.epochs,
             validation_data=test,
             callbacks=[spreads],
+            progress=False,
             augment=Augment.parse(run.augment) if run.augment else None,
         ).history
     curve = tuple(history["val_accuracy"])

@@ -10,8 +10,8 @@ import pytest
 from bnnedge import Settings, Trainer, digits, load
 from bnnedge.devices import DEVICES, open_device
 from bnnedge.devices.golden import GoldenDevice
+from bnnedge.rates import RATE
 from bnnedge.report import spread
-from bnnedge.schedule import RATE
 from bnnedge.tuner import BATCH_EXPONENT, BATCHES, FACTORS, Trial, Tuning, rescaled, tune
 
 SETTINGS = Settings(batch=64, seed=3)

@@ -1,0 +1,114 @@
+"""What answers a keyword that a call does not know: where it belongs, or which one is meant."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import inspect
+from collections.abc import Callable, Collection
+from typing import ParamSpec, TypeVar
+
+P = ParamSpec("P")
+R = TypeVar("R")
+T = TypeVar("T")
+
+# What other libraries call it, and what it is called here.
+SAME = {
+    "batch_size": "batch",
+    "mini_batch_size": "batch",
+    "learning_rate": "rate",
+    "learning_rate_init": "rate",
+    "lr": "rate",
+    "lr_schedule": "schedule",
+    "lr_scheduler": "schedule",
+    "optimizer": "optimiser",
+    "random_state": "seed",
+    "num_epochs": "epochs",
+    "n_epochs": "epochs",
+    "max_iter": "epochs",
+    "verbose": "progress",
+    "model": "network",
+    "kernel_size": "kernel",
+    "strides": "stride",
+    "out_channels": "filters",
+    "out_features": "units",
+    "data_augmentation": "augment",
+    "X": "x",
+}
+
+# What there is no keyword for, and why.
+_BUILT_IN = "batch norm, sign and softmax are built in"
+_NONE = {
+    **dict.fromkeys(("activation", "use_bias", "batch_norm", "normalization"), _BUILT_IN),
+    **dict.fromkeys(("kernel_initializer", "bias_initializer"), "the seed of Settings draws the weights"),
+    **dict.fromkeys(("kernel_regularizer", "kernel_constraint"), "latent weights lie in [-1, 1] as it is"),
+    **dict.fromkeys(("loss", "from_logits", "label_smoothing"), "the loss is cross-entropy, of labels that are whole numbers"),
+    "metrics": "loss and accuracy are always told",
+    "momentum": "Settings(optimiser=\"sign-momentum\") has one of 7/8",
+    **dict.fromkeys(("class_weight", "sample_weight"), "all images weigh the same; let x hold some of them more than once"),
+    "initial_epoch": "resume=True goes on where the last run was, and epochs then counts from its beginning",
+    "steps_per_epoch": "an epoch is all of x; steps, instead of epochs, counts the batches of the whole run",
+    **dict.fromkeys(
+        ("validation_steps", "validation_batch_size", "validation_freq"), "all of validation_data is evaluated after each epoch"
+    ),
+    **dict.fromkeys(("workers", "use_multiprocessing", "max_queue_size"), "x and y are arrays; nothing is loaded meanwhile"),
+    "return_dict": "evaluate always returns a dict",
+    "pool_size": "windows are of 2 x 2: MaxPool2D()",
+    "dilation_rate": "windows are dense",
+    "groups": "each output channel sees all input channels",
+    "data_format": "channels come last",
+    "input_dim": "Network takes the shape of an image: Network(input_shape, layers)",
+    "dropout": "there is none; augment varies the images",
+    "save_best_only": "BestCheckpoint always writes the best alone",
+    "save_weights_only": "a checkpoint holds all that training needs",
+}
+
+# Layers of others, and why there are none here.
+LAYERS = {
+    **dict.fromkeys(("BatchNormalization", "BatchNorm", "Activation", "ReLU", "Softmax"), _BUILT_IN),
+    **dict.fromkeys(("Dropout", "GaussianNoise"), "augment of fit varies the images instead"),
+    **dict.fromkeys(("Input", "InputLayer", "Sequential", "Model"), "Network(input_shape, layers) has the shape and all layers"),
+    **dict.fromkeys(("Rescaling", "Normalization"), "images are bytes, or floats in [0, 1], as they are"),
+    **dict.fromkeys(("AveragePooling2D", "GlobalAveragePooling2D"), "MaxPool2D is the only pool"),
+    "MaxPooling2D": "it is MaxPool2D here",
+    "Convolution2D": "it is Conv2D here",
+}
+
+# Where a keyword belongs: filled as classes and functions are explained.
+_OWNERS: dict[str, str] = {}
+
+
+def meant(name: str, known: Collection[str]) -> str:
+    """What to say of a keyword that is not among the `known` ones."""
+    same = SAME.get(name, name)
+    if same in known:
+        return f"did you mean `{same}`?"
+    if name in _NONE:
+        return _NONE[name]
+    if same in _OWNERS:
+        return f"did you mean {_OWNERS[same]}({same}=...)?"
+    close = difflib.get_close_matches(name, known, 1)
+    return f"did you mean `{close[0]}`?" if close else f"there are {', '.join(known) or 'none'}"
+
+
+def explained(function: Callable[P, R]) -> Callable[P, R]:
+    """Let unknown keywords of a function be a TypeError of one line that says what would work."""
+    called = function.__qualname__.removesuffix(".__init__")
+    names = [name for name in inspect.signature(function).parameters if name not in ("self", "cls")]
+    for name in names:
+        _OWNERS.setdefault(name, called.rsplit(".")[-1])
+
+    @functools.wraps(function)
+    def checked(*arguments: P.args, **keywords: P.kwargs) -> R:
+        for name in keywords:
+            if name not in names:
+                raise TypeError(f"{called} has no {name!r}: {meant(name, names)}")
+        return function(*arguments, **keywords)
+
+    return checked
+
+
+def explained_class(kind: type[T]) -> type[T]:
+    """Let unknown keywords of a class's constructor be explained."""
+    kind.__init__ = explained(kind.__init__)  # type: ignore[misc, method-assign]
+    return kind

@@ -1,0 +1,108 @@
+"""Learning rates: how they fall over the epochs of a run, and which of them a device can represent."""
+
+from __future__ import annotations
+
+import inspect
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from bnnedge import formats
+
+SCHEDULES = ("cosine", "step", "plateau", "constant")
+FUNCTION = "function"  # the name of a schedule that is the user's own
+PATIENCE = 3  # epochs without a smaller training loss before "plateau" halves the rate
+RATE, SCHEDULE = 0.012, "cosine"  # the rate at the start and how it falls, unless told otherwise
+MOST_EPOCHS = 1 << 16  # whose rates, each a number of a checkpoint, a function may give
+
+Schedule = Callable[[int], float] | Callable[[int, float], float]
+
+
+def rate_unit(latent: int) -> int:
+    """Learning rate 1.0 as the device takes it, for weights of `latent` bits: see `formats.RATE`."""
+    return 1 << latent - 1 + formats.RATE - formats.MOMENT
+
+
+def check_rate(rate: float, latent: int) -> float:
+    """Return `rate` as a float; ValueError if the device cannot represent it."""
+    unit = rate_unit(latent)
+    limit = (1 << formats.RATE_BITS) - 1
+    number = isinstance(rate, (int, float, np.number)) and not isinstance(rate, bool)
+    if not number or not 1 <= round_rate(rate, unit) <= limit:
+        raise ValueError(f"rate must be a number in {1 / unit:.2g}..{limit / unit:.6g}, not {rate!r:.80}")
+    return float(rate)
+
+
+def round_rate(rate: float, unit: int) -> int:
+    """Nearest integer to rate * unit; -1 for NaN and infinity."""
+    return round(float(rate) * unit) if math.isfinite(rate) else -1
+
+
+def scheduled(schedule: str, rate: float, epoch: int, epochs: int, losses: Sequence[float]) -> float:
+    """Learning rate of an epoch, before which the training had these losses.
+
+    cosine: half a cosine from `rate` down towards 0. step: a tenth from the middle of the run on, a hundredth in its last
+    quarter. plateau: half of it whenever the training loss has not become smaller for PATIENCE epochs. constant.
+    """
+    if schedule == "cosine":
+        return rate * (0.5 + 0.5 * math.cos(math.pi * epoch / epochs))
+    if schedule == "step":
+        return rate * 0.1 ** ((2 * epoch >= epochs) + (4 * epoch >= 3 * epochs))
+    return rate * 0.5 ** _plateaus(losses[:epoch]) if schedule == "plateau" else rate
+
+
+def _plateaus(losses: Sequence[float]) -> int:
+    """How often PATIENCE epochs have passed in vain."""
+    best, waited, found = math.inf, 0, 0
+    for loss in losses:
+        waited = 0 if loss < best else waited + 1
+        best = min(best, loss)
+        if waited == PATIENCE:
+            waited, found = 0, found + 1
+    return found
+
+
+def check_schedule(schedule: Any) -> tuple[str, Schedule | None]:
+    """Name of a schedule, and the function if it is one; ValueError if it is neither."""
+    if isinstance(schedule, str) and schedule in SCHEDULES:
+        return schedule, None
+    if callable(schedule) and not isinstance(schedule, type):
+        if type(schedule).__module__.split(".")[0] in ("keras", "tf_keras", "tensorflow", "torch"):
+            raise ValueError(f"schedule {type(schedule).__name__} counts steps: give a function of the epoch, from 0")
+        return FUNCTION, schedule
+    raise ValueError(f"schedule must be one of {', '.join(SCHEDULES)}, or a function of the epoch, not {schedule!r:.80}")
+
+
+def rates_of(function: Schedule, rate: float, epochs: int, latent: int) -> tuple[float, ...]:
+    """Learning rates of all epochs, as a function gives them; ValueError if one cannot be.
+
+    function: of the epoch, from 0, or, as Keras's, of the epoch and the rate of the one before, at first `rate`.
+    """
+    if epochs > MOST_EPOCHS:
+        raise ValueError(f"a schedule that is a function gives rates for {MOST_EPOCHS:,} epochs at most, not {epochs:,}")
+    both, rates = _takes_rate(function), []
+    for epoch in range(epochs):
+        given = function(epoch, rate) if both else function(epoch)  # type: ignore[call-arg]
+        try:
+            rate = check_rate(given, latent)
+        except ValueError as error:
+            raise ValueError(f"schedule for epoch {epoch} of {epochs}: {error}") from None
+        rates.append(rate)
+    return tuple(rates)
+
+
+def _takes_rate(function: Schedule) -> bool:
+    """Whether it takes epoch and rate, and not the epoch alone."""
+    try:
+        signature = inspect.signature(function)
+    except ValueError:  # of a builtin
+        return False
+    for taken in (1, 2):
+        try:
+            signature.bind(*range(taken))
+        except TypeError:
+            continue
+        return taken == 2
+    raise ValueError(f"schedule must be a function of the epoch, or of epoch and rate, not of {signature}")

@@ -193,9 +193,8 @@ class Chain:
         before: list[Step] = []
         if node.op_type == "MultiThreshold":
             before, others = self._thresholds(name, node, others[0])
-        elif node.op_type in _COMPARISONS and others[0] is not None and not _same(others[0]):
-            before = [Affine(f"{name}, thresholds", np.array(1.0), -self._channels(name, others[0], node))]
-            others = [np.zeros(1)]
+        elif node.op_type in _COMPARISONS and others[0] is not None and others[0].any():
+            before, others = self._compared(name, node, others[0]), [np.zeros(1)]
         call = self._call(name, node, place, others)
         if np.array_equal(call(_TRIED), _TRIED):
             return before
@@ -219,18 +218,21 @@ class Chain:
 
     def _thresholds(self, name: str, node: Any, thresholds: Any) -> tuple[list[Step], list[np.ndarray | None]]:
         """What stands before a MultiThreshold, and its thresholds that are the same for all channels."""
-        if not np.any(thresholds != thresholds[:1]):
+        if thresholds.shape[1] != 1 and not np.any(thresholds != thresholds[:1]):
             return [], [thresholds[:1]]
         if thresholds.shape[1] != 1:
             raise UnsupportedError(f"{name} has {thresholds.shape[1]} thresholds for each channel: the device's signs have one")
         layout = attribute(node, "data_layout", b"").decode(errors="replace")
         layout = layout or {2: "NC", 3: "NWC", 4: "NCHW"}.get(self.order.places.ndim, "")
         axis = layout.find("C") if len(layout) == self.order.places.ndim else -1
-        if axis < 0 or len(thresholds) != self.order.places.shape[axis]:
+        if axis < 0 or len(thresholds) not in (1, self.order.places.shape[axis]):
             raise UnsupportedError(f"{name} has {len(thresholds)} thresholds, but not as many channels")
         shape = [-1 if place == axis else 1 for place in range(self.order.places.ndim)]
-        offset = -self._channels(name, thresholds.reshape(shape), node)
-        return [Affine(f"{name}, thresholds", np.array(1.0), offset)], [np.zeros((1, 1))]
+        return self._compared(name, node, thresholds.reshape(shape)), [np.zeros((1, 1))]
+
+    def _compared(self, name: str, node: Any, thresholds: Any) -> list[Step]:
+        """By how much numbers are above thresholds."""
+        return [Affine(f"{name}, thresholds", np.array(1.0), -self._channels(name, thresholds, node))]
 
     def dense(self, name: str, node: Any, tensor: str) -> Sequence[Step]:
         if node.input[0] != tensor or attribute(node, "transA", 0):

@@ -22,6 +22,7 @@ CUSTOM = "qonnx.custom_op.general"
 _ONNX = ("", "ai.onnx")
 _DOMAINS = (*_ONNX, CUSTOM, "onnx.brevitas", "finn.custom_op.general", "finn")
 _NODES = 5_000
+_IR_VERSION = 8  # constants need not be among the inputs
 _OLDEST = 7  # since then operators broadcast as NumPy does
 _DATATYPE = re.compile(r"BINARY|BIPOLAR|TERNARY|FLOAT16|FLOAT32|U?INT([1-9]|[12]\d|3[0-2])|(FIXED|SCALEDINT)<\d{1,2}(,\d{1,2})?>")
 # Bytes by TensorProto's numbers: floats, integers, booleans.
@@ -63,6 +64,7 @@ def _state_operators(model: Any) -> None:
             f"it states {stated}: the installed onnx reads {_OLDEST} to {newest}; export it again with one of these "
             "(opset_version=13), or convert it with onnx.version_converter"
         )
+    model.ir_version = _IR_VERSION
     del model.opset_import[:]
     model.opset_import.add(domain="", version=versions[0])
     model.opset_import.add(domain=CUSTOM, version=1)

@@ -9,7 +9,7 @@ import numpy as np
 
 from bnnedge.importer.steps import UnsupportedError
 
-_COLOURS = (1, 3, 4)
+_COLOURS = (1, 3)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -83,7 +83,7 @@ class Order:
         """As good as can be told of an input that no convolution takes: where each place of the device is, and the sides."""
         first, *rest = shape = self.places.shape[1:]
         places = np.arange(math.prod(shape)).reshape(shape)
-        if len(shape) == 3 and not (shape[2] in _COLOURS and first not in _COLOURS):
+        if len(shape) == 3 and (first in _COLOURS or shape[2] not in (*_COLOURS, 4)):
             return places.transpose(1, 2, 0).reshape(-1), (*rest, first)
         return places.reshape(-1), shape
 

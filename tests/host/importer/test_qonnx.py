@@ -9,81 +9,11 @@ import pytest
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("qonnx")
 
-from foreign import agree, statistics  # noqa: E402
-from onnx import TensorProto, helper, numpy_helper  # noqa: E402
+from chains import CUSTOM, Graph, runs  # noqa: E402
+from foreign import agree  # noqa: E402
+from onnx import numpy_helper  # noqa: E402
 
 from bnnedge import Trainer, export, importer  # noqa: E402
-
-CUSTOM = "qonnx.custom_op.general"
-
-
-class Graph:
-    """A chain of nodes, as Brevitas exports it: real weights, each behind a BipolarQuant of its own."""
-
-    def __init__(self, *shape: int) -> None:
-        self.rng = np.random.default_rng(4)
-        self.shape, self.last = shape, "image"
-        self.nodes: list[Any] = []
-        self.constants: list[Any] = []
-        self.fan_in = 1
-
-    def constant(self, value: Any) -> str:
-        name = f"constant{len(self.constants)}"
-        self.constants.append(numpy_helper.from_array(np.asarray(value), name))
-        return name
-
-    def add(self, kind: str, *more: Any, domain: str = "", first: bool = True, **attributes: Any) -> Graph:
-        inputs = [value if isinstance(value, str) else self.constant(value) for value in more]
-        output = f"tensor{len(self.nodes)}"
-        inputs = [self.last, *inputs] if first else [*inputs, self.last]
-        self.nodes.append(helper.make_node(kind, inputs, [output], domain=domain, **attributes))
-        self.last = output
-        return self
-
-    def sign(self, scale: float = 1) -> Graph:
-        return self.add("BipolarQuant", np.float32(scale), domain=CUSTOM)
-
-    def weight(self, *shape: int, scale: float = 0.1, transpose: bool = False) -> str:
-        self.fan_in = int(np.prod(shape[1:]))
-        drawn = self.constant(self.rng.normal(0, 0.2, shape).astype(np.float32))
-        self.nodes.append(
-            helper.make_node("BipolarQuant", [drawn, self.constant(np.float32(scale))], [f"w_{drawn}"], domain=CUSTOM)
-        )
-        if not transpose:
-            return f"w_{drawn}"
-        self.nodes.append(helper.make_node("Transpose", [f"w_{drawn}"], [f"t_{drawn}"], perm=[1, 0]))
-        return f"t_{drawn}"
-
-    def norm(self, channels: int, weight_scale: float = 0.1, signed: bool = True) -> Graph:
-        drawn = statistics(self.rng, channels, self.fan_in, signed)
-        mean, variance = drawn["mean"] * np.float32(weight_scale), drawn["variance"] * np.float32(weight_scale**2)
-        return self.add("BatchNormalization", drawn["gamma"], drawn["beta"], mean, variance, epsilon=1e-5)
-
-    def write(self, path: Path) -> Path:
-        ends = [
-            helper.make_tensor_value_info(name, TensorProto.FLOAT, shape)
-            for name, shape in (("image", (1, *self.shape)), (self.last, None))
-        ]
-        graph = helper.make_graph(self.nodes, "chain", ends[:1], ends[1:], self.constants)
-        imports = [helper.make_opsetid("", 13), helper.make_opsetid(CUSTOM, 1)]
-        onnx.save(helper.make_model(graph, opset_imports=imports, ir_version=8), path)
-        return path
-
-
-def library(path: Path) -> Any:
-    """qonnx, image by image, of the file as it was written."""
-    from qonnx.core.modelwrapper import ModelWrapper
-    from qonnx.core.onnx_exec import execute_onnx
-    from qonnx.transformation.infer_shapes import InferShapes
-
-    model = ModelWrapper(str(path)).transform(InferShapes())
-
-    def run(x: np.ndarray) -> np.ndarray:
-        shape = model.get_tensor_shape("image")
-        x = x.transpose(0, 3, 1, 2) if x.ndim == 4 else x
-        return np.stack([next(iter(execute_onnx(model, {"image": i.reshape(shape)}).values()))[0] for i in x])
-
-    return run
 
 
 def dense_graph() -> Graph:
@@ -108,7 +38,7 @@ def test_model_predicts_the_same(tmp_path: Path, make: Any, planes: int):
     path = make().write(tmp_path / "model.onnx")
     imported = importer.load(path, (0, 1))
     assert imported.checkpoint.settings.input_planes == planes
-    agree(imported, library(path), images=50)  # qonnx runs node by node
+    agree(imported, runs(path), images=50)  # qonnx runs node by node
 
 
 def test_latent_weights_are_taken_over(tmp_path: Path):

@@ -133,7 +133,8 @@ def sign(graph: Graph) -> Graph:
 def begun(*shape: int) -> Graph:
     """Of 32 numbers: flattened, dense, 24 sums."""
     graph = Graph(*shape).add("Flatten", axis=1)
-    return graph.add("Gemm", graph.signs(24, 32), transB=1)
+    # An offset: sums of 0 would be signs by chance of rounding.
+    return graph.add("Gemm", graph.signs(24, 32), graph.rng.normal(0, 1, 24).astype(F), transB=1)
 
 
 def ended(graph: Graph, inputs: int = 24, classes: int = 5) -> Graph:

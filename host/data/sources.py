@@ -24,6 +24,7 @@ _HOW_TO_GET = {
 }
 _ARRAYS = ("x_train", "y_train", "x_test", "y_test")
 _CLASSES = 10
+_RECIPE = "bring its arrays into an .npz file: np.savez('mine.npz', x_train=..., y_train=..., x_test=..., y_test=...)"
 
 
 def load(name_or_path: str | os.PathLike[str], *, download: bool = False) -> Dataset:
@@ -59,8 +60,10 @@ def load(name_or_path: str | os.PathLike[str], *, download: bool = False) -> Dat
     if path.is_dir():
         return _read(path, path.name)
     for suffix in (".npz", ".tar.gz"):
-        if path.name.endswith(suffix):
+        if path.name.lower().endswith(suffix):
             return _read(path, path.name[: -len(suffix)])
+    if path.exists():
+        raise DataError(f"{path}: not a file that is read here; {_RECIPE}")
     raise DataError(
         f"{os.fspath(name_or_path)!r} is neither 'digits', {', '.join(map(repr, NAMES))}, nor a .npz file, nor a folder"
         f"{nearest(os.fspath(name_or_path), ('digits', *NAMES))}"
@@ -101,9 +104,12 @@ def _place(name: str, download: bool) -> pathlib.Path:
 
 
 def _read(place: pathlib.Path, name: str) -> Dataset:
-    if place.suffix == ".npz" and not place.is_dir():
+    if place.suffix.lower() == ".npz" and not place.is_dir():
         return _read_npz(place, name)
     if place.is_dir():
+        if not cifar.held(place) and not idx.held(place):
+            kinds = "four idx files named as MNIST's, nor the six of CIFAR-10"
+            raise DataError(f"{place}: holds neither {kinds}; read what it holds, pictures say, and {_RECIPE}")
         coloured = name == "cifar10" or (name not in NAMES and cifar.held(place))
         arrays = cifar.read_folder(place) if coloured else idx.read_folder(place)
     else:
@@ -117,7 +123,7 @@ def _read_npz(path: pathlib.Path, name: str) -> Dataset:
             missing = [array for array in _ARRAYS if array not in file.names]
             if missing:
                 held = bounded.listed([bounded.shown(array) for array in file.names])
-                raise DataError(f"{path}: no {', '.join(missing)}; it holds {held or 'nothing'}")
+                raise DataError(f"{path}: no {', '.join(missing)}; it holds {held or 'nothing'}; {_RECIPE}")
             arrays = {array: file.read(array) for array in _ARRAYS}
     except DataError:
         raise

@@ -86,11 +86,15 @@ def _help(*command: str) -> str:
 
 
 def _data(folder: Path) -> dict[str, Any]:
-    """What docs/data.md takes as given: arrays, a trainer, and files of both kinds."""
+    """What docs/data.md takes as given: arrays, a trainer, and files of all kinds."""
+    Image = pytest.importorskip("PIL.Image")
     random = np.random.RandomState(1)
     x, y = random.randint(0, 256, (64, 8, 8)).astype(np.uint8), np.arange(64, dtype=np.uint8) % 4
     arrays = {"x_train": x, "y_train": y, "x_test": x, "y_test": y}
     np.savez(folder / "mine.npz", **arrays)
+    for i, pixels in enumerate(x[:12]):
+        (folder / "pictures" / "ab"[i % 2]).mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(folder / "pictures" / "ab"[i % 2] / f"{i}.png")
     (folder / "folder").mkdir()
     for part in ("train", "t10k"):
         for kind, array in (("images-idx3", x), ("labels-idx1", y)):

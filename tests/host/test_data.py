@@ -4,6 +4,7 @@ import contextlib
 import gzip
 import io
 import pathlib
+import re
 import struct
 import warnings
 import zipfile
@@ -413,7 +414,7 @@ class TestArchives:
         arrays = small_arrays()
         del arrays["y_test"]
         np.savez(tmp_path / "own.npz", **arrays)
-        with pytest.raises(DataError, match=r"own.npz: no y_test; it holds x_train, y_train, x_test$"):
+        with pytest.raises(DataError, match=r"own.npz: no y_test; it holds x_train, y_train, x_test; bring its arrays into"):
             load(tmp_path / "own.npz")
 
     def test_pickled_objects_are_not_loaded(self, tmp_path):
@@ -443,10 +444,29 @@ class TestArchives:
         with pytest.raises(DataError, match=r"absent.npz: cannot be read: "):
             load(tmp_path / "absent.npz")
 
-    @pytest.mark.parametrize("name", ["cifar", "file.csv"])
-    def test_unknown(self, nowhere, name):
-        with pytest.raises(DataError, match="is neither 'digits'"):
+    @pytest.mark.parametrize(
+        ("name", "hint"),
+        [("cifar-10", "; did you mean 'cifar10'?"), ("MNIST", "; did you mean 'mnist'?"), ("file.csv", "nor a folder")],
+    )
+    def test_unknown(self, nowhere, name, hint):
+        with pytest.raises(DataError, match=f"is neither 'digits'.*{re.escape(hint)}$"):
             load(name)
+
+    @pytest.mark.parametrize("name", ["own.npy", "own.csv", "own.mat", "own"])
+    def test_files_of_other_kinds(self, nowhere, name):
+        pathlib.Path(name).write_text("1,2,3")
+        with pytest.raises(DataError, match=rf"^{name}: not a file that is read here; bring .*np.savez\('mine.npz', x_train="):
+            load(name)
+
+    def test_a_folder_of_pictures(self, tmp_path):
+        (tmp_path / "cats").mkdir()
+        with pytest.raises(DataError, match=r": holds neither four idx .* pictures say, and bring its .*np.savez\("):
+            load(tmp_path)
+
+    def test_a_name_in_capitals(self, tmp_path):
+        np.savez(tmp_path / "own.npz", **small_arrays())
+        (tmp_path / "own.npz").rename(tmp_path / "OWN.NPZ")
+        assert load(tmp_path / "OWN.NPZ").name == "OWN"
 
 
 class TestDamage:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import pickle
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from bnnedge import Augment, Conv2D, Dataset, Dense, Network, Settings, Trainer
+from bnnedge import Augment, Conv2D, Dataset, Dense, Network, Settings, Trainer, load
 from bnnedge.data import DataWarning
 from situations import Row, bnnedge, says, works
 
@@ -226,4 +228,53 @@ ARRAYS = [
     Row("a file's name to predict", lambda folder: trainer().predict("own.npz"), "x must be an array, not str"),
 ]
 
-ROWS = [*SHAPES, *SCALES, *LABELS, *ARRAYS]
+
+
+def saved(path: Path, **arrays: Any) -> Any:
+    """What comes of a file of these arrays."""
+    np.savez(path, **arrays)
+    return load(path)
+
+
+def pictures(folder: Path) -> Path:
+    """A folder of pictures, a class a folder."""
+    for name in ("cats", "dogs"):
+        (folder / "pictures" / name).mkdir(parents=True)
+        (folder / "pictures" / name / "1.png").write_bytes(b"\x89PNG")
+    return folder / "pictures"
+
+
+def cifar_anew(folder: Path, protocol: int) -> Dataset:
+    """CIFAR-10's Python version, a few images, written anew by Python 3."""
+    for name in (*(f"data_batch_{i}" for i in range(1, 6)), "test_batch"):
+        data = RANDOM.randint(0, 256, (4, 3072)).astype(np.uint8)
+        content = {b"data": data, b"labels": [0, 1, 2, 3], b"filenames": [b"a.png"] * 4, b"batch_label": b"one"}
+        (folder / name).write_bytes(pickle.dumps(content, protocol))
+    return load(folder)
+
+
+RECIPE = r"np.savez\('mine.npz', x_train=..., y_train=..., x_test=..., y_test=...\)"
+FOUR = {"x_train": X, "y_train": Y, "x_test": X, "y_test": Y}
+FILES = [
+    Row("Keras's mnist.npz", lambda folder: saved(folder / "mnist.npz", **FOUR), works),
+    Row("an .npz of arrays without names", lambda folder: saved(folder / "own.npz", arr_0=X, arr_1=Y), f"arr_1; .*{RECIPE}"),
+    Row("an .npz of MedMNIST", lambda folder: saved(folder / "own.npz", train_images=X, train_labels=Y[:, None]), RECIPE),
+    Row("an .npz without labels", lambda folder: saved(folder / "own.npz", x_train=X, x_test=X), "no y_train, y_test; it"),
+    Row("an .npz of words", lambda folder: saved(folder / "own.npz", **FOUR | {"y_test": Y.astype(str)}), "y_test is of type <U"),
+    Row("an .npz of objects", lambda folder: saved(folder / "own.npz", **FOUR | {"y_train": Y.astype(object)}), "never loaded"),
+    Row("an .npz of truth, half floats and big-endian labels", lambda folder: saved(
+        folder / "own.npz", x_train=X > 127, x_test=X > 127, y_train=Y.astype(">i8"), y_test=Y.astype(np.float16)), works),
+    Row("an .npz of two scales, by command", lambda folder: trained_by_command(folder, x_test=X // 16), "own.npz: x_train lies"),
+    Row("an .npz that is none", lambda folder: load(Path("own.npz").write_text("x") and "own.npz"), "own.npz: cannot be read"),
+    Row("an .npz that is not there", lambda folder: bnnedge("train", "--data", "own.npz"), "own.npz: cannot be read: .*No such"),
+    Row("an .npy", lambda folder: load(np.save("own.npy", X) or "own.npy"), f"own.npy: not .*{RECIPE}"),
+    Row("a .csv", lambda folder: load(np.savetxt("own.csv", Y) or "own.csv"), f"own.csv: not .*{RECIPE}"),
+    Row("a folder of pictures", lambda folder: load(pictures(folder)), f"pictures: holds neither .*{RECIPE}"),
+    Row("a set's name with a dash", lambda folder: load("cifar-10"), "did you mean 'cifar10'"),
+    *(
+        Row(f"CIFAR-10's pickles of protocol {protocol}", functools.partial(cifar_anew, protocol=protocol), works)
+        for protocol in range(6)
+    ),
+]
+
+ROWS = [*SHAPES, *SCALES, *LABELS, *ARRAYS, *FILES]

@@ -97,8 +97,9 @@ def write(directory: Path, files: Mapping[str, str]) -> list[Path]:
 
 
 def generate(config: Configuration, directory: Path) -> list[Path]:
-    """Write accelerator.v and manifest.json to `directory`, which is made if need be; return the files."""
+    """Write accelerator.v, waivers of Verilator's lint and manifest.json to `directory`, made if need be; return the files."""
     with underway(f"generating the Verilog of {config.name}", "10 to 20 seconds"):
         text = to_verilog(config, sources=True)
-    files = write(directory, {f"{MODULE}.v": text})
-    return [*files, write_manifest(directory, config, [path.name for path in files])]
+    waivers = Path(__file__).with_name(f"{MODULE}.vlt").read_text()
+    files = write(directory, {f"{MODULE}.v": text, f"{MODULE}.vlt": waivers})
+    return [*files, write_manifest(directory, config, [files[0].name])]

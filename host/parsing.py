@@ -1,4 +1,4 @@
-"""JSON and YAML that nobody need trust: bounded in size, in depth and in their numbers, and without room for two meanings.
+"""JSON and YAML from files that need not be trusted: limited in size, in depth and in their numbers; keys stand once.
 
 What is read is plain: None, bool, int, float (finite), str, list, dict with keys of str. All errors are ValueErrors of one
 line that say where.

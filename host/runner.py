@@ -1,4 +1,4 @@
-"""A device under way: brought to the right network and state, measured, and compared with the golden model if asked for."""
+"""Brings a device to the right network and state, measures it, and compares it with the golden model if asked for."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What reaches the terminal: text alone, whatever names in other people's files hold."""
+"""Output to the terminal: control characters, as names in other people's files may hold, are escaped."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Values that wait for others."""
+"""Delays: values some cycles later."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""HDF5 files of Keras: whether they hold all that they show, and themselves, before any weight is read."""
+"""HDF5 files of Keras: checked before any weight is read; links, data of other files and compressed data are refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The way back: a tile of P x Q bits, g planes deep, enters row by row and leaves as row and as column granules."""
+"""Tile register: a tile of P x Q bits, g planes deep, enters row by row and leaves as row and as column granules."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What becomes of sums: statistics, thresholds, softmax, gradient codes, weight updates; and their random numbers."""
+"""Heads, which process sums: statistics, thresholds, softmax, gradient codes, weight updates; and their random numbers."""

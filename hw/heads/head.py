@@ -1,4 +1,4 @@
-"""The heads' conductor: takes the sums of a pass to their end, group by group and tile by tile."""
+"""Control of the heads: takes the sums of a pass to parameters and rows, group by group and tile by tile."""
 
 from __future__ import annotations
 

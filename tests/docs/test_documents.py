@@ -45,6 +45,7 @@ NOT_RUN = {
     r"^pip install ": "downloads packages",
     r"^pytest ": "other tests",
     r"^source |^export ": "sets up the reader's shell",
+    r"^jupyter ": "a program that goes on until it is stopped",
     r"^tar |^sh ": "a board's",
     r"^bnnedge (generate|synth|bitstream|package)\b": "takes tools or minutes; tests/boards",
     r"^bnnedge selftest\b": "wants a board; tests/host/test_selftest.py",
@@ -263,3 +264,17 @@ def test_commands_in_text_exist(page: Path, options: dict[str, set[str]]) -> Non
         if program == "pip":
             for extra in re.findall(r"\[([^]]+)\]", span):
                 assert set(extra.split(",")) <= _extras(), span
+
+
+def test_every_command_is_described(options: dict[str, set[str]]) -> None:
+    text = (ROOT / "docs" / "commands.md").read_text()
+    assert set(re.findall(r"^bnnedge (\w+)", text, re.MULTILINE)) == set(options)
+
+
+def test_every_page_is_linked_from_the_first() -> None:
+    linked = re.findall(r"\]\(([^)#:]+)", (ROOT / "README.md").read_text())
+    # Pages of results are linked from docs/results.md.
+    pages = {str(page.relative_to(ROOT)) for page in PAGES if page.parent.name != "results"} - {"README.md"}
+    assert pages <= set(linked)
+    linked = re.findall(r"\]\(([^)#:]+)", (ROOT / "docs" / "results.md").read_text())
+    assert {f"results/{page.name}" for page in PAGES if page.parent.name == "results"} <= set(linked)

@@ -331,10 +331,48 @@ def test_what_the_search_for_settings_varies_by(tmp_path: Path) -> None:
         assert agrees(mean, statistics.fmean(found)), rate_
 
 
+def shown_of_make_train() -> list[str]:
+    """Its last lines, as README shows them."""
+    (block,) = re.findall(r"It ends with\n\n```text\n(.*?)```", path_of("README.md").read_text(), re.DOTALL)
+    return without_seconds(block).splitlines()
+
+
+def without_seconds(text: str) -> str:
+    return re.sub(r"\([\d.]+ s\)", "(s)", text)
+
+
+def make_train() -> list[str]:
+    """The options of the command that `make train` runs."""
+    (command,) = re.findall(r"^train:.*\n\t\S+ bnnedge train (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    return str(command).split()
+
+
+def test_last_lines_of_make_train_that_any_device_prints(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    options = [word for word in make_train() if word not in ("--check", "--reference")]
+    options[options.index("--device") + 1] = "golden"
+    assert cli.main(["train", *options]) == 0
+    printed = without_seconds(capsys.readouterr().out).splitlines()
+    shown, last = shown_of_make_train(), [line for line in printed if not line.startswith("epoch ")][-3:]
+    assert [line for line in shown if line in last] == last
+    ((count, speed),) = re.findall(r"^(\d+) cycles per image: ([\d,]+) images/s at 100 MHz$", "\n".join(shown), re.MULTILINE)
+    measured = rtl("digits", "sim-small", 64, 8)
+    assert agrees(count, measured)
+    assert float(speed.replace(",", "")) == pytest.approx(rate(measured, "sim-small"), rel=1e-3)
+
+
 @pytest.mark.long
-def test_accuracy_of_digits(tmp_path: Path) -> None:
-    found = accuracy(tmp_path, "--network", "digits", "--reference")
-    reference = 100 * json.loads((tmp_path / "report.json").read_text())["reference_accuracy"]
+def test_last_lines_of_make_train(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["train", *make_train()]) == 0
+    shown = shown_of_make_train()
+    assert without_seconds(capsys.readouterr().out).splitlines()[-len(shown) :] == shown
+    report = json.loads((tmp_path / "runs" / "digits" / "report.json").read_text())
+    found, reference = (100 * report[name] for name in ("test_accuracy", "reference_accuracy"))
     passages = [("README.md", "x 32 bits | {} % ({} %)"), ("results.md", "(`make train`): {} %, float32 standard (...) {} %")]
     for page, template in passages:
         ((stated, standard),) = pattern(template).findall(path_of(page).read_text())

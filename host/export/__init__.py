@@ -30,7 +30,7 @@ def save(path: str | os.PathLike[str], folded: Folded, kind: str) -> None:
     unknown format, or for ONNX without the package onnx; says what to install.
     """
     try:
-        content = _encoded(folded, kind, Path(path).stem)
+        content = _encoded(folded, kind, Path(path).name)
     except ModuleNotFoundError as error:
         raise ValueError(f"format {kind} needs the Python module {error.name}: pip install 'bnnedge[exchange]'") from error
     with atomic(path) as file:

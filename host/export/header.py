@@ -9,15 +9,20 @@ import numpy as np
 
 from bnnedge import formats
 from bnnedge.export.folded import SCORE_LIMIT, SCORE_SHIFT, Folded, FoldedLayer
+from bnnedge.terminal import printable
 
 _WORD = 32
 _WIDTH = 120  # of a line of numbers
 
 
-def encode(folded: Folded, name: str) -> bytes:
-    """The text of the header; `name`, made an identifier of C, begins all names in it."""
-    name = re.sub(r"\W", "_", name, flags=re.ASCII).lower()
-    name = name if re.match(r"[a-z]", name) else f"bnn_{name}"
+def encode(folded: Folded, file: str) -> bytes:
+    """The content of a header of this file name; the name without its ending, made an identifier of C, begins all names in it.
+
+    ValueError if no program can include a file of that name.
+    """
+    if printable(file) != file or set(file) & {'"', "\\"}:
+        raise ValueError(f"no C program can include {file!r}: give a name without quotation marks, backslashes and the like")
+    name = identifier(Path(file).stem)
     template = Path(__file__).with_name("inference.h").read_text(encoding="ascii")
     values = {
         "name": name,
@@ -29,7 +34,14 @@ def encode(folded: Folded, name: str) -> bytes:
         "limit": str(SCORE_LIMIT),
     }
     code = re.sub(r"@(\w+)@", lambda match: values[match[1]], template)
-    return f"{_opening(folded, name)}\n{code}\n#endif\n".encode("ascii")
+    return f"{_opening(folded, name, file)}\n{code}\n#endif\n".encode()
+
+
+def identifier(text: str) -> str:
+    """Text as the beginning of names of C: letters that C lacks as `u00e4`, whatever else it lacks as `_`."""
+    name = "".join(char if char.isascii() else f"u{ord(char):04x}" if char.isalnum() else "_" for char in text)
+    name = re.sub(r"\W", "_", name, flags=re.ASCII).lower()
+    return name if re.match(r"[a-z]", name) else f"bnn_{name}"
 
 
 def packed(layer: FoldedLayer) -> np.ndarray:
@@ -42,7 +54,7 @@ def packed(layer: FoldedLayer) -> np.ndarray:
     return packed.reshape(g.filters, g.kernel_y, g.kernel_x, words)
 
 
-def _opening(folded: Folded, name: str) -> str:
+def _opening(folded: Folded, name: str, file: str) -> str:
     first, upper = folded.layers[0].geometry, name.upper()
     maps = [g.height * g.width * -(-g.channels // _WORD) for g in folded.network.geometry]
     maps[0] *= folded.input_planes
@@ -51,7 +63,7 @@ def _opening(folded: Folded, name: str) -> str:
     return f"""\
 /* A binary neural network, written by bnnedge: {shape} pixels, {folded.network.classes} classes.
  *
- *     #include "{name}.h"
+ *     #include "{file}"
  *     int class_of_image = {name}_predict(image);          image: const uint8_t [{upper}_INPUTS]
  *     {name}_logits(image, logits);                        logits: int32_t [{upper}_CLASSES]
  *

@@ -117,6 +117,45 @@ def test_c_alone_has_no_warnings(trained, tmp_path):
         subprocess.run([*standard, "-Wall", "-Wextra", "-Werror", "-fsyntax-only", tmp_path / "main.c"], check=True)
 
 
+NAMES = {
+    "my-network.h": "my_network",
+    "another network.h": "another_network",
+    "int.h": "int",
+    "NULL.h": "null",
+    "stdint.v2.h": "stdint_v2",
+    "8x8.h": "bnn_8x8",
+    "_.h": "bnn__",
+    "größe.h": "gru00f6u00dfe",
+    "\N{CJK UNIFIED IDEOGRAPH-7DB2}.h": "u7db2",
+    "a?*+.hpp": "a___",
+    "model": "model",
+}
+
+
+def test_a_c_header_is_included_as_it_says(trained, tmp_path):
+    """All of them at once, so that no two have a name in common; C and C++."""
+    folded, main = export.fold(trained[0]), []
+    for file, name in NAMES.items():
+        export.save(tmp_path / file, folded, "c")
+        text = (tmp_path / file).read_text(encoding="utf-8")
+        (include,) = re.findall(r"^ \*     (#include .*)$", text, re.MULTILINE)
+        (call,) = re.findall(r"int class_of_image = (\w+)\(image\);", text)
+        assert include == f'#include "{file}"'
+        assert call.removesuffix("_predict") == name
+        head = f"int {name}_of(const uint8_t *image)"
+        main += [include, f"{head};", f"{head} {{ return {call}(image); }}"]
+    (tmp_path / "main.c").write_text("\n".join(main), encoding="utf-8")
+    for standard in (["gcc", "-std=c99"], ["g++", "-std=c++11", "-x", "c++"]):
+        subprocess.run([*standard, "-Wall", "-Wextra", "-Werror", "-fsyntax-only", tmp_path / "main.c"], check=True)
+
+
+@pytest.mark.parametrize("file", ['a"b.h', "a\\b.h", "a\nb.h", "a\N{RIGHT-TO-LEFT OVERRIDE}b.h"])
+def test_a_c_header_that_cannot_be_included(trained, tmp_path, file):
+    with pytest.raises(ValueError, match=r"no C program can include .*: give a name without quotation marks"):
+        export.save(tmp_path / file, export.fold(trained[0]), "c")
+    assert not list(tmp_path.iterdir())
+
+
 def test_onnx(trained, tmp_path):
     runtime = pytest.importorskip("onnxruntime")
     trainer, images, logits = trained

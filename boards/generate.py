@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 from bnnedge.boards.board import Board
@@ -56,4 +57,14 @@ def check_size(board: Board, config: Configuration) -> None:
         raise ValueError(
             f"configuration {config.name!r} does not fit {board.title}: it needs {needed:g} block RAMs, {board.part.name} "
             f"has {there} ({needed - there:g} too few); the {largest.name} takes {largest.block_rams:g} of them"
+            f"{_remedy(config, there)}"
         )
+
+
+def _remedy(config: Configuration, there: float) -> str:
+    """Depths of the buffers, in eighths of the configuration's, that need no more block RAMs than there are."""
+    for eighths in range(7, 0, -1):
+        left, right = (max(depth * eighths // 8 & -64, 64) for depth in (config.left_depth, config.right_depth))
+        if block_rams(dataclasses.replace(config, left_depth=left, right_depth=right)) <= there:
+            return f"; with left_depth {left} and right_depth {right} it fits"
+    return ""

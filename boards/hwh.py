@@ -27,7 +27,7 @@ def to_hwh(board: Board, config: Configuration) -> str:
     The accelerator carries the parameters DIGEST and INSTRUCTION_SET, those of the registers CONFIGURATION and VERSION.
     """
     root = ET.Element("EDKSYSTEM", EDWVERSION="1.2", TIMESTAMP="", VIVADOVERSION="")
-    device, package, grade = board.part.name[2:7], board.part.name[7:-2], board.part.name[-2:]
+    device, package, grade = board.part.pieces
     ET.SubElement(
         root, "SYSTEMINFO", ARCH="zynq", BOARD=board.name, DEVICE=device, NAME=INSTANCE, PACKAGE=package, SPEEDGRADE=grade
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import hashlib
 import json
 import os
@@ -165,9 +164,9 @@ def configuration(name: str | os.PathLike[str]) -> Configuration:
     if str(name) in CONFIGURATIONS:
         return CONFIGURATIONS[str(name)]
     if not Path(name).is_file():
-        names = ", ".join(CONFIGURATIONS)
         raise ValueError(
-            f"there is no configuration {str(name)!r}: neither a built-in one ({names}) nor a file{nearest(str(name), CONFIGURATIONS)}"
+            f"there is no configuration {str(name)!r}: neither a built-in one ({', '.join(CONFIGURATIONS)}) nor a file"
+            f"{nearest(str(name), CONFIGURATIONS)}"
         )
     return Configuration.from_file(name)
 
@@ -179,9 +178,7 @@ def _described(data: Any, name: str) -> Configuration:
     fields = [field.name for field in dataclasses.fields(Configuration)]
     for key in data:
         if key not in fields:
-            meant = difflib.get_close_matches(key, fields, 1)
-            hint = f", did you mean {meant[0]}?" if meant else ";"
-            raise ValueError(f"there is no parameter {key!r:.80}{hint} there are {', '.join(fields)}")
+            raise ValueError(f"there is no parameter {key!r:.80}; there are {', '.join(fields)}{nearest(key, fields)}")
     # A clock is often written as 100e6.
     whole = {key: int(value) if isinstance(value, float) and value.is_integer() else value for key, value in data.items()}
     if "name" not in data and not re.fullmatch(_NAME, name, re.ASCII):

@@ -26,7 +26,7 @@ def write_manifest(directory: Path, config: Configuration, files: Iterable[str],
         "registers": {name: register.offset for name, register in registers.REGISTERS.items()},
     }
     if board:
-        about |= {"board": board.name, "part": board.part.name}
+        about["board"] = board.to_dict()
     about["sha256"] = {name: sha256(directory / name) for name in files if (directory / name).exists()}
     path = directory / MANIFEST
     with atomic(path) as file:

@@ -14,14 +14,14 @@ from bnnedge.devices.bitstream import BIT, METADATA
 from bnnedge.manifest import write_manifest
 
 
-def bit_file(part: str = "7z020clg400", content: bytes = b"\xaa\x99\x55\x66" * 64) -> bytes:
+def bit_file(part: str = "7z020clg400", content: bytes = b"\xaa\x99\x55\x66" * 64, user: int = 0xFFFFFFFF) -> bytes:
     """A .bit with a true header and no bitstream."""
 
     def field(key: bytes, text: str) -> bytes:
         return key + struct.pack(">H", len(text) + 1) + text.encode() + b"\0"
 
     start = struct.pack(">H", 9) + bytes.fromhex("0ff00ff00ff00ff000") + struct.pack(">H", 1)
-    fields = field(b"a", "bnnedge;UserID=0XFFFFFFFF") + field(b"b", part) + field(b"c", "2025/01/01") + field(b"d", "00:00:00")
+    fields = field(b"a", f"bnnedge;UserID=0X{user:08X};Version=2023.1") + field(b"b", part) + field(b"c", "2025/01/01") + field(b"d", "00:00:00")
     return start + fields + b"e" + struct.pack(">I", len(content)) + content
 
 

@@ -1,11 +1,11 @@
 """TUL PYNQ-Z2: Zynq-7020, 512 MB of DDR3."""
 
-from bnnedge.boards.board import XC7Z020, Board
+from bnnedge.boards.board import Board, Part
 
 BOARD = Board(
     name="pynq-z2",
     title="TUL PYNQ-Z2",
-    part=XC7Z020,
+    part=Part.called("xc7z020clg400-1"),
     configuration="pynq-z2",
     pins={
         "led_busy": ("R14", "LVCMOS33"),
@@ -13,5 +13,4 @@ BOARD = Board(
     },
     registers=(0x43C0_0000, 0x1_0000),
     memory_ports=(0, 2),
-    ddr=512 << 20,
 )

@@ -6,7 +6,7 @@ from amaranth import ClockDomain, ClockSignal, Instance, Module, ResetSignal, Si
 from amaranth.lib import wiring
 from amaranth.lib.wiring import Out
 
-from bnnedge.boards.board import Board
+from bnnedge.boards.board import PINS, Board
 from bnnedge.boards.zynq import ps7
 from bnnedge.boards.zynq.axi3 import HP_ID_BITS, Axi3, MemoryPort
 from bnnedge.boards.zynq.bridge import GP_DATA_BITS, GP_ID_BITS, RegisterBridge
@@ -15,7 +15,6 @@ from bnnedge.hw.accelerator import Accelerator
 from bnnedge.hw.bus.axi import DATA_BITS
 
 PROCESSOR = "ps7"  # name of the cell, to which constraints refer
-PORTS = ("led_busy", "led_error")  # what a board's `pins` may connect
 
 
 class ResetSynchroniser(wiring.Component):
@@ -69,6 +68,6 @@ class Top(wiring.Component):
             clock=ClockSignal(), fabric_clocks=clocks, fabric_resets=resets_n, interrupt=accelerator.irq, gp0=gp0, hp=hp
         )
 
-        lights = dict(zip(PORTS, (accelerator.busy, accelerator.error), strict=True))
+        lights = dict(zip(PINS, (accelerator.busy, accelerator.error), strict=True))
         m.d.comb += [getattr(self, port).eq(lights[port]) for port in self.board.pins]
         return m

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from bnnedge.boards import BOARDS, board
+from bnnedge.boards import board
 from bnnedge.boards.flows import FLOWS
 from bnnedge.commands import options
 from bnnedge.devices import DeviceError
@@ -13,7 +13,7 @@ from bnnedge.devices import DeviceError
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("--board", metavar="|".join(BOARDS), required=True, help="which to build for")
+    options.add_board(parser, "which to build for")
     parser.add_argument("--flow", choices=FLOWS, default="vivado", help="tools to build with (default: vivado)")
     options.add_board_configuration(parser)
     parser.add_argument("--out", metavar="DIR", help="folder for the files (default: build/BOARD/CONFIG)")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from bnnedge.boards import BOARDS, board
+from bnnedge.boards import board
 from bnnedge.commands import options
 from bnnedge.devices import DeviceError
 
@@ -13,7 +13,7 @@ from bnnedge.devices import DeviceError
 def add(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     text = "also write constraints, build script and metadata for pynq"
-    parser.add_argument("--board", metavar="|".join(BOARDS), help=text)
+    options.add_board(parser, text, required=False)
     options.add_board_configuration(parser)
     parser.add_argument("--out", metavar="DIR", help="folder for the files (default: build/CONFIG, or build/BOARD/CONFIG)")
 

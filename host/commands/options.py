@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from bnnedge import rates
-from bnnedge.boards import Board
+from bnnedge.boards import BOARDS, Board
 from bnnedge.configuration import CONFIGURATIONS, Configuration, configuration
 from bnnedge.data import Dataset
 from bnnedge.files import same_as_stdout
@@ -89,6 +89,13 @@ def add_configuration(parser: argparse.ArgumentParser, default: str) -> None:
     names = ", ".join(CONFIGURATIONS)
     text = f"accelerator: {names}, or a YAML file (default: {default})"
     parser.add_argument("--config", metavar="NAME|FILE", help=text)
+
+
+def add_board(parser: argparse.ArgumentParser, text: str, *, required: bool = True) -> None:
+    """Declare --board."""
+    names = "|".join(BOARDS)
+    text = f"{text}; one of your own is a folder with a board.yaml"
+    parser.add_argument("--board", metavar=f"{names}|FOLDER", required=required, help=text)
 
 
 def add_board_configuration(parser: argparse.ArgumentParser) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from bnnedge.boards import BOARDS, Board, board
+from bnnedge.boards import Board, board
 from bnnedge.commands import options
 from bnnedge.configuration import Configuration
 from bnnedge.devices import DeviceError
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def add(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    parser.add_argument("--board", metavar="|".join(BOARDS), required=True, help="whose part to map the design for")
+    options.add_board(parser, "whose part to map the design for")
     options.add_board_configuration(parser)
     parser.add_argument("--out", metavar="DIR", help="folder for synth.json and synth.log (default: build/BOARD/CONFIG)")
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bnnedge import isa
-from bnnedge.boards import Board, board
+from bnnedge.boards import Board
 from bnnedge.configuration import Configuration
 from bnnedge.devices.device import DeviceError
 from bnnedge.files import sha256
@@ -25,6 +25,7 @@ BIT, METADATA = "bnnedge.bit", "bnnedge.hwh"
 FILES = BIT, METADATA, MANIFEST
 LARGEST = 1 << 26  # bytes of a file of an overlay; a Zynq-7020's bitstream has 4 MB
 AGAIN = "copy the three files of one build"
+NO_USER = 0xFFFF_FFFF  # USERID of a bitstream to which none was given
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,7 +79,12 @@ def check(folder: Path, configuration: Configuration) -> Bitstream:
     """The bitstream in `folder`; DeviceError unless it is whole and of this configuration and version."""
     target, clock_hz = check_files(folder, configuration, (BIT, METADATA))
     path = folder / BIT
-    part = part_of(path)
+    part, user = part_of(path)
+    if user not in (None, NO_USER, configuration.digest):
+        raise DeviceError(
+            f"{path} is of another configuration than its manifest: its USERID is {user:#010x}, not the digest "
+            f"{configuration.digest:#010x}: {AGAIN}"
+        )
     if not target.part.name.startswith("xc" + part.removeprefix("xc")):  # some tools leave the xc away
         raise DeviceError(
             f"{path} is for the part {part}, and {target.title} has {target.part.name}: take a bitstream for this board"
@@ -100,7 +106,7 @@ def check_files(folder: Path, configuration: Configuration, files: Sequence[str]
     path = folder / MANIFEST
     manifest = _manifest(path)
     try:
-        target = board(_entry(manifest, "board", r"[\w-]+"))
+        target = Board.from_dict(manifest["board"])
         digest = int(_entry(manifest, "digest", "0x[0-9a-f]{8}"), 16)
         version = manifest["instruction_set"]
         name, clock_hz = (manifest["configuration"][key] for key in ("name", "clock_hz"))
@@ -110,7 +116,7 @@ def check_files(folder: Path, configuration: Configuration, files: Sequence[str]
     except KeyError as error:
         raise DeviceError(f"{path} is not of a bitstream for a board (it lacks {error}): {AGAIN}") from None
     except (TypeError, ValueError) as error:
-        raise DeviceError(f"{path} is not of a bitstream for a board ({error}): {AGAIN}") from None
+        raise DeviceError(f"{path} is not of a bitstream for a board ({printable(str(error))}): {AGAIN}") from None
     if digest != configuration.digest:
         raise DeviceError(
             f"{folder} holds configuration {name!r:.80} (digest {digest:#010x}), not {configuration.name!r} "
@@ -150,19 +156,22 @@ def _entry(table: Any, key: str, form: str) -> str:
     return value
 
 
-def part_of(path: Path) -> str:
-    """The part that a .bit names in its header, such as "7z020clg400"; DeviceError if it has no such header."""
+def part_of(path: Path) -> tuple[str, int | None]:
+    """The part that a .bit names in its header, such as "7z020clg400", and its USERID, if any; DeviceError without a header."""
     with open(path, "rb") as file:
         content = file.read(4096)
     try:
         place = 2 + struct.unpack_from(">H", content)[0] + 2  # a field of sync bytes, and a 1
+        user = None
         while True:
             key, length = struct.unpack_from(">cH", content, place)
+            text = content[place + 3 : place + 2 + length].decode("ascii")
             if key == b"b":
-                part = content[place + 3 : place + 2 + length].decode("ascii")
-                if not re.fullmatch(r"[\w-]{1,40}", part):
+                if not re.fullmatch(r"[\w-]{1,40}", text):
                     raise ValueError("no part")
-                return part
+                return text, user
+            if found := re.search(r";UserID=0X([0-9A-F]{1,8})(;|$)", text, re.IGNORECASE):
+                user = int(found[1], 16)
             if key not in b"acd":
                 raise ValueError("no part")
             place += 3 + length

@@ -12,7 +12,7 @@ import pytest
 from hardware import TINY
 from pretend import BOARD
 
-from bnnedge.boards import BOARDS
+from bnnedge.boards import BOARDS, Board
 from bnnedge.boards.generate import constraints, generate
 from bnnedge.boards.hwh import to_hwh
 from bnnedge.configuration import Configuration
@@ -31,7 +31,8 @@ def test_files_and_manifest(tmp_path: Path, verilog: str) -> None:
     manifest = json.loads(files[4].read_text())
     assert manifest["configuration"] == dataclasses.asdict(TINY)
     assert manifest["sha256"] == {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in (files[0], files[2])}
-    assert (manifest["board"], manifest["part"], manifest["clock_hz"]) == ("pynq-z2", "xc7z020clg400-1", 100_000_000)
+    assert Board.from_dict(manifest["board"]) == BOARD
+    assert (manifest["board"]["part"], manifest["clock_hz"]) == ("xc7z020clg400-1", 100_000_000)
     assert manifest["registers"] == {name: register.offset for name, register in REGISTERS.items()}
     assert {"digest", "instruction_set"} <= manifest.keys()
 
@@ -80,7 +81,7 @@ def test_too_large_a_configuration(tmp_path: Path) -> None:
     large = Configuration(name="large", left_depth=8192)
     message = (
         "configuration 'large' does not fit TUL PYNQ-Z2: it needs 195.5 block RAMs, xc7z020clg400-1 has 140 (55.5 too few); "
-        "the left buffer takes 128 of them"
+        "the left buffer takes 128 of them; with left_depth 5120 and right_depth 1920 it fits"
     )
     with pytest.raises(ValueError, match=re.escape(message)):
         generate(BOARD, large, tmp_path / "out")

@@ -4,7 +4,7 @@ Code stands in fenced blocks, by language:
 
 python  run, a page from top to bottom in one namespace and one temporary folder
 sh      `bnnedge` commands are run likewise; other programs are checked
-yaml    a network, a study or a configuration; written to the file that its first line names, if it does
+yaml    a network, a study, a configuration or a board; written to the file that its first line names, if it does
 text    output: all that Python in front of it prints, or a part of what commands there print; `bnnedge` lines in it are
         synopses, whose options must exist
 
@@ -32,6 +32,7 @@ from sybil import Sybil
 from sybil.parsers.markdown import CodeBlockParser
 
 from bnnedge import Configuration, Dense, Network, Settings, Trainer, cli
+from bnnedge.boards import Board
 from bnnedge.devices import DEVICES, bitstream
 from bnnedge.devices.golden import GoldenDevice
 from bnnedge.sim.study import load_study
@@ -158,11 +159,14 @@ class Blocks:
         self.printed = None
         named, data = re.match(r"# (\S+\.yaml)\n", example.parsed), yaml.safe_load(example.parsed)
         if named:
+            Path(named[1]).parent.mkdir(exist_ok=True)
             Path(named[1]).write_text(example.parsed)
         if named and "runs" in data:
             assert load_study(named[1]).runs
         elif "layers" in data:
             assert Network.from_dict(data).geometry
+        elif "part" in data:
+            assert Board.from_folder(Path(named[1]).parent).part
         else:
             assert Configuration.from_file(named[1]).lanes
         self.ran += 1

@@ -682,7 +682,8 @@ class TestGenerate:
         ]
 
     def test_unknown_board(self, capsys):
-        message = "bnnedge: error: there is no board 'de10-nano'; there are pynq-z2, pynq-z1\n"
+        known = "neither a built-in one (pynq-z2, pynq-z1) nor a folder with a board.yaml"
+        message = f"bnnedge: error: there is no board 'de10-nano': {known}\n"
         assert failure(capsys, ["generate", "--board", "de10-nano"]) == message
 
     def test_too_large_a_configuration(self, monkeypatch, capsys, tmp_path):

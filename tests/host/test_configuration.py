@@ -99,7 +99,7 @@ class TestFiles:
         [
             ("", "it must be a table of parameters, such as lanes: 8"),
             ("- lanes", "it must be a table"),
-            ("lane: 8", r"there is no parameter 'lane', did you mean lanes\? there are name, lanes, word,"),
+            ("lane: 8", r"there is no parameter 'lane'; there are name, lanes, .*; did you mean 'lanes'\?"),
             ("frequency: 8", "there is no parameter 'frequency'; there are name, lanes"),
             ("lanes: '8'", "lanes of configuration 'own' must be a power of two .*, not '8'$"),
             ("lanes: 8.5", "lanes .* not 8.5; 8 or 16 would do"),

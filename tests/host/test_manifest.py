@@ -27,8 +27,14 @@ def test_of_a_board(tmp_path: Path) -> None:
         "instruction_set": isa.VERSION,
         "clock_hz": 100_000_000,
         "registers": {name: register.offset for name, register in REGISTERS.items()},
-        "board": "pynq-z2",
-        "part": "xc7z020clg400-1",
+        "board": {
+            "name": "pynq-z2",
+            "part": "xc7z020clg400-1",
+            "title": "TUL PYNQ-Z2",
+            "pins": {"led_busy": ["R14", "LVCMOS33"], "led_error": ["P14", "LVCMOS33"]},
+            "registers": [0x43C0_0000, 0x1_0000],
+            "memory_ports": [0, 2],
+        },
         "sha256": {"a.v": hashlib.sha256(b"module").hexdigest()},
     }
 

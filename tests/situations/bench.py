@@ -61,7 +61,7 @@ CONFIGURATIONS = [
     Row("a tile buffer of no power of two", estimated("tile_rows: 500"), "tile_rows .* not 500; 256 or 512 would do"),
     Row("a clock in MHz", estimated("clock_hz: 100"), r"clock_hz .* \(it is in Hz\), not 100"),
     Row("a number in quotes", estimated("lanes: '8'"), "lanes .* not '8'"),
-    Row("a parameter's name misspelt", estimated("left_dept: 1024"), "no parameter 'left_dept', did you mean left_depth"),
+    Row("a parameter's name misspelt", estimated("left_dept: 1024"), "no parameter 'left_dept'; .* did you mean 'left_depth'"),
     Row("a tuple of Python", estimated("lanes: !!python/tuple [8]"), "tags .* are not read"),
     Row("a network for a configuration", estimated("input_shape: [8, 8]\nlayers: [{dense: 10}]"), "no parameter 'input_shape'"),
     Row("an empty file", estimated(""), "own.yaml: it must be a table of parameters"),
@@ -73,4 +73,54 @@ CONFIGURATIONS = [
 ]
 
 
-ROWS: list[Row] = [*CONFIGURATIONS]
+PART = "part: xc7z020clg400-1\n"
+
+
+def packaged(text: str) -> Callable[[Path], Any]:
+    """`package` for a board of this description: the first command that asks for a board, and needs no tools."""
+
+    def act(folder: Path) -> str:
+        (folder / "mine").mkdir()
+        (folder / "mine" / "board.yaml").write_text(text)
+        return bnnedge("package", "--board", "mine")
+
+    return act
+
+
+BOARDS = [
+    Row("an own board, before anything is built", packaged(PART), "run bnnedge bitstream .* --board mine before"),
+    Row("a board without a part", packaged("title: Mine"), "mine/board.yaml: it must be a table with a part, such as"),
+    Row("an UltraScale+", packaged("part: xczu3eg-sbva484-1"), "part must be a Zynq-7000 .*, not 'xczu3eg-sbva484-1'"),
+    Row("a part without package", packaged("part: xc7z020"), "with package and speed grade, such as xc7z020clg400-1"),
+    Row("a field misspelt", packaged(f"{PART}leds: 2"), "there is no 'leds' of a board; there are name, part"),
+    Row("registers of an UltraScale+", packaged(f"{PART}registers: [0xA0000000, 65536]"), "0x40000000..0x7fffffff"),
+    Row("one port twice", packaged(f"{PART}memory_ports: [1, 1]"), "memory_ports .* two of 0, 1, 2 and 3"),
+    Row("Tcl in a pin", packaged(f"{PART}pins: {{led_busy: ['[exit]', LVCMOS33]}}"), "package pin and I/O standard"),
+    Row("a folder without a description", lambda folder: bnnedge("generate", "--board", folder), "board.yaml: No such file"),
+    Row("no such folder", lambda folder: bnnedge("synth", "--board", "mien"), "'mien': neither a built-in one .* nor a folder"),
+    Row("a configuration that is none", packaged(f"{PART}configuration: 7"), "configuration .* a name, or a file"),
+]
+
+
+def exported(file: str) -> Callable[[Path], Any]:
+    """Export of a small network as a C header of this name; the line that says how to include it."""
+
+    def act(folder: Path) -> str:
+        with Trainer(Network((4,), [Dense(4)], "my network"), settings=Settings(batch=64)) as trainer:
+            trainer.save("checkpoint.npz")
+        out = ("--out", file) if file else ()
+        (path,) = bnnedge("export", "checkpoint.npz", "--format", "c", *out).splitlines()
+        return next(line for line in Path(path).read_text(encoding="utf-8").splitlines() if "#include" in line)
+
+    return act
+
+
+HEADERS = [
+    Row("a C header of a network with a space in its name", exported(""), says('#include "my-network.h"')),
+    Row("a C header with a hyphen", exported("my-network.h"), says('#include "my-network.h"')),
+    Row("a C header that begins with a digit", exported("2nd.h"), says('#include "2nd.h"')),
+    Row("a C header with an umlaut", exported("größe.h"), says('#include "größe.h"')),
+    Row("a C header with a quotation mark", exported('a"b.h'), "no C program can include"),
+]
+
+ROWS: list[Row] = [*CONFIGURATIONS, *BOARDS, *HEADERS]

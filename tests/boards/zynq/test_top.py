@@ -15,7 +15,7 @@ from hardware import TINY
 from bnnedge.boards import BOARDS
 from bnnedge.boards.zynq import ps7
 from bnnedge.boards.zynq.axi3 import Axi3
-from bnnedge.boards.zynq.top import PORTS, ResetSynchroniser, Top
+from bnnedge.boards.zynq.top import ResetSynchroniser, Top
 from bnnedge.hw.generate import convert
 
 
@@ -76,11 +76,6 @@ def test_the_processor_and_its_clock_buffer_are_cells_of_the_top(verilog: str) -
     assert clock == dict.fromkeys(("MAXIGP0ACLK", "SAXIHP0ACLK", "SAXIHP2ACLK"), "clk")
     assert re.search(r"BUFG buffer \(\s+\.I\(.*\[0\]\),\s+\.O\(clk\)", top)
     assert verilog.count("ASYNC_REG") == 1
-
-
-@pytest.mark.parametrize("name", BOARDS)
-def test_a_boards_pins_are_ports_of_the_top(name: str) -> None:
-    assert set(BOARDS[name].pins) <= set(PORTS)
 
 
 def test_reset_comes_at_once_and_goes_with_the_clock() -> None:

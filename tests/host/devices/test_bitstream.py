@@ -85,7 +85,9 @@ def test_files_of_another_build_are_refused(folder: Path, name: str) -> None:
     [
         ({"digest": "0x12345678"}, r"holds configuration 'pynq-z2' \(digest 0x12345678\), not 'pynq-z2' \(0x\w+\): choose that"),
         ({"instruction_set": 1}, r"has version 1 of the instruction set, this bnnedge \d+: take a bitstream of this version"),
-        ({"board": "ultra96"}, r"not of a bitstream for a board \(there is no board 'ultra96'; there are .*\): copy"),
+        ({"board": "pynq-z2"}, r"not of a bitstream for a board \(it must be a table with a part, such as .*\): copy"),
+        ({"board": {"name": "ultra96", "part": "xczu3eg"}}, r"\(part must be a Zynq-7000 .*, not 'xczu3eg'; .*\): copy"),
+        ({"board": {"name": "x", "part": "xc7z020clg400-1", "registers": [0, 4096]}}, r"registers of a board must be .*: copy"),
         ({"sha256": {}}, r"manifest.json is not of a bitstream for a board \(it lacks 'bnnedge.bit'\): copy"),
         *(
             ({name: value}, "manifest.json is not of a bitstream for a board")
@@ -142,7 +144,7 @@ def test_a_bitstream_for_another_part_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("part", ["7z020clg400", "xc7z020clg400", "xc7z020clg400-1"])
 def test_parts_are_known_under_the_names_that_tools_give_them(tmp_path: Path, part: str) -> None:
     overlay(tmp_path, CONFIG, bits=bit_file(part))
-    assert bitstream.part_of(tmp_path / "bnnedge.bit") == part
+    assert bitstream.part_of(tmp_path / "bnnedge.bit") == (part, bitstream.NO_USER)
     bitstream.check(tmp_path, CONFIG)
 
 
@@ -151,3 +153,13 @@ def test_a_file_that_is_no_bitstream_is_refused(tmp_path: Path, content: bytes) 
     overlay(tmp_path, CONFIG, bits=content)
     with pytest.raises(DeviceError, match=r"bnnedge.bit is not a bitstream: it lacks the header of a .bit file"):
         bitstream.check(tmp_path, CONFIG)
+
+
+def test_the_userid_of_another_configuration_is_refused(tmp_path: Path) -> None:
+    """As of a .bit that was built by hand, and then copied beside files of another configuration."""
+    overlay(tmp_path / "same", CONFIG, bits=bit_file(user=CONFIG.digest))
+    assert bitstream.check(tmp_path / "same", CONFIG).path
+    overlay(tmp_path / "other", CONFIG, bits=bit_file(user=0xDEADBEEF))
+    message = "is of another configuration than its manifest: its USERID is 0xdeadbeef, not the digest"
+    with pytest.raises(DeviceError, match=message):
+        bitstream.check(tmp_path / "other", CONFIG)

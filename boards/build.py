@@ -21,7 +21,7 @@ def build(board: Board, config: Configuration, directory: Path, flow: Flow) -> d
 
     Returns what build.json says. Before anything is written, ValueError if the part is too small, FlowError if tools are
     missing. FlowError also if a tool fails, or if the design does not reach the clock: then build.json tells the
-    frequency, and the bitstream stays in the flow's folder, since a board that runs it would compute nonsense.
+    frequency, and the bitstream, if there is any, stays in the flow's folder: a board that runs it would compute nonsense.
     """
     if missing := flow.missing(board):
         raise FlowError(f"flow {flow.name} needs {'; '.join(missing)}: see docs/boards.md")
@@ -37,10 +37,9 @@ def build(board: Board, config: Configuration, directory: Path, flow: Flow) -> d
         folder.mkdir()
         outcome = flow.run(board, config.clock_hz, directory, progress)
         progress.end()
-    if not outcome.bitstream.exists():
-        raise FlowError(f"{flow.name} ended without an error, but wrote no {outcome.bitstream}")
-
-    fmax_hz = round(outcome.fmax_hz)
+    made, fmax_hz = outcome.bitstream, round(outcome.fmax_hz)
+    if made and not made.exists():
+        raise FlowError(f"{flow.name} ended without an error, but wrote no {made}")
     report = {
         "board": board.name,
         "part": board.part.name,
@@ -51,15 +50,16 @@ def build(board: Board, config: Configuration, directory: Path, flow: Flow) -> d
         "utilisation": {name: {"used": used, "available": there} for name, (used, there) in outcome.utilisation.items()},
         "seconds": progress.seconds,
         "verilog_sha256": sha256(directory / VERILOG),
-        "bitstream_sha256": sha256(outcome.bitstream),
+        "bitstream_sha256": sha256(made) if made else None,
     }
     write(directory, {REPORT: json.dumps(report, indent=2) + "\n"})
-    if fmax_hz < config.clock_hz:
+    if made is None or fmax_hz < config.clock_hz:
+        kept = f"the bitstream stays in {made}" if made else f"there is no bitstream of it; reports are in {folder}"
         raise FlowError(
             f"the design reaches {fmax_hz / 1e6:.1f} MHz, less than its clock of {config.clock_hz / 1e6:g} MHz: "
-            f"try --clock {fmax_hz // 10**6}; the bitstream stays in {outcome.bitstream}"
+            f"try --clock {fmax_hz // 10**6}; {kept}"
         )
     with atomic(directory / BITSTREAM) as file:
-        file.write(outcome.bitstream.read_bytes())
+        file.write(made.read_bytes())
     write_manifest(directory, config, DESCRIBED, board)
     return report

@@ -21,7 +21,8 @@ def bit_file(part: str = "7z020clg400", content: bytes = b"\xaa\x99\x55\x66" * 6
         return key + struct.pack(">H", len(text) + 1) + text.encode() + b"\0"
 
     start = struct.pack(">H", 9) + bytes.fromhex("0ff00ff00ff00ff000") + struct.pack(">H", 1)
-    fields = field(b"a", f"bnnedge;UserID=0X{user:08X};Version=2023.1") + field(b"b", part) + field(b"c", "2025/01/01") + field(b"d", "00:00:00")
+    about = f"bnnedge;UserID=0X{user:08X};Version=2023.1"
+    fields = field(b"a", about) + field(b"b", part) + field(b"c", "2025/01/01") + field(b"d", "00:00:00")
     return start + fields + b"e" + struct.pack(">I", len(content)) + content
 
 

@@ -27,9 +27,13 @@ class FlowError(RuntimeError):
 
 @dataclasses.dataclass(frozen=True)
 class Outcome:
-    """What a flow made. bitstream: the file. utilisation: used and available, by resource. fmax_hz: fastest clock."""
+    """What a flow made.
 
-    bitstream: Path
+    bitstream: the file; None if the design is too slow and the flow writes none of such. utilisation: used and available, by
+    resource. fmax_hz: fastest clock.
+    """
+
+    bitstream: Path | None
     utilisation: dict[str, tuple[float, float]]
     fmax_hz: float
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
 from pathlib import Path
 
@@ -63,12 +64,14 @@ END
 cat >timing.rpt <<'END'
 {timing}
 END
-printf 'a bitstream' >bnnedge.bit
+{end}
 """
+# What becomes of a script that ends with an error, in batch mode.
+REFUSED = "echo 'ERROR: a path misses its setup time'; exit 1"
 
 
-def fake(slack: str = "0.312", utilisation: str = UTILISATION) -> str:
-    return FAKE.format(utilisation=utilisation, timing=TIMING.replace("SLACK", slack))
+def fake(slack: str = "0.312", end: str = "printf 'a bitstream' >bnnedge.bit") -> str:
+    return FAKE.format(utilisation=UTILISATION, timing=TIMING.replace("SLACK", slack), end=end)
 
 
 def test_the_script_reads_what_is_generated_and_has_no_project() -> None:
@@ -78,14 +81,16 @@ def test_the_script_reads_what_is_generated_and_has_no_project() -> None:
     assert f"synth_design -top $top -part {BOARD.part.name}" in commands
     assert "write_bitstream -force $top.bit" in commands
     assert not re.search(r"project|board_part|create_bd|start_gui|launch_runs|\bip\b", text)
-    assert text.count("{") == text.count("}")
     order = [line.split()[0] for line in commands]
+    assert "write_checkpoint -force routed.dcp" in commands
+    assert f"set_property BITSTREAM.CONFIG.USERID {TINY.digest:#010x} [current_design]" in commands
     stages = [
         "read_verilog",
         "synth_design",
         "opt_design",
         "place_design",
         "route_design",
+        "write_checkpoint",
         "report_utilization",
         "write_bitstream",
     ]
@@ -106,15 +111,91 @@ def test_build(tmp_path: Path, tool: Tool) -> None:
     report = build(BOARD, TINY, out, Vivado())
     assert report["utilisation"] == {name: {"used": used, "available": there} for name, (used, there) in USED.items()}
     assert report["fmax_hz"] == round(1e9 / (10 - 0.312))
-    steps = ["start", "synthesis", "optimisation", "placement", "routing", "reports", "bitstream"]
+    steps = ["start", "synthesis", "optimisation", "placement", "routing", "reports", "timing", "bitstream"]
     assert list(report["seconds"]) == ["generation", *steps]
     assert (out / "bnnedge.bit").read_bytes() == b"a bitstream"
 
 
+class Interpreter:
+    """Runs a script in Tcl, with commands that only note how they are called.
+
+    slack: what the paths have, of setup and of hold; "" if there are none.
+    """
+
+    def __init__(self, text: str, folder: Path, slack: tuple[str, str] = ("0.3", "0.02")) -> None:
+        tkinter = pytest.importorskip("tkinter", reason="Python is without Tcl here")
+        self.calls: list[tuple[str, ...]] = []
+        self.script = folder / "sources" / "bnnedge.tcl"
+        self.script.parent.mkdir()
+        self.script.write_text(text)
+        self.tcl = tkinter.Tcl()
+        commands = set(re.findall(r"^([a-z]+_[a-z_]+)\b", text, re.MULTILINE))
+        for name in commands | {"current_design", "get_timing_paths", "get_property"}:
+            self.tcl.createcommand(name, lambda *words, name=name: self._call(name, *words))
+        self.slack = dict(zip(("-setup", "-hold"), slack, strict=True))
+        self.tcl.eval(f"cd {{{folder}}}")
+
+    def _call(self, name: str, *words: str) -> str:
+        self.calls.append((name, *words))
+        return words[-1] if name == "get_timing_paths" else self.slack[words[-1]] if name == "get_property" else name
+
+    def run(self) -> list[str]:
+        """The commands that were called, without those that only look."""
+        self.tcl.eval(f"source {{{self.script}}}")
+        return [name for name, *_ in self.calls if not name.startswith(("get_", "current_"))]
+
+
+def test_the_script_runs(tmp_path: Path) -> None:
+    interpreter = Interpreter(script(BOARD, TINY), tmp_path)
+    called = interpreter.run()
+    assert called[-2:] == ["set_property", "write_bitstream"]
+    assert called.count("read_xdc") == 2
+    assert ("read_verilog", str(tmp_path / "sources" / "bnnedge.v")) in interpreter.calls
+    assert ("set_property", "BITSTREAM.CONFIG.USERID", f"{TINY.digest:#010x}", "current_design") in interpreter.calls
+    assert (tmp_path / "clocks.xdc").read_text() == (
+        "create_clock -name fabric -period 10.000 [get_pins {ps7/FCLKCLK[0]}]\n"
+        "set_false_path -to [get_ports {led_busy led_error}]\n"
+    )
+
+
+def test_a_board_without_lights(tmp_path: Path) -> None:
+    interpreter = Interpreter(script(dataclasses.replace(BOARD, pins={}), TINY), tmp_path)
+    interpreter.run()
+    assert (tmp_path / "clocks.xdc").read_text() == "create_clock -name fabric -period 10.000 [get_pins {ps7/FCLKCLK[0]}]\n"
+
+
+@pytest.mark.parametrize(
+    ("slack", "message"),
+    [
+        (("-0.74", "0.02"), "a path misses its setup time by 0.74 ns, see timing.rpt: no bitstream is written"),
+        (("0.3", "-0.015"), "a path misses its hold time by 0.015 ns"),
+        (("", "0.02"), "no path has a setup time: are there clocks"),
+    ],
+)
+def test_a_design_that_misses_its_clock_gets_no_bitstream(tmp_path: Path, slack: tuple[str, str], message: str) -> None:
+    interpreter = Interpreter(script(BOARD, TINY), tmp_path, slack)
+    with pytest.raises(Exception, match=message):
+        interpreter.run()
+    called = [name for name, *_ in interpreter.calls]
+    assert "write_bitstream" not in called
+    assert {"write_checkpoint", "report_timing_summary"} <= set(called), "what was routed is kept"
+
+
+@pytest.mark.parametrize("end", [REFUSED, "printf 'a bitstream' >bnnedge.bit"])
 @pytest.mark.usefixtures("converted")
-def test_slack_below_zero_is_too_slow(tmp_path: Path, tool: Tool) -> None:
-    tool("vivado", fake("-0.740"))
-    with pytest.raises(FlowError, match=r"reaches 93\.1 MHz, less than its clock of 100 MHz: try --clock 93"):
+def test_slack_below_zero_is_too_slow(tmp_path: Path, tool: Tool, end: str) -> None:
+    tool("vivado", fake("-0.740", end))
+    with pytest.raises(FlowError, match=r"reaches 93\.1 MHz, less than its clock of 100 MHz: try --clock 93; the"):
+        build(BOARD, TINY, tmp_path, Vivado())
+    assert not (tmp_path / "bnnedge.bit").exists()
+    report = json.loads((tmp_path / "build.json").read_text())
+    assert (report["fmax_hz"], report["bitstream_sha256"] is None) == (93109870, end == REFUSED)
+
+
+@pytest.mark.usefixtures("converted")
+def test_an_error_of_another_kind(tmp_path: Path, tool: Tool) -> None:
+    tool("vivado", fake("0.1", "echo 'ERROR: a path misses its hold time by 0.015 ns'; exit 1"))
+    with pytest.raises(FlowError, match=r"vivado failed in step 'bitstream' .*\n(.*\n)*ERROR: a path misses its hold time"):
         build(BOARD, TINY, tmp_path, Vivado())
 
 

@@ -5,6 +5,7 @@ python docs/reference.py DIR
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import sys
 from pathlib import Path
@@ -17,6 +18,7 @@ from pdoc.render_helpers import to_markdown_with_context
 # What users and contributors call. What `bnnedge` itself re-exports is described there.
 MODULES = (
     "bnnedge",
+    *(["bnnedge.classifier"] if importlib.util.find_spec("sklearn") else []),
     "bnnedge.checkpoint",
     "bnnedge.compiler",
     "bnnedge.data",

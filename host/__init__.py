@@ -61,7 +61,11 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """Answer for layers that other libraries have."""
+    """What needs scikit-learn; and an answer for layers that other libraries have."""
+    if name == "BNNClassifier":
+        from bnnedge.classifier import BNNClassifier
+
+        return BNNClassifier
     if name in LAYERS:
         # No AttributeError: the text of one is lost in `from bnnedge import ...`.
         raise ImportError(f"bnnedge has no {name}: {LAYERS[name]}")

@@ -87,7 +87,14 @@ class Network:
         object.__setattr__(self, "input_shape", shape)
         object.__setattr__(self, "layers", tuple(layers))
         object.__setattr__(self, "name", name)
-        object.__setattr__(self, "geometry", resolve(shape, self.layers))
+        try:
+            geometry = resolve(shape, self.layers)
+        except ValueError as error:
+            if len(shape) == 3 and isinstance(layers[0], Conv2D) and shape[0] < min(shape[1:]):
+                hint = "height, width and channels in this order: are the channels first?"
+                raise ValueError(f"{error}; input_shape {shape} is {hint}") from None
+            raise
+        object.__setattr__(self, "geometry", geometry)
 
     def summary(self) -> None:
         """Print a table of the layers: output and weights."""

@@ -88,6 +88,10 @@ def _checked(network: Network, x: Any, name: str) -> np.ndarray:
     found, wanted = images.shape[1:], network.input_shape
     if found != wanted:
         hint = _hint(found, wanted)
+        if images.shape == wanted:
+            hint = ": one image alone is x[None]"
+        elif images.shape[:-1] == wanted:
+            hint = ": give np.moveaxis(x, -1, 0), if the last axis counts the images"
         raise DataError(f"{name} holds images of shape {found}, but network {network.name!r} takes {wanted}{hint}")
     refuse_beyond_unit(name, images)
     return images

@@ -30,7 +30,7 @@ def note(text: str) -> None:
 def plain(what: str, given: Any) -> np.ndarray:
     """An array of one or more axes, of booleans, integers or floats, as it is; of other numbers or text, too, of any dtype.
 
-    Lists, and what can be read as an array (pandas, PyTorch), are taken, and so are arrays of objects that are all numbers.
+    Taken are lists, what can be read as an array (pandas, PyTorch), and arrays of objects that are all numbers, or text.
     Raises DataError, with `what` it is, for anything else, and where a mask would be lost.
     """
     parts = given if isinstance(given, (list, tuple)) else ()
@@ -45,7 +45,8 @@ def plain(what: str, given: Any) -> np.ndarray:
         raise DataError(f"{what} is a data set: give its arrays, x_train and y_train, or x_test and y_test")
     found = _read(what, given)
     if found.ndim == 0:
-        hint = ": gather what it yields, with numpy.concatenate" if hasattr(given, "__iter__") and found.dtype == object else ""
+        batches = hasattr(given, "__iter__") and not isinstance(given, (str, bytes, dict))
+        hint = ": gather what it yields, with numpy.concatenate" if batches else ""
         raise DataError(f"{what} must be an array, not {bounded.shown(type(given).__name__)}{hint}")
     if found.dtype == object:
         odd = next((repr(value) for value in found.flat if not isinstance(value, (int, float, np.number))), "none")
@@ -76,6 +77,6 @@ def _read(what: str, given: Any) -> np.ndarray:
             inner = np.array(found.tolist())
         except ValueError:
             return found
-        if inner.dtype.kind in "biuf" and inner.shape[: found.ndim] == found.shape:
+        if inner.dtype.kind in "biufU" and inner.shape[: found.ndim] == found.shape:
             return inner
     return found

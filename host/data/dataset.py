@@ -8,6 +8,7 @@ from bnnedge.data.arrays import DataError
 from bnnedge.data.images import check_images, in_unit, quantise, refuse_dim
 from bnnedge.data.labels import check_classes, check_labels
 from bnnedge.data.scale import Scale, compare, ranged
+from bnnedge.settings import whole
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -52,7 +53,10 @@ class Dataset:
         refuse_dim("x_train", x_train, unit)
         y_train = check_labels("y_train", self.y_train, len(x_train))
         y_test = check_labels("y_test", self.y_test, len(x_test))
-        classes = self.classes or int(y_train.max()) + 1
+        classes = whole(self.classes)
+        if classes is None:
+            raise DataError(f"classes must be a whole number, not {self.classes!r:.80}")
+        classes = classes or int(y_train.max()) + 1
         if classes < 2:
             raise DataError(f"A data set needs at least 2 classes, not {classes}")
         check_classes("y_train", y_train, classes)

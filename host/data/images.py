@@ -20,12 +20,12 @@ def check_images(what: str, given: Any) -> np.ndarray:
     """
     images = plain(what, given)
     if images.ndim < 2:
-        hint = ": are these labels? Images come first, and their labels behind them" if images.dtype.kind in "biuU" else ""
-        raise DataError(f"{what} must have shape (N, ...) with one or more axes per image, not {images.shape}{hint}")
+        hint = "one image alone is x[None], and labels come behind their images"
+        raise DataError(f"{what} must have shape (N, ...) with one or more axes per image, not {images.shape}: {hint}")
     if images.size == 0:
         raise DataError(f"{what} is empty: its shape is {images.shape}")
     if images.dtype.kind not in "biuf":
-        raise DataError(f"{what} must be integers in 0..255 or floats in [0, 1], not {images.dtype}")
+        raise DataError(f"{what} must be integers in 0..255 or floats in [0, 1], not {images.dtype}: convert them (astype)")
     if channels_first(images.shape[1:]):
         hint = "channels first? move them last: np.moveaxis(x, 1, -1)"
         hint += ", or leave out the one that there is: x[:, 0]" if images.shape[1] == 1 else ""

@@ -81,8 +81,9 @@ def compare(one: Scale, other: Scale, names: tuple[str, str], ranges: tuple[str,
 
 
 def note_other(scale: Scale, images: np.ndarray, name: str, said: str) -> None:
-    """Warn if images (N, ...) uint8 lie in a narrower range than the training images, of that scale, can explain."""
-    if scale.part(Scale.of(images)) < 1:
+    """Warn if the range of images (N, ...) uint8 differs from that of the training images by more than can be chance."""
+    other = Scale.of(images)
+    if min(scale.part(other), other.part(scale)) < 1:
         names, ranges = (name, "the training images"), (said, f"{scale.low}..{scale.high} of 255")
         note(f"{_said(names, ranges)}: give images of the scale of these")
 

@@ -162,7 +162,7 @@ class TestDataset:
         [
             ("x_train", np.zeros((0, 3, 3), np.uint8), "x_train is empty: its shape is (0, 3, 3)"),
             ("x_train", np.zeros((4, 0), np.uint8), "x_train is empty: its shape is (4, 0)"),
-            ("x_test", np.zeros(2, np.uint8), "x_test must have shape (N, ...) with one or more axes per image, not (2,)"),
+            ("x_test", np.zeros(2, np.uint8), "x_test must have shape (N, ...) with one or more axes per image, not (2,): one"),
             ("x_test", np.zeros((2, 3, 4), np.uint8), "x_train holds images of shape (3, 3), x_test of (3, 4)"),
             ("x_train", np.zeros((4, 3, 3), bool), "x_train lies in 0..0 (bool), x_test in 0..0 (uint8): bring both to one type"),
             ("x_train", np.zeros((4, 3, 3), complex), "x_train must be integers in 0..255 or floats"),
@@ -193,6 +193,11 @@ class TestDataset:
         with pytest.raises(DataError) as caught:
             Dataset("bad", **{**small_arrays(), array: value})
         assert str(caught.value).startswith(text)
+
+    @pytest.mark.parametrize("classes", [3.0, True, "3", None])
+    def test_classes_are_a_whole_number(self, classes):
+        with pytest.raises(DataError, match=f"^classes must be a whole number, not {classes!r}$"):
+            Dataset("bad", **small_arrays(), classes=classes)
 
     def test_labels_beyond_given_classes(self):
         with pytest.raises(DataError, match=r"^y_train holds the label 2; the 2 classes are 0\.\.1$"):

@@ -138,6 +138,12 @@ def test_channels_first_are_told(shape, moved):
             Network(shape, layers)
 
 
+@pytest.mark.parametrize("shape", [(2, 32, 32), (5, 64, 64)])
+def test_what_may_be_channels_first_is_told_where_it_does_not_fit(shape):
+    with pytest.raises(ValueError, match=r"^layer 1 .*; input_shape .* is height, width and .*: are the channels first\?$"):
+        Network(shape, [Conv2D(8), Dense(2)])
+
+
 @pytest.mark.parametrize("shape", [(28, 28), (3, 32), (4, 4, 8), (1, 40, 2), (3, 3, 64), (32, 32, 3), (32, 8, 8), (3, 9, 3)])
 def test_other_shapes_are_taken(shape):
     assert Network(shape, [Dense(2)]).input_shape == shape

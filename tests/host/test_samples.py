@@ -71,6 +71,15 @@ def test_shapes_are_told_what_would_fit(wanted, found, hint):
         images_for(network, np.zeros((2, *found), np.uint8), "x")
 
 
+@pytest.mark.parametrize(
+    ("shape", "hint"),
+    [((4, 3), r": one image alone is x\[None\]$"), ((4, 3, 9), r": give np.moveaxis\(x, -1, 0\), if the last axis counts")],
+)
+def test_where_the_images_are_counted(shape, hint):
+    with pytest.raises(DataError, match=hint):
+        images_for(NETWORK, np.zeros(shape, np.uint8), "x")
+
+
 TRAINING = np.tile(np.arange(0, 252, 21, dtype=np.uint8).reshape(1, 4, 3), (10, 1, 1))
 NUMBERS = np.arange(10) % 5
 

@@ -99,6 +99,9 @@ SHAPES = [
     Row("channels first: cnv by command", lambda folder: trained_by_command(
         folder, "--network", "cnv", x_train=np.zeros((64, 3, 32, 32), np.uint8)), FLIPPED),
     Row("channels first: four of them", lambda folder: fit(np.zeros((64, 4, 16, 12), np.uint8), Y[:64]), "channels first"),
+    Row("channels first: two of them", lambda folder: Network((2, 32, 32), [Conv2D(8), Dense(4)]), "are the channels first"),
+    Row("an image by itself", lambda folder: trainer((8, 8, 3)).predict(RGB[0]), r"one image alone is x\[None\]"),
+    Row("images counted by the last axis", lambda folder: trainer().fit(np.moveaxis(X, 0, -1), Y), r"np.moveaxis\(x, -1, 0\)"),
     Row("one channel, where the network has none", lambda folder: trainer().fit(X[..., None], Y), r"give x\[..., 0\]"),
     Row("one channel in front, where the network has none", lambda folder: trainer().fit(X[:, None], Y), r"x\[:, 0\]"),
     Row("flat images for a network of two axes", lambda folder: trainer().fit(X.reshape(256, 36), Y), r"x.reshape\(-1, 6, 6\)"),
@@ -128,6 +131,7 @@ SCALES = [
     Row("evaluation of floats divided twice", lambda folder: after_fit(lambda t: t.evaluate(X / 65025, Y)), says("0..254 of")),
     Row("prediction of bits", lambda folder: after_fit(lambda t: t.predict((X > 127).astype(int))), says("x lies in 0..1 (int")),
     Row("prediction in 0..16, of a checkpoint", lambda folder: after_load(folder, lambda t: t.predict(X // 16)), says("0..15")),
+    Row("prediction in 0..255 after 150..200", lambda folder: after_fit(lambda t: t.predict(X), X // 5 + 150), says("150..200")),
     Row("prediction in bytes after floats", lambda folder: after_fit(lambda t: t.predict(X), X / 255), silent),
     Row("prediction of one image after another", lambda folder: after_fit(lambda t: [t.predict(x[None]) for x in X[:9]]), silent),
     Row("training images in 0..16", lambda folder: fit(X // 16, Y), r"integers up to 15 only.*x / 15"),
@@ -180,6 +184,7 @@ def frame(y: Any) -> Any:
 LABELS = [
     Row("bytes and whole numbers", lambda folder: fit(X, Y), works),
     Row("labels that are words", lambda folder: fit(X, np.array(list("abcd"))[Y]), "y must be integers, not text .*unique"),
+    Row("labels that are words, of pandas", lambda folder: fit(X, np.array(list("abcd"), object)[Y]), "not text such as 'a'"),
     Row("labels that are digits", lambda folder: fit(X, Y.astype(str)), r"y.astype\(int\)"),
     Row("labels of shape (N, 1)", lambda folder: fit(X, Y[:, None]), works),
     Row("labels of shape (N, 1): Dataset", lambda folder: dataset(X, Y[:, None], X, Y[:, None]), works),
@@ -202,7 +207,7 @@ LABELS = [
     Row("labels for fewer images", lambda folder: fit(X, Y[:-1]), "y has 255 labels for 256 images"),
     Row("no labels", lambda folder: fit(X, []), "y has 0 labels for 256 images"),
     Row("no images", lambda folder: fit(X[:0], Y[:0]), "x is empty"),
-    Row("the order of scikit-learn's train_test_split", lambda folder: dataset(X, X, Y, Y), "labels.*Images come first"),
+    Row("the order of scikit-learn's train_test_split", lambda folder: dataset(X, X, Y, Y), "labels come behind their images"),
 ]
 
 ARRAYS = [

@@ -67,6 +67,7 @@ class Sparse:
         (3, "^x must be an array, not int$"),
         ("data.npz", "^x must be an array, not str$"),
         (Loader(), r"^x must be an array, not Loader: gather what it yields, with numpy.concatenate$"),
+        ({"x": X}, "^x must be an array, not dict$"),
         ((row for row in X), "^x must be an array, not generator: gather"),
         (Sparse(), r"^x is a sparse matrix: give its toarray\(\)$"),
         (Tensor(TypeError("on a\ndevice: use .cpu()")), r"^x \(Tensor\) cannot be read as an array: on a device: use .cpu\(\)$"),

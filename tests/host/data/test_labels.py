@@ -33,6 +33,7 @@ def test_truth_is_a_class():
         (np.zeros((5, 4, 4)), r"not \(5, 4, 4\): are these images\? They come first, and their labels behind them$"),
         (Y[:0], "^y has 0 labels for 5 images$"),
         (np.array(["cat", "dog", "cat", "dog", "dog"]), "^y must be integers, not text such as 'cat': classes, y = numpy.unique"),
+        (np.array(["cat", "dog", "cat", "dog", "dog"], object), "^y must be integers, not text such as 'cat': classes, y ="),
         (Y.astype(str), r"^y must be integers, not text such as '0': y.astype\(int\) gives them$"),
         (Y.astype("S1"), "^y must be integers, not text such as b'0': classes, y ="),
         (Y / 2, "^y must be integers, not float64 such as 0.5: classes are numbered$"),

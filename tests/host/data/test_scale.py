@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from bnnedge.data import DataError
-from bnnedge.data.scale import Scale, compare
+from bnnedge.data import DataError, DataWarning
+from bnnedge.data.scale import Scale, compare, note_other
 
 RANDOM = np.random.RandomState(5)
 
@@ -45,6 +45,13 @@ def test_both_ways():
         with pytest.raises(DataError, match=r"^a lies in 1, b in 2: bring both to one scale, with the same divisor$"):
             compare(one, other, ("a", "b"), ("1", "2"))
     compare(wide, wide, ("a", "b"), ("1", "2"))
+
+
+@pytest.mark.parametrize(("trained", "given"), [((0, 255), (9, 40)), ((140, 200), (0, 255))])
+def test_images_of_another_scale_than_the_training_images(trained, given):
+    text = r"^x lies in 1, the training images in \d+..\d+ of 255: give images of the scale of these$"
+    with pytest.warns(DataWarning, match=text):
+        note_other(Scale.of(images(900, *trained)), images(20, *given), "x", "1")
 
 
 def test_round_trip():

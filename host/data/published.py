@@ -6,13 +6,12 @@ import functools
 import hashlib
 import os
 import pathlib
-import sys
 from collections.abc import Mapping
 
 import numpy as np
 
 from bnnedge.data import idx
-from bnnedge.data.arrays import DataError
+from bnnedge.data.arrays import DataError, note
 from bnnedge.data.download import FILES
 from bnnedge.data.places import own_root
 from bnnedge.files import sha256
@@ -40,7 +39,7 @@ def check(name: str, place: pathlib.Path, arrays: Mapping[str, np.ndarray]) -> N
     """Look at a set that was read from a folder or a file that `places.find` gave.
 
     Raises DataError if a file in the folder of downloads has a published one's name, but neither its SHA-256 nor its
-    content. Other differences are noted on stderr: files elsewhere are the user's own.
+    content. Other differences are warned of (`DataWarning`): files elsewhere are the user's own.
     """
     wrong = wrong_files(name, place)
     if wrong == []:
@@ -53,8 +52,7 @@ def check(name: str, place: pathlib.Path, arrays: Mapping[str, np.ndarray]) -> N
         )
     if different:
         parts = " and ".join(_PARTS[part] for part in different)
-        said = f"note: {place}: the {parts} images with their labels are not those of {name} as published"
-        print(said, file=sys.stderr, flush=True)
+        note(f"{place}: the {parts} images with their labels are not those of {name} as published")
 
 
 def wrong_files(name: str, place: pathlib.Path) -> list[pathlib.Path] | None:

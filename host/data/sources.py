@@ -48,7 +48,7 @@ def load(name_or_path: str | os.PathLike[str], *, download: bool = False) -> Dat
     Raises
     ------
     DataError: no such data set, or its files are missing, damaged, or hold no valid data, or the download failed; or the
-        folder of downloads has something else under a published file's name, which of other folders is noted on stderr
+        folder of downloads has something else under a published file's name, which of other folders is warned of (`DataWarning`)
     """
     if name_or_path == "digits":
         return _read_npz(pathlib.Path(__file__).with_name("digits.npz"), "digits")

@@ -16,6 +16,9 @@ from hypothesis import strategies as st
 
 from bnnedge.data import DataError, Dataset, DataWarning, cifar, idx, load, places, sources
 
+# Sets made up here are not the published ones.
+pytestmark = pytest.mark.filterwarnings("ignore:.*as published:bnnedge.data.DataWarning")
+
 NAMES = {
     "x_train": "train-images-idx3-ubyte",
     "y_train": "train-labels-idx1-ubyte",

@@ -15,6 +15,9 @@ from hypothesis import strategies as st
 
 from bnnedge.data import DataError, cifar, load, pickled, places
 
+# Sets made up here are not the published ones.
+pytestmark = pytest.mark.filterwarnings("ignore:.*as published:bnnedge.data.DataWarning")
+
 IDX = {
     "train-images-idx3-ubyte": np.full((4, 3, 3), 207, np.uint8),
     "train-labels-idx1-ubyte": np.array([0, 1, 2, 1], np.uint8),

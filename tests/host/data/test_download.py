@@ -20,6 +20,9 @@ from bnnedge.cli import main
 from bnnedge.data import DataError, download, load, places
 from bnnedge.terminal import guarded
 
+# Sets made up here are not the published ones.
+pytestmark = pytest.mark.filterwarnings("ignore:.*as published:bnnedge.data.DataWarning")
+
 Usage = collections.namedtuple("Usage", "total used free")
 
 

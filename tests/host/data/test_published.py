@@ -6,13 +6,14 @@ import gzip
 import hashlib
 import os
 import struct
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from bnnedge.cli import main
-from bnnedge.data import DataError, download, load, places, published
+from bnnedge.data import DataError, DataWarning, download, load, places, published
 
 NAMES = {
     "x_train": "train-images-idx3-ubyte.gz",
@@ -58,6 +59,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "store"
 
 
+@pytest.mark.filterwarnings("error")
 def test_the_published_files_are_taken_without_a_word(store: Path, capsys: pytest.CaptureFixture[str]):
     write(store / "mnist", arrays())
     assert (load("mnist").x_train == arrays()["x_train"]).all()
@@ -77,10 +79,10 @@ def test_each_file_is_hashed_once(store: Path, monkeypatch: pytest.MonkeyPatch):
         load("mnist")
 
 
-def test_files_that_were_compressed_anew_are_taken(store: Path, capsys: pytest.CaptureFixture[str]):
+@pytest.mark.filterwarnings("error")
+def test_files_that_were_compressed_anew_are_taken(store: Path):
     write(store / "mnist", arrays(), level=1)
     load("mnist")
-    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize("name", list(NAMES))
@@ -115,7 +117,7 @@ def test_a_damaged_file_is_downloaded_anew(store: Path):
 @pytest.mark.parametrize(
     "place", ["store", "store/MNIST/raw", "home/.keras/datasets/mnist.npz", "home/.bnnedge/data/mnist", "data/MNIST/raw"]
 )
-def test_other_images_elsewhere_are_noted(store: Path, place: str, capsys: pytest.CaptureFixture[str]):
+def test_other_images_elsewhere_are_noted(store: Path, place: str):
     others = {**arrays(), "x_test": arrays(2)["x_test"]}
     for content, parts in ((arrays(), None), (others, "test"), (arrays(3), "training and test")):
         path = Path(place)
@@ -124,20 +126,21 @@ def test_other_images_elsewhere_are_noted(store: Path, place: str, capsys: pytes
             np.savez(path, **content)
         else:
             write(path, content)
-        load("mnist")
-        noted = capsys.readouterr().err
+        with warnings.catch_warnings(record=True) as noted:
+            warnings.simplefilter("always")
+            load("mnist")
         shown = os.path.abspath(path) if place.startswith(("store", "home")) else place
-        wanted = f"note: {shown}: the {parts} images with their labels are not those of mnist as published\n" if parts else ""
-        assert noted == wanted
+        wanted = [f"{shown}: the {parts} images with their labels are not those of mnist as published"] if parts else []
+        assert [str(each.message) for each in noted] == wanted
 
 
-def test_unpacked_files_in_the_folder_of_downloads_are_noted(store: Path, capsys: pytest.CaptureFixture[str]):
+def test_unpacked_files_in_the_folder_of_downloads_are_noted(store: Path):
     write(store / "mnist", arrays(4))
     for path in (store / "mnist").iterdir():
         path.with_suffix("").write_bytes(gzip.decompress(path.read_bytes()))
         path.unlink()
-    load("mnist")
-    assert "the training and test images" in capsys.readouterr().err
+    with pytest.warns(DataWarning, match="the training and test images"):
+        load("mnist")
 
 
 def test_digests_do_not_depend_on_the_order():

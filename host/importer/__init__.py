@@ -19,7 +19,7 @@ from typing import Any
 
 from bnnedge.checkpoint import Checkpoint
 from bnnedge.compiler import fitting
-from bnnedge.importer import compare, keras, qonnx
+from bnnedge.importer import compare, keras, kinds, qonnx
 from bnnedge.importer.assemble import assemble
 from bnnedge.importer.states import limited, state
 from bnnedge.importer.steps import LARGEST_MAP, Model, UnsupportedError, first_line
@@ -46,17 +46,14 @@ def load(path: str | os.PathLike[str], pixels: tuple[float, float]) -> Imported:
     the layer that the device has no form for.
     """
     path = Path(path)
-    if not path.is_file():
-        raise ValueError(f"model file {path}: there is no such file")
-    for reader in (keras, qonnx):
-        if path.suffix in reader.SUFFIXES:
-            try:
-                return understand(reader.understand(reader.read(path)), pixels)
-            except UnsupportedError as error:
-                raise UnsupportedError(f"model file {path}: {error}") from error
-            except Exception as error:  # of libraries, for whatever a strange model makes them stumble over
-                raise ValueError(f"model file {path}: {first_line(error)}") from error
-    raise ValueError(f"model file {path}: its name must end in {', '.join((*keras.SUFFIXES, *qonnx.SUFFIXES))}")
+    try:
+        kinds.check(path, (*keras.SUFFIXES, *qonnx.SUFFIXES))
+        reader = keras if path.suffix.lower() in keras.SUFFIXES else qonnx
+        return understand(reader.understand(reader.read(path)), pixels)
+    except UnsupportedError as error:
+        raise UnsupportedError(f"model file {path}: {error}") from error
+    except Exception as error:  # of libraries, for whatever a strange model makes them stumble over
+        raise ValueError(f"model file {path}: {first_line(error)}") from error
 
 
 def understand(model: Any, pixels: tuple[float, float]) -> Imported:

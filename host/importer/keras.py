@@ -10,6 +10,8 @@ import importlib.util
 import io
 import mmap
 import os
+import shutil
+import tempfile
 import types
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -64,7 +66,10 @@ def read(path: Path) -> Any:
     else:
         load = _keras().models.load_model
     try:
-        return load(path, compile=False)
+        if path.suffix in SUFFIXES:
+            return load(path, compile=False)
+        with tempfile.TemporaryDirectory() as folder:  # Keras tells kinds of files by their suffixes, in small letters
+            return load(shutil.copyfile(path, Path(folder, f"model{path.suffix.lower()}")), compile=False)
     except Exception as error:  # whatever the libraries raise for a damaged file or a layer that they do not know
         raise ValueError(f"Keras cannot read it: {first_line(error)}") from error
 
@@ -72,11 +77,11 @@ def read(path: Path) -> Any:
 def _described(path: Path) -> tuple[Any, int]:
     """The configuration of the model, and how many numbers the file holds."""
     h5py = _needed("h5py")
-    if path.suffix != ".keras":
+    if path.suffix.lower() != ".keras":
         with bounded.opened(path) as stream, _mapped(stream) as octets, h5py.File(path) as file:
             held = hdf5.numbers(file, octets)
             if "model_config" not in file.attrs:
-                raise ValueError("it holds weights alone: save the whole model, with `model.save`")
+                raise UnsupportedError("it holds weights alone: save the whole model, with `model.save`")
             return _parsed(file.attrs["model_config"]), held
     with bounded.archive(path) as archive:
         sizes = {member.filename: member.file_size for member in archive.infolist()}
@@ -125,16 +130,25 @@ def _needed(name: str) -> Any:
 
 def understand(model: Any) -> Model:
     """The steps of a Keras model; UnsupportedError names the layer that the device has no form for."""
-    shape = model.input_shape
+    if not hasattr(model, "layers"):
+        raise UnsupportedError(
+            f"a model of Keras or Larq is wanted, not {type(model).__name__}: others come as ONNX files, by `importer.load`"
+        )
+    shape = getattr(model, "input_shape", None)
     if not isinstance(shape, tuple) or len(model.outputs) != 1 or None in shape[1:]:
-        raise UnsupportedError(f"model {model.name!r} must have one input of a stated shape, and one output")
+        raise UnsupportedError(
+            f"model {model.name!r} must have one input of a stated shape, such as keras.Input((28, 28, 1)), and one output"
+        )
     layers = [layer for layer in model.layers if type(layer).__name__ != "InputLayer"]
     stages = tuple(Stage(_named(layer), tuple(_steps(layer))) for layer in layers)
     (kind,) = (kind for kind in type(model).__mro__ if kind.__name__ == "Model")  # of Keras 2 or Keras 3
     within = kind(model.inputs[0], [layer.output for layer in layers])
 
     def trace(images: np.ndarray) -> Sequence[np.ndarray]:
-        made = within.predict(images, batch_size=1, verbose=0)
+        try:
+            made = within.predict(images, batch_size=1, verbose=0)
+        except Exception as error:  # whatever Keras and its backend raise
+            raise UnsupportedError(f"Keras cannot compute it: {first_line(error)}") from error
         return [np.asarray(values) for values in (made if isinstance(made, (list, tuple)) else [made])]
 
     return Model(model.name, tuple(shape[1:]), stages, trace)
@@ -153,6 +167,8 @@ def _steps(layer: Any) -> Sequence[Step]:
         return _READERS[kind](name, layer, layer.get_config())
     if kind == "Softmax":
         return (Ending(name),)
+    if kind == "PReLU":
+        raise UnsupportedError(f"{name} has slopes for each of its inputs: the device has signs alone")
     if kind == "Activation":
         return _activation(name, layer.activation)
     if kind in FUNCTIONS or type(layer).__module__.startswith("larq.quantizers"):
@@ -163,9 +179,14 @@ def _steps(layer: Any) -> Sequence[Step]:
 
 def _function(name: str, call: Callable[[Any], Any]) -> Function:
     def apply(values: np.ndarray) -> np.ndarray:
-        # As one sample of many numbers: what depends on a channel's place is no function of each number by itself.
-        made = call(values.reshape(1, -1))
-        return np.asarray(made).reshape(values.shape)
+        try:
+            # As one sample of many numbers, and as many samples: what differs is no function of each number by itself.
+            one, other = (np.asarray(call(values.reshape(shape))).reshape(values.shape) for shape in ((1, -1), (-1, 1)))
+        except Exception as error:  # whatever a library, or a user's own function raises
+            raise UnsupportedError(f"{name} is no function of each number by itself: {first_line(error)}") from error
+        if not np.array_equal(one, other, equal_nan=True):
+            raise UnsupportedError(f"{name} is no function of each number by itself, as the device's signs are")
+        return one
 
     return Function(name, apply)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -11,6 +12,9 @@ from bnnedge.bounded import shown
 
 # Numbers of a map, of one image: a map of 255 x 255 pixels with 128 channels has as many.
 LARGEST_MAP = 1 << 23
+
+_COLOUR = re.compile(r"\x1b\[[\d;]*m")  # of terminals, with which Keras writes its errors
+_CALLING = "Exception encountered when calling"  # how Keras begins them, before it says what happened
 
 
 class UnsupportedError(ValueError):
@@ -114,4 +118,5 @@ def batch_norm(name: str, gamma: np.ndarray, beta: np.ndarray, mean: np.ndarray,
 
 def first_line(error: BaseException) -> str:
     """What an error of another library says, without the pages that may follow, and no line of a page's length."""
-    return shown((str(error).strip() or type(error).__name__).splitlines()[0], 500)
+    lines = [line for line in _COLOUR.sub("", str(error)).splitlines() if line.strip() and not line.startswith(_CALLING)]
+    return shown((lines or [type(error).__name__])[0].strip(), 500)

@@ -16,7 +16,7 @@ _INSIDE = {
 }
 _REFUSED = {
     (_MODEL, 20): "a description of its training",
-    (_MODEL, 25): "functions of its own",
+    (_MODEL, 25): "functions of its own (onnx.inliner.inline_local_functions puts them in line)",
     (_GRAPH, 15): "sparse constants",
     (_ATTRIBUTE, 6): "a graph within a node (If, Loop)",
     (_ATTRIBUTE, 11): "graphs within a node (If, Loop)",

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from bnnedge.data import DataError
+from bnnedge.data.arrays import DataError, plain
 
 
 def held_out(x: Any, y: Any, given: Any, split: float) -> tuple[Any, Any, Any]:
@@ -23,8 +23,8 @@ def held_out(x: Any, y: Any, given: Any, split: float) -> tuple[Any, Any, Any]:
         return x, y, given
     if not split:
         return x, y, None
-    images, labels = np.asanyarray(x), np.asanyarray(y)  # a masked array stays one, for the checks of samples to see
-    if not images.ndim or images.shape[:1] != labels.shape[:1]:
+    images, labels = plain("x", x), plain("y", y)
+    if images.shape[:1] != labels.shape[:1]:
         return x, y, None  # which the checks of samples refuse
     kept = len(images) - int(len(images) * split)
     if kept == len(images):

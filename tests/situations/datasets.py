@@ -223,6 +223,10 @@ ARRAYS = [
     Row("every second pixel, from right to left", lambda folder: fit(X[:, ::2, ::-2], Y), works),
     Row("columns in front", lambda folder: fit(np.asfortranarray(X), Y), works),
     Row("big-endian numbers", lambda folder: fit((X / 255).astype(">f4"), Y.astype(">i8")), works),
+    Row("images of two sizes, some to hold out", lambda folder: trainer().fit(
+        [X[0], X[1, 1:]], Y[:2], validation_split=0.5), r"shapes \(6, 6\), \(5, 6\): all must"),
+    Row("masked labels, some to hold out", lambda folder: fit(X, np.ma.array(Y, mask=Y == 0), validation_split=0.2), "has masked"),
+    Row("lists, some to hold out", lambda folder: fit(X.tolist(), Y.tolist(), validation_split=0.2), works),
     Row("images of two sizes", lambda folder: trainer().fit([X[0], X[1, 1:]], Y[:2]), r"shapes \(6, 6\), \(5, 6\): all must"),
     Row("labels of pandas", lambda folder: fit(X, series(Y)), works, ("pandas",)),
     Row("a column of pandas", lambda folder: fit(X, frame(Y)), works, ("pandas",)),

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 
 from bnnedge.data.arrays import DataError
-from bnnedge.data.images import check_images, in_unit, quantise, refuse_dim
+from bnnedge.data.images import check_images, in_unit, note_mixed, quantise, refuse_dim
 from bnnedge.data.labels import check_classes, check_labels
 from bnnedge.data.scale import Scale, compare, ranged
 from bnnedge.settings import whole
@@ -51,6 +51,9 @@ class Dataset:
         if _kind(x_train) != _kind(x_test) or (unit != in_unit(x_test) and x_test.max() > 0):
             raise DataError(f"x_train lies in {ranges[0]}, x_test in {ranges[1]}: bring both to one type and scale")
         refuse_dim("x_train", x_train, unit)
+        for name, images in (("x_train", x_train), ("x_test", x_test)):
+            if images.dtype.kind == "f" and not unit:
+                note_mixed(name, images)
         y_train = check_labels("y_train", self.y_train, len(x_train))
         y_test = check_labels("y_test", self.y_test, len(x_test))
         classes = whole(self.classes)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from bnnedge.data.arrays import DataError, plain
+from bnnedge.data.arrays import DataError, note, plain
 from bnnedge.shapes import channels_first
 
 _AT_ONCE = 1024  # images
@@ -71,6 +71,15 @@ def refuse_dim(what: str, images: np.ndarray, unit: bool) -> None:
             f"{what} holds {kind} up to {high:g} only, and the first layer learns from the upper bits of a pixel in 0..255: "
             f"scale them, and test images likewise, to 0..255, or give floats in [0, 1] ({scaled})"
         )
+
+
+def note_mixed(what: str, images: np.ndarray) -> None:
+    """Warn if some of checked floats beyond 1 are fractions up to 1: to the nearest integer, they become black."""
+    flat = images.reshape(len(images), -1)
+    small = np.flatnonzero(flat.max(1) <= 1)
+    mixed = sum(bool((flat[i] != np.rint(flat[i])).any()) for i in small)
+    if mixed:
+        note(f"{what} holds {mixed} images up to 1 among others up to {images.max():g}: bring all to one scale")
 
 
 def quantise(images: np.ndarray, unit: bool) -> np.ndarray:

@@ -135,6 +135,15 @@ class TestDataset:
             dark = np.concatenate([BYTES, BYTES // 16])
             Dataset("dark", dark, np.tile(NUMBERS, 2), BYTES[:5] // 16, NUMBERS[:5])
 
+    def test_floats_of_two_scales_in_one_array_are_noted(self):
+        x = BYTES * 1.0
+        x[::4] /= 255
+        with pytest.warns(DataWarning, match=r"^x_test holds 16 images up to 1 among others up to 25\d: bring all to one scale$"):
+            Dataset("mixed", BYTES * 1.0, NUMBERS, x, NUMBERS)
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            Dataset("bits", np.concatenate([BYTES * 1.0, BYTES // 128]), np.tile(NUMBERS, 2), BYTES * 1.0, NUMBERS)
+
     def test_booleans_are_black_and_white(self):
         data = Dataset("bits", BYTES > 127, NUMBERS, BYTES > 100, NUMBERS)
         assert set(np.unique(data.x_train)) == set(np.unique(data.x_test)) == {0, 255}

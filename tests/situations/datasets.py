@@ -124,6 +124,8 @@ SCALES = [
     Row("the darkest images as a test set", lambda folder: noted(
         lambda: dataset(X, Y, X[np.argsort(X.mean((1, 2)))[:8]], Y[:8])), silent),
     Row("a single dark image to test", lambda folder: noted(lambda: dataset(X, Y, X[:1] // 16, Y[:1])), silent),
+    Row("half of the images divided", lambda folder: noted(
+        lambda: dataset(np.concatenate([X[::2] / 255, X[1::2] * 1.0]), Y, X * 1.0)), says("128 images up to 1 among others")),
     Row("validation divided once too often", lambda folder: fit(X / 255, Y, validation_data=(X / 255 / 255, Y)), "x lies in"),
     Row("bytes to train, floats to validate", lambda folder: fit(X, Y, validation_data=(X / 255, Y)), works),
     Row("validation in 0..16", lambda folder: fit(X, Y, validation_data=(X // 16, Y)), "validation x in 0..15"),
@@ -225,7 +227,7 @@ ARRAYS = [
     Row("big-endian numbers", lambda folder: fit((X / 255).astype(">f4"), Y.astype(">i8")), works),
     Row("images of two sizes, some to hold out", lambda folder: trainer().fit(
         [X[0], X[1, 1:]], Y[:2], validation_split=0.5), r"shapes \(6, 6\), \(5, 6\): all must"),
-    Row("masked labels, some to hold out", lambda folder: fit(X, np.ma.array(Y, mask=Y == 0), validation_split=0.2), "has masked"),
+    Row("masked labels, some to hold out", lambda folder: fit(X, np.ma.array(Y, mask=Y == 0), validation_split=0.2), "masked"),
     Row("lists, some to hold out", lambda folder: fit(X.tolist(), Y.tolist(), validation_split=0.2), works),
     Row("images of two sizes", lambda folder: trainer().fit([X[0], X[1, 1:]], Y[:2]), r"shapes \(6, 6\), \(5, 6\): all must"),
     Row("labels of pandas", lambda folder: fit(X, series(Y)), works, ("pandas",)),

@@ -61,6 +61,11 @@ class Calls:
         self.callbacks, self._trainer = callbacks, trainer
         self._methods = [_methods(callback) for callback in self.callbacks]
 
+    @property
+    def stopped(self) -> bool:
+        """Whether one of them wants the run to end."""
+        return self._trainer.stop_training
+
     def begin(self, logs: Mapping[str, float]) -> None:
         """Tell them the trainer, and that its run begins."""
         for callback in self.callbacks:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import math
 import os
 import threading
@@ -21,6 +22,7 @@ from bnnedge.compiler import fitting
 from bnnedge.compiler.layout import layout
 from bnnedge.configuration import Configuration
 from bnnedge.configuration import configuration as configuration_called
+from bnnedge.course import Course
 from bnnedge.data.augment import Augment, Epochs
 from bnnedge.data.dataset import Dataset
 from bnnedge.data.scale import Scale
@@ -93,7 +95,6 @@ class Trainer:
         if not isinstance(device, str) and configuration not in (None, device.configuration):
             raise ValueError(f"the device has configuration {device.configuration.name!r}, not the one given")
         self.stop_training = False
-        self._history: History | None = None  # of the last call of `fit`; None while it runs
         self._opened: list[Device] = []
         self._closed = self._fitting = False
         self._lock = threading.RLock()
@@ -114,12 +115,10 @@ class Trainer:
         except BaseException:
             self.close()
             raise
-        self._unit = rate_unit(latent)
         self._checker = Checker(None if golden is None else Tenant(golden, network, self.settings), check)
         self._runner = Runner(tenant, self._checker, self.settings.batch)
         state = TrainingState.initial(network, latent, self.settings.gradient_planes, self.settings.seed)
-        # One tuple, so that an interrupt never parts a state from its place in the run.
-        self._now: tuple[TrainingState, Plan | None] = (state, None)
+        self._course = Course(self._runner, state, rate_unit(latent))
         self._scale: Scale | None = None  # of the images that it was trained on
 
     def _open(self, name: str, configuration: Configuration) -> Device:
@@ -148,12 +147,12 @@ class Trainer:
     @property
     def state(self) -> TrainingState:
         """The training state after the last finished step (a copy)."""
-        return self._now[0].copy()
+        return self._course.state.copy()
 
     @property
     def plan(self) -> Plan | None:
         """The last run of `fit` and how far it is; None before the first."""
-        return self._now[1]
+        return self._course.plan
 
     @property
     def bit_exact(self) -> bool | None:
@@ -178,9 +177,7 @@ class Trainer:
     @property
     def history(self) -> History:
         """Course of the last run as far as it went, be it interrupted; without epochs before the first."""
-        if self._history is None:
-            return History.of(self.plan.history if self.plan else {"loss": ()})
-        return self._history
+        return self._course.history
 
     def summary(self) -> None:
         """Print a table of the layers: output, weights, and bytes of latent weights and momenta in the device's memory."""
@@ -191,7 +188,7 @@ class Trainer:
     def __repr__(self) -> str:
         """Network, device, settings and steps taken, in a line."""
         device = f"{self.device.name} ({self.device.configuration.name})" if hasattr(self, "device") else "none"
-        steps = f", {self._now[0].step:,} steps taken" if hasattr(self, "_now") else ""
+        steps = f", {self._course.state.step:,} steps taken" if hasattr(self, "_course") else ""
         return (
             f"Trainer({self.network.name!r} {overview.shape(self.network)}, device {device}, batch {self.settings.batch}, "
             f"rate {self.rate:g}, {self.schedule}{steps}{', closed' if self._closed else ''})"
@@ -257,7 +254,7 @@ class Trainer:
                 raise ValueError("there is no run to resume: call fit without resume first")
             planner = Planner(self.settings, self.rate, self.schedule, self._function, self.device.configuration.latent)
             last = self.plan if resume else None
-            plan = planner.plan(images, labels, epochs, steps, augment, self._now[0].step, shuffle, last)
+            plan = planner.plan(images, labels, epochs, steps, augment, self._course.state.step, shuffle, last)
             same = Unchanged(images, labels, plan.digest)
             own = listed(callbacks)
             bars = progress_for(own, progress)
@@ -271,12 +268,14 @@ class Trainer:
             due = min(self._checker.due, plan.steps - plan.step)
             if due:
                 check_memory(self.network, plan.batch)
-            with self._told(calls, plan, validation is not None):
+            self.stop_training = False
+            with self._course.told(calls, plan, validation is not None):
                 self._scale = scale
                 if due:
                     calls.tell("on_check_begin", int(due), due * step_seconds(self.network, plan.batch))
                 try:
-                    self._run(shown, labels, validation, calls, steps_per_call)
+                    validate = None if validation is None else functools.partial(self._evaluate, *validation)
+                    self._course.run(shown, labels, validate, calls, steps_per_call)
                 except MismatchError:
                     same.check()
                     raise
@@ -314,10 +313,10 @@ class Trainer:
         with alone(self._lock, "this trainer"):
             if (saved.network, saved.settings, saved.configuration) != (self.network, self.settings, self.device.configuration):
                 raise ValueError("this is no snapshot of this trainer: Trainer.load makes one of any checkpoint")
-            self._now = (saved.state.copy(), saved.plan)
+            self._course.now = (saved.state.copy(), saved.plan)
 
     def _content(self) -> checkpoint.Checkpoint:
-        state, plan = self._now
+        state, plan = self._course.now
         configuration = self.device.configuration
         about = self.rate, self.schedule, plan, self._scale
         return checkpoint.Checkpoint(self.network, self.settings, configuration, state, *about)
@@ -363,7 +362,7 @@ class Trainer:
         trainer._scale = saved.scale
         if schedule is None:
             trainer.schedule = saved.schedule
-        trainer._now = (saved.state.copy(), saved.plan if (settings, rate, schedule) == (None,) * 3 else None)
+        trainer._course.now = (saved.state.copy(), saved.plan if (settings, rate, schedule) == (None,) * 3 else None)
         return trainer
 
     def measure(self, x: np.ndarray, y: np.ndarray, steps: int = 8) -> Measurement | None:
@@ -379,7 +378,7 @@ class Trainer:
             images, labels = samples_for(self.network, x, y)
             batch = self.settings.batch
             order = np.arange(batch * max(2, min(steps, len(images) // batch)), dtype=np.int64) % len(images)
-            return self._runner.measure(self._now[0], images, labels, order, round_rate(self.rate, self._unit))
+            return self._runner.measure(self._course.state, images, labels, order, round_rate(self.rate, self._course.unit))
 
     @contextlib.contextmanager
     def _using(self) -> Iterator[None]:
@@ -402,68 +401,6 @@ class Trainer:
         finally:
             self._fitting = False
 
-    @contextlib.contextmanager
-    def _told(self, calls: Calls, plan: Plan, validation: bool) -> Iterator[None]:
-        """Around a run: tell the callbacks that it begins, and how it ends."""
-        before, self._now = self._now, (self._now[0], plan)
-        self._history, self.stop_training = None, False
-        error: BaseException | None = None
-        try:
-            try:
-                calls.begin({"steps": plan.steps, "epochs": plan.epochs, "step": plan.step, "validation": int(validation)})
-            except BaseException:
-                self._now = before
-                raise
-            yield
-        except BaseException as failure:
-            error = failure
-            raise
-        finally:
-            self._history = self.history
-            calls.end(error)
-
-    def _run(
-        self,
-        shown: Epochs,
-        labels: np.ndarray,
-        validation: tuple[np.ndarray, np.ndarray] | None,
-        calls: Calls,
-        steps_per_call: int,
-    ) -> None:
-        """Take all steps that are left of the plan, unless a callback ends the run before, and tell the callbacks."""
-        while (plan := self._planned()).entry_due or not (plan.finished or self.stop_training):
-            if plan.entry_due:
-                entry = {**plan.running(), "rate": plan.scheduled_rate(plan.closed)}
-                if validation:
-                    entry.update({f"val_{name}": value for name, value in self._evaluate(*validation).items()})
-                plan = plan.with_entry(entry)
-                self._now = (self._now[0], plan)
-                calls.tell("on_epoch_end", plan.closed - 1, entry)
-                continue
-            if plan.step % plan.epoch_steps == 0:
-                calls.tell("on_epoch_begin", plan.epoch, {"rate": plan.scheduled_rate(plan.epoch)})
-                if self.stop_training:
-                    break
-            self._advance(plan, shown, labels, steps_per_call)
-            plan = self._planned()
-            logs = {"steps": plan.steps, "epochs": plan.epochs, "epoch": (plan.step - 1) // plan.epoch_steps}
-            calls.tell("on_batch_end", plan.step, {**plan.running(), **logs})
-
-    def _planned(self) -> Plan:
-        """The plan of the run, which a callback may have taken back."""
-        assert self.plan is not None
-        return self.plan
-
-    def _advance(self, plan: Plan, shown: Epochs, labels: np.ndarray, steps_per_call: int) -> None:
-        """Take the next steps of the running epoch."""
-        first = plan.step % plan.epoch_steps
-        count = min(plan.epoch_steps - first, plan.steps - plan.step, steps_per_call)
-        order = plan.order()[first * plan.batch : (first + count) * plan.batch]
-        rate = round_rate(plan.scheduled_rate(plan.epoch), self._unit)
-        images = shown.show(plan.epoch, plan.variation())
-        results, state = self._runner.train(self._now[0], images, labels, order, rate)
-        self._now = (state, plan.after(results))
-
     def _evaluate(self, images: np.ndarray, labels: np.ndarray) -> dict[str, float]:
         logs = self._log_probabilities(images)
         loss = -logs[np.arange(len(labels)), labels].mean()
@@ -471,7 +408,7 @@ class Trainer:
 
     def _log_probabilities(self, images: np.ndarray) -> np.ndarray:
         """Natural logarithms of the classes' probabilities: (N, classes) float64."""
-        logits = self._runner.infer(self._now[0], images)
+        logits = self._runner.infer(self._course.state, images)
         z = logits.astype(np.float64) * (math.log(2) / (1 << formats.LOGIT))
         z -= z.max(1, keepdims=True)
         return z - np.log(np.exp(z).sum(1, keepdims=True))

@@ -29,10 +29,13 @@ def held_out(x: Any, y: Any, given: Any, split: float) -> tuple[Any, Any, Any]:
     kept = len(images) - int(len(images) * split)
     if kept == len(images):
         raise DataError(f"validation_split of {split:g} holds out none of {len(images)} images: give more, or a larger part")
+    classes = len(set(labels.ravel().tolist()))
+    if 1 < classes < len(labels) / 4 and np.count_nonzero(labels[1:] != labels[:-1]) == classes - 1:
+        raise DataError("validation_split: labels are sorted by class, so that the last ones are of few: shuffle x and y before")
     strange = sorted(set(labels[kept:].ravel().tolist()) - set(labels[:kept].ravel().tolist()))
     if strange:
         raise DataError(
             f"validation_split holds out the last {len(images) - kept} images, and none of the others has the label "
-            f"{strange[0]!r}: are they sorted by class? shuffle them before"
+            f"{strange[0]!r}: shuffle x and y before, or give validation_data"
         )
     return images[:kept], labels[:kept], (images[kept:], labels[kept:])

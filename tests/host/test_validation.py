@@ -49,8 +49,14 @@ def test_is_refused(trainer, arguments, text):
 
 
 def test_sorted_labels(trainer):
-    with pytest.raises(DataError, match="holds out the last 40 images, and none of the others has the label 3: are they sorted"):
-        trainer.fit(X, np.sort(np.where(Y == 3, 2, Y))[::1] + (np.arange(200) >= 160), validation_split=0.2)
+    for labels in (np.sort(Y), np.sort(Y)[::-1], np.array([2, 0, 3, 1]).repeat(50), np.arange(200) // 199):
+        with pytest.raises(DataError, match="labels are sorted by class, so that the last ones are of few: shuffle x and y"):
+            trainer.fit(X, labels, validation_split=0.2)
+
+
+def test_a_class_that_is_not_trained(trainer):
+    with pytest.raises(DataError, match="holds out the last 40 images, and none of the others has the label 3: shuffle x and"):
+        trainer.fit(X, np.where(np.arange(200) < 170, Y % 3, 3), validation_split=0.2)
 
 
 def test_other_lengths(trainer):

@@ -33,8 +33,8 @@ def check_images(what: str, given: Any) -> np.ndarray:
     low, high = images.min(), images.max()
     if not np.isfinite(low) or not np.isfinite(high):
         raise DataError(f"{what} holds NaN or infinite values: leave these images out, or replace the values (np.nan_to_num)")
-    scale = 255 if in_unit(images) else 1
-    if images.dtype.kind != "b" and (np.rint(low * scale) < 0 or np.rint(high * scale) > 255):
+    limits = np.array([low, high]) if images.dtype.kind in "iu" else _rounded(np.array([low, high]), in_unit(images))
+    if limits[0] < 0 or limits[1] > 255:
         raise DataError(f"{what} must lie in 0..255 (or, floats, in [0, 1]), not {low:g}..{high:g}: {_hint(images, low, high)}")
     return images
 
@@ -43,14 +43,20 @@ def _hint(images: np.ndarray, low: Any, high: Any) -> str:
     """How to bring images into the range."""
     if images.dtype.kind == "f" and low >= -_OVERSHOOT and high <= 1 + _OVERSHOOT:
         return "give np.clip(x, 0, 1)"
-    if images.dtype.kind == "f" and low >= -1 and high <= 1:
+    if images.dtype.kind == "f" and -1 <= low < -0.9 and high <= 1:
         return "give (x + 1) / 2, if -1 is black and 1 is white"
     return "give floats in [0, 1], (x - lo) / (hi - lo), lo and hi being the limits of the training images, and clip them"
 
 
 def in_unit(images: np.ndarray) -> bool:
     """Whether 1 is white, not 255: of booleans, and of floats up to 1."""
-    return images.dtype.kind == "b" or (images.dtype.kind == "f" and bool(np.rint(images.max() * 255) <= 255))
+    return images.dtype.kind == "b" or (images.dtype.kind == "f" and bool(_rounded(images.max(keepdims=True), True) <= 255))
+
+
+def _rounded(values: np.ndarray, unit: bool) -> np.ndarray:
+    """What becomes of floats, in their own type, in which a half float of 1.002 is 256."""
+    with np.errstate(over="ignore"):
+        return np.rint(values * (255 if unit else 1))
 
 
 def refuse_beyond_unit(what: str, images: np.ndarray) -> None:
@@ -64,7 +70,7 @@ def refuse_beyond_unit(what: str, images: np.ndarray) -> None:
 def refuse_dim(what: str, images: np.ndarray, unit: bool) -> None:
     """DataError if checked images are too dim to train on: as bytes, they would leave the top bit unused."""
     high = images.max()
-    if np.rint(high * 255 if unit else high) < 128 and images.dtype.kind != "b":
+    if _rounded(images.max(keepdims=True), unit) < 128 and images.dtype.kind != "b":
         kind = "floats" if images.dtype.kind == "f" else "integers"
         scaled = f"x / {high:g}" if high else "were floats made integers, which are 0 below 1?"
         raise DataError(
@@ -88,5 +94,5 @@ def quantise(images: np.ndarray, unit: bool) -> np.ndarray:
         return images.astype(np.uint8, copy=False)
     made = np.empty(images.shape, np.uint8)
     for i in range(0, len(images), _AT_ONCE):  # beside large images there need be no room for the same once more
-        made[i : i + _AT_ONCE] = np.rint(images[i : i + _AT_ONCE] * (255 if unit else 1))
+        made[i : i + _AT_ONCE] = _rounded(images[i : i + _AT_ONCE], unit)
     return made

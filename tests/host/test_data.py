@@ -153,6 +153,19 @@ class TestDataset:
         x = (np.arange(256) / 255).astype(dtype).reshape(2, 128)
         assert Dataset("back", x, NUMBERS[:2], x, NUMBERS[:2]).x_train.ravel().tolist() == list(range(256))
 
+    @pytest.mark.filterwarnings("error")
+    @pytest.mark.parametrize("high", [1.001, 1.002, 200, 255.4, 256, 60000])
+    @pytest.mark.parametrize("dtype", [np.float16, np.float32])
+    def test_limits_of_narrow_floats(self, high, dtype):
+        """What rounds beyond 255 is refused, and never becomes black."""
+        x = np.array([0, high / 2, high], dtype).reshape(1, 3).repeat(2, 0)
+        if high in (1.002, 256, 60000):
+            with pytest.raises(DataError, match="x_train "):
+                Dataset("high", x, NUMBERS[:2], x, NUMBERS[:2])
+        else:
+            most = 200 if high == 200 else 255
+            assert Dataset("high", x, NUMBERS[:2], x, NUMBERS[:2]).x_train[0].tolist() == [0, (most + 1) // 2, most]
+
     def test_rounding_slack_is_taken(self):
         x = np.array([-1e-7, 0.5, 1.0000001, 1.0019, -0.0019, 0.9]).reshape(2, 3)
         assert Dataset("slack", x, NUMBERS[:2], x, NUMBERS[:2]).x_train.ravel().tolist() == [0, 128, 255, 255, 0, 230]
@@ -187,6 +200,7 @@ class TestDataset:
             ("x_test", np.zeros((2, 3, 3)), "x_train lies in 207..207 (uint8), x_test in 0..0 (float64): bring both"),
             ("x_train", np.full((4, 3, 3), -1.5), "x_train must lie in 0..255 (or, floats, in [0, 1]), not -1.5..-1.5: give f"),
             ("x_train", spaced(-1, 1), "x_train must lie in 0..255 (or, floats, in [0, 1]), not -1..1: give (x + 1) / 2"),
+            ("x_train", spaced(-0.5, 0.5), "x_train must lie in 0..255 (or, floats, in [0, 1]), not -0.5..0.5: give floats in"),
             ("x_train", spaced(-0.05, 1), "x_train must lie in 0..255 (or, floats, in [0, 1]), not -0.05..1: give np.c"),
             ("x_train", np.zeros((4, 3, 3), np.uint8), "x_train holds integers up to 0 only, and the first layer learns"),
             ("x_train", np.zeros((4, 1, 9, 9), np.uint8), "x_train holds images of shape (1, 9, 9): channels first? move"),

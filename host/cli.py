@@ -104,15 +104,21 @@ def main(argv: Sequence[str] | None = None) -> int:
             if sys.stdout:
                 sys.stdout.flush()
         except BrokenPipeError:
-            return _unread()
+            _drop_output()
+            return 128 + signal.SIGPIPE  # quietly: whoever read what we print has had enough, as `head` has
+        except OSError as error:
+            print(f"bnnedge: error: {_line(error)}", file=sys.stderr)
+            _drop_output()
+            return 1
         return 128 + ended[0] if ended else status
 
 
-def _unread() -> int:
-    """Whoever read what we print has gone, as `head` does: no more of it, and no complaint as Python closes the stream."""
+def _drop_output() -> None:
+    """Let what could not be printed go where Python, as it closes the stream, gets no error."""
     with contextlib.suppress(OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return 128 + signal.SIGPIPE
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, sys.stdout.fileno())
+        os.close(null)
 
 
 def _run(argv: Sequence[str]) -> int:

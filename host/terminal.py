@@ -44,16 +44,38 @@ class Terminal:
     def write(self, text: str) -> int:
         """Write, with what the stream cannot encode as escapes, too; return the length of `text`."""
         shown, encoding = printable(text, "\n\t"), self.stream.encoding or "utf-8"
-        self.stream.write(shown.encode(encoding, "backslashreplace").decode(encoding))
+        with self._named():
+            self.stream.write(shown.encode(encoding, "backslashreplace").decode(encoding))
         return len(text)
+
+    def flush(self) -> None:
+        """Hand on what was written."""
+        with self._named():
+            self.stream.flush()
 
     def writelines(self, lines: Iterable[str]) -> None:
         """Write each."""
         for line in lines:
             self.write(line)
 
+    @contextlib.contextmanager
+    def _named(self) -> Iterator[None]:
+        """Say of which stream an error is, as of a file."""
+        try:
+            yield
+        except OSError as error:
+            error.filename = error.filename or {1: "standard output", 2: "standard error"}.get(_descriptor(self.stream))
+            raise
+
     def __getattr__(self, name: str) -> Any:
         return getattr(self.stream, name)
+
+
+def _descriptor(stream: TextIO) -> int:
+    try:
+        return stream.fileno()
+    except (OSError, ValueError, AttributeError):
+        return -1
 
 
 @contextlib.contextmanager

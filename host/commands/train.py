@@ -14,6 +14,7 @@ from bnnedge import checkpoint
 from bnnedge.callbacks import Callback
 from bnnedge.checker import MismatchError
 from bnnedge.commands import options
+from bnnedge.configuration import configuration
 from bnnedge.data import Dataset, load
 from bnnedge.data.augment import Augment
 from bnnedge.devices import DEVICES
@@ -21,10 +22,11 @@ from bnnedge.files import make_folder
 from bnnedge.overview import shape
 from bnnedge.rates import RATE, SCHEDULE, SCHEDULES
 from bnnedge.report import Reference, save_curve, summary, write_json
+from bnnedge.report.evaluation import origin
 from bnnedge.report.progress import Progress
 from bnnedge.runner import call_steps
 from bnnedge.settings import Settings
-from bnnedge.terminal import printable
+from bnnedge.terminal import counted, printable
 from bnnedge.trainer import Trainer
 
 # Defaults for some data sets, and for the others; more of them in `options`.
@@ -87,30 +89,32 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Train; return the exit status."""
-    data = options.limited(load(arguments.data, download=arguments.download), arguments.samples)
+    whole = load(arguments.data, download=arguments.download)
+    source, data = origin(arguments.data, whole), options.limited(whole, arguments.samples)
     with _trainer(arguments, data) as trainer:
+        before = trainer.plan.step if arguments.resume and trainer.plan else 0
         name = f"{data.name}-{trainer.network.name}-{arguments.device}"
         out = make_folder(arguments.out or Path("runs") / re.sub(r"[^\w.-]+", "-", name)[:60])
         print(_heading(trainer, data, arguments.augment), flush=True)
         started = time.monotonic()
-        status = _fit(trainer, data, arguments, out)
+        status = _fit(trainer, data, arguments, out, before)
         if status:
             return status
         seconds = time.monotonic() - started
         measurement = trainer.measure(data.x_train, data.y_train, _extra_steps(trainer))
         # Before the reference, which takes its time and may be interrupted.
-        reference = None
-        report = summary(trainer, data.name, measurement, reference, seconds)
+        reference, drawn = None, False
+        report = {**summary(trainer, data.name, measurement, reference, seconds, before), **source}
         write_json(out / "report.json", report)
         try:
             if arguments.reference:
                 reference = _reference(trainer, data)
-                report = summary(trainer, data.name, measurement, reference, seconds)
+                report = {**summary(trainer, data.name, measurement, reference, seconds, before), **source}
                 write_json(out / "report.json", report)
         finally:
-            _draw(out / "curve.png", report, reference)
+            drawn = _draw(out / "curve.png", report, reference)
         print(_result(trainer, report, out))
-    return 0
+    return 0 if drawn else 1
 
 
 def _trainer(arguments: argparse.Namespace, data: Dataset) -> Trainer:
@@ -120,7 +124,9 @@ def _trainer(arguments: argparse.Namespace, data: Dataset) -> Trainer:
         given = [name for name, value in fixed.items() if value is not None]
         if given:
             raise ValueError(f"{', '.join(given)} cannot change with --resume: they come from the checkpoint")
-        return Trainer.load(arguments.resume, arguments.device, configuration=arguments.config, check=arguments.check)
+        begun = checkpoint.load(arguments.resume)
+        _same_lanes(begun, arguments.config)
+        return Trainer.load(begun, arguments.device, configuration=arguments.config, check=arguments.check)
     if arguments.start:
         if arguments.network:
             raise ValueError("--network cannot change with --start: it comes from the checkpoint")
@@ -145,6 +151,17 @@ def _trainer(arguments: argparse.Namespace, data: Dataset) -> Trainer:
     )
 
 
+def _same_lanes(begun: checkpoint.Checkpoint, name: str | None) -> None:
+    """ValueError if a run would go on with other random numbers than it began with."""
+    own, chosen = begun.configuration, configuration(name) if name else begun.configuration
+    if chosen.lanes != own.lanes:
+        raise ValueError(
+            f"--config {name}: the run began on configuration {own.name!r}, with {own.lanes} lanes; with {chosen.lanes} it would "
+            "draw other random numbers, and no longer be the same run: leave --config out, or begin a new run from its weights "
+            "with --start"
+        )
+
+
 class _Saver(Callback):
     """Writes a checkpoint after each epoch."""
 
@@ -155,12 +172,12 @@ class _Saver(Callback):
         self.trainer.save(self.path)
 
 
-def _fit(trainer: Trainer, data: Dataset, arguments: argparse.Namespace, out: Path) -> int:
+def _fit(trainer: Trainer, data: Dataset, arguments: argparse.Namespace, out: Path, before: int) -> int:
+    """Train, from step `before` on; return the exit status."""
     epochs = arguments.epochs
     if epochs is None and arguments.steps is None and not arguments.resume:
         epochs = options.default(_EPOCHS, data.name)
     path = out / "checkpoint.npz"
-    before = trainer.plan.step if arguments.resume and trainer.plan else 0
     progress = Progress()
     try:
         trainer.fit(
@@ -220,11 +237,16 @@ def _reference(trainer: Trainer, data: Dataset) -> Reference:
     return Reference(rate, history.loss, history.train_accuracy, history.test_accuracy)
 
 
-def _draw(path: Path, report: dict[str, Any], reference: Reference | None) -> None:
+def _draw(path: Path, report: dict[str, Any], reference: Reference | None) -> bool:
+    """Draw the curve; False, and a line that says why, where it can't be written. What was trained is told all the same."""
     try:
         save_curve(path, report, reference)
     except ModuleNotFoundError as error:
         print(f"no {path.name}: {error.name} is not installed (pip install 'bnnedge[host]')", file=sys.stderr)
+    except OSError as error:
+        print(f"bnnedge: error: {error.filename or path}: {error.strerror}", file=sys.stderr)
+        return False
+    return True
 
 
 def _heading(trainer: Trainer, data: Dataset, augment: Augment | None) -> str:
@@ -240,7 +262,7 @@ def _heading(trainer: Trainer, data: Dataset, augment: Augment | None) -> str:
 
 
 def _result(trainer: Trainer, report: dict[str, Any], out: Path) -> str:
-    lines = [f"test accuracy {100 * report['test_accuracy']:.2f} % after {report['steps']:,} steps"]
+    lines = [f"test accuracy {100 * report['test_accuracy']:.2f} % after {counted(report['steps'], 'step')}"]
     if report["reference_accuracy"] is not None:
         lines.append(f"float32 standard {100 * report['reference_accuracy']:.2f} %")
     if report["bit_exact"]:

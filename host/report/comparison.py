@@ -48,6 +48,8 @@ def compare(runs: Sequence[Run]) -> Comparison:
     warnings = []
     if len(sets) > 1:
         warnings.append(f"the runs are of different data sets ({', '.join(sets)}): their accuracies do not compare")
+    if len({run.report.get("wall_steps", run.report["steps"]) == run.report["steps"] for run in runs}) > 1:
+        warnings.append("a wall time is that of the steps since a run was resumed, another that of a whole run")
     return Comparison(
         list(runs),
         _names(runs),
@@ -160,5 +162,5 @@ def _results(run: Run) -> dict[str, str]:
         "engine busy": shown(report["engine_utilisation"], "{:.0f} %", 100),
         "memory": _ABSENT if memory["total"] is None else size(memory["total"]),
         "less than float32": shown(memory["ratio"], "{:.1f} times"),
-        "wall time": shown(report["wall_seconds"], "{:,.0f} s"),
+        "wall time": run.wall_time or _ABSENT,
     }

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import os
+from typing import Any
 
 import numpy as np
 
-from bnnedge.data import DataError, load
+from bnnedge.data import DataError, Dataset, load
 from bnnedge.data.labels import check_classes
 from bnnedge.data.places import NAMES
 from bnnedge.report.run import Run
@@ -32,22 +35,51 @@ class Confusion:
         return [(true, taken, int(wrong[true, taken])) for true, taken in found if wrong[true, taken]]
 
 
+def origin(given: str, data: Dataset) -> dict[str, Any]:
+    """What a report says of its data set, loaded as `given`: where its files lie (None: it has a name), and a digest."""
+    path = None if given in ("digits", *NAMES) else os.fsencode(os.path.abspath(given)).decode("utf-8", "replace")
+    return {"data_path": path, "data_sha256": _digest(data)}
+
+
+def _digest(data: Dataset) -> str:
+    """SHA-256 of all images and labels, and of their shapes."""
+    found = hashlib.sha256()
+    for array in (data.x_train, data.y_train, data.x_test, data.y_test):
+        found.update(f"{array.dtype.str} {array.shape}\n".encode())
+        found.update(np.ascontiguousarray(array).data)
+    return found.hexdigest()
+
+
+def _images(run: Run, data: str | None) -> Dataset:
+    """The data set to evaluate on."""
+    if data is not None:
+        return load(data)
+    named, path, digest = (run.report.get(key) for key in ("data", "data_path", "data_sha256"))
+    own = f"the data set {named!r} is needed, see option --data"
+    # A report may come from a stranger. It chooses among the sets that have names, or an ordinary file or folder of which it
+    # must know the content.
+    if path is None:
+        if named not in ("digits", *NAMES):
+            raise DataError(f"{own}, which takes a file, too")
+        path = named
+    elif not digest or not (os.path.isfile(path) or os.path.isdir(path)):
+        raise DataError(f"{own}: {path} is not there any more")
+    try:
+        found = load(path)
+    except DataError as error:
+        raise DataError(f"{own}; {error}") from error
+    if digest and _digest(found) != digest:
+        raise DataError(f"{own}: {path} is no longer what the run was trained on; --data {path} evaluates on what it is now")
+    return found
+
+
 def confusion(run: Run, data: str | None = None) -> Confusion:
     """Evaluate the run's checkpoint on the test set in the golden model.
 
-    data: the data set's name or file; by default the name in the report. ValueError (`DataError`, `CheckpointError`) says
-    why it can't be done.
+    data: the data set's name or file; by default the one that the run had, as long as it is the same. ValueError
+        (`DataError`, `CheckpointError`) says why it can't be done.
     """
-    named = run.report["data"]
-    # A report may come from a stranger: it chooses among the sets that have names, and no file of this machine.
-    if data is None and named not in ("digits", *NAMES):
-        raise DataError(f"the data set {named!r} is needed, see option --data, which takes a file, too")
-    try:
-        images = load(data or named)
-    except DataError as error:
-        if data:
-            raise
-        raise DataError(f"the data set {named!r} is needed, see option --data; {error}") from error
+    images = _images(run, data)
     with Trainer.load(run.checkpoint, "golden") as trainer:
         step = trainer.plan.step if trainer.plan else 0
         if trainer.network != run.network or step != run.report["steps"]:

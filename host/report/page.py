@@ -193,8 +193,8 @@ def _settings(run: Run) -> Markup:
     first += [(name.replace("_", " "), value) for name, value in report["settings"].items()]
     if report["reference"] is not None:
         first.append(("rate of the float32 standard", report["reference"]["rate"]))
-    if report["wall_seconds"] is not None:
-        first.append(("wall time", f"{report['wall_seconds']:,.0f} s"))
+    if run.wall_time is not None:
+        first.append(("wall time", run.wall_time))
     second = [
         (name.replace("_", " "), f"{value:,}" if isinstance(value, int) else value)
         for name, value in report["configuration"].items()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from bnnedge.configuration import Configuration
 from bnnedge.network import MAX_NAME, Network
 from bnnedge.parsing import parse_json, read_text
 from bnnedge.settings import Settings
+from bnnedge.terminal import counted
 
 LARGEST = 1 << 22  # bytes of a report: a hundred for each epoch
 _AGAIN = "copy the folder again, or train again"
@@ -42,6 +44,14 @@ class Run:
         return f"{'x'.join(map(str, self.network.input_shape))}: {', '.join(map(_layer, self.network.to_dict()['layers']))}"
 
     @property
+    def wall_time(self) -> str | None:
+        """How long the training took, in words, and of how many steps, if it was resumed; None if that is not known."""
+        seconds, steps = self.report["wall_seconds"], self.report.get("wall_steps", self.report["steps"])
+        if seconds is None:
+            return None
+        return f"{seconds:,.0f} s" + (f" for the last {counted(steps, 'step')}" if steps < self.report["steps"] else "")
+
+    @property
     def checkpoint(self) -> Path:
         """Where the trained network lies."""
         return self.folder / "checkpoint.npz"
@@ -63,7 +73,7 @@ def load_run(folder: str | os.PathLike[str]) -> Run:
         report = parse_json(text)
     except ValueError as error:
         raise ValueError(f"{path}: damaged: it is no JSON text ({error}); {_AGAIN}") from None
-    wrong = _wrong(report, _REPORT)
+    wrong = _wrong(report, _REPORT) or _wrong(report, {key: check for key, check in _LATER.items() if key in report})
     if wrong:
         raise ValueError(f"{path}: damaged, or of another version of bnnedge: {wrong}; {_AGAIN}")
     try:
@@ -117,7 +127,7 @@ _MEMORY: dict[str, Check] = {
 _REFERENCE: dict[str, Check] = {
     **dict.fromkeys(("accuracy", "test_accuracy"), _list(_SHARE)),
     "rate": _SIZE,
-    "loss": _list(_SIZE),
+    "loss": _list(_optional(_SIZE)),  # null where it diverged
 }
 _REPORT: dict[str, Check] = {
     **dict.fromkeys(("network", "data", "device", "config"), _text),
@@ -136,6 +146,14 @@ _REPORT: dict[str, Check] = {
     "settings": lambda value: not _wrong(value, {"rate": _SIZE, "schedule": _text}) and _table(_plain)(value),
     "configuration": lambda value: isinstance(value, dict),
     "versions": _table(_text),
+}
+
+
+# What reports of earlier versions lack.
+_LATER: dict[str, Check] = {
+    "wall_steps": _COUNT,
+    "data_path": _optional(lambda value: isinstance(value, str) and len(value) < 1 << 12 and "\0" not in value),
+    "data_sha256": lambda value: isinstance(value, str) and bool(re.fullmatch("[0-9a-f]{64}", value)),
 }
 
 

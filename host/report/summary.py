@@ -42,6 +42,7 @@ def summary(
     measurement: Measurement | None,
     reference: Reference | None = None,
     seconds: float | None = None,
+    before: int = 0,
 ) -> dict[str, Any]:
     """Return the content of report.json for the last run of `trainer`, which had the test set as validation data.
 
@@ -51,6 +52,7 @@ def summary(
     measurement: from `Trainer.measure`; None, as for the golden model, gives null for all rates.
     reference: of a comparison with the float32 standard.
     seconds: wall-clock time of the training, validation and checks included.
+    before: steps that the run had taken when this time began: of one that was resumed.
 
     "bit_exact" speaks of the "checked_steps" that this trainer compared with the golden model, and is null if there are none;
     "check_seconds" is what the golden model and the comparison took of the time.
@@ -95,6 +97,7 @@ def summary(
         "configuration": dataclasses.asdict(configuration),
         "samples": plan.samples,
         "wall_seconds": seconds,
+        "wall_steps": plan.step - before,
         "versions": _versions(),
     }
 
@@ -129,7 +132,16 @@ def _versions() -> dict[str, str]:
 
 
 def write_json(path: str | os.PathLike[str], content: Mapping[str, Any]) -> None:
-    """Write a JSON file, complete or not at all."""
-    text = json.dumps(content, indent=2, allow_nan=False) + "\n"
+    """Write a JSON file, complete or not at all; numbers that JSON lacks become null, see `finite`."""
+    text = json.dumps(finite(content), indent=2, allow_nan=False) + "\n"
     with atomic(path) as file:
         file.write(text.encode())
+
+
+def finite(value: Any) -> Any:
+    """The value with None for NaN and infinity, at any depth: a training may diverge."""
+    if isinstance(value, Mapping):
+        return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -629,8 +629,18 @@ class TestEstimate:
         printed = capsys.readouterr().out
         assert re.search(r"cycles per image +1,23[45]\n", printed)
         assert "dense 1" in printed
-        last = "bottleneck: head, busy for 50 % of a step (drain 38 %, engine 25 %)"
-        assert printed.splitlines()[-1] == last
+        assert printed.splitlines()[:6] == [
+            "network mlp: 784-256-256-256-256-10, 399,872 weights",
+            "configuration sim-small: 8 x 8 lanes of 32 bits",
+            "clock 100 MHz",
+            "batch 64, 4-bit gradients, 8-bit pixels (2 of the bits in the first layer's weight gradient), sign-momentum",
+            "fits: tensors stream through the chip from DDR",
+            "bottleneck: head, busy for 50 % of a step (drain 38 %, engine 25 %)",
+        ]
+        assert "1.active" not in printed
+        assert main(["estimate", "--tensors"]) == 0
+        assert "1.active" in capsys.readouterr().out
+        main(["estimate", "--config", "sim-small", "--batch", "64", "--grad-planes", "4"])
         assert asked.network.sizes == (784, 256, 256, 256, 256, 10)
         assert (asked.settings.batch, asked.settings.gradient_planes) == (64, 4)
         assert asked.configuration.name == "sim-small"
@@ -652,7 +662,12 @@ class TestEstimate:
 
     def test_no_fit(self, asked, capsys):
         asked.answer = Estimate(fits=False, reasons=["layer 1 needs 5000 words of the left buffer, which has 4096"])
-        error = failure(capsys, ["estimate"])
+        assert main(["estimate"]) == 1
+        told = capsys.readouterr()
+        error = told.err
+        assert told.out.splitlines()[0].startswith("network mlp: ")
+        assert told.out.splitlines()[-1] == "does not fit"
+        assert error.count("\n") == 1
         assert "network 'mlp' does not fit configuration 'pynq-z2': layer 1 needs 5000 words" in error
 
 

@@ -63,7 +63,7 @@ def test_build(tmp_path: Path, tools: Path) -> None:
         for line in (out / "bnnedge.openxc7" / "calls").read_text().splitlines()
     )
     assert synthesis == (
-        'yosys -p read_verilog "OUT/bnnedge.v"; synth_xilinx -flatten -abc9 -arch xc7 -top bnnedge; '
+        'yosys -p read_verilog "../bnnedge.v"; synth_xilinx -flatten -abc9 -arch xc7 -top bnnedge; '
         "delete */t:$scopeinfo; write_json bnnedge.json"
     )
     assert routing == (

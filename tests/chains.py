@@ -355,6 +355,35 @@ def straight(graph: Graph) -> Graph:
     return graph
 
 
+def straight_and_clipped(graph: Graph) -> Graph:
+    clipped = graph.node("Clip", graph.last, -ONE, ONE)
+    graph.last = graph.node("Add", graph.node("Sub", graph.node("Sign", graph.last), clipped), clipped)
+    return graph
+
+
+def sized(graph: Graph) -> Graph:
+    graph.last = graph.node("Mul", graph.last, graph.node("Sign", graph.last))
+    return graph
+
+
+def residual() -> Graph:
+    graph = sign(begun(32).norm(24, 0.5))
+    around = graph.last
+    graph.add("Gemm", graph.signs(24, 24), transB=1).add("Add", around)
+    return ended(sign(graph.norm(24, 0.5)))
+
+
+def xnor() -> Graph:
+    """As XNOR-Net's PyTorch code is exported: real weights, their signs, and their mean size."""
+    graph = Graph(32)
+    graph.fan_in = 32
+    real = graph.constant(graph.rng.normal(0, 0.2, (24, 32)).astype(F))
+    signs = graph.node("Add", real, graph.node("Sub", graph.node("Sign", real), real))
+    size = graph.node("ReduceMean", graph.node("Abs", real), axes=[1], keepdims=1)
+    graph.add("MatMul", graph.node("Transpose", graph.node("Mul", signs, size), perm=[1, 0]))
+    return ended(sign(graph.norm(24, 0.1)))
+
+
 def thresholds(graph: Graph, rows: int = 24, columns: int = 1, **more: Any) -> Graph:
     return graph.add("MultiThreshold", graph.rng.normal(0, 2, (rows, columns)).astype(F), **{**THRESHOLD, **more})
 

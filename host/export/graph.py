@@ -24,6 +24,8 @@ from bnnedge.export.folded import SCORE_LIMIT, SCORE_SHIFT, Folded, FoldedLayer
 if TYPE_CHECKING:
     from onnx import ModelProto
 
+PRODUCER = "bnnedge"  # as a file names what wrote it
+
 # Of ONNX 1.8, 2020: old enough for most runtimes. GreaterOrEqual came with operator set 12.
 _OPSET, _IR_VERSION = 13, 7
 _QONNX = "qonnx.custom_op.general"
@@ -38,7 +40,7 @@ def encode(folded: Folded, *, bipolar: bool = False) -> bytes:
 
 
 def model(folded: Folded, *, bipolar: bool = False) -> ModelProto:
-    """The model: `image`, uint8 (N, *input_shape), to `logits`, float32 (N, classes), as `Folded` has them."""
+    """The model: `image`, uint8 (N, *input_shape), to `logits`, float32 (N, classes), as `Folded` has them; N is 1 if bipolar."""
     from onnx import TensorProto, checker, helper
 
     graph = _Graph(bipolar)
@@ -49,11 +51,12 @@ def model(folded: Folded, *, bipolar: bool = False) -> ModelProto:
             x = graph.signs(x, layer, folded.thresholds[i], i)
     graph.logits(x, folded)
     network = folded.network
-    image = helper.make_tensor_value_info("image", TensorProto.UINT8, ["N", *network.input_shape])
-    logits = helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", network.classes])
+    batch = 1 if bipolar else "N"  # qonnx takes an open batch for one of no images
+    image = helper.make_tensor_value_info("image", TensorProto.UINT8, [batch, *network.input_shape])
+    logits = helper.make_tensor_value_info("logits", TensorProto.FLOAT, [batch, network.classes])
     made = helper.make_model(
         helper.make_graph(graph.nodes, network.name, [image], [logits], graph.constants),
-        producer_name="bnnedge",
+        producer_name=PRODUCER,
         opset_imports=[helper.make_opsetid("", _OPSET), *([helper.make_opsetid(_QONNX, 1)] if bipolar else [])],
         ir_version=_IR_VERSION,
     )

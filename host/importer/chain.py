@@ -15,18 +15,18 @@ import numpy as np
 
 from bnnedge import bounded
 from bnnedge.importer import operators
+from bnnedge.importer.constants import Constants, applied
 from bnnedge.importer.functions import FUNCTIONS, apply
 from bnnedge.importer.graph import attribute, fields, named
-from bnnedge.importer.operators import Shape
+from bnnedge.importer.operators import MOVES, Shape
 from bnnedge.importer.order import Order
 from bnnedge.importer.steps import Affine, Ending, Flattening, Function, Linear, Pool, Stage, Step, UnsupportedError, batch_norm
-
-MOVES = ("Transpose", "Reshape", "Flatten", "Squeeze", "Unsqueeze")
 
 _AFFINE = ("Mul", "Div", "Add", "Sub", "Neg")
 _COMPARISONS = ("GreaterOrEqual", "Greater", "LessOrEqual", "Less")
 _ENDINGS = ("Softmax", "LogSoftmax", "ArgMax", "TopK")
 # A few numbers that a function may change: signs, fractions, what limits cut.
+_ROUNDED = 1e-5  # of what several nodes make in float32
 _TRIED = np.array([-1e6, -3.5, -1, -0.3, -1e-4, 0, 1e-4, 0.3, 1, 3.5, 1e6], np.float32)
 
 
@@ -40,13 +40,17 @@ class Chain:
 
     def __init__(self, whole: Any, shapes: dict[str, Shape]) -> None:
         self.shapes = shapes
-        self.constants = {tensor.name: tensor for tensor in whole.initializer}
-        self.producers = {output: node for node in whole.node for output in node.output}
+        self.nodes = list(whole.node)
+        self.constants = Constants(whole, shapes)
         self.consumers: dict[str, list[Any]] = defaultdict(list)
         for node in whole.node:
             for given in sorted({*node.input}):
                 self.consumers[given].append(node)
         self.first, self.last = whole.input[0].name, whole.output[0].name
+        self.images = {self.first}  # tensors that depend on the image
+        for node in whole.node:
+            if self.images.intersection(node.input):
+                self.images.update(node.output)
         shape = shapes[self.first]
         self.order = Order(np.arange(np.prod(shape)).reshape(shape))
         self.image, self.input_shape = self.order.image()
@@ -59,13 +63,13 @@ class Chain:
     def _go(self) -> None:
         tensor = self.first
         while tensor != self.last:
-            nodes = self.consumers[tensor]
-            if len(nodes) != 1:
-                names = ", ".join(map(named, nodes[:4])) or "no node"
-                raise UnsupportedError(f"{bounded.shown(repr(tensor))} is taken by {names}: models must be chains of layers")
-            (node,) = nodes
-            name = named(node)
-            steps = tuple(self._ended(name, node) if self.ended else self._read(name, node, tensor))
+            nodes = self.consumers[tensor] if len(self.consumers[tensor]) == 1 else self._branches(tensor)
+            node = nodes[-1]
+            name = " and ".join(map(named, nodes))
+            if self.ended:
+                steps = tuple(self._ended(name, node))
+            else:
+                steps = tuple(self._together(name, nodes, tensor) if len(nodes) > 1 else self._read(name, node, tensor))
             made = [output for output in node.output if self.consumers[output] or output == self.last]
             if len(made) != 1:
                 raise UnsupportedError(f"{name} makes {len(made)} tensors that are used: models must be chains of layers")
@@ -78,6 +82,21 @@ class Chain:
             self.orders.append(None if self.ended else self.order)
         if self.order.sides is None:
             self._settle(self.image, self.input_shape)
+
+    def _branches(self, tensor: str) -> list[Any]:
+        """Nodes that take a tensor, and treat each of its numbers by itself, until they have come together again."""
+        inside, nodes = {tensor}, list[Any]()
+        for node in self.nodes:
+            given = self.images.intersection(node.input)
+            if node.op_type not in FUNCTIONS or not given or not given <= inside or not inside.intersection(given):
+                continue
+            nodes.append(node)
+            inside.add(node.output[0])
+            taken = [consumer.output[0] for name in inside - {node.output[0]} for consumer in self.consumers[name]]
+            if self.last not in inside - {node.output[0]} and inside.issuperset(taken):
+                return nodes
+        names = ", ".join(map(named, self.consumers[tensor][:4])) or "no node"
+        raise UnsupportedError(f"{bounded.shown(repr(tensor))} is taken by {names}: models must be chains of layers")
 
     def _settle(self, image: np.ndarray, sides: tuple[int, ...]) -> None:
         """Let the order of pixels be known."""
@@ -106,39 +125,6 @@ class Chain:
             return self.function(name, node, tensor)
         raise UnsupportedError(f"{name}: the device has nothing like it; there are {', '.join([*READERS, *FUNCTIONS, *MOVES])}")
 
-    def constant(self, name: str, tensor: str) -> tuple[np.ndarray, np.ndarray]:
-        """A constant as it is used, and before it was quantised; float64."""
-        from onnx import numpy_helper
-
-        if tensor in self.constants:
-            value = numpy_helper.to_array(self.constants[tensor]).astype(np.float64)
-            return value, value
-        node = self.producers.get(tensor)
-        if node is not None and node.op_type == "Constant":
-            (given,) = node.attribute
-            value = attribute(node, given.name, None)
-            value = np.asarray(numpy_helper.to_array(value) if given.name == "value" else value, np.float64)
-            return value, value
-        if node is None or node.op_type not in (*FUNCTIONS, *MOVES):
-            raise UnsupportedError(f"{name}: {bounded.shown(repr(tensor))} must be a constant, perhaps quantised")
-        if node.op_type in MOVES:
-            used, before = self.constant(name, node.input[0])
-            if node.op_type == "Transpose":
-                order = attribute(node, "perm", None)
-                return used.transpose(order), before.transpose(order)
-            return used.reshape(self.shapes[tensor]), before.reshape(self.shapes[tensor])
-        pairs = [self.constant(name, given) if given else None for given in node.input]
-        taken = [pair and pair[0].astype(np.float32) for pair in pairs]
-        made = self._applied(named(node), node, taken).astype(np.float64)
-        latent = [pair[1] for pair in pairs if pair and pair[1].shape == made.shape]
-        return made, latent[0] if latent else made
-
-    def _applied(self, name: str, node: Any, values: Sequence[np.ndarray | None]) -> np.ndarray:
-        try:
-            return apply(node, *values)
-        except ValueError as error:
-            raise UnsupportedError(f"{name}: {error}") from error
-
     def _others(self, name: str, node: Any, tensor: str) -> tuple[int, list[np.ndarray | None]]:
         """Where among the inputs of a node the tensor stands, and the others, which are constants; None for one left out."""
         inputs = list(node.input)
@@ -147,7 +133,7 @@ class Chain:
             raise UnsupportedError(f"{name} takes {bounded.shown(repr(tensor))} more than once: models must be chains of layers")
         if place and node.op_type not in (*_AFFINE, *_COMPARISONS):
             raise UnsupportedError(f"{name} takes what it gets as its input {place + 1}: that must be a constant")
-        return place, [self.constant(name, given)[0] if given else None for given in inputs if given != tensor]
+        return place, [self.constants.value(name, given)[0] if given else None for given in inputs if given != tensor]
 
     def affine(self, name: str, node: Any, tensor: str) -> Sequence[Step]:
         place, others = self._others(name, node, tensor)
@@ -214,7 +200,26 @@ class Chain:
             if value is not None:
                 value = (value if node.op_type == "MultiThreshold" else value.reshape(-1)[:1]).astype(np.float32)
             given.append(value)
-        return lambda x: self._applied(name, node, [*given[:place], x, *given[place:]])
+        return lambda x: applied(name, node, [*given[:place], x, *given[place:]])
+
+    def _together(self, name: str, nodes: Sequence[Any], tensor: str) -> Sequence[Step]:
+        """A function that several nodes are, such as x + (sign(x) - x), with which PyTorch's users train through a sign."""
+        self.order.check_no_padding(name)
+        constants = {given for node in nodes for given in node.input if given} - self.images
+        others = {given: self.constants.value(name, given)[0] for given in constants}
+        for value in others.values():
+            if not _same(value):
+                raise UnsupportedError(f"{name} has {value.size} numbers: the device's functions are the same for all channels")
+        few = {given: value.reshape(-1)[:1].astype(np.float32) for given, value in others.items()}
+
+        def call(x: np.ndarray) -> np.ndarray:
+            known: dict[str, np.ndarray] = {**few, tensor: x}
+            for node in nodes:
+                known[node.output[0]] = apply(node, *(known.get(given) for given in node.input))
+            made, size = known[nodes[-1].output[0]], np.abs(known[nodes[-1].output[0]][-1:])
+            return np.where(np.abs(np.abs(made) - size) <= _ROUNDED * size, np.sign(made) * size, made)
+
+        return [Function(name, call)]
 
     def _thresholds(self, name: str, node: Any, thresholds: Any) -> tuple[list[Step], list[np.ndarray | None]]:
         """What stands before a MultiThreshold, and its thresholds that are the same for all channels."""
@@ -237,7 +242,7 @@ class Chain:
     def dense(self, name: str, node: Any, tensor: str) -> Sequence[Step]:
         if node.input[0] != tensor or attribute(node, "transA", 0):
             raise UnsupportedError(f"{name}: what a layer gets must stand on the left, not transposed")
-        weight, latent = self.constant(name, node.input[1])
+        weight, latent = self.constants.value(name, node.input[1])
         if attribute(node, "transB", 0):
             weight, latent = weight.T, latent.T
         places = self.order.vector(name)
@@ -259,7 +264,7 @@ class Chain:
         places, around = self.order.map(name)
         if self.order.sides is None:
             self._settle(places.reshape(-1), places.shape)
-        weight, latent = (value.transpose(2, 3, 1, 0) for value in self.constant(name, node.input[1]))
+        weight, latent = (value.transpose(2, 3, 1, 0) for value in self.constants.value(name, node.input[1]))
         more = operators.pads(fields(node), self.shapes[tensor][2:], weight.shape[:2])
         pads = tuple(before + given for before, given in zip(around, more, strict=True))
         _, _, height, width = self.shapes[node.output[0]]
@@ -274,7 +279,7 @@ class Chain:
     def _bias(self, name: str, node: Any, scale: float = 1.0) -> list[Step]:
         if len(node.input) < 3 or not node.input[2]:
             return []
-        bias = self.constant(name, node.input[2])[0]
+        bias = self.constants.value(name, node.input[2])[0]
         if bias.size > 1 and bias.shape[-1] != bias.size:
             raise UnsupportedError(f"{name} has a bias of {list(bias.shape)}: it must be one number for each output")
         return [Affine(f"{name}, bias", np.array(1.0), scale * bias.reshape(-1))]
@@ -282,7 +287,7 @@ class Chain:
     def norm(self, name: str, node: Any, tensor: str) -> Sequence[Step]:
         self._one_data_input(name, node, tensor)
         shape = (-1, *[1] * (self.order.places.ndim - 2))
-        gamma, beta, mean, variance = (self.constant(name, given)[0] for given in node.input[1:5])
+        gamma, beta, mean, variance = (self.constants.value(name, given)[0] for given in node.input[1:5])
         made = batch_norm(name, gamma, beta, mean, variance, attribute(node, "epsilon", 1e-5))
         if self.order.sides is None:
             return (dataclasses.replace(made, mean=None, deviation=None),)
@@ -306,7 +311,7 @@ class Chain:
         return (Pool(name),)
 
     def pad(self, name: str, node: Any, tensor: str) -> Sequence[Step]:
-        wanted = [self.constant(name, given)[0] if given else None for given in node.input[1:]]
+        wanted = [self.constants.value(name, given)[0] if given else None for given in node.input[1:]]
         before, after = operators.margins(fields(node), self.order.places.ndim, *wanted)
         self.order = self.order.pad(before, after)
         return ()

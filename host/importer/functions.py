@@ -18,7 +18,7 @@ _BOOLEAN = 9
 def apply(node: Any, *values: np.ndarray | None) -> np.ndarray:
     """What a node makes of its inputs (None: left out), float32; ValueError for parameters that have no meaning."""
     with np.errstate(all="ignore"):
-        return np.asarray(FUNCTIONS[node.op_type](node, *values), np.float32)
+        return np.asarray({**FUNCTIONS, **CONSTANT}[node.op_type](node, *values), np.float32)
 
 
 def _bipolar(node: Any, x: np.ndarray, scale: np.ndarray) -> np.ndarray:
@@ -57,6 +57,11 @@ def _cast(node: Any, x: np.ndarray) -> np.ndarray:
     return x != 0 if to == _BOOLEAN else np.trunc(x) if to in _WHOLE else x
 
 
+def _mean(node: Any, x: np.ndarray, axes: np.ndarray | None = None) -> np.ndarray:
+    along = np.ravel(attribute(node, "axes", []) if axes is None else axes).astype(int)
+    return np.asarray(x.mean(tuple(along), keepdims=bool(attribute(node, "keepdims", 1))))
+
+
 FUNCTIONS: dict[str, Callable[..., np.ndarray]] = {
     "BipolarQuant": _bipolar,
     "Quant": _quant,
@@ -75,6 +80,7 @@ FUNCTIONS: dict[str, Callable[..., np.ndarray]] = {
     "Ceil": lambda node, x: np.ceil(x),
     "Round": lambda node, x: np.rint(x),
     "Sqrt": lambda node, x: np.sqrt(x),
+    "Abs": lambda node, x: np.abs(x),
     "Neg": lambda node, x: -x,
     "Mul": lambda node, left, right: left * right,
     "Div": lambda node, left, right: left / right,
@@ -84,3 +90,5 @@ FUNCTIONS: dict[str, Callable[..., np.ndarray]] = {
     "Identity": lambda node, x: x,
     "Dropout": lambda node, x, *more: x,
 }
+# Of constants alone: numbers together.
+CONSTANT: dict[str, Callable[..., np.ndarray]] = {"ReduceMean": _mean}

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 FLOAT, INT, TEXT, TENSOR, FLOATS, INTS = 1, 2, 3, 4, 6, 7  # kinds of attributes, by AttributeProto's numbers
+MOVES = ("Transpose", "Reshape", "Flatten", "Squeeze", "Unsqueeze")  # numbers stay as they are
 QUANTISERS = ("Quant", "BipolarQuant", "MultiThreshold")  # QONNX's own
 
 Shape = tuple[int, ...]
@@ -138,6 +139,13 @@ def _transpose(fields: Any, shapes: Sequence[Shape], values: Any) -> Shape:
     return tuple(shapes[0][axis] for axis in order)
 
 
+def _mean(fields: Any, shapes: Sequence[Shape], values: Any) -> Shape:
+    axes = [axis % len(shapes[0]) for axis in _axes(fields, *values[1:])]
+    kept = fields.get("keepdims", 1)
+    sides = enumerate(shapes[0])
+    return tuple(1 if i in axes else side for i, side in sides if kept or i not in axes)
+
+
 def _first(fields: Any, shapes: Sequence[Shape], values: Any) -> Shape:
     return shapes[0]
 
@@ -189,8 +197,10 @@ _VALUES = {"value": TENSOR, "value_int": INT, "value_ints": INTS, "value_float":
 OPERATORS: dict[str, tuple[int, int, dict[str, int], Callable[..., Sequence[int]]]] = {
     **dict.fromkeys(("Mul", "Div", "Add", "Sub"), (2, 2, {}, _broadcast)),
     **dict.fromkeys(("GreaterOrEqual", "Greater", "LessOrEqual", "Less"), (2, 2, {}, _broadcast)),
-    **dict.fromkeys(("Identity", "Sign", "Relu", "Tanh", "Neg", "Not", "Floor", "Ceil", "Round", "Sqrt"), (1, 1, {}, _first)),
+    **dict.fromkeys(("Identity", "Sign", "Relu", "Tanh", "Neg", "Not"), (1, 1, {}, _first)),
+    **dict.fromkeys(("Abs", "Floor", "Ceil", "Round", "Sqrt"), (1, 1, {}, _first)),
     **dict.fromkeys(("Softmax", "LogSoftmax"), (1, 1, _AXIS, _first)),
+    "ReduceMean": (1, 2, {"axes": INTS, "keepdims": INT, "noop_with_empty_axes": INT}, _mean),
     "Where": (3, 3, {}, _broadcast),
     "Dropout": (1, 3, {"seed": INT, "ratio": FLOAT}, _first),
     "Cast": (1, 1, {"to": INT, "saturate": INT}, _first),

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from bnnedge import bounded
+from bnnedge.export.graph import PRODUCER
 from bnnedge.importer import graph, wire
 from bnnedge.importer.chain import Chain
 from bnnedge.importer.operators import Shape
@@ -43,6 +44,8 @@ def read(path: Path) -> Tidy:
         model = onnx.ModelProto.FromString(octets)
     except Exception as error:  # protobuf's own, which is no ValueError
         raise ValueError(f"it is no ONNX model, or damaged: {first_line(error)}") from error
+    if model.producer_name == PRODUCER:
+        raise UnsupportedError("bnnedge exported it: go on from its checkpoint, `bnnedge train --start CHECKPOINT`")
     shapes = graph.check(model)
     if len(model.graph.input) != 1 or len(model.graph.output) != 1:
         ends = ", ".join(bounded.shown(repr(end.name)) for end in (*model.graph.input, *model.graph.output))

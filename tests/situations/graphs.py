@@ -47,19 +47,23 @@ from chains import (
     pooled,
     quantised,
     reshaped,
+    residual,
     rows_apart,
     runs,
     scaled,
     sign,
     signs_of_weights,
+    sized,
     squeezed,
     straight,
+    straight_and_clipped,
     strided,
     thresholds,
     through_identities,
     whole_weights,
     with_dead_parts,
     without_names,
+    xnor,
 )
 from foreign import agree
 
@@ -266,11 +270,11 @@ row(
 row("a hard tanh before the sign", reads(lambda: normed(lambda g: sign(g.add("Clip", -ONE, ONE)))), same)
 row("a Clip of one side", reads(lambda: normed(lambda g: sign(g.add("Clip", "", ONE)))), same)
 row("a Relu before the sign", reads(lambda: normed(lambda g: sign(g.add("Relu")))), r"\(Relu\) .* is no sign")
-row(
-    "x + (sign(x) - x), a straight-through estimator",
-    reads(lambda: normed(straight)),
-    r"is taken by .*\(Sign\), .*\(Sub\).*chains",
-)
+row("x + (sign(x) - x), a straight-through estimator", reads(lambda: normed(straight)), same)
+row("(sign(x) - clip(x)) + clip(x)", reads(lambda: normed(straight_and_clipped)), same)
+row("weights w + (sign(w) - w), scaled by their mean size", reads(xnor), same)
+row("x + dense(x)", reads(residual), r"is taken by .*\(Gemm\), .*\(Add\).*chains of layers")
+row("x times its sign", reads(lambda: normed(sized)), "is no sign")
 row("leaky units", reads(lambda: normed(lambda g: g.add("LeakyRelu", alpha=0.1))), r"node '.*' \(LeakyRelu\)")
 row("PReLU", reads(lambda: normed(lambda g: g.add("PRelu", np.full(24, 0.1, F)))), r"node '.*' \(PRelu\)")
 row("bits of 0 and 1", reads(lambda: normed(lambda g: g.add("Greater", NONE).add("Cast", to=FLOAT))), "is no sign")
@@ -306,6 +310,7 @@ row(
 
 def cleaned(folder: Path) -> Any:
     """Our own QONNX export, through `qonnx-cleanup`."""
+    import onnx
     from qonnx.util.cleanup import cleanup
 
     from bnnedge import export
@@ -313,7 +318,9 @@ def cleaned(folder: Path) -> Any:
     first = reads(normed)(folder)
     export.save(folder / "ours.onnx", export.fold(first.imported.checkpoint), "qonnx")
     cleanup(str(folder / "ours.onnx"), out_file=str(folder / "clean.onnx"))
+    clean = onnx.load(folder / "clean.onnx")
+    assert clean.graph.input[0].type.tensor_type.shape.dim[0].dim_value == 1
     return importer.load(folder / "clean.onnx", (0, 255))
 
 
-row("our own QONNX export, through qonnx-cleanup", cleaned, r"\(Floor\)")
+row("our own QONNX export, through qonnx-cleanup", cleaned, "bnnedge exported it: go on from its checkpoint")

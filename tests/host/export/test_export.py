@@ -174,12 +174,16 @@ def test_qonnx(trained):
     from qonnx.core.modelwrapper import ModelWrapper
     from qonnx.core.onnx_exec import execute_onnx
     from qonnx.transformation.infer_shapes import InferShapes
+    from qonnx.util.cleanup import cleanup_model
 
     trainer, images, logits = trained
     model = ModelWrapper(graph.model(export.fold(trainer), bipolar=True))
     operators = [node.op_type for node in model.graph.node]
     assert operators.count("BipolarQuant") == 2 * len(trainer.network.geometry) - 1
     assert "Where" not in operators
+    tidy = cleanup_model(ModelWrapper(graph.model(export.fold(trainer), bipolar=True)))
+    (one,) = execute_onnx(tidy, {tidy.graph.input[0].name: images[:1]}).values()
+    np.testing.assert_array_equal(one, logits[:1])
     model.set_tensor_shape("image", [len(images), *trainer.network.input_shape])
     model.set_tensor_shape("logits", list(logits.shape))
     found = execute_onnx(model.transform(InferShapes()), {"image": images})["logits"]

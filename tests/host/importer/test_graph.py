@@ -259,9 +259,9 @@ def test_every_beginning_is_refused(tmp_path: Path):
 
 
 def test_readers_and_lists_agree():
-    from bnnedge.importer import chain, functions
+    from bnnedge.importer import chain, functions, operators
 
-    read = {*chain.READERS, *functions.FUNCTIONS, *chain.MOVES}
+    read = {*chain.READERS, *functions.FUNCTIONS, *functions.CONSTANT, *operators.MOVES}
     of_shapes = {"Shape", "Gather", "Concat", "Slice", "Constant"}
     assert read | of_shapes == set(graph.OPERATORS)
     wire.check(b"")

@@ -58,10 +58,11 @@ def test_pixels_that_are_rounded_otherwise_are_noted(tmp_path: Path):
     assert "rounds pixels otherwise" in importer.load(graph.write(tmp_path / "model.onnx"), (0, 1)).notes[0]
 
 
-def test_an_exported_network_comes_back(tmp_path: Path):
+@pytest.mark.parametrize("kind", ["onnx", "qonnx"])
+def test_an_exported_network_comes_back_by_its_checkpoint(tmp_path: Path, kind: str):
     imported = importer.load(dense_graph().write(tmp_path / "model.onnx"), (0, 1))
-    export.save(tmp_path / "ours.onnx", export.fold(imported.checkpoint), "qonnx")
-    with pytest.raises(importer.UnsupportedError, match=r"'Floor|Cast|Clip"):
+    export.save(tmp_path / "ours.onnx", export.fold(imported.checkpoint), kind)
+    with pytest.raises(importer.UnsupportedError, match=r"ours.onnx: bnnedge exported it: .*`bnnedge train --start CHECKPOINT`"):
         importer.load(tmp_path / "ours.onnx", (0, 255))
 
 

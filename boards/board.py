@@ -100,9 +100,9 @@ class Board:
         _check(isinstance(title, str) and printable(title) == title and len(title) <= 100, "title", title, "a line of text")
         for port, place in self.pins.items():
             _check(port in PINS, "pins", port, f"a table of {' and '.join(PINS)}, or one of them")
-            sound = len(place) == 2 and all(isinstance(word, str) for word in place)
-            sound = sound and re.fullmatch(r"[A-Z]{1,2}\d{1,2}", place[0]) and re.fullmatch(r"[A-Z][A-Z0-9_]{2,30}", place[1])
-            _check(sound, f"pins: {port}", list(place), "package pin and I/O standard, such as [R14, LVCMOS33]")
+            words = len(place) == 2 and all(isinstance(word, str) for word in place)
+            pin = words and re.fullmatch(r"[A-Z]{1,2}\d{1,2} [A-Z][A-Z0-9_]{2,30}", " ".join(place), re.ASCII)
+            _check(pin, f"pins: {port}", list(place), "package pin and I/O standard, such as [R14, LVCMOS33]")
         pins = [pin for pin, _ in self.pins.values()]
         _check(len(set(pins)) == len(pins), "pins", pins, "a pin of its own for each")
         base, size = self.registers

@@ -180,10 +180,12 @@ def _described(data: Any, name: str) -> Configuration:
         if key not in fields:
             raise ValueError(f"there is no parameter {key!r:.80}; there are {', '.join(fields)}{nearest(key, fields)}")
     # A clock is often written as 100e6.
-    whole = {key: int(value) if isinstance(value, float) and value.is_integer() else value for key, value in data.items()}
+    values: dict[str, Any] = {"name": name}
+    for key, value in data.items():
+        values[key] = int(value) if isinstance(value, float) and value.is_integer() else value
     if "name" not in data and not re.fullmatch(_NAME, name, re.ASCII):
         raise ValueError("its name must be letters, digits, dots and hyphens: give one in the file, as name: NAME")
-    found = Configuration(**{"name": name, **whole})
+    found = Configuration(**values)
     if CONFIGURATIONS.get(found.name, found) != found:
         raise ValueError(f"its name is that of the built-in configuration {found.name!r}, which is another: choose another name")
     return found

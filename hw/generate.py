@@ -17,6 +17,7 @@ from amaranth.lib import wiring
 from bnnedge import caches
 from bnnedge.configuration import Configuration
 from bnnedge.files import atomic
+from bnnedge.hw import embed
 from bnnedge.hw.accelerator import Accelerator
 from bnnedge.hw.checks import CHECKED
 from bnnedge.manifest import write_manifest
@@ -97,9 +98,13 @@ def write(directory: Path, files: Mapping[str, str]) -> list[Path]:
 
 
 def generate(config: Configuration, directory: Path) -> list[Path]:
-    """Write accelerator.v, waivers of Verilator's lint and manifest.json to `directory`, made if need be; return the files."""
+    """Write accelerator.v and what belongs to it to `directory`, which is made if need be; return the files.
+
+    That is: waivers of Verilator's lint, a top with standard buses and its descriptions (`bnnedge.hw.embed`), and manifest.json.
+    """
     with underway(f"generating the Verilog of {config.name}", "10 to 20 seconds"):
         text = to_verilog(config, sources=True)
     waivers = Path(__file__).with_name(f"{MODULE}.vlt").read_text()
-    files = write(directory, {f"{MODULE}.v": text, f"{MODULE}.vlt": waivers})
-    return [*files, write_manifest(directory, config, [files[0].name])]
+    source, lint = f"{MODULE}.v", f"{MODULE}.vlt"
+    files = {source: text, lint: waivers, **embed.files(config, source, lint)}
+    return [*write(directory, files), write_manifest(directory, config, (source, embed.WRAPPER))]

@@ -50,16 +50,17 @@ def test_the_top_has_the_ports_of_its_buses(verilog: str) -> None:
 def test_generate_writes_the_verilog_and_what_it_is(tmp_path: Path, verilog: str) -> None:
     directory = tmp_path / "new" / "folder"
     files = generate(TINY, directory)
-    names = ["accelerator.v", "accelerator.vlt", "manifest.json"]
-    assert sorted(path.name for path in directory.iterdir()) == names
+    names = ["accelerator.v", "accelerator.vlt", "bnnedge_axi.v", "component.xml", "bnnedge_axi.core", "manifest.json"]
+    assert sorted(path.name for path in directory.iterdir()) == sorted(names)
     assert [path.name for path in files] == names
     assert files[0].read_text() == verilog, "two generations differ"
-    manifest = json.loads(files[2].read_text())
+    manifest = json.loads(files[-1].read_text())
     assert manifest["configuration"]["name"] == "tiny"
     assert manifest["configuration"]["left_depth"] == 64
     assert int(manifest["digest"], 16) == TINY.digest
     assert manifest["instruction_set"] == isa.VERSION
-    assert manifest["sha256"] == {"accelerator.v": hashlib.sha256(files[0].read_bytes()).hexdigest()}
+    sources = [path for path in files if path.suffix == ".v"]
+    assert manifest["sha256"] == {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sources}
 
 
 def test_sources_lead_back_to_lines_of_python(verilog: str) -> None:

@@ -48,7 +48,7 @@ def _check_kind(what: str, labels: np.ndarray) -> None:
     if kind in "US":
         numbers = all(isinstance(label, str) and label.isdecimal() for label in labels[:100].tolist())
         hint = "y.astype(int) gives them" if numbers else "classes, y = numpy.unique(y, return_inverse=True) numbers them"
-        raise DataError(f"{what} must be integers, not text such as {bounded.shown(repr(labels[0]), 40)}: {hint}")
+        raise DataError(f"{what} must be integers, not text such as {bounded.shown(repr(labels[:1].tolist()[0]), 40)}: {hint}")
     if kind == "f":
         if not np.isfinite(labels).all():
             raise DataError(f"{what} holds NaN or infinite values: leave out images without a label")

@@ -25,7 +25,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Pack; return the exit status."""
     target = board(arguments.board)
-    name = configuration(arguments.config).name if arguments.config else target.configuration
+    name = configuration(arguments.config or target.configuration).name
     folder = Path(arguments.folder or options.board_folder(target, name))
     if not (folder / MANIFEST).exists():
         raise ValueError(f"there is no {folder / MANIFEST}: run bnnedge bitstream (or generate) --board {arguments.board} before")

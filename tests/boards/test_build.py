@@ -12,6 +12,7 @@ from hardware import TINY
 from overlays import bit_file
 from pretend import BOARD, Tool
 
+from bnnedge.boards import Board, Part
 from bnnedge.boards.build import build
 from bnnedge.boards.flows.flow import FlowError, Outcome, Progress
 from bnnedge.devices import bitstream
@@ -69,6 +70,14 @@ def test_the_folder_is_what_a_driver_starts_with(tmp_path: Path, tool: Tool) -> 
     build(BOARD, TINY, tmp_path / "out", Pretended())
     found = bitstream.check(tmp_path / "out", TINY)
     assert (found.path, found.board, found.clock_hz) == (tmp_path / "out" / "bnnedge.bit", BOARD, TINY.clock_hz)
+
+
+def test_a_driver_knows_a_board_of_ones_own_from_the_folder_alone(tmp_path: Path, tool: Tool) -> None:
+    mine = Board("mine", Part.called("xc7z010clg400-1"), registers=(0x4000_0000, 0x1000), memory_ports=(1, 3))
+    (tmp_path / "true.bit").write_bytes(bit_file("7z010clg400", user=TINY.digest))
+    tool("build-it", f"cp {tmp_path}/true.bit out.bit")
+    build(mine, TINY, tmp_path / "out", Pretended())
+    assert bitstream.check(tmp_path / "out", TINY).board == mine
 
 
 def test_a_failing_tool(tmp_path: Path, tool: Tool) -> None:

@@ -39,6 +39,20 @@ def from_python(folder: Path) -> str:
         return trainer.device.configuration.name
 
 
+def studied(config: str) -> Callable[[Path], Any]:
+    """A study of one run with the configuration of this name; own.yaml is a good one."""
+
+    def act(folder: Path) -> str:
+        (folder / "own.yaml").write_text(SMALL)
+        (folder / "trial.yaml").write_text(
+            "title: A trial\ncommon: {data: digits, network: digits, epochs: 1, batch: 64, samples: 64}\n"
+            f"runs: [{{label: one, model: integer, rate: 0.01, config: {config}}}]\n"
+        )
+        return bnnedge("study", "trial.yaml", "--report")
+
+    return act
+
+
 def raw(folder: Path, content: bytes) -> str:
     (folder / "own.yaml").write_bytes(content)
     return bnnedge("estimate", "--config", "own.yaml")
@@ -53,6 +67,8 @@ CONFIGURATIONS = [
     Row("an own configuration for estimate", estimated(SMALL), says("images per second")),
     Row("an own configuration, trained and resumed", trained, says('"config": "own"', '"lanes": 4', '"clock_hz": 80000000')),
     Row("a configuration as JSON, by its path, from Python", from_python, says("mine")),
+    Row("an own configuration in a study", studied("own.yaml"), says("A trial: 1 run")),
+    Row("a misspelt one in a study", studied("own.yml"), "entry 1 of runs: there is no configuration 'own.yml': neither"),
     Row("twelve lanes", estimated("lanes: 12"), r"own.yaml: lanes .* power of two in 4..16 .*, not 12; 8 or 16 would do"),
     Row("a hundred lanes", estimated("lanes: 100"), "not 100; 16 would do"),
     Row("words of 128 bits", estimated("word: 128"), "word .* a 64-bit beat.*, not 128; 64 would do"),
@@ -80,15 +96,25 @@ def packaged(text: str) -> Callable[[Path], Any]:
     """`package` for a board of this description: the first command that asks for a board, and needs no tools."""
 
     def act(folder: Path) -> str:
-        (folder / "mine").mkdir()
+        (folder / "mine").mkdir(exist_ok=True)
         (folder / "mine" / "board.yaml").write_text(text)
         return bnnedge("package", "--board", "mine")
 
     return act
 
 
+def with_configuration(folder: Path) -> str:
+    """A board that names a configuration's file beside its description."""
+    act = packaged(f"{PART}configuration: small.yaml")
+    (folder / "small.yaml").write_text("lanes: 12")  # not that of the working directory
+    (folder / "mine").mkdir()
+    (folder / "mine" / "small.yaml").write_text(SMALL)
+    return act(folder)
+
+
 BOARDS = [
     Row("an own board, before anything is built", packaged(PART), "run bnnedge bitstream .* --board mine before"),
+    Row("an own board with its own configuration", with_configuration, "no build/mine/small/manifest.json: run"),
     Row("a board without a part", packaged("title: Mine"), "mine/board.yaml: it must be a table with a part, such as"),
     Row("an UltraScale+", packaged("part: xczu3eg-sbva484-1"), "part must be a Zynq-7000 .*, not 'xczu3eg-sbva484-1'"),
     Row("a part without package", packaged("part: xc7z020"), "with package and speed grade, such as xc7z020clg400-1"),

@@ -23,6 +23,7 @@ import yaml
 from overlays import bit_file, overlay
 
 from bnnedge import checkpoint, cli, configuration
+from bnnedge.boards import board
 from bnnedge.boards import package as packaging
 from bnnedge.checkpoint import Checkpoint
 from bnnedge.devices import StepResult
@@ -50,6 +51,14 @@ NETWORK: dict[str, Any] = {
     "input_shape": [8, 8, 3],
     "layers": [{"conv2d": {"filters": 16, "kernel": 3, "padding": "same"}}, {"maxpool2d": "signs"}, {"dense": 32}, {"dense": 10}],
 }
+CONFIGURATION: dict[str, Any] = {
+    "name": "mine", "lanes": 8, "word": 32, "left_depth": 1024, "right_depth": 1024, "tile_rows": 256, "channels": 1024,
+    "latent": 12, "accumulator": 20, "clock_hz": 80_000_000,
+}  # fmt: skip
+BOARD: dict[str, Any] = {
+    "title": "My board", "part": "xc7z010clg400-1", "pins": {"led_busy": ["M14", "LVCMOS33"]}, "configuration": "pynq-z2",
+    "registers": [0x43C0_0000, 0x1_0000], "memory_ports": [0, 2],
+}  # fmt: skip
 
 
 def save(path: Path, network: Network, epochs: int = 2) -> Path:
@@ -148,6 +157,29 @@ def _json(folder: Path) -> Kind:
     return Kind(path, kind.command, path, lambda draw: path.write_bytes(text_of(mutants.altered(NETWORK, draw))) and None)
 
 
+def _configuration(folder: Path) -> Kind:
+    path = folder / "own.yaml"
+    path.write_text(yaml.safe_dump(CONFIGURATION))
+
+    def alter(draw: random.Random) -> None:
+        path.write_bytes(text_of(mutants.altered(CONFIGURATION, draw)))
+
+    return Kind(path, ["estimate", "--network", "digits", "--config", str(path), "--batch", "64"], path, alter)
+
+
+def _board(folder: Path) -> Kind:
+    path, out = folder / "mine" / "board.yaml", folder / "out.tar.gz"
+    path.parent.mkdir()
+    path.write_text(yaml.safe_dump(BOARD))
+    overlay(folder / "overlay", configuration("pynq-z2"), board(path.parent), bit_file("7z010clg400"))
+
+    def alter(draw: random.Random) -> None:
+        path.write_bytes(text_of(mutants.altered(BOARD, draw)))
+
+    command = ["package", "--board", str(path.parent), "--from", str(folder / "overlay"), "--out", str(out)]
+    return Kind(path, command, out, alter)
+
+
 def _manifest(folder: Path) -> Kind:
     path = overlay(folder / "overlay", configuration("pynq-z2")) / "manifest.json"
     manifest, out = json.loads(path.read_text()), folder / "out.tar.gz"
@@ -168,6 +200,8 @@ KINDS: dict[str, Callable[..., Kind]] = {
     "table": _table,
     "network": _network,
     "json": _json,
+    "configuration": _configuration,
+    "board": _board,
     "manifest": _manifest,
     "bits": _bits,
 }
@@ -192,6 +226,8 @@ def largest(name: str, kind: Kind, folder: Path) -> None:
     elif name in ("network", "json"):
         layers = 900 * [{"conv2d": {"filters": 64, "kernel": 3, "padding": "same"}}] + [{"dense": 10}]
         kind.path.write_bytes(text_of({**NETWORK, "layers": layers}))
+    elif name in ("configuration", "board"):
+        kind.path.write_bytes(kind.path.read_bytes() + b"# about it\n" * 10_000)
     else:
         overlay(folder / "overlay", configuration("pynq-z2"), bits=bit_file(content=bytes(4 << 20)))
 

@@ -17,7 +17,7 @@ from bnnedge.checker import MismatchError
 from bnnedge.checkpoint import CheckpointError
 from bnnedge.configuration import CONFIGURATIONS, Configuration, configuration
 from bnnedge.csvlog import CSVLogger
-from bnnedge.data import Augment, DataError, Dataset, load
+from bnnedge.data import Augment, DataError, Dataset, DataWarning, load
 from bnnedge.devices import Device, DeviceError, choose_device, open_device
 from bnnedge.keywords import LAYERS
 from bnnedge.monitors import BestCheckpoint, EarlyStopping
@@ -36,6 +36,7 @@ __all__ = [
     "Configuration",
     "Conv2D",
     "DataError",
+    "DataWarning",
     "Dataset",
     "Dense",
     "Device",

@@ -139,7 +139,7 @@ def test_a_sample_is_its_label_and_the_uppermost_planes(config: Configuration, p
         ((5, 12, 3), Conv2D(4, 3, padding="same")),
         ((4, 32, 3), Conv2D(4, 3)),
         ((6, 33), Conv2D(4, 4)),
-        ((3, 9, 5), Conv2D(4, 3, 2, "same")),
+        ((5, 9, 5), Conv2D(4, 3, 2, "same")),
         ((7, 31), Conv2D(4, 7, 2, "same")),
         ((4, 4, 8), Conv2D(4, 2, padding="same")),
     ],

@@ -51,8 +51,8 @@ bitstream-ecp5: $(READY) ## place and route a small core for an ECP5-85 with ope
 notebooks: $(READY) ## run the notebooks, and store them with what they print and draw now
 	$(IN_VENV) python docs/notebooks.py
 
-docs: $(READY) ## write the API reference, HTML, to build/docs
-	$(IN_VENV) python docs/reference.py build/docs
+docs: $(READY) ## build the documentation as a site, in build/docs, and look for dead links
+	$(IN_VENV) python docs/build.py build/docs
 
 lint: $(READY) ## check style and types
 	@$(IN_VENV) sh -c 'status=0; ruff check . || status=1; python .ci/typecheck || status=1; exit $$status'

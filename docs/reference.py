@@ -1,13 +1,10 @@
-"""Writes the API reference, HTML made by pdoc of the docstrings, into a folder: `make docs` into build/docs.
-
-python docs/reference.py DIR
-"""
+"""Writes the API reference, HTML made by pdoc of the docstrings, into a folder; docs/build.py puts it beside the pages."""
 
 from __future__ import annotations
 
 import importlib.util
+import inspect
 import re
-import sys
 from pathlib import Path
 
 import jinja2
@@ -15,7 +12,11 @@ import pdoc
 from pdoc import render
 from pdoc.render_helpers import to_markdown_with_context
 
-# What users and contributors call. What `bnnedge` itself re-exports is described there.
+import bnnedge
+
+TEMPLATES = Path(__file__).parent / "site" / "api"
+
+# What users and contributors call, with all that lies in it. What `bnnedge` itself re-exports is described there.
 MODULES = (
     "bnnedge",
     *(["bnnedge.classifier"] if importlib.util.find_spec("sklearn") else []),
@@ -24,10 +25,22 @@ MODULES = (
     "bnnedge.data",
     "bnnedge.devices",
     "bnnedge.export",
+    "bnnedge.formats",
     "bnnedge.importer",
+    "bnnedge.isa",
+    "bnnedge.network",
+    "bnnedge.notebooks",
+    "bnnedge.registers",
     "bnnedge.report",
+    "bnnedge.schedule",
+    "bnnedge.selftest",
+    "bnnedge.state",
+    "bnnedge.terminal",
     "bnnedge.tuner",
     "bnnedge.boards",
+    "bnnedge.boards.ecp5",
+    "bnnedge.sim",
+    "bnnedge.sim.benches",
     "bnnedge.sim.golden",
     "bnnedge.sim.reference",
     "bnnedge.sim.study",
@@ -36,6 +49,7 @@ MODULES = (
 )
 
 _HEADING = re.compile(r"^([A-Z][A-Za-z ]*)\n-{3,}\n+", re.MULTILINE)
+_PAGE = re.compile(r"`?\bdocs/([a-z/-]+)\.md`?")
 _ITEM = re.compile(r"(?:`[^`]+`|[\w*]+(?:, [\w*]+)*): \S")
 
 
@@ -58,15 +72,26 @@ def as_markdown(docstring: str) -> str:
 
 @jinja2.pass_context
 def _to_markdown(context: jinja2.runtime.Context, docstring: str) -> str:
-    return to_markdown_with_context(context, as_markdown(docstring))
+    module = context.get("module")  # none in the list of modules, which lies beside `bnnedge`
+    up = "../" * (1 + (module.modulename.count(".") if module else 0))
+    return to_markdown_with_context(context, _PAGE.sub(rf"[docs/\1.md]({up}docs/\1.html)", as_markdown(docstring)))
 
 
 def write(folder: Path) -> None:
     """Write the reference's pages into the folder."""
     render.env.filters["to_markdown"] = _to_markdown
-    render.configure(docformat="markdown")
+    render.configure(docformat="markdown", template_directory=TEMPLATES)
     pdoc.pdoc(*MODULES, output_directory=folder)
 
 
-if __name__ == "__main__":
-    write(Path(sys.argv[1]))
+def names() -> dict[str, str]:
+    """Where a name that pages may speak of is described, below the folder: of a module, or of what `bnnedge` re-exports."""
+    found = {module: f"{module.replace('.', '/')}.html" for module in MODULES}
+    for name in bnnedge.__all__:
+        value = getattr(bnnedge, name)
+        if inspect.ismodule(value):
+            continue
+        members = [member for member in vars(value) if not member.startswith("_")] if inspect.isclass(value) else []
+        for path in (name, *(f"{name}.{member}" for member in members)):
+            found[path] = found[f"bnnedge.{path}"] = f"bnnedge.html#{path}"
+    return found

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
+import sys
 from pathlib import Path
 from types import ModuleType
 
 ROOT = Path(__file__).parents[1]
+sys.path.append(str(ROOT / "docs"))  # they find each other, as when they are run
 
 
 def load_script(name: str) -> ModuleType:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import sys
 from pathlib import Path
 
 import pytest
-from scripts import load_script
+from scripts import ROOT, load_script
 
 import bnnedge
 
@@ -15,11 +16,9 @@ pytest.importorskip("pdoc")
 reference = load_script("reference")
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("reference")
-    reference.write(folder)
-    return folder
+@pytest.fixture
+def folder(site: Path) -> Path:
+    return site / "api"
 
 
 def _page(folder: Path, module: str) -> str:
@@ -57,3 +56,39 @@ def test_headings_items_and_plain_paragraphs() -> None:
         "What: it is.\n\n###### Parameters\n\n* **a**: one\n    and more.\n* **b, c**: two.\n\nNote: this\nis text.\n\n"
         "    code: 1\n"
     )
+
+
+def test_modules_that_pages_and_notebooks_speak_of_have_one(folder: Path) -> None:
+    sources = [ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *(ROOT / "host" / "notebooks").glob("*.ipynb")]
+    spoken_of = set()
+    for path in sources:
+        for module in re.findall(r"\bbnnedge(?:\.[a-z_0-9]+)+", path.read_text(encoding="utf-8")):
+            while not (found := importable(module)):
+                module = module.rpartition(".")[0]
+            spoken_of.add(found)
+    assert {"bnnedge.compiler", "bnnedge.devices", "bnnedge.sim.golden"} <= spoken_of
+    assert [module for module in sorted(spoken_of) if not (folder / (module.replace(".", "/") + ".html")).exists()] == []
+
+
+def importable(name: str) -> str | None:
+    """The name, if it is a module's."""
+    try:
+        return name if importlib.util.find_spec(name) else None
+    except ModuleNotFoundError:
+        return None
+
+
+def test_docstrings_lead_to_pages(folder: Path) -> None:
+    assert 'href="../../docs/arithmetic.html"' in _page(folder, "bnnedge.formats")
+
+
+def test_names_in_pages_lead_to_the_reference(site: Path) -> None:
+    page = (site / "docs" / "tutorial.html").read_text(encoding="utf-8")
+    assert 'href="../api/bnnedge.html#Trainer.load"' in page
+    assert "host/notebooks/1-first-training.html" in (site / "index.html").read_text(encoding="utf-8")
+
+
+def test_names_are_those_of_things_that_are_described(folder: Path) -> None:
+    for name, target in reference.names().items():
+        file, _, place = target.partition("#")
+        assert place == "" or f'id="{place}"' in (folder / file).read_text(encoding="utf-8"), name

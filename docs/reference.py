@@ -9,7 +9,7 @@ from pathlib import Path
 
 import jinja2
 import pdoc
-from pdoc import render
+from pdoc import extract, render
 from pdoc.render_helpers import to_markdown_with_context
 
 import bnnedge
@@ -40,11 +40,6 @@ MODULES = (
     "bnnedge.boards",
     "bnnedge.boards.ecp5",
     "bnnedge.sim",
-    "bnnedge.sim.benches",
-    "bnnedge.sim.golden",
-    "bnnedge.sim.reference",
-    "bnnedge.sim.study",
-    "bnnedge.sim.verilated",
     "bnnedge.hw",
 )
 
@@ -86,7 +81,7 @@ def write(folder: Path) -> None:
 
 def names() -> dict[str, str]:
     """Where a name that pages may speak of is described, below the folder: of a module, or of what `bnnedge` re-exports."""
-    found = {module: f"{module.replace('.', '/')}.html" for module in MODULES}
+    found = {module: f"{module.replace('.', '/')}.html" for module in extract.walk_specs(MODULES)}
     for name in bnnedge.__all__:
         value = getattr(bnnedge, name)
         if inspect.ismodule(value):

@@ -6,6 +6,8 @@ import re
 from pathlib import Path
 
 import pytest
+import tomllib
+import yaml
 from scripts import ROOT, load_script
 
 from bnnedge import formats
@@ -34,3 +36,25 @@ def test_arithmetic_states_the_constants_of_the_code() -> None:
     for name, value in constants.items():
         # LOG2_E is a fraction in the text: 1477 / 2^10
         assert getattr(formats, name) == value, name
+
+
+def test_citation() -> None:
+    """As the Citation File Format 1.2.0 wants it, and of this version."""
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert citation["cff-version"] == "1.2.0"
+    assert citation["message"]
+    for own, theirs in (("title", "name"), ("version", "version"), ("license", "license"), ("abstract", "description")):
+        assert citation[own].rstrip(".") == project[theirs].rstrip("."), own
+    assert citation["authors"] == project["authors"]
+    (paper,) = citation["references"]
+    assert {"type", "title", "authors"} <= set(paper)
+    assert paper["url"] in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_changelog_has_the_version() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    first = re.search(r"^## \[(.*?)\] - (.*)$", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert first is not None
+    assert first[1] == project["version"].partition(".dev")[0]
+    assert (first[2] == "unreleased") == (".dev" in project["version"])

@@ -19,6 +19,12 @@ def add(parser: argparse.ArgumentParser) -> None:
         metavar="BLACK,WHITE",
         help="what the model's input is for a black and for a white pixel: 0,1 or --pixels=-1,1",
     )
+    options.add_configuration(parser, "the smallest that holds the network")
+    parser.add_argument("--batch", type=int, metavar="N", help="images a step, a power of two (default: 128, or what fits)")
+    parser.add_argument("--grad-planes", type=int, metavar="G", help="bits of a gradient, 1..8 (default: 8)")
+    parser.add_argument(
+        "--slope-planes", type=int, metavar="N", help="bits of a pixel in the first layer's weight gradient (default: 2)"
+    )
     parser.add_argument("--out", metavar="CHECKPOINT", help="(default: beside the model, with .npz for its ending)")
 
 
@@ -39,7 +45,14 @@ def run(arguments: argparse.Namespace) -> int:
         options.check_file(out)
     else:
         options.check_unasked(out)
-    imported = importer.load(source, arguments.pixels)
+    imported = importer.load(
+        source,
+        arguments.pixels,
+        batch=arguments.batch,
+        gradient_planes=arguments.grad_planes,
+        slope_planes=arguments.slope_planes,
+        configuration=arguments.config,
+    )
     for note in imported.notes:
         print(f"note: {note}", file=options.beside(out))
     checkpoint.save(out, imported.checkpoint)

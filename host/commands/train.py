@@ -14,7 +14,8 @@ from bnnedge import checkpoint
 from bnnedge.callbacks import Callback
 from bnnedge.checker import MismatchError
 from bnnedge.commands import options
-from bnnedge.configuration import configuration
+from bnnedge.compiler.layout import fits
+from bnnedge.configuration import CONFIGURATIONS, Configuration, configuration
 from bnnedge.data import Dataset, load
 from bnnedge.data.augment import Augment
 from bnnedge.devices import DEVICES
@@ -131,11 +132,12 @@ def _trainer(arguments: argparse.Namespace, data: Dataset) -> Trainer:
         if arguments.network:
             raise ValueError("--network cannot change with --start: it comes from the checkpoint")
         start = checkpoint.load(arguments.start)
+        settings = options.settings(arguments, start.settings)
         return Trainer.load(
             start,
             arguments.device,
-            configuration=arguments.config,
-            settings=options.settings(arguments, start.settings),
+            configuration=arguments.config or _holding(start, settings, arguments.device),
+            settings=settings,
             rate=options.default(options.RATE, data.name) if arguments.rate is None else arguments.rate,
             schedule=arguments.schedule,
             check=arguments.check,
@@ -160,6 +162,13 @@ def _same_lanes(begun: checkpoint.Checkpoint, name: str | None) -> None:
             "draw other random numbers, and no longer be the same run: leave --config out, or begin a new run from its weights "
             "with --start"
         )
+
+
+def _holding(start: checkpoint.Checkpoint, settings: Settings, device: str) -> Configuration:
+    """A checkpoint's configuration, or the first with weights of as many bits that holds its network with these settings."""
+    own = start.configuration
+    others = [other for other in CONFIGURATIONS.values() if other.latent == own.latent and device != "pynq"]
+    return next((each for each in (own, *others) if fits(start.network, settings, each)), own)
 
 
 class _Saver(Callback):

@@ -18,13 +18,13 @@ from pathlib import Path
 from typing import Any
 
 from bnnedge.checkpoint import Checkpoint
-from bnnedge.compiler import fitting
+from bnnedge.configuration import Configuration
 from bnnedge.importer import compare, keras, kinds, qonnx
 from bnnedge.importer.assemble import assemble
+from bnnedge.importer.choice import Choice
 from bnnedge.importer.states import limited, state
 from bnnedge.importer.steps import LARGEST_MAP, Model, UnsupportedError, first_line
 from bnnedge.rates import RATE, SCHEDULE
-from bnnedge.settings import Settings
 
 __all__ = ["Imported", "UnsupportedError", "load", "understand"]
 
@@ -37,42 +37,66 @@ class Imported:
     notes: tuple[str, ...]
 
 
-def load(path: str | os.PathLike[str], pixels: tuple[float, float]) -> Imported:
-    """Read a model file: .keras, .h5 (Keras, Larq) or .onnx (QONNX).
+def load(
+    path: str | os.PathLike[str],
+    pixels: tuple[float, float],
+    *,
+    batch: int | None = None,
+    gradient_planes: int | None = None,
+    slope_planes: int | None = None,
+    configuration: str | os.PathLike[str] | Configuration | None = None,
+) -> Imported:
+    """Read a model file: .keras, .h5 (Keras, Larq) or .onnx (ONNX, QONNX).
 
+    Parameters
+    ----------
     pixels: what the model's input is for a black and for a white pixel, such as (0, 1) or (-1, 1).
+    batch, gradient_planes, slope_planes: with which training is to go on, as in `Settings`; of the batch by default 128, or the
+        largest that fits, which a note then says.
+    configuration: an accelerator or its name; by default the smallest that holds the network.
 
-    Raises ValueError if the file is damaged, or a library is missing that it needs; `UnsupportedError`, a ValueError, names
-    the layer that the device has no form for.
+    Raises ValueError if the file is damaged, a library is missing that it needs, or an option is out of range;
+    `UnsupportedError`, a ValueError, names the layer that the device has no form for.
     """
     path = Path(path)
+    choice = Choice.of(batch, gradient_planes, slope_planes, configuration)
     try:
         kinds.check(path, (*keras.SUFFIXES, *qonnx.SUFFIXES))
         reader = keras if path.suffix.lower() in keras.SUFFIXES else qonnx
-        return understand(reader.understand(reader.read(path)), pixels)
+        return _taken(reader.understand(reader.read(path)), pixels, choice)
     except UnsupportedError as error:
         raise UnsupportedError(f"model file {path}: {error}") from error
     except Exception as error:  # of libraries, for whatever a strange model makes them stumble over
         raise ValueError(f"model file {path}: {first_line(error)}") from error
 
 
-def understand(model: Any, pixels: tuple[float, float]) -> Imported:
+def understand(
+    model: Any,
+    pixels: tuple[float, float],
+    *,
+    batch: int | None = None,
+    gradient_planes: int | None = None,
+    slope_planes: int | None = None,
+    configuration: str | os.PathLike[str] | Configuration | None = None,
+) -> Imported:
     """As `load`, of a Keras or Larq model in memory, or of a `Model` of steps."""
-    if not isinstance(model, Model):
-        model = keras.understand(model)
+    choice = Choice.of(batch, gradient_planes, slope_planes, configuration)
+    return _taken(model if isinstance(model, Model) else keras.understand(model), pixels, choice)
+
+
+def _taken(model: Model, pixels: tuple[float, float], choice: Choice) -> Imported:
     low, high = map(float, pixels)
     if not -math.inf < low < high < math.inf:
         raise ValueError(f"pixels: a white pixel must be more than a black one, and both finite, not {low:g} and {high:g}")
     assembled = assemble(model, (low, high))
-    for layer in assembled.network.geometry:
+    geometry = assembled.network.geometry
+    for layer in geometry:
         if layer.out_height * layer.out_width * layer.filters > LARGEST_MAP:
             raise UnsupportedError(f"{layer.name} makes more than {LARGEST_MAP:,} numbers of an image")
     planes = assembled.input_planes
-    settings = Settings(input_planes=planes, slope_planes=min(planes, Settings().slope_planes))
-    configuration = fitting(assembled.network, settings)
-    geometry = assembled.network.geometry
+    settings, configuration, chosen = choice.fitted(assembled.network, planes)
     last, shrink = limited(assembled.layers[-1], geometry[-1], 1 if len(geometry) > 1 else 2**planes - 1)
-    notes = list(assembled.notes)
+    notes = [*assembled.notes, *chosen]
     if shrink > 1:
         notes.append(
             f"logits are {shrink:.3g} times smaller than the model's, lest the device's saturate: predictions stay, but "

@@ -15,7 +15,8 @@ from bnnedge.importer.forward import Passed, follow
 from bnnedge.importer.states import tied, turning
 from bnnedge.importer.steps import Model, UnsupportedError
 
-_IMAGES = 16
+# Random images: of a map each has many sums of a channel, without maps one.
+_MAPS, _VECTORS = 16, 48
 _PART = 1 << 22  # numbers of all maps that are looked at at a time
 # Of a sum's bound: float32 sums, and a batch norm of them, are no further off; whole sums lie at least 1 apart.
 _ROUNDING = 1e-5
@@ -40,7 +41,7 @@ class _Seen:
 
 
 def check(model: Model, assembled: Assembled, last: Binary, checkpoint: Checkpoint, pixels: tuple[float, float]) -> list[str]:
-    """Let library and device compute of `_IMAGES` images; return notes of what differs by design.
+    """Let library and device compute of some random images; return notes of what differs by design.
 
     last: the last layer as the device has it, with its logits made smaller.
 
@@ -51,7 +52,7 @@ def check(model: Model, assembled: Assembled, last: Binary, checkpoint: Checkpoi
     """
     folded = fold(checkpoint)
     network, seen = checkpoint.network, _Seen()
-    images = _images(network.input_shape)
+    images = _images(_MAPS if network.geometry[0].pixels else _VECTORS, network.input_shape)
     inputs = (pixels[0] + (pixels[1] - pixels[0]) * images.astype(np.float32) / 255).astype(np.float32)
     size = sum(g.height * g.width * g.channels + 3 * g.outputs * g.fan_out for g in network.geometry)
     part = max(1, _PART // size)
@@ -66,7 +67,7 @@ def check(model: Model, assembled: Assembled, last: Binary, checkpoint: Checkpoi
     notes = []
     if seen.others:
         notes.append(
-            f"{seen.others} of {len(images)} random images are predicted otherwise than by the model: some sum of them stands at its "
+            f"{seen.others} of {len(images)} random images are predicted otherwise than by the model: sums of theirs stand at a "
             "threshold, where rounding decides"
         )
     zero = [layer for layer in assembled.layers[:-1] if layer.at_zero == 0 and _stands(layer, folded, assembled)]
@@ -80,12 +81,12 @@ def check(model: Model, assembled: Assembled, last: Binary, checkpoint: Checkpoi
     ]
 
 
-def _images(shape: tuple[int, ...]) -> np.ndarray:
-    """Random images, uint8: noise over the whole range, noise about some grey, and black and white spots."""
+def _images(count: int, shape: tuple[int, ...]) -> np.ndarray:
+    """Random images (count, *shape) uint8: noise over the whole range, noise about some grey, and black and white spots."""
     random = np.random.RandomState(1)
-    images = random.randint(0, 256, (_IMAGES, *shape)).astype(np.float64)
+    images = random.randint(0, 256, (count, *shape)).astype(np.float64)
     one = (1,) * len(shape)
-    grey, contrast = random.uniform(0, 255, (_IMAGES, *one)), random.uniform(0.05, 0.5, (_IMAGES, *one))
+    grey, contrast = random.uniform(0, 255, (count, *one)), random.uniform(0.05, 0.5, (count, *one))
     images[1::4] = (grey + contrast * (images - 128))[1::4]
     images[2::4] = (255 * (images > grey))[2::4]
     return np.clip(images, 0, 255).astype(np.uint8)

@@ -252,6 +252,9 @@ def _pool(name: str, layer: Any, config: dict[str, Any]) -> list[Step]:
     _require(name, config, "data_format", "channels_last")
     _require(name, config, "pool_size", [2, 2])
     _require(name, config, "strides", [2, 2])
+    sides = layer.input.shape[1:3]
+    if config["padding"] == "same" and any(side % 2 for side in sides):
+        raise UnsupportedError(f"{name} rounds up: of {sides[0]} x {sides[1]} the device leaves out what no four pixels have")
     return [Pool(name)]
 
 

@@ -259,3 +259,16 @@ def test_damaged_files(tmp_path: Path, name: str):
     (tmp_path / name).write_bytes(b"nothing of the kind")
     with pytest.raises(ValueError, match=name):
         importer.load(tmp_path / name, (-1, 1))
+
+
+def test_starts_with_another_batch(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    """A configuration that does not hold it gives way to one that does; one that is asked for stays."""
+    dense_model().save(tmp_path / "net.keras")
+    assert cli.main(["import", str(tmp_path / "net.keras"), "--pixels=-1,1"]) == 0
+    start = ["train", "--start", str(tmp_path / "net.npz"), "--device", "golden", "--out", str(tmp_path / "run"), "--steps", "1"]
+    assert cli.main([*start, "--batch", "512"]) == 0
+    assert "(pynq-z2): batch 512" in capsys.readouterr().out
+    assert cli.main([*start, "--batch", "512", "--config", "sim-small"]) == 1
+    assert "256 at most" in capsys.readouterr().err
+    assert cli.main([*start, "--batch", "64", "--config", "pynq-z2-lean"]) == 1
+    assert "has latent weights of 12 bits" in capsys.readouterr().err

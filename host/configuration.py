@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from bnnedge import formats
+from bnnedge.keywords import explained_class
 from bnnedge.parsing import parse_json, parse_yaml, read_text
+from bnnedge.settings import whole
 from bnnedge.terminal import nearest
 
 # Of each parameter: kind of number, lowest, highest, and why it ends there.
@@ -30,10 +32,8 @@ _NAME = r"\w[\w.-]{0,99}"
 
 
 
-def _allowed(kind: str, low: int, high: int, value: Any) -> bool:
-    if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-        return False
-    return not {"power of two": value & (value - 1), "multiple of 64": value % 64}.get(kind)
+def _allowed(kind: str, low: int, high: int, value: int) -> bool:
+    return low <= value <= high and not {"power of two": value & (value - 1), "multiple of 64": value % 64}.get(kind)
 
 
 def _nearest(kind: str, low: int, high: int, value: Any) -> str:
@@ -47,6 +47,7 @@ def _nearest(kind: str, low: int, high: int, value: Any) -> str:
     return " or ".join(map(str, dict.fromkeys(below + above)))
 
 
+@explained_class
 @dataclasses.dataclass(frozen=True)
 class Configuration:
     """Parameters of one generated accelerator.
@@ -83,7 +84,10 @@ class Configuration:
             raise ValueError(f"name of a configuration must be letters, digits, dots and hyphens, not {self.name!r:.80}")
         for field, (kind, low, high, why) in _RANGES.items():
             value = getattr(self, field)
-            if not _allowed(kind, low, high, value):
+            number = whole(value)  # NumPy's, too
+            if number is not None and _allowed(kind, low, high, number):
+                object.__setattr__(self, field, number)
+            else:
                 would = _nearest(kind, low, high, value)
                 raise ValueError(
                     f"{field} of configuration {self.name!r} must be a {kind} in {low}..{high} ({why}), not {value!r:.80}"
@@ -161,6 +165,8 @@ CONFIGURATIONS: dict[str, Configuration] = {
 
 def configuration(name: str | os.PathLike[str]) -> Configuration:
     """Return the built-in configuration of that name, or the one that a file describes; ValueError if there is neither."""
+    if not isinstance(name, (str, os.PathLike)):
+        raise ValueError(f"configuration must be a Configuration, a name or a file, not {name!r:.80}")
     if str(name) in CONFIGURATIONS:
         return CONFIGURATIONS[str(name)]
     if not Path(name).is_file():

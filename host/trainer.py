@@ -88,7 +88,7 @@ class Trainer:
         check = level(check)
         self.network, self.settings = check_network(network), Settings.of(settings)
         self.schedule, self._function = check_schedule(schedule)
-        if isinstance(configuration, (str, os.PathLike)):
+        if configuration is not None and not isinstance(configuration, Configuration):
             configuration = configuration_called(configuration)
         if not isinstance(device, (str, Device)):
             raise ValueError(f"device must be a name, such as 'golden', or an open device, not {device!r:.80}")

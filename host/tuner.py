@@ -140,7 +140,7 @@ def tune(
     batches = [settings.batch] if batches is None else list(batches)
     if not rates or not batches:
         raise ValueError("give at least one rate and one batch to try")
-    if isinstance(configuration, (str, os.PathLike)):
+    if configuration is not None and not isinstance(configuration, Configuration):
         configuration = configuration_called(configuration)
     images = check_images("x", x)
     labels = check_labels("y", y, len(images))

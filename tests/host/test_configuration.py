@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
 
 from bnnedge.configuration import CONFIGURATIONS, Configuration, configuration
@@ -75,6 +76,22 @@ def test_digest_tells_hardware_apart():
 def test_what_would_do(field, value, would):
     with pytest.raises(ValueError, match=rf"\(.+\), not {value}; {would} would do$"):
         Configuration(name="odd", **{field: value})
+
+
+def test_numbers_of_numpy():
+    found = Configuration("numpy", lanes=np.int64(8), left_depth=np.uint16(128))
+    assert found == Configuration("numpy", lanes=8, left_depth=128)
+    assert {type(value) for value in dataclasses.asdict(found).values()} == {str, int}
+
+
+def test_an_unknown_keyword():
+    with pytest.raises(TypeError, match="Configuration has no 'lane': did you mean `lanes`"):
+        Configuration("odd", lane=8)
+
+
+def test_neither_name_nor_file():
+    with pytest.raises(ValueError, match=r"configuration must be a Configuration, a name or a file, not {'lanes': 8}"):
+        configuration({"lanes": 8})
 
 
 class TestFiles:

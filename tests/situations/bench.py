@@ -39,6 +39,9 @@ def from_python(folder: Path) -> str:
         return trainer.device.configuration.name
 
 
+DENSE = Network((4,), [Dense(4)])
+
+
 def studied(config: str) -> Callable[[Path], Any]:
     """A study of one run with the configuration of this name; own.yaml is a good one."""
 
@@ -69,6 +72,7 @@ CONFIGURATIONS = [
     Row("a configuration as JSON, by its path, from Python", from_python, says("mine")),
     Row("an own configuration in a study", studied("own.yaml"), says("A trial: 1 run")),
     Row("a misspelt one in a study", studied("own.yml"), "entry 1 of runs: there is no configuration 'own.yml': neither"),
+    Row("a table, from Python", lambda folder: Trainer(DENSE, configuration={"lanes": 8}), "a Configuration, a name or a file"),
     Row("twelve lanes", estimated("lanes: 12"), r"own.yaml: lanes .* power of two in 4..16 .*, not 12; 8 or 16 would do"),
     Row("a hundred lanes", estimated("lanes: 100"), "not 100; 16 would do"),
     Row("words of 128 bits", estimated("word: 128"), "word .* a 64-bit beat.*, not 128; 64 would do"),

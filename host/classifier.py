@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from bnnedge.callbacks import History
+from bnnedge.keywords import explained
 from bnnedge.network import Dense, Network
 from bnnedge.rates import SCHEDULE, Schedule
 from bnnedge.settings import Settings, count
@@ -66,6 +67,7 @@ class BNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     DeviceError: the device cannot be opened, or failed
     """
 
+    @explained
     def __init__(
         self,
         hidden: Sequence[int] = (128, 128),

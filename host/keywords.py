@@ -33,6 +33,10 @@ SAME = {
     "out_channels": "filters",
     "out_features": "units",
     "data_augmentation": "augment",
+    "horizontal_flip": "flip",
+    "width_shift_range": "shift",
+    "height_shift_range": "shift",
+    "hidden_layer_sizes": "hidden",
     "X": "x",
 }
 
@@ -59,6 +63,7 @@ _NONE = {
     "data_format": "channels come last",
     "input_dim": "Network takes the shape of an image: Network(input_shape, layers)",
     "dropout": "there is none; augment varies the images",
+    **dict.fromkeys(("rotation_range", "zoom_range", "vertical_flip"), "images are shifted and mirrored, and nothing else"),
     "save_best_only": "BestCheckpoint always writes the best alone",
     "save_weights_only": "a checkpoint holds all that training needs",
 }

@@ -11,11 +11,13 @@ from typing import Any
 import numpy as np
 
 from bnnedge.data.arrays import DataError
+from bnnedge.keywords import explained_class
 from bnnedge.shapes import channels_first
 
 SHIFT = 0.125  # share of an image's size: 4 pixels of 32
 
 
+@explained_class
 @dataclasses.dataclass(frozen=True)
 class Augment:
     """How training images are varied.

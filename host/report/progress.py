@@ -31,7 +31,8 @@ class Progress(Callback):
         self._done, self._epochs, self._tested = int(logs["step"]), int(logs["epochs"]), ""
         self._started = time.monotonic()
         if logs["step"] < logs["steps"]:
-            self._bar = _bar(int(logs["steps"]), self._done)
+            epoch = self._done * self._epochs // int(logs["steps"]) + 1
+            self._bar = _bar(int(logs["steps"]), self._done, f"epoch {epoch}/{self._epochs}")
 
     def on_check_begin(self, steps: int, seconds: float) -> None:
         announce_check(steps, seconds)
@@ -90,7 +91,7 @@ def _numbers(logs: Mapping[str, float]) -> str:
     return f"loss {logs['loss']:.3f}, accuracy {100 * logs['accuracy']:.1f} %"
 
 
-def _bar(total: int, done: int) -> Any:
+def _bar(total: int, done: int, text: str) -> Any:
     """A tqdm bar, or None where nothing can show one, or there is no tqdm."""
     notebook = in_notebook()
     if not can_show():
@@ -106,4 +107,4 @@ def _bar(total: int, done: int) -> Any:
     # tqdm puts a comma before the postfix. Its notebook's bar takes no width, and a kernel's stderr is pink.
     form = "{desc} |" + ("{bar}" if notebook else "{bar:20}") + "| {percentage:3.0f} % {remaining} left{postfix}"
     file = bare(sys.stdout if notebook else sys.stderr)
-    return bar(total=total, initial=done, bar_format=form, dynamic_ncols=True, file=file)
+    return bar(total=total, initial=done, desc=text, bar_format=form, dynamic_ncols=True, file=file)

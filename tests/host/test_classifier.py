@@ -118,6 +118,14 @@ def test_arguments(arguments, text):
         BNNClassifier(**arguments).fit(X, Y)
 
 
+@pytest.mark.parametrize(
+    ("name", "meant"), [("hidden_layer_sizes", "hidden"), ("max_iter", "epochs"), ("learning_rate_init", "rate")]
+)
+def test_keywords_of_scikit_learn(name, meant):
+    with pytest.raises(TypeError, match=f"BNNClassifier has no '{name}': did you mean `{meant}`"):
+        BNNClassifier(**{name: 3})
+
+
 def test_one_class():
     with pytest.raises(ValueError, match="y has one class only, 'elm': two are needed"):
         BNNClassifier().fit(X, np.full(300, "elm"))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import bnnedge
-from bnnedge import BestCheckpoint, Conv2D, CSVLogger, Dense, EarlyStopping, MaxPool2D, Network, Settings, Trainer
+from bnnedge import Augment, BestCheckpoint, Conv2D, CSVLogger, Dense, EarlyStopping, MaxPool2D, Network, Settings, Trainer
 from bnnedge.keywords import LAYERS, SAME, meant
 
 NETWORK = Network((4, 4), [Dense(16), Dense(4)])
@@ -49,6 +49,7 @@ def trainer():
         (lambda t: Conv2D(16, kernel_size=3), "Conv2D has no 'kernel_size': did you mean `kernel`?"),
         (lambda t: Conv2D(16, strides=2), "Conv2D has no 'strides': did you mean `stride`?"),
         (lambda t: MaxPool2D(pool_size=2), "MaxPool2D has no 'pool_size': windows are of 2 x 2: MaxPool2D()"),
+        (lambda t: Augment(horizontal_flip=True), "Augment has no 'horizontal_flip': did you mean `flip`?"),
         (lambda t: EarlyStopping(restore_best=True), "EarlyStopping has no 'restore_best': did you mean `restore_best_weights`?"),
         (lambda t: BestCheckpoint("c", save_best_only=True), "BestCheckpoint has no 'save_best_only': BestCheckpoint always"),
         (lambda t: CSVLogger("c", sep=";"), "CSVLogger has no 'sep': "),
@@ -62,8 +63,8 @@ def test_answers(trainer, call, text):
 
 
 def test_what_is_meant_is_there():
-    calls = [Settings, Trainer, Trainer.fit, Network, Conv2D, Dense]
-    known = {name for call in calls for name in inspect.signature(call).parameters}
+    calls = [Settings, Trainer, Trainer.fit, Network, Conv2D, Dense, Augment]
+    known = {"hidden", *(name for call in calls for name in inspect.signature(call).parameters)}
     assert set(SAME.values()) <= known
     assert not set(SAME) & known
 

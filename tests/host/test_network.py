@@ -14,6 +14,7 @@ from bnnedge.network import (
     MaxPool2D,
     Network,
     binarynet,
+    check_network,
     cnv,
     digits,
     mlp,
@@ -350,3 +351,18 @@ def test_a_file_may_be_json(tmp_path):
     (tmp_path / "network.json").write_text('{"input_shape": [4], "layers": [{"dense": NaN}]}')
     with pytest.raises(ValueError, match=r"network\.json is not YAML or JSON of a network: NaN is no number of JSON"):
         Network.from_file(tmp_path / "network.json")
+
+
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [
+        (cnv, r"network is the function cnv: call it, cnv\(\)"),
+        ("mlp", r"not a name: 'mlp' is made by a function, such as bnnedge.digits\(\)"),
+        ("vgg", r"network must be a Network\(input_shape, layers\), not 'vgg'"),
+        ([Dense(10)], r"network must be a Network\(input_shape, layers\), not \[Dense"),
+        (None, r"network must be a Network\(input_shape, layers\), not None"),
+    ],
+)
+def test_what_a_trainer_takes_for_a_network(given, text):
+    with pytest.raises(ValueError, match=text):
+        check_network(given)

@@ -49,3 +49,15 @@ def test_out_of_range(field, value, message):
 def test_slope_planes_are_some_of_the_input_planes():
     with pytest.raises(ValueError, match=r"slope_planes must be a whole number in 1\.\.1, not 2"):
         Settings(input_planes=1, slope_planes=2)
+
+
+def test_of_what_a_trainer_is_given():
+    assert Settings.of(None) == Settings()
+    assert Settings.of({"batch": 64, "seed": 3}) == Settings(64, seed=3)
+    given = Settings(256)
+    assert Settings.of(given) is given
+    with pytest.raises(TypeError, match="Settings has no 'batch_size': did you mean `batch`"):
+        Settings.of({"batch_size": 64})
+    for wrong in (64, Settings, "batch=64", [64]):
+        with pytest.raises(ValueError, match=r"settings must be Settings\(\.\.\.\), or a dict of them, not "):
+            Settings.of(wrong)

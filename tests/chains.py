@@ -405,3 +405,32 @@ def quantised(weights: Any, signs: Any) -> Graph:
 def colour_steps(graph: Graph) -> Graph:
     scale = np.array([0.1, 0.2], F).reshape(1, 2, 1, 1)
     return graph.add("Quant", scale, NONE, F(4), domain=CUSTOM, signed=1, narrow=0, rounding_mode="ROUND")
+
+
+def of_type(dtype: Any, number: int) -> Callable[[Any], None]:
+    """Change all floats of a graph, and the types of its ends."""
+
+    def change(graph: Any) -> None:
+        import onnx
+
+        for tensor in graph.initializer:
+            value = onnx.numpy_helper.to_array(tensor)
+            if value.dtype == F:
+                tensor.CopyFrom(onnx.numpy_helper.from_array(value.astype(dtype), tensor.name))
+        for end in (graph.input[0], graph.output[0]):
+            end.type.tensor_type.elem_type = number
+
+    return change
+
+
+in_double, in_half = of_type(np.float64, DOUBLE), of_type(np.float16, FLOAT16)
+
+
+def grouped() -> Graph:
+    graph = Graph(2, 7, 6).add("Conv", np.ones((6, 1, 3, 3), F), group=2)
+    return ended(sign(graph.norm(6)).add("Flatten"), 120)
+
+
+def dense_and_conv() -> Graph:
+    graph = sign(begun(32).norm(24, 0.5)).add("Reshape", np.array([1, 24, 1, 1]))
+    return graph.add("Conv", graph.signs(5, 24, 1, 1), kernel_shape=[1, 1]).add("Flatten")

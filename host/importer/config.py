@@ -21,6 +21,7 @@ def _words(text: str) -> frozenset[str]:
 
 
 IDENTITIES = ("InputLayer", "Dropout", "SpatialDropout2D", "GaussianNoise", "GaussianDropout", "ActivityRegularization")
+MOVES = ("Reshape", "Permute")
 FUNCTIONS = ("ReLU", "LeakyReLU", "PReLU", "ELU")
 
 _MODELS = _words("Sequential Functional Model")
@@ -30,6 +31,7 @@ _QUANTISERS = _words(
 _LAYERS = _QUANTISERS.union(
     IDENTITIES,
     FUNCTIONS,
+    MOVES,
     _words("Dense QuantDense Conv2D QuantConv2D BatchNormalization MaxPooling2D Flatten Rescaling Activation Softmax"),
 )
 _LARQS = _QUANTISERS | _words(
@@ -56,7 +58,7 @@ _FIELDS = _words(
     """name trainable autocast batch_input_shape batch_shape sparse ragged optional units use_bias filters kernel_size strides
     padding data_format dilation_rate groups pad_values axis momentum epsilon center scale offset synchronized fused
     renorm_momentum pool_size rate noise_shape seed stddev l1 l2 max_value negative_slope threshold alpha shared_axes clip_value
-    k_bit mode threshold_value ternary_weight_networks beta"""
+    k_bit mode target_shape dims threshold_value ternary_weight_networks beta"""
 )
 _KEYS = _words("class_name config module registered_name build_config shared_object_id name inbound_nodes")
 _MODULES = re.compile(
@@ -204,6 +206,13 @@ class Structure:
                 filters = _size(where, "filters", config.get("filters"))
                 held = (math.prod(window) * shape[2] + biased) * filters
             shape = height, width, filters
+        elif kind == "Reshape":
+            shape = _reshaped(where, shape, config.get("target_shape"))
+        elif kind == "Permute":
+            dims = config.get("dims")
+            if not isinstance(dims, list) or not all(type(d) is int for d in dims) or sorted(dims) != [*range(1, len(shape) + 1)]:
+                raise UnsupportedError(f"dims of {where} is {shown(repr(dims))}, no order of {len(shape)} sides")
+            shape = tuple(shape[axis - 1] for axis in dims)
         elif kind == "Flatten":
             shape = (math.prod(shape),)
         elif kind == "BatchNormalization":
@@ -254,6 +263,16 @@ def _dimensions(where: str, given: Any) -> tuple[int, ...]:
     if math.prod(shape) > LARGEST_MAP:
         raise UnsupportedError(f"{where} has {math.prod(shape):,} inputs: {LARGEST_MAP:,} are the most")
     return shape
+
+
+def _reshaped(where: str, shape: tuple[int, ...], wanted: Any) -> tuple[int, ...]:
+    if not isinstance(wanted, list) or not 1 <= len(wanted) <= 3 or wanted.count(-1) > 1:
+        raise UnsupportedError(f"target_shape of {where} is {shown(repr(wanted))}: it must be of one to three sides")
+    known = math.prod(_size(where, "a side", side) for side in wanted if side != -1)
+    made = tuple(math.prod(shape) // known if side == -1 else side for side in wanted)
+    if math.prod(made) != math.prod(shape):
+        raise UnsupportedError(f"{where} makes {made} of {shape}, which has not as many numbers")
+    return made
 
 
 def _pair(where: str, field: str, config: dict[str, Any]) -> tuple[int, int]:

@@ -43,7 +43,7 @@ def check(model: Any) -> dict[str, Shape]:
     for place, node in enumerate(graph.node):
         node.name = node.name or f"{node.op_type}_{place}"
     _keep_needed(graph)
-    graph.name = graph.name[:200]
+    graph.name = shown(graph.name, 200)
     del graph.value_info[:], graph.quantization_annotation[:], model.metadata_props[:]
     for output in graph.output:
         output.type.tensor_type.ClearField("shape")
@@ -175,6 +175,8 @@ class _Shapes:
         least, most, attributes, shape = OPERATORS[kind]
         inputs = [given for given in node.input if given]
         if kind == "BatchNormalization" and (len(node.output) > 1 or attribute(node, "training_mode", 0)):
+            raise UnsupportedError(f"{name} is in training: export the model after model.eval()")
+        if kind == "Dropout" and len(inputs) > 2 and np.any(self.values.get(inputs[2], True)):
             raise UnsupportedError(f"{name} is in training: export the model after model.eval()")
         if not least <= len(inputs) <= most or not 1 <= len(node.output) <= (2 if kind in ("Dropout", "TopK") else 1):
             raise UnsupportedError(f"{name} has {len(inputs)} inputs and {len(node.output)} outputs, which it cannot")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import io
+import math
 import mmap
 import os
 import shutil
@@ -21,7 +22,8 @@ import numpy as np
 
 from bnnedge import bounded
 from bnnedge.importer import hdf5
-from bnnedge.importer.config import FUNCTIONS, IDENTITIES, Structure
+from bnnedge.importer.config import FUNCTIONS, IDENTITIES, MOVES, Structure
+from bnnedge.importer.order import Order
 from bnnedge.importer.steps import (
     Affine,
     Ending,
@@ -140,18 +142,44 @@ def understand(model: Any) -> Model:
             f"model {model.name!r} must have one input of a stated shape, such as keras.Input((28, 28, 1)), and one output"
         )
     layers = [layer for layer in model.layers if type(layer).__name__ != "InputLayer"]
-    stages = tuple(Stage(_named(layer), tuple(_steps(layer))) for layer in layers)
+    order = Order(np.arange(math.prod(shape[1:])).reshape(1, *shape[1:]))
+    stages: list[Stage] = []
+    orders: list[Order] = []  # of pixels, as long as they are some
+    for layer in layers:
+        pixels = len(orders) == len(stages)
+        order, steps = _moved(layer, order, pixels) if type(layer).__name__ in MOVES else (order, _steps(layer))
+        if pixels and not any(isinstance(step, (Linear, Flattening)) for step in steps):
+            orders.append(order)
+        stages.append(Stage(_named(layer), tuple(steps)))
+    image, sides = order.places.reshape(-1), order.places.shape[1:]
+    settled = [order.settled(image, sides) for order in orders]
     (kind,) = (kind for kind in type(model).__mro__ if kind.__name__ == "Model")  # of Keras 2 or Keras 3
     within = kind(model.inputs[0], [layer.output for layer in layers])
 
     def trace(images: np.ndarray) -> Sequence[np.ndarray]:
+        given = np.empty((len(images), image.size), images.dtype)
+        given[:, image] = images.reshape(len(images), -1)
         try:
-            made = within.predict(images, batch_size=1, verbose=0)
+            made = within.predict(given.reshape(-1, *shape[1:]), batch_size=1, verbose=0)
         except Exception as error:  # whatever Keras and its backend raise
             raise UnsupportedError(f"Keras cannot compute it: {first_line(error)}") from error
-        return [np.asarray(values) for values in (made if isinstance(made, (list, tuple)) else [made])]
+        values = [np.asarray(value) for value in (made if isinstance(made, (list, tuple)) else [made])]
+        front = [np.stack([order.take(one) for one in value]) for order, value in zip(settled, values, strict=False)]
+        return [*front, *values[len(front) :]]
 
-    return Model(model.name, tuple(shape[1:]), stages, trace)
+    return Model(model.name, sides, tuple(stages), trace)
+
+
+def _moved(layer: Any, order: Order, pixels: bool) -> tuple[Order, Sequence[Step]]:
+    """The order behind a Reshape or a Permute, which only pixels can have, and its steps."""
+    config = layer.get_config()
+    if not pixels or (type(layer).__name__ == "Reshape" and len(layer.output.shape) == 2):
+        if len(layer.output.shape) != 2:
+            raise UnsupportedError(f"{_named(layer)} stands behind weights, or a Flatten: there it can make vectors alone")
+        return order, [Flattening(_named(layer))]
+    if type(layer).__name__ == "Permute":
+        return order.transpose((0, *config["dims"])), ()
+    return order.reshape((1, *layer.output.shape[1:])), ()
 
 
 def _named(layer: Any) -> str:
@@ -173,7 +201,7 @@ def _steps(layer: Any) -> Sequence[Step]:
         return _activation(name, layer.activation)
     if kind in FUNCTIONS or type(layer).__module__.startswith("larq.quantizers"):
         return (_function(name, layer),)
-    known = [*_READERS, *IDENTITIES, "Activation", "Softmax"]
+    known = [*_READERS, *MOVES, *IDENTITIES, "Activation", "Softmax"]
     raise UnsupportedError(f"{name}: the device has nothing like it; there are {', '.join(known)}")
 
 

@@ -78,8 +78,10 @@ def _window(fields: Any, shapes: Sequence[Shape], values: Any) -> Shape:
     strides, dilations = fields.get("strides", [1, 1]), fields.get("dilations", [1, 1])
     if not len(sides) == len(size) == len(strides) == len(dilations) == 2:
         raise ValueError("it must have two sides")
-    if len(shapes) > 1 and (shapes[1][1] != channels or fields.get("group", 1) != 1 or fields.get("kernel_shape", size) != size):
-        raise ValueError("its weights do not fit, or it has groups")
+    if fields.get("group", 1) != 1:
+        raise ValueError("it has groups: on the device each output sees all channels")
+    if len(shapes) > 1 and (shapes[1][1] != channels or fields.get("kernel_shape", size) != size):
+        raise ValueError("its weights do not fit")
     if len(shapes) > 2 and shapes[2] != (shapes[1][0],):
         raise ValueError("its bias does not fit")
     if min(*strides, *dilations, *size) < 1:

@@ -62,6 +62,8 @@ class Order:
         found = inner.transpose(1, 2, 0)
         if inner.min() < 0:
             raise UnsupportedError(f"{name} gets channels of padding, or padding between pixels")
+        if len(self.sides or ()) == 1:
+            raise UnsupportedError(f"{name} takes what a dense layer makes: behind one there are dense layers alone")
         if self.sides is not None and (found.shape != self.sides or np.any(np.diff(found.ravel()) != 1)):
             raise UnsupportedError(
                 f"{name} gets a map whose axes have been exchanged: it goes over {list(found.shape)} where the device has "

@@ -32,12 +32,16 @@ from chains import (
     convolved,
     decomposed,
     dense,
+    dense_and_conv,
     dense_front,
     ended,
     ends_with,
     exchanged,
     flat_image,
     grey,
+    grouped,
+    in_double,
+    in_half,
     inputs_first,
     map_of_thresholds,
     normed,
@@ -68,7 +72,7 @@ from chains import (
 from foreign import agree
 
 from bnnedge import importer
-from situations import Row
+from situations import Row, works
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,6 +105,15 @@ ROWS: list[Row] = []
 
 def row(name: str, act: Callable[[Path], Any], outcome: Any) -> None:
     ROWS.append(Row(f"ONNX: {name}", act, outcome, needs=("qonnx", "onnxruntime")))
+
+
+def listed(folder: Path, change: Callable[[Any], None], make: Callable[[], Graph] = normed) -> Read:
+    import onnx
+
+    model = make().model(batch="N")
+    change(model.graph)
+    onnx.save(model, folder / "model.onnx")
+    return Read(folder / "model.onnx", importer.load(folder / "model.onnx", (-1, 1)), (-1, 1))
 
 
 # A batch in the file, and the type of its input.
@@ -138,11 +151,13 @@ row(
     "input 'image' takes uint8: `pixels` must be whole numbers",
 )
 row("an input of doubles", reads(lambda: convolved(lambda g: g.add("Cast", to=FLOAT)), type=DOUBLE), same)
+row("all numbers doubles", functools.partial(listed, change=in_double, make=convolved), works)
+row("all numbers half floats", functools.partial(listed, change=in_half, make=convolved), same)
 row("an input of half floats", reads(normed_half, type=FLOAT16), same)
 
 # Ends.
 row("TopK, its indices the output", reads(ends_with("TopK", np.array([1]), output=1, axis=-1), made=INT64), same)
-row("TopK of the three best, indices", reads(ends_with("TopK", np.array([3]), output=1), made=INT64), lambda read: None)
+row("TopK of the three best, indices", reads(ends_with("TopK", np.array([3]), output=1), made=INT64), works)
 row("ArgMax", reads(ends_with("ArgMax", axis=1, keepdims=0), batch="N", made=INT64), same)
 row("ArgMax along images", reads(ends_with("ArgMax", axis=0)), r"\(ArgMax\) must find the largest along the classes")
 row("ArgMax without an axis", reads(ends_with("ArgMax")), r"\(ArgMax\) must find the largest along the classes.*axis 0")
@@ -158,15 +173,6 @@ row("two outputs", reads(normed, outputs=("tensor3", "tensor5")), "one input and
 
 
 # Constants, and what is not needed.
-def listed(folder: Path, change: Callable[[Any], None], make: Callable[[], Graph] = normed) -> Read:
-    import onnx
-
-    model = make().model(batch="N")
-    change(model.graph)
-    onnx.save(model, folder / "model.onnx")
-    return Read(folder / "model.onnx", importer.load(folder / "model.onnx", (-1, 1)), (-1, 1))
-
-
 row("constants listed as inputs", functools.partial(listed, change=as_inputs), same)
 row("constants listed as inputs, before the image", functools.partial(listed, change=inputs_first), same)
 row("constants as nodes", functools.partial(listed, change=as_nodes), same)
@@ -252,6 +258,10 @@ row(
     reads(lambda: dense(lambda g: sign(g.norm(24, 0.5, training_mode=1))), opset=15),
     r"model.eval\(\)",
 )
+
+row("a dropout in training", reads(lambda: normed(lambda g: sign(g.add("Dropout", F(0.5), np.array(True))))), r"model.eval\(\)")
+row("groups of channels", reads(grouped), r"\(Conv\) cannot take .*: it has groups")
+row("a convolution behind dense weights", reads(dense_and_conv), r"\(Conv\) takes what a dense layer makes")
 
 # Signs.
 row("Less, and Where the other way round", reads(lambda: normed(lambda g: g.add("Less", NONE).add("Where", -ONE, ONE))), same)

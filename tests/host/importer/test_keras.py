@@ -109,6 +109,40 @@ def test_rescaling_is_part_of_the_range():
     agree(importer.understand(model, (0, 255)), library(model, 0, 255))
 
 
+def moved_model(*front: Any) -> Any:
+    """Of two channels, 6 x 5 pixels, whatever `front` makes them of."""
+    return sequential(
+        *front,
+        layers.Conv2D(6, 3, padding="same"),
+        layers.BatchNormalization(),
+        layers.Activation(binary),
+        layers.Reshape((-1,)),
+        layers.Dense(4),
+    )
+
+
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+@pytest.mark.parametrize(
+    ("front", "moved"),
+    [
+        ([layers.Input((60,)), layers.Reshape((6, 5, 2))], lambda x: x.reshape(len(x), -1)),
+        ([layers.Input((60,)), layers.Reshape((6, -1, 2))], lambda x: x.reshape(len(x), -1)),
+        ([layers.Input((2, 6, 5)), layers.Permute((2, 3, 1))], lambda x: x.transpose(0, 3, 1, 2)),
+        (
+            [layers.Input((60,)), layers.Reshape((2, 6, 5)), layers.Permute((2, 3, 1))],
+            lambda x: x.transpose(0, 3, 1, 2).reshape(len(x), -1),
+        ),
+    ],
+    ids=range(4),
+)
+def test_pixels_are_moved(tmp_path: Path, front: list[Any], moved: Any, suffix: str):
+    model = moved_model(*front)
+    model.save(tmp_path / f"model{suffix}")
+    imported = importer.load(tmp_path / f"model{suffix}", (-1, 1))
+    assert imported.checkpoint.network.input_shape == (6, 5, 2)
+    agree(imported, lambda x: model.predict(2 * moved(x) - 1, verbose=0))
+
+
 def test_binarised_pixels_have_one_plane():
     model = sequential(
         layers.Input((8, 8)),
@@ -166,8 +200,10 @@ def test_round_trip_of_a_trained_network():
         ([layers.AveragePooling2D(2), layers.Flatten(), layers.Dense(4)], "AveragePooling2D.*nothing like it"),
         ([layers.Conv2D(4, 3), layers.MaxPooling2D(3), layers.Flatten(), layers.Dense(4)], "pool_size"),
         ([layers.Flatten()], "no layer of weights"),
+        ([layers.Dense(8, activation=binary), layers.Reshape((2, 4)), layers.Dense(4)], r"\(Reshape\) stands behind weights"),
+        ([layers.Conv2D(4, 3, activation=binary), layers.Permute((2, 1, 3)), layers.Flatten(), layers.Dense(4)], "weights"),
     ],
-    ids=range(9),
+    ids=range(11),
 )  # fmt: skip
 def test_what_has_no_form_is_named(stack: list[Any], said: str):
     first = (

@@ -5,7 +5,8 @@ JOBS ?= 2
 LIBRARIES := build/libraries
 
 # A simulator's own make must not inherit this one's flags.
-IN_VENV := env -u MAKEFLAGS -u MFLAGS PATH="$(CURDIR)/.venv/bin:$$PATH"
+# The shell's PWD, not make's CURDIR: in a recipe, what a folder's name holds would be taken for shell.
+IN_VENV := env -u MAKEFLAGS -u MFLAGS PATH="$$PWD/.venv/bin:$$PATH"
 
 .PHONY: help setup train test test-long test-libraries mutations benchmark bitstream-ecp5 notebooks docs lint clean
 

@@ -19,6 +19,7 @@ from bnnedge.boards.board import Board
 from bnnedge.devices import bitstream
 from bnnedge.files import atomic
 from bnnedge.manifest import MANIFEST
+from bnnedge.underway import underway
 
 TREE = Path(__file__).resolve().parents[1]
 SOURCES = ("boards", "host", "hw", "sim", "LICENSE", "README.md", "pyproject.toml", "setup.py")
@@ -90,7 +91,10 @@ def wheel(folder: Path) -> Path:
     if _can_build():
         command.insert(4, "--no-build-isolation")
     environment = {**os.environ, "SOURCE_DATE_EPOCH": EPOCH}
-    ended = subprocess.run(command, env=environment, umask=0o022, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    with underway("packing this package into a wheel", "10 seconds to a minute"):
+        ended = subprocess.run(
+            command, env=environment, umask=0o022, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
     found = list(folder.glob("*.whl"))
     if ended.returncode or not found:
         raise PackageError(f"pip built no wheel (exit status {ended.returncode}):\n{ended.stdout.strip()}")

@@ -9,8 +9,8 @@ import sys
 import threading
 import unicodedata
 import warnings
-from collections.abc import Iterable, Iterator
-from typing import Any, TextIO
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, ClassVar, TextIO
 
 # Control characters, marks without a shape (those that turn the direction of text among them), parts of characters, what
 # no standard has given a meaning, and what ends a line.
@@ -36,7 +36,11 @@ class Terminal:
     """A stream whose `write` lets through lines of printable text, and escapes all else; otherwise the one it is made of.
 
     A name that must not break a line goes through `printable` before.
+
+    aside: called before all else that is written, by whoever has left a line unfinished on the terminal; see `underway`.
     """
+
+    aside: ClassVar[Callable[[], None] | None] = None
 
     def __init__(self, stream: TextIO) -> None:
         self.stream = stream
@@ -44,6 +48,8 @@ class Terminal:
     def write(self, text: str) -> int:
         """Write, with what the stream cannot encode as escapes, too; return the length of `text`."""
         shown, encoding = printable(text, "\n\t"), self.stream.encoding or "utf-8"
+        if Terminal.aside and self.stream.isatty():
+            Terminal.aside()
         with self._named():
             self.stream.write(shown.encode(encoding, "backslashreplace").decode(encoding))
         return len(text)

@@ -7,9 +7,9 @@ import shutil
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
-from bnnedge.terminal import bare, in_notebook, printable
+from bnnedge.terminal import Terminal, bare, in_notebook, printable
 
 _TERMINAL, _ELSEWHERE = 1.0, 60.0  # seconds between two signs of life
 _SECONDS = 24  # characters, of the time behind the text
@@ -35,22 +35,39 @@ def underway(what: str, usual: str = "", *, after: float = 0.0, stdout: bool = F
         return
     try:
         line = _Line(f"{what} ({usual}) ..." if usual else f"{what} ...", stdout)
-        ended = threading.Event()
-        teller = threading.Thread(target=line.tell, args=(ended, after), daemon=True)
         if not after:
             line.show()
-        teller.start()
         try:
-            yield
+            with beating(line.tell, _TERMINAL if line.alive else _ELSEWHERE, after):
+                yield
         except BaseException:
             line.outcome = "stopped after "
             raise
         finally:
-            ended.set()
-            teller.join()
             line.close()
     finally:
         _alone.release()
+
+
+def beating(beat: Callable[[], object], every: float = _TERMINAL, after: float = 0.0) -> contextlib.ExitStack:
+    """Call `beat` again and again from a thread, until the stack that is returned, or used with `with`, is closed.
+
+    every: seconds between two calls. after: seconds before the first one; `every` if 0.
+    """
+    ended = threading.Event()
+
+    def run() -> None:
+        wait = after or every
+        while not ended.wait(wait):
+            beat()
+            wait = every
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    stack = contextlib.ExitStack()
+    stack.callback(thread.join)
+    stack.callback(ended.set)
+    return stack
 
 
 class _Line:
@@ -63,31 +80,40 @@ class _Line:
         # A line that the terminal breaks could not be written over.
         room = shutil.get_terminal_size().columns - _SECONDS if self.alive and not notebook else len(text)
         self.text = printable(text) if len(text) <= room else f"{printable(text[: room - 4])} ..."
-        self.began, self.shown, self.outcome = time.monotonic(), False, ""
-
-    def tell(self, ended: threading.Event, after: float) -> None:
-        """Show signs of life until the end."""
-        if after:
-            if ended.wait(after):
-                return
-            self.show()
-        while not ended.wait(_TERMINAL if self.alive else _ELSEWHERE):
-            self._tell()
+        self.began, self.shown, self.outcome, self.open = time.monotonic(), False, "", False
+        self.lock = threading.Lock()
+        if self.alive and not notebook:
+            Terminal.aside = self.clear
 
     def show(self) -> None:
         """Say it."""
-        self.shown = True
-        self._write(self.text)
+        with self.lock:
+            self.shown = self.open = True
+            self._write(self.text)
+
+    def clear(self) -> None:
+        """Make room for a line of somebody else's; the next sign of life comes below it."""
+        with self.lock:
+            if self.open:
+                self._write("\r\x1b[K")
+            self.open = False
 
     def close(self) -> None:
         """Say how long it took."""
+        Terminal.aside = None
         if self.shown:
-            self._tell()
+            self.tell()
             self._write("\n")
 
-    def _tell(self) -> None:
-        start = f"\r{self.text}" if self.alive else ""
-        self._write(f"{start} {self.outcome}{time.monotonic() - self.began:.0f} s")
+    def tell(self) -> None:
+        """Show a sign of life."""
+        if not self.shown:
+            self.show()
+            return
+        with self.lock:
+            start = f"\r{self.text}" if self.alive else ""
+            self._write(f"{start} {self.outcome}{time.monotonic() - self.began:.0f} s")
+            self.open = True
 
     def _write(self, text: str) -> None:
         with contextlib.suppress(OSError, ValueError):  # the stream is closed

@@ -16,6 +16,7 @@ from bnnedge.overview import shape
 from bnnedge.report.summary import finite
 from bnnedge.settings import Settings
 from bnnedge.terminal import printable
+from bnnedge.underway import underway
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -33,7 +34,8 @@ def run(arguments: argparse.Namespace) -> int:
 
     chosen = configuration(arguments.config or "pynq-z2")
     network, settings = options.network(arguments.network or "mlp"), options.settings(arguments, Settings())
-    result = estimate(network, settings, chosen)
+    with underway("following a step through the accelerator", "up to a minute", after=2):
+        result = estimate(network, settings, chosen)
     if arguments.json:
         memory = {"on_chip": dict(result.memory.on_chip), "ddr": dict(result.memory.ddr)}
         values = {field.name: getattr(result, field.name) for field in dataclasses.fields(result)}

@@ -9,6 +9,7 @@ from pathlib import Path
 from bnnedge import checkpoint
 from bnnedge.commands import options
 from bnnedge.export import FORMATS, fold, save
+from bnnedge.underway import underway
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -33,6 +34,7 @@ def run(arguments: argparse.Namespace) -> int:
         options.check_unasked(out)
     if out.exists() and out.samefile(source):
         raise ValueError(f"{out} is the checkpoint itself, and stays: give another file with --out")
-    save(out, fold(trained), arguments.format)
+    with underway(f"writing {out.name}", after=2):
+        save(out, fold(trained), arguments.format)
     print(out, file=options.beside(out))
     return 0

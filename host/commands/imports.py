@@ -7,6 +7,7 @@ from pathlib import Path
 
 from bnnedge import checkpoint, importer
 from bnnedge.commands import options
+from bnnedge.underway import underway
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -17,7 +18,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         type=pixels,
         required=True,
         metavar="BLACK,WHITE",
-        help="what the model's input is for a black and for a white pixel: 0,1 or --pixels=-1,1",
+        help="what the model's input is for a black and for a white pixel: 0,1 or -1,1",
     )
     options.add_configuration(parser, "the smallest that holds the network")
     parser.add_argument("--batch", type=int, metavar="N", help="images a step, a power of two (default: 128, or what fits)")
@@ -33,7 +34,7 @@ def pixels(text: str) -> tuple[float, float]:
     try:
         black, white = map(float, text.split(","))
     except ValueError:
-        raise argparse.ArgumentTypeError(f"must be two numbers, such as 0,1, not {text!r}") from None
+        raise argparse.ArgumentTypeError(f"must be two numbers, such as 0,1 or -1,1, not {text!r}") from None
     return black, white
 
 
@@ -45,14 +46,15 @@ def run(arguments: argparse.Namespace) -> int:
         options.check_file(out)
     else:
         options.check_unasked(out)
-    imported = importer.load(
-        source,
-        arguments.pixels,
-        batch=arguments.batch,
-        gradient_planes=arguments.grad_planes,
-        slope_planes=arguments.slope_planes,
-        configuration=arguments.config,
-    )
+    with underway(f"reading {source.name}, and comparing what becomes of it", "up to a minute", after=2):
+        imported = importer.load(
+            source,
+            arguments.pixels,
+            batch=arguments.batch,
+            gradient_planes=arguments.grad_planes,
+            slope_planes=arguments.slope_planes,
+            configuration=arguments.config,
+        )
     for note in imported.notes:
         print(f"note: {note}", file=options.beside(out))
     checkpoint.save(out, imported.checkpoint)

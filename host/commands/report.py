@@ -8,6 +8,7 @@ from bnnedge.commands import options
 from bnnedge.report.evaluation import Confusion, confusion
 from bnnedge.report.page import save_page
 from bnnedge.report.run import Run, load_run
+from bnnedge.underway import underway
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -21,7 +22,9 @@ def run(arguments: argparse.Namespace) -> int:
     found = load_run(arguments.folder)
     path = found.folder / "report.html"
     options.check_unasked(path)
-    save_page(path, found, _confusion(found, arguments.data))
+    with underway("evaluating the network on its test set, and estimating a step", "up to a minute", after=2):
+        matrix = _confusion(found, arguments.data)
+        save_page(path, found, matrix)
     print(path)
     return 0
 

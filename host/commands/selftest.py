@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
 
 from bnnedge.commands import options
 from bnnedge.configuration import configuration
 from bnnedge.devices import DEVICES, own_configuration
-from bnnedge.selftest import selftest
+from bnnedge.selftest import Result, selftest
+from bnnedge.underway import underway
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -24,10 +26,20 @@ def run(arguments: argparse.Namespace) -> int:
         usual = "pynq-z2" if arguments.device == "pynq" else "sim-small"
         chosen = own_configuration(arguments.device) or configuration(usual)
     failed = []
-    for result in selftest(arguments.device, chosen):
+    for result in _as_they_come(selftest(arguments.device, chosen)):
         print(f"{'FAILED' if result.remedy else 'ok':<8}{result.name:<14}{result.text}", flush=True)
         if result.remedy:
             failed.append(result.name)
             print(f"{'':<22}{result.remedy}", flush=True)
     print(f"\nfailed: {', '.join(failed)}" if failed else f"\n{arguments.device} works")
     return 1 if failed else 0
+
+
+def _as_they_come(results: Iterator[Result]) -> Iterator[Result]:
+    """The results; one that is long in coming says so."""
+    while True:
+        with underway("testing", "up to a minute", after=2):
+            result = next(results, None)
+        if result is None:
+            return
+        yield result

@@ -7,7 +7,8 @@ import sys
 from typing import TYPE_CHECKING
 
 from bnnedge.files import make_folder
-from bnnedge.terminal import printable
+from bnnedge.terminal import counted, printable
+from bnnedge.underway import underway
 
 if TYPE_CHECKING:
     from bnnedge.sim.study.table import Row
@@ -63,7 +64,8 @@ def run(arguments: argparse.Namespace) -> int:
         try:
             from bnnedge.sim.study.scheduler import work
 
-            failures = work(study.runs, table, arguments.scheduler, _show, arguments.arrays)
+            with underway(f"training, {counted(len(left), 'run')} to go", "seconds to minutes each", after=2):
+                failures = work(study.runs, table, arguments.scheduler, _show, arguments.arrays)
         except ModuleNotFoundError as error:
             raise ValueError(f"studies need the Python module {error.name}: pip install 'bnnedge[study]'") from error
     from bnnedge.sim.study.report import write

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import re
 import sys
 import time
@@ -29,6 +30,7 @@ from bnnedge.runner import call_steps
 from bnnedge.settings import Settings
 from bnnedge.terminal import counted, printable
 from bnnedge.trainer import Trainer
+from bnnedge.underway import underway
 
 # Defaults for some data sets, and for the others; more of them in `options`.
 _EPOCHS = {"digits": 30}, 10
@@ -90,7 +92,8 @@ def add(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Train; return the exit status."""
-    whole = load(arguments.data, download=arguments.download)
+    with underway(f"reading {printable(arguments.data)}", after=2) if not arguments.download else contextlib.nullcontext():
+        whole = load(arguments.data, download=arguments.download)
     source, data = origin(arguments.data, whole), options.limited(whole, arguments.samples)
     with _trainer(arguments, data) as trainer:
         before = trainer.plan.step if arguments.resume and trainer.plan else 0
@@ -102,7 +105,8 @@ def run(arguments: argparse.Namespace) -> int:
         if status:
             return status
         seconds = time.monotonic() - started
-        measurement = trainer.measure(data.x_train, data.y_train, _extra_steps(trainer))
+        with underway("measuring the cycles of a step", after=2):
+            measurement = trainer.measure(data.x_train, data.y_train, _extra_steps(trainer))
         # Before the reference, which takes its time and may be interrupted.
         reference, drawn = None, False
         report = {**summary(trainer, data.name, measurement, reference, seconds, before), **source}
@@ -230,19 +234,19 @@ def _reference(trainer: Trainer, data: Dataset) -> Reference:
     plan = trainer.plan
     assert plan is not None
     rate = options.default(_REFERENCE_RATE, data.name)
-    print("training the float32 standard for comparison", flush=True)
-    history = train(
-        "standard",
-        trainer.network.geometry,
-        data.x_train,
-        data.y_train,
-        data.x_test,
-        data.y_test,
-        batch=plan.batch,
-        epochs=plan.epochs,
-        rate=rate,
-        seed=trainer.settings.seed & 0xFFFFFFFF,
-    )
+    with underway("training the float32 standard for comparison", f"{counted(plan.epochs, 'epoch')}", stdout=True):
+        history = train(
+            "standard",
+            trainer.network.geometry,
+            data.x_train,
+            data.y_train,
+            data.x_test,
+            data.y_test,
+            batch=plan.batch,
+            epochs=plan.epochs,
+            rate=rate,
+            seed=trainer.settings.seed & 0xFFFFFFFF,
+        )
     return Reference(rate, history.loss, history.train_accuracy, history.test_accuracy)
 
 

@@ -19,6 +19,7 @@ from bnnedge.report.spread import largest
 from bnnedge.settings import Settings
 from bnnedge.terminal import printable
 from bnnedge.tuner import BATCH_EXPONENT, FACTORS, MOST_HELD_OUT, Trial, Tuning, tune
+from bnnedge.underway import underway
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -69,19 +70,20 @@ def run(arguments: argparse.Namespace) -> int:
         print(trial, flush=True)
 
     try:
-        tuning = tune(
-            network,
-            data.x_train,
-            data.y_train,
-            device=arguments.device,
-            configuration=arguments.config,
-            settings=options.settings(arguments, Settings(batch=options.default(options.BATCH, data.name))),
-            rates=arguments.rates or [factor * options.default(options.RATE, data.name) for factor in FACTORS],
-            batches=arguments.batches,
-            epochs=arguments.epochs,
-            holdout=arguments.holdout,
-            progress=ended,
-        )
+        with underway("training for each rate and batch", after=2):
+            tuning = tune(
+                network,
+                data.x_train,
+                data.y_train,
+                device=arguments.device,
+                configuration=arguments.config,
+                settings=options.settings(arguments, Settings(batch=options.default(options.BATCH, data.name))),
+                rates=arguments.rates or [factor * options.default(options.RATE, data.name) for factor in FACTORS],
+                batches=arguments.batches,
+                epochs=arguments.epochs,
+                holdout=arguments.holdout,
+                progress=ended,
+            )
     except KeyboardInterrupt:
         if trials:
             print(f"\n{_table(trials, network)}")

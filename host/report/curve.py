@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from typing import TYPE_CHECKING, Any
 
 from bnnedge.files import atomic
@@ -38,7 +39,8 @@ def save_curve(path: str | os.PathLike[str], report: dict[str, Any], reference: 
     for axes in (loss, accuracy):
         curve(axes)
     figure.suptitle(plain(_title(report)), fontsize=11, x=0.01, ha="left", color=INK)
-    with atomic(path) as file:
+    with atomic(path) as file, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from")  # a name in a script that the font lacks: boxes stand for it
         figure.savefig(file, format="png")
 
 

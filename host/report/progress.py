@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 import warnings
@@ -11,6 +12,7 @@ from typing import Any
 from bnnedge.callbacks import Callback
 from bnnedge.checker import LONG
 from bnnedge.terminal import bare, in_notebook
+from bnnedge.underway import beating
 
 
 class Progress(Callback):
@@ -25,6 +27,7 @@ class Progress(Callback):
     def __init__(self) -> None:
         self._done, self._epochs, self._started = 0, 0, time.monotonic()
         self._bar: Any = None
+        self._alive = contextlib.ExitStack()
         self._tested = ""
 
     def on_train_begin(self, logs: Mapping[str, float]) -> None:
@@ -33,6 +36,8 @@ class Progress(Callback):
         if logs["step"] < logs["steps"]:
             epoch = self._done * self._epochs // int(logs["steps"]) + 1
             self._bar = _bar(int(logs["steps"]), self._done, f"epoch {epoch}/{self._epochs}")
+            if self._bar is not None:
+                self._alive = beating(self._bar.refresh)
 
     def on_check_begin(self, steps: int, seconds: float) -> None:
         announce_check(steps, seconds)
@@ -57,6 +62,7 @@ class Progress(Callback):
 
     def close(self) -> None:
         """Leave the bar as it is."""
+        self._alive.close()
         if self._bar is not None:
             self._bar.close()
         self._bar = None
@@ -105,6 +111,6 @@ def _bar(total: int, done: int, text: str) -> Any:
         warnings.simplefilter("ignore", tqdm.TqdmWarning)
         from tqdm.auto import tqdm as bar
     # tqdm puts a comma before the postfix. Its notebook's bar takes no width, and a kernel's stderr is pink.
-    form = "{desc} |" + ("{bar}" if notebook else "{bar:20}") + "| {percentage:3.0f} % {remaining} left{postfix}"
+    form = "{desc} |" + ("{bar}" if notebook else "{bar:20}") + "| {percentage:3.0f} % {elapsed}, {remaining} left{postfix}"
     file = bare(sys.stdout if notebook else sys.stderr)
     return bar(total=total, initial=done, desc=text, bar_format=form, dynamic_ncols=True, file=file)

@@ -11,7 +11,7 @@ import pytest
 
 from bnnedge import underway as module
 from bnnedge.terminal import guarded
-from bnnedge.underway import underway
+from bnnedge.underway import beating, underway
 
 
 class Screen(io.StringIO):
@@ -85,3 +85,25 @@ def test_a_closed_stream(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stderr", stream)
     with underway("one"):
         stream.close()
+
+
+def test_what_is_printed_meanwhile_has_a_line_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = Screen()
+    monkeypatch.setattr(sys, "stderr", screen)
+    monkeypatch.setattr(sys, "stdout", screen)
+    with guarded(), underway("training"):
+        print("one of two")
+        print("two of two")
+    print("done")
+    assert screen.getvalue() == "training ...\r\x1b[Kone of two\ntwo of two\n\rtraining ... 0 s\ndone\n"
+
+
+def test_beating() -> None:
+    beats: list[float] = []
+    with beating(lambda: beats.append(time.monotonic()), every=0.01, after=0.05):
+        assert not beats
+        time.sleep(0.3)
+    count = len(beats)
+    assert count > 3
+    time.sleep(0.05)
+    assert len(beats) == count

@@ -21,12 +21,13 @@ def board(name: str | os.PathLike[str]) -> Board:
     """Return the built-in board of that name, or the one whose folder it is; ValueError if there is neither."""
     if str(name) in BOARDS:
         return BOARDS[str(name)]
-    if not Path(name).is_dir():
+    folder = Path(name).parent if Path(name).name == DESCRIPTION else Path(name)
+    if not folder.is_dir():
         raise ValueError(
             f"there is no board {str(name)!r}: neither a built-in one ({', '.join(BOARDS)}) nor a folder with a {DESCRIPTION}"
             f"{nearest(str(name), BOARDS)}"
         )
-    found = Board.from_folder(name)
+    found = Board.from_folder(folder)
     if BOARDS.get(found.name, found) != found:
         raise ValueError(f"{name}: its name is that of the built-in board {found.name!r}, which is another: choose another name")
     return found

@@ -104,7 +104,7 @@ class Configuration:
         path = Path(path)
         try:
             text = read_text(path)
-            data = parse_json(text) if path.suffix == ".json" else parse_yaml(text)
+            data = parse_json(text) if path.suffix.lower() == ".json" else parse_yaml(text)
             return _described(data, path.stem)
         except ModuleNotFoundError:
             raise ValueError(f"configuration file {path}: reading YAML needs PyYAML: pip install 'bnnedge[host]'") from None
@@ -169,7 +169,7 @@ def configuration(name: str | os.PathLike[str]) -> Configuration:
         raise ValueError(f"configuration must be a Configuration, a name or a file, not {name!r:.80}")
     if str(name) in CONFIGURATIONS:
         return CONFIGURATIONS[str(name)]
-    if not Path(name).is_file():
+    if not Path(name).exists() or Path(name).is_dir():
         raise ValueError(
             f"there is no configuration {str(name)!r}: neither a built-in one ({', '.join(CONFIGURATIONS)}) nor a file"
             f"{nearest(str(name), CONFIGURATIONS)}"

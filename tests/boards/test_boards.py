@@ -42,7 +42,7 @@ def folder(path: Path, text: str) -> Path:
 
 def test_a_board_of_ones_own_needs_a_part(tmp_path: Path) -> None:
     found = board(folder(tmp_path / "mine", "part: xc7z010clg400-1\n"))
-    assert found == Board("mine", Part.called("xc7z010clg400-1"))
+    assert found == Board("mine", Part.called("xc7z010clg400-1")) == board(tmp_path / "mine" / "board.yaml")
     assert (found.title, found.configuration, found.part.bram36, found.part.idcode) == ("mine", "pynq-z2", 60, 0x3722093)
 
 

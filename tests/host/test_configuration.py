@@ -1,6 +1,7 @@
 """Accelerator parameters: ranges, derived numbers, and the digest."""
 
 import dataclasses
+import os
 
 import numpy as np
 import pytest
@@ -97,9 +98,17 @@ def test_neither_name_nor_file():
 class TestFiles:
     def test_yaml_and_json(self, tmp_path):
         (tmp_path / "small.yaml").write_text("lanes: 4\nword: 16\nclock_hz: 80e6\n")
-        (tmp_path / "small.json").write_text('{"lanes": 4, "word": 16, "clock_hz": 80000000}')
+        (tmp_path / "small.JSON").write_text('{"lanes": 4, "word": 16, "clock_hz": 80000000}')
         small = Configuration("small", lanes=4, word=16, clock_hz=80_000_000)
-        assert configuration(tmp_path / "small.yaml") == configuration(str(tmp_path / "small.json")) == small
+        assert configuration(tmp_path / "small.yaml") == configuration(str(tmp_path / "small.JSON")) == small
+
+    def test_a_pipe(self):
+        """What a shell makes of <(...), whose name is a number."""
+        reading, writing = os.pipe()
+        with os.fdopen(reading), os.fdopen(writing, "w") as file:
+            file.write("lanes: 4\n")
+            file.close()
+            assert configuration(f"/dev/fd/{reading}").lanes == 4
 
     def test_a_name_of_its_own(self, tmp_path):
         path = tmp_path / "my configuration.yaml"

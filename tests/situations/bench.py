@@ -116,9 +116,16 @@ def with_configuration(folder: Path) -> str:
     return act(folder)
 
 
+def by_file(folder: Path) -> str:
+    (folder / "mine").mkdir()
+    (folder / "mine" / "board.yaml").write_text(PART)
+    return bnnedge("package", "--board", "mine/board.yaml")
+
+
 BOARDS = [
     Row("an own board, before anything is built", packaged(PART), "run bnnedge bitstream .* --board mine before"),
     Row("an own board with its own configuration", with_configuration, "no build/mine/small/manifest.json: run"),
+    Row("the description instead of its folder", by_file, "run bnnedge bitstream .* --board mine/board.yaml"),
     Row("a board without a part", packaged("title: Mine"), "mine/board.yaml: it must be a table with a part, such as"),
     Row("an UltraScale+", packaged("part: xczu3eg-sbva484-1"), "part must be a Zynq-7000 .*, not 'xczu3eg-sbva484-1'"),
     Row("a part without package", packaged("part: xc7z020"), "with package and speed grade, such as xc7z020clg400-1"),

@@ -28,8 +28,9 @@ from bnnedge.compiler.tiling import MEMORY_BYTES
 from bnnedge.data import cifar
 from bnnedge.network import BUILT_IN, Network
 from bnnedge.report import run
-from bnnedge.sim.study import memory
+from bnnedge.sim.study import load_study, memory, report
 from bnnedge.sim.study.grid import MOST_RUNS
+from bnnedge.sim.study.table import Row, Table
 from bnnedge.tuner import MOST_HELD_OUT
 
 PAGES = [path for path in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))) if path.parent.name != "results"]
@@ -59,6 +60,11 @@ def rate(cycles_per_image: float, config: str = "pynq-z2") -> float:
 def both(cycles_per_image: float) -> list[float]:
     """Cycles an image, and images/s at 100 MHz."""
     return [cycles_per_image, rate(cycles_per_image)]
+
+
+def gain(network: str, batch: int) -> float:
+    """By how many % one gradient plane is faster than eight."""
+    return 100 * (speed(network, batch, 1) / speed(network, batch, 8) - 1)
 
 
 @functools.cache
@@ -111,6 +117,54 @@ def right_words() -> float:
     return next(words for buffer, words in found.used.items() if "right" in str(buffer).lower())
 
 
+@functools.cache
+def rows(study: str) -> list[Row]:
+    """Those of a study, as docs/results has them."""
+    return list(Table(ROOT / "docs" / "results" / f"{study}.csv").rows.values())
+
+
+def accuracies(study: str, label: str) -> list[float]:
+    """Test accuracy in % of a study's runs of that label."""
+    found = [100 * row.accuracy for row in rows(study) if row.run.label == label]
+    assert found, f"{study} has no {label!r}"
+    return found
+
+
+def means(study: str, *labels: str) -> list[float]:
+    return [statistics.fmean(accuracies(study, label)) for label in labels]
+
+
+def spreads(study: str, *labels: str) -> list[float]:
+    """Mean and standard deviation, for each label."""
+    found = (accuracies(study, label) for label in labels)
+    return [number for each in found for number in (statistics.fmean(each), statistics.stdev(each))]
+
+
+def of_chaos(expression: str) -> list[float]:
+    """Figures of results/edge-of-chaos.md."""
+    text = (ROOT / "docs" / "results" / "edge-of-chaos.md").read_text()
+    return [float(each) for each in re.findall(expression, text, re.MULTILINE)]
+
+
+def trained_to(study: str, *labels: str) -> list[float]:
+    """Accuracy in % on the training images."""
+    return [statistics.fmean(100 * row.train_accuracy for row in rows(study) if row.run.label == label) for label in labels]
+
+
+def behind(study: str, *pairs: tuple[str, str]) -> list[float]:
+    """By how many points the second's mean is below the first's."""
+    return [a - b for a, b in (means(study, *pair) for pair in pairs)]
+
+
+STANDARD, METHOD = "float32 standard", "float32, the paper's method"
+G8, G4 = "bnnedge, 8 gradient planes", "bnnedge, 4 gradient planes"
+SHIFTED = f"{G8}, shifted images"
+
+
+def of_15(label: str) -> str:
+    return f"{label}, 15 epochs"
+
+
 ALL = "MLP", "CNV", "BinaryNet"
 SETTINGS = "how-to/own-optimiser-setting.md"
 FIGURES: list[tuple[str, str, Figures]] = [
@@ -138,6 +192,116 @@ FIGURES: list[tuple[str, str, Figures]] = [
     ("results.md", "| `pynq-z2-lean`, g = 6, p = 4 | {} | {} | **{}** |", lambda: ratios(2, *ALL)),
     ("results.md", "| `pynq-z2-lean`, g = 4, p = 4 | **{}** | **{}** | **{}** |", lambda: ratios(3, *ALL)),
     ("results.md", "| `pynq-z2-lean`, g = 3, p = 4 | **{}** | **{}** | **{}** |", lambda: ratios(4, *ALL)),
+    ("README.md", "| MNIST, ... | golden model | {} % ({} %) |", lambda: means("mnist", G8, STANDARD)),
+    ("README.md", "| the same, images shifted ... | golden model | {} % |", lambda: means("mnist", SHIFTED)),
+    ("README.md", "| Fashion-MNIST, ... | golden model | {} % ({} %) |", lambda: means("fashion-mnist", G8, STANDARD)),
+    (
+        "results.md",
+        "| MNIST, 40 epochs, B = 256 | {} +- {} | {} +- {} (the paper: 96.90) | {} +- {} |",
+        lambda: spreads("mnist", STANDARD, METHOD, G8),
+    ),
+    ("results.md", "| the same, images shifted by up to a pixel, ... | | | **{} +- {}** |", lambda: spreads("mnist", SHIFTED)),
+    (
+        "results.md",
+        "| Fashion-MNIST, 40 epochs, ... | {} +- {} | {} +- {} | **{} +- {}** | {} +- {} |",
+        lambda: spreads("fashion-mnist", STANDARD, METHOD, G8, G4),
+    ),
+    (
+        "results.md",
+        "| Fashion-MNIST, 15 epochs, B = 128 | {} +- {} | {} +- {} | {} +- {} | {} +- {} |",
+        lambda: spreads("fashion-mnist", *map(of_15, (STANDARD, METHOD, G8, G4))),
+    ),
+    (
+        "results.md",
+        "chose them: {} % after 60 epochs, one seed, against {} and {} % without, after 20)",
+        lambda: means("mnist-tuning", "rate 0.024, batch 256, shifted images, 60 epochs", "rate 0.024, batch 256", "rate 0.024"),
+    ),
+    (
+        "results.md",
+        "level with the method, and {} points below the standard after 40 epochs, {} after 15",
+        lambda: behind("fashion-mnist", (STANDARD, G8), (of_15(STANDARD), of_15(G8))),
+    ),
+    (
+        "results.md",
+        "Four gradient planes cost {} points after 15 epochs, {} after 40",
+        lambda: behind("fashion-mnist", (of_15(G8), of_15(G4)), (G8, G4)),
+    ),
+    ("results.md", "(they end at {} and {} % of the training images)", lambda: trained_to("fashion-mnist", G8, G4)),
+    ("results.md", "preferred, don't help ({} +- {})", lambda: spreads("fashion-mnist", f"{G4}, batch 512")),
+    (
+        "results.md",
+        "| float32 standard; L1 ...; without 1/psi | {}; {}; {}; {}; {} |",
+        lambda: means("ablations", STANDARD, *(f"standard, {step}" for step in ("l1", "signs", "sign-gradient", "no-psi"))),
+    ),
+    ("results.md", "| without the straight-through mask | **{}** |", lambda: means("ablations", "standard, no-mask")),
+    (
+        "results.md",
+        "| the method (...), and without 1/psi | {}, {} |",
+        lambda: means("ablations", "the method: l1 signs sign-gradient", "method, no-psi"),
+    ),
+    (
+        "results.md",
+        "| integer form, 8, 6, 4, 3, 2, 1 gradient planes | {}, {}, {}, **{}, {}, {}** |",
+        lambda: means("ablations", *(f"integer, {g} gradient planes" for g in (8, 6, 4, 3, 2, 1))),
+    ),
+    (
+        "results.md",
+        "| 12-, 10-, 8-, 6-bit latent weights | {}, {}, {}, **{}** |",
+        lambda: means("ablations", "integer, 8 gradient planes", *(f"integer, {bits}-bit latent weights" for bits in (10, 8, 6))),
+    ),
+    (
+        "results.md",
+        "| stochastic rounding, to the nearest (g = 8) | {}, {} |",
+        lambda: means("ablations", "integer, 8 gradient planes", "integer, rounded to the nearest"),
+    ),
+    (
+        "results.md",
+        "| sign-momentum, sign-SGD | {}, {} |",
+        lambda: means("ablations", "integer, 8 gradient planes", "integer, sign-sgd"),
+    ),
+    (
+        "results.md",
+        "| the method in float32 with batches of 32, 64, 128, 256, 512 | {}, {}, {}, {}, {} |",
+        lambda: means(
+            "ablations",
+            *("method, batch 32", "method, batch 64", "the method: l1 signs sign-gradient"),
+            *("method, batch 256", "method, batch 512"),
+        ),
+    ),
+    (
+        "results.md",
+        "| the integer form with batches of 64, 128, 256, 512 | {}, {}, {}, {} |",
+        lambda: means(
+            "ablations", "integer, batch 64", "integer, 8 gradient planes", "integer, batch 256", "integer, batch 512"
+        ),
+    ),
+    (
+        "results.md",
+        "| `pynq-z2-lean`, 8-bit latent weights, ... | **{}** |",
+        lambda: means("ablations", "integer, pynq-z2-lean: 8-bit weights, 4-bit pixels, 3 planes"),
+    ),
+    (
+        "results.md",
+        "Adam {}, sign-momentum {}, sign-SGD {}, Bop on signs {} (on true gradients {}, for the standard's {})",
+        lambda: means(
+            "ablations",
+            "the method: l1 signs sign-gradient",
+            *(f"method, {name}" for name in ("sign-momentum", "sign-sgd", "sign-bop")),
+            "standard, bop",
+            STANDARD,
+        ),
+    ),
+    (
+        "results.md",
+        "whole numbers cost it {} points",
+        lambda: behind("ablations", ("the method: l1 signs sign-gradient", "integer, 8 gradient planes")),
+    ),
+    ("results.md", "largest difference in J^2 at any epoch | {} % |", lambda: [max(of_chaos(r"([\d.]+)% \|$"))]),
+    ("results.md", "largest distance from the mean | {} % |", lambda: of_chaos(r"lies within ([\d.]+)%")),
+    ("results.md", "360 test images, so one image is {} points", lambda: [100 / 360]),
+    (SETTINGS, "One of the 360 test images is {} points", lambda: [100 / 360]),
+    (SETTINGS, "A dense network gains {} to {} % from 8 planes to 1", lambda: [gain("digits", 64), gain("mlp", 64)]),
+    ("how-to/own-settings.md", "one of 239 images is {} points", lambda: [100 / 239]),
     ("architecture.md", "{} bytes a cycle in total and {} cycles latency", lambda: [MEMORY_BYTES, MEMORY_LATENCY]),
     ("architecture.md", "| forward, layer 1 (8 planes) | ... | {} |", lambda: [part("forward, layer 1")]),
     ("architecture.md", "| forward, layers 2-4 | ... | {} |", lambda: [part(*(f"forward, layer {i}" for i in (2, 3, 4)))]),
@@ -221,6 +385,16 @@ OTHERS: list[tuple[str, str, str]] = [
     ("architecture.md", r"(?s)Resources \(`bnnedge synth.*?(?=\n## )", "synthesis takes minutes"),
     ("architecture.md", r"LUTs instead of [\d,]+|instead of [\d,]+ LUTs|some 1,000 bits", "of designs that are no more"),
     ("results.md", r"(?s)\n## Networks at the limits.*", "the campaign takes an hour"),
+    ("results.md", r"\(`make train`\): .*\n?.*95\.83 %", "test_last_lines_of_make_train"),
+    ("results.md", r"differences below 0\.3 points say nothing", "a judgement, from the spread of seeds"),
+    ("results.md", r"at any epoch \| [\d.]+ % \| 5 % \||from the mean \| [\d.]+ % \| 10 % \|", "what was wanted"),
+    ("results.md", r"within 5 % of the\s+RTL", "tests/docs/test_cycles.py"),
+    ("results.md", r"cost 10 % of its speed", "other machines differ"),
+    ("how-to/own-settings.md", r"gave means of [\d., and]+ %", "test_what_the_search_for_settings_varies_by"),
+    (SETTINGS, r"has one of 9 points", "minutes of training: tests/benchmarks/accuracy.py"),
+    ("pynq.md", r"within 1 %, and never faster by more than 0\.1 %", "what the driver tolerates: tests/host/devices"),
+    ("arithmetic.md", r"error of p below 0\.4 %|fell from 4 % to 0\.1 %|43\.7 against 43\.6 %", "experiments behind decisions"),
+    ("architecture.md", r"12 % off what(?s:.*?)1\.4 %\)|some 2 % of (a step|CNV's step)", "of designs that are no more"),
     ("boards.md", r"(?s)The default, a small configuration.*?(?=\n\n)", "place and route takes minutes"),
 ]
 
@@ -267,7 +441,8 @@ def test_no_figure_is_left_out(page: Path) -> None:
     name = "README.md" if page.parent == ROOT else str(page.relative_to(ROOT / "docs"))
     seen = [match.span() for of, template, _ in FIGURES if of == name for match in pattern(template).finditer(text)]
     seen += [match.span() for of, expression, _ in OTHERS if of in ("", name) for match in re.finditer(expression, text)]
-    numbers = re.finditer(r"\b\d{1,3}(?:,\d{3})+\b|\b[\d.,]*\d(?=\s+(?:images/s|cycles|kB|KB|MB)\b)", text)
+    unit = r"(?:images/s|cycles|kB|KB|MB|points)\b|%"
+    numbers = re.finditer(rf"\b\d{{1,3}}(?:,\d{{3}})+\b|\b[\d.,]*\d(?=\s+(?:{unit}))", text)
     left = [text[max(0, n.start() - 30) : n.end() + 15] for n in numbers if not any(a <= n.start() < b for a, b in seen)]
     assert not left, f"{page.name}: compare these in FIGURES, or say in OTHERS why not: {left}"
 
@@ -378,3 +553,12 @@ def test_last_lines_of_make_train(
         ((stated, standard),) = pattern(template).findall(path_of(page).read_text())
         assert agrees(stated, found)
         assert agrees(standard, reference)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "docs" / "results").glob("*.csv")), ids=lambda path: path.stem)
+def test_documents_of_studies_are_those_of_their_rows(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if path.stem == "cycles":  # no study
+        return
+    monkeypatch.setattr(report, "draw", lambda *arguments: None)
+    document, _ = report.write(load_study(path.stem), Table(path), tmp_path)
+    assert document.read_text() == path.with_suffix(".md").read_text(), f"run bnnedge study {path.stem} --out docs/results"

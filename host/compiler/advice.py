@@ -11,6 +11,7 @@ from bnnedge.configuration import CONFIGURATIONS, Configuration
 from bnnedge.layers import Conv2D, Dense, Layer
 from bnnedge.network import Network
 from bnnedge.settings import Settings
+from bnnedge.terminal import counted
 
 _WIDTHS = {2: "half", 4: "a quarter", 8: "an eighth"}
 _Change = tuple[str, Network, Settings, Configuration]  # in words, and with what
@@ -32,17 +33,18 @@ def _first(changes: Iterator[_Change], fits: _Fits) -> str | None:
 def _changes(network: Network, settings: Settings, config: Configuration) -> Iterator[Iterator[_Change]]:
     """Kinds of change; of each the smallest first."""
 
-    def changed(field: str, values: Iterator[int], words: str) -> Iterator[_Change]:
+    def changed(field: str, values: Iterator[int], words: Callable[[int], str]) -> Iterator[_Change]:
         for value in values:
             fields: dict[str, Any] = {field: value}
-            yield words.format(value), network, dataclasses.replace(settings, **fields), config
+            yield words(value), network, dataclasses.replace(settings, **fields), config
 
     batches = (settings.batch >> n for n in range(1, 4) if settings.batch >> n >= formats.LEAST_BATCH)
-    yield changed("batch", batches, "a batch of {}")
-    for field, words in (("gradient_planes", "{} gradient planes"), ("slope_planes", "{} slope planes")):
-        yield changed(field, iter(range(getattr(settings, field) - 1, 0, -1)), words)
+    yield changed("batch", batches, "a batch of {}".format)
+    for kind in ("gradient", "slope"):
+        field = f"{kind}_planes"
+        yield changed(field, iter(range(getattr(settings, field) - 1, 0, -1)), lambda n, kind=kind: counted(n, f"{kind} plane"))
     planes = range(settings.input_planes - 1, settings.slope_planes - 1, -1)
-    yield changed("input_planes", iter(planes), "{} input planes")
+    yield changed("input_planes", iter(planes), lambda n: counted(n, "input plane"))
     yield ((f"layers {words} as wide", _narrower(network, by), settings, config) for by, words in _WIDTHS.items())
     others = (other for other in CONFIGURATIONS.values() if other != config)
     yield ((f"configuration {other.name!r}", network, settings, other) for other in others)

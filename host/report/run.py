@@ -58,8 +58,10 @@ class Run:
 
 
 def load_run(folder: str | os.PathLike[str]) -> Run:
-    """Read a run's folder; ValueError if there is none, or no whole report.json in it."""
+    """Read a run's folder, or that of the report given; ValueError if there is none, or no whole report.json in it."""
     folder = Path(folder)
+    if folder.name == "report.json" and folder.is_file():
+        folder = folder.parent
     if not folder.is_dir():
         raise ValueError(f"{folder}: there is no such folder; give one that `bnnedge train` wrote")
     path = folder / "report.json"

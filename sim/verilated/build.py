@@ -142,13 +142,16 @@ def _library(verilog: str, recipe: _Recipe, folder: Path) -> Path:
                 underway("compiling the simulated accelerator with Verilator and g++", "once, 1 to 4 minutes"),
                 _work(folder, key) as work,
             ):
-                _build(verilog, HARNESS.read_text(), recipe.compiler_flags, recipe.tools, work)
-                made = work / "obj" / "accelerator.so"
-                if work.parent == folder:
-                    os.replace(made, finished)
-                else:
-                    with atomic(finished) as file:
-                        file.write(made.read_bytes())
+                try:
+                    _build(verilog, HARNESS.read_text(), recipe.compiler_flags, recipe.tools, work)
+                    made = work / "obj" / "accelerator.so"
+                    if work.parent == folder:
+                        os.replace(made, finished)
+                    else:
+                        with atomic(finished) as file:
+                            file.write(made.read_bytes())
+                except OSError as error:  # of a write, without a name
+                    raise BuildError(f"{error.filename or work}: {error.strerror or error}") from error
     return finished
 
 

@@ -107,3 +107,11 @@ def test_beating() -> None:
     assert count > 3
     time.sleep(0.05)
     assert len(beats) == count
+
+
+def test_a_notebook_shows_it_with_the_output(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(module, "in_notebook", lambda: True)
+    with underway("compiling"):
+        pass
+    told = capsys.readouterr()
+    assert (told.out, told.err) == ("compiling ...\rcompiling ... 0 s\n", "")

@@ -438,6 +438,13 @@ def test_tools_see_no_odd_path(
     assert not list(odd.glob("*build-*"))
 
 
+def test_a_full_disk_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bnnedge.sim.verilated.build._build", lambda *_: Path("/dev/full").write_text("a design"))
+    with pytest.raises(BuildError, match=r"build-\w+: No space left on device"):
+        library("a design", 1, tmp_path)
+    assert not list(tmp_path.glob("build-*"))
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("name", [NAMES[0], NAMES[-1]])
 def test_everything_in_odd_folders(tmp_path: Path, name: str) -> None:

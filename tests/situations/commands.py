@@ -263,6 +263,7 @@ ROWS = [
     Row("--resume of a folder", lambda f: train(f, "--resume", trained(f), "--steps", 3), says("after 3 steps")),
     Row("--start of a folder", lambda f: train(f, "--start", trained(f), "--network", "", "--steps", 3), works),
     Row("export of a folder", lambda f: bnnedge("export", trained(f), "--format", "npz"), says("little.npz")),
+    Row("a report of a report", lambda f: bnnedge("report", trained(f) / "report.json"), says("report.html")),
     Row("--resume of a folder without a run", lambda f: train(f, "--resume", f), "checkpoint.npz: there is no such file"),
     Row("--config of other lanes", lambda f: train(f, "--resume", trained(f), "--config", "pynq-z2"), "8 lanes; with 16"),
     Row(

@@ -18,6 +18,8 @@ from urllib.parse import unquote, urlsplit
 import reference  # beside this file
 from sphinx.application import Sphinx
 
+from bnnedge.underway import underway
+
 DOCS = Path(__file__).resolve().parent
 ROOT = DOCS.parent
 
@@ -83,6 +85,7 @@ def unreached(folder: Path) -> list[str]:
 
 if __name__ == "__main__":
     site = Path(sys.argv[1])
-    faults = [*build(site), *dead_links(site)]
+    with underway("building the documentation", "one to three minutes"):
+        faults = [*build(site), *dead_links(site)]
     print(*faults, site / "index.html", sep="\n")
     sys.exit(bool(faults))

@@ -20,6 +20,7 @@ import nbformat
 from PIL import Image
 
 from bnnedge.notebooks import notebooks
+from bnnedge.underway import underway
 
 _COLOURS = 64  # of a stored picture: a quarter of the bytes of a full-colour one
 _BAR = re.compile(r"\|[ ▏▎▍▌▋▊▉█#]*\|( *\d+ %)? \S+ left,? ")  # a progress bar, with the time that is left
@@ -83,8 +84,7 @@ def main(names: Sequence[str]) -> None:
         raise SystemExit(f"there is no notebook {', '.join(sorted(unknown))}; there are {', '.join(p.stem for p in notebooks())}")
     for path in notebooks():
         if not names or path.stem in names:
-            print(f"{path.stem} ...", flush=True)
-            with tempfile.TemporaryDirectory() as folder:
+            with underway(path.stem, "seconds to minutes"), tempfile.TemporaryDirectory() as folder:
                 notebook = run(nbformat.read(path, as_version=4), Path(folder))
             nbformat.write(notebook, path)
             print(f"    {path.stat().st_size / 1024:.0f} KB", flush=True)

@@ -38,13 +38,16 @@ def _changes(network: Network, settings: Settings, config: Configuration) -> Ite
             fields: dict[str, Any] = {field: value}
             yield words(value), network, dataclasses.replace(settings, **fields), config
 
+    def planes_of(kind: str) -> Callable[[int], str]:
+        return lambda number: counted(number, f"{kind} plane")
+
     batches = (settings.batch >> n for n in range(1, 4) if settings.batch >> n >= formats.LEAST_BATCH)
     yield changed("batch", batches, "a batch of {}".format)
     for kind in ("gradient", "slope"):
         field = f"{kind}_planes"
-        yield changed(field, iter(range(getattr(settings, field) - 1, 0, -1)), lambda n, kind=kind: counted(n, f"{kind} plane"))
+        yield changed(field, iter(range(getattr(settings, field) - 1, 0, -1)), planes_of(kind))
     planes = range(settings.input_planes - 1, settings.slope_planes - 1, -1)
-    yield changed("input_planes", iter(planes), lambda n: counted(n, "input plane"))
+    yield changed("input_planes", iter(planes), planes_of("input"))
     yield ((f"layers {words} as wide", _narrower(network, by), settings, config) for by, words in _WIDTHS.items())
     others = (other for other in CONFIGURATIONS.values() if other != config)
     yield ((f"configuration {other.name!r}", network, settings, other) for other in others)

@@ -49,9 +49,9 @@ def tools() -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def followed() -> Iterator[None]:
-    """Let what is started or imported meanwhile see `tools`."""
-    given = tools()
+def followed(*names: str) -> Iterator[None]:
+    """Let what is started or imported meanwhile see the variables of `tools`, or those of these names alone."""
+    given = {name: value for name, value in tools().items() if name in names or not names}
     before = {name: os.environ.get(name) for name in given}
     os.environ.update(given)
     try:

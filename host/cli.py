@@ -98,7 +98,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     That is 0, 1 after an error, 2 after a wrong option, 130 after an interrupt, 128 and the signal's number where one ended it.
     """
-    with guarded(), noting(DataWarning), caches.followed(), ending() as ended:
+    with guarded(), noting(DataWarning), caches.followed("MPLCONFIGDIR"), ending() as ended:
         try:
             status = _run(sys.argv[1:] if argv is None else argv)
             if sys.stdout:

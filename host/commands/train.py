@@ -253,7 +253,8 @@ def _reference(trainer: Trainer, data: Dataset) -> Reference:
 def _draw(path: Path, report: dict[str, Any], reference: Reference | None) -> bool:
     """Draw the curve; False, and a line that says why, where it can't be written. What was trained is told all the same."""
     try:
-        save_curve(path, report, reference)
+        with underway(f"drawing {path.name}", after=2):
+            save_curve(path, report, reference)
     except ModuleNotFoundError as error:
         print(f"no {path.name}: {error.name} is not installed (pip install 'bnnedge[host]')", file=sys.stderr)
     except OSError as error:

@@ -48,6 +48,9 @@ def test_a_chosen_place_is_that_of_the_tools_too(tmp_path: Path, monkeypatch: py
         assert given.items() <= os.environ.items()
         assert caches.cache_folder() == tmp_path / "our own"
     assert "XDG_CACHE_HOME" not in os.environ
+    with caches.followed("CCACHE_DIR"):
+        assert os.environ["CCACHE_DIR"] == given["CCACHE_DIR"]
+        assert caches.user_folder() == tmp_path / "home/.cache/bnnedge"  # where data sets are
     assert caches.user_folder() == tmp_path / "home/.cache/bnnedge"
 
 
@@ -108,7 +111,8 @@ def test_another_user_indeed(tmp_path: Path) -> None:
         "os.setgid(64321); os.setuid(64321); os.environ.pop('HOME', None);"
         "print(caches.cache_folder()); print(sources.find('mnist'))"
     )
-    environment = {**os.environ, "TMPDIR": "/tmp"}
-    told = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False)
-    assert told.stdout.startswith("/tmp/bnnedge-64321\n"), told.stderr
-    Path("/tmp/bnnedge-64321").rmdir()
+    with tempfile.TemporaryDirectory(dir="/tmp") as place:
+        os.chmod(place, 0o777)
+        environment = {**os.environ, "TMPDIR": place}
+        told = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False)
+    assert told.stdout.startswith(f"{place}/bnnedge-64321\n"), told.stderr

@@ -222,6 +222,16 @@ def fits(classes: int, batch: int, configuration: Configuration) -> bool:
     return estimate(Network((8, 8), [Dense(16), Dense(classes)]), Settings(batch=batch), configuration).fits
 
 
+def data_beside_another_cache(folder: Path) -> str:
+    """Fashion-MNIST in ~/.cache/bnnedge, while simulators are kept elsewhere."""
+    place = folder / "home/.cache/bnnedge/fashion-mnist"
+    place.mkdir(parents=True)
+    (place / "train-images-idx3-ubyte").write_bytes(b"")
+    variables = {"HOME": str(folder / "home"), "BNNEDGE_CACHE": str(folder / "cache"), "XDG_CACHE_HOME": ""}
+    with environment(**variables):
+        return bnnedge("train", "--device", "golden", "--data", "fashion-mnist")
+
+
 def none(result: Any) -> None:
     assert not result, result
 
@@ -282,6 +292,7 @@ ROWS = [
     Row("a report of data that was changed", lambda f: reported(f, change=other_images), says("no longer what the run was")),
     Row("a report of data that has gone", lambda f: reported(f, change=Path.unlink), says("small.npz is not there any more")),
     Row("a report of damaged data", lambda f: reported(f, change=lambda p: p.write_bytes(b"PK")), says("cannot be read")),
+    Row("data in the home, simulators elsewhere", data_beside_another_cache, "home/.cache/bnnedge/fashion-mnist"),
     Row("a cache folder that is a file", sealed, says("MISSING cache folder", "set BNNEDGE_CACHE")),
     # What is printed
     Row("one step", lambda f: train(f, "--steps", 1), says("after 1 step\n")),

@@ -102,7 +102,7 @@ def generate(config: Configuration, directory: Path) -> list[Path]:
 
     That is: waivers of Verilator's lint, a top with standard buses and its descriptions (`bnnedge.hw.embed`), and manifest.json.
     """
-    with underway(f"generating the Verilog of {config.name}", "10 to 20 seconds"):
+    with underway(f"generating the Verilog of {config.name}", "10 seconds to a minute"):
         text = to_verilog(config, sources=True)
     waivers = Path(__file__).with_name(f"{MODULE}.vlt").read_text()
     source, lint = f"{MODULE}.v", f"{MODULE}.vlt"

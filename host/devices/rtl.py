@@ -19,7 +19,7 @@ def open_rtl(configuration: Configuration) -> AcceleratorDevice:
     from bnnedge.sim.verilated.origin import origin
 
     def generate() -> str:
-        with underway("generating the simulated accelerator's Verilog", "10 to 20 seconds"):
+        with underway("generating the simulated accelerator's Verilog", "10 seconds to a minute"):
             from bnnedge.hw.generate import to_verilog
 
             return to_verilog(configuration, checks=True)

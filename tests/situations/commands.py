@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -232,6 +233,14 @@ def data_beside_another_cache(folder: Path) -> str:
         return bnnedge("train", "--device", "golden", "--data", "fashion-mnist")
 
 
+def set_up(folder: Path) -> tuple[int, str, str]:
+    """`.ci/setup` of a clone in such a folder."""
+    (folder / ".ci").mkdir(parents=True)
+    shutil.copy(Path(__file__).resolve().parents[2] / ".ci/setup", folder / ".ci")
+    done = subprocess.run([folder / ".ci/setup"], capture_output=True, text=True, check=False)
+    return done.returncode, done.stdout, done.stderr
+
+
 def none(result: Any) -> None:
     assert not result, result
 
@@ -292,6 +301,8 @@ ROWS = [
     Row("a report of data that was changed", lambda f: reported(f, change=other_images), says("no longer what the run was")),
     Row("a report of data that has gone", lambda f: reported(f, change=Path.unlink), says("small.npz is not there any more")),
     Row("a report of damaged data", lambda f: reported(f, change=lambda p: p.write_bytes(b"PK")), says("cannot be read")),
+    Row("a clone below a folder called $HOME", lambda f: set_up(f / "$HOME"), status(1, "move the clone")),
+    Row("a clone below a folder with a quote", lambda f: set_up(f / 'a "b"'), status(1, "move the clone")),
     Row("data in the home, simulators elsewhere", data_beside_another_cache, "home/.cache/bnnedge/fashion-mnist"),
     Row("a cache folder that is a file", sealed, says("MISSING cache folder", "set BNNEDGE_CACHE")),
     # What is printed

@@ -117,7 +117,7 @@ def _package(module: str, extra: str, use: str, name: str = "", needed: bool = T
 
 def _broken(module: str) -> str:
     """What keeps a module from being imported; empty if nothing."""
-    program = "from bnnedge.importer.keras import _keras; _keras()" if module == "keras" else f"import {module}"
+    program = "from bnnedge.importer.kerasfile import library; library()" if module == "keras" else f"import {module}"
     command = [sys.executable, "-c", program]
     tried = subprocess.run(command, env={**os.environ, **caches.tools()}, capture_output=True, text=True, errors="replace")
     if not tried.returncode:

@@ -19,7 +19,7 @@ from typing import Any
 
 from bnnedge.checkpoint import Checkpoint
 from bnnedge.configuration import Configuration
-from bnnedge.importer import compare, keras, kinds, qonnx
+from bnnedge.importer import compare, keras, kerasfile, kinds, qonnx
 from bnnedge.importer.assemble import assemble
 from bnnedge.importer.choice import Choice
 from bnnedge.importer.states import limited, state
@@ -61,9 +61,10 @@ def load(
     path = Path(path)
     choice = Choice.of(batch, gradient_planes, slope_planes, configuration)
     try:
-        kinds.check(path, (*keras.SUFFIXES, *qonnx.SUFFIXES))
-        reader = keras if path.suffix.lower() in keras.SUFFIXES else qonnx
-        return _taken(reader.understand(reader.read(path)), pixels, choice)
+        kinds.check(path, (*kerasfile.SUFFIXES, *qonnx.SUFFIXES))
+        if path.suffix.lower() in kerasfile.SUFFIXES:
+            return _taken(keras.understand(kerasfile.read(path)), pixels, choice)
+        return _taken(qonnx.understand(qonnx.read(path)), pixels, choice)
     except UnsupportedError as error:
         raise UnsupportedError(f"model file {path}: {error}") from error
     except Exception as error:  # of libraries, for whatever a strange model makes them stumble over

@@ -289,7 +289,7 @@ DIFFERENCES = [
     Row("a softmax in the middle", taken(layers(flat, units(16), lambda kinds: kinds.Softmax(), units(4))),
         r"layer 'softmax.* stands before .*: it can stand at the end only", KERAS),
     Row("an activation that looks at its neighbours",
-        taken(layers(flat, units(16, activation=neighbours), units(4))), r"layer 'dense.* computes otherwise than", KERAS),
+        taken(layers(flat, units(16, activation=neighbours), units(4))), r"dense.* is no function of each number", KERAS),
     Row("a layer used twice", taken(twice), r"layer '.* computes otherwise than its kind", KERAS),
     Row("a pool that rounds up", taken(layers(filters(4), pool(padding="same"), sign, flat, units(4), shape=(9, 9, 1))),
         r"MaxPooling2D\) rounds up", KERAS),

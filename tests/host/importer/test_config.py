@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from bnnedge.importer import UnsupportedError, load
-from bnnedge.importer import keras as reader
+from bnnedge.importer import kerasfile as reader
 from bnnedge.importer.config import Structure
 
 h5py = pytest.importorskip("h5py")

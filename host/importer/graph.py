@@ -135,7 +135,10 @@ class _Shapes:
     def constant(self, name: str, key: str, tensor: Any) -> Shape:
         """The shape of a constant whose numbers are all in the file."""
         if tensor.data_location or len(tensor.external_data):
-            raise UnsupportedError(f"{name} is kept in another file, which is not read: export one file (external_data=False)")
+            raise UnsupportedError(
+                f"{name} is kept in another file, which is not read: export one file (external_data=False), or make one, "
+                "onnx.save(onnx.load(FILE), FILE)"
+            )
         shape, size = tuple(tensor.dims), _TYPES.get(tensor.data_type)
         if size is None or len(shape) > 8 or min(shape, default=1) < 0:
             raise UnsupportedError(f"{name} is no array of plain numbers")

@@ -171,7 +171,10 @@ class _Shapes:
         """Look a node up; the shape of what it makes."""
         kind = node.op_type
         if node.domain not in _DOMAINS:
-            raise UnsupportedError(f"{name} is of domain {shown(repr(node.domain))}: only ONNX's and QONNX's are known here")
+            raise UnsupportedError(
+                f"{name} is of domain {shown(repr(node.domain))}: only ONNX's and QONNX's are known here; give the model as it was "
+                "before onnxruntime or another tool rewrote it"
+            )
         if kind not in OPERATORS or (node.domain not in _ONNX and kind not in QUANTISERS):
             raise UnsupportedError(f"{name}: the device has nothing like it; there are {', '.join(sorted(OPERATORS))}")
         node.domain = CUSTOM if kind in QUANTISERS else ""

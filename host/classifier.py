@@ -99,6 +99,7 @@ class BNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.random_state = random_state
         self.verbose = verbose
 
+    @explained
     def fit(self, X: Any, y: Any) -> BNNClassifier:
         """Train on X (N, features), or (N, ...) images, with labels y (N,) of any type."""
         X, y = validate_data(self, _rows(X), y, dtype="numeric")

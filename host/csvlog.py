@@ -49,6 +49,8 @@ class CSVLogger(Callback):
             there = self._before.partition("\n")[0]
             if self._before and there != head.rstrip("\n"):
                 raise ValueError(f"CSVLogger: {self.filename} has the columns {there!r:.80}, not {head.rstrip()!r}")
+            if self._before and not self._before.endswith("\n"):
+                self._before += "\n"
         self._before = self._before or head
         self._write()
         return None

@@ -97,9 +97,11 @@ def meant(name: str, known: Collection[str]) -> str:
 
 
 def explained(function: Callable[P, R]) -> Callable[P, R]:
-    """Let unknown keywords of a function be a TypeError of one line that says what would work."""
+    """Let unknown keywords of a function, and too many arguments without any, be a TypeError that says what would work."""
     called = function.__qualname__.removesuffix(".__init__")
-    names = [name for name in inspect.signature(function).parameters if name not in ("self", "cls")]
+    parameters = inspect.signature(function).parameters
+    names = [name for name in parameters if name not in ("self", "cls")]
+    places = [name for name, parameter in parameters.items() if parameter.kind is not parameter.KEYWORD_ONLY]
     for name in names:
         _OWNERS.setdefault(name, called.rsplit(".")[-1])
 
@@ -108,6 +110,10 @@ def explained(function: Callable[P, R]) -> Callable[P, R]:
         for name in keywords:
             if name not in names:
                 raise TypeError(f"{called} has no {name!r}: {meant(name, names)}")
+        if len(arguments) > len(places):
+            others = ", ".join(f"{name}=..." for name in names if name not in places) or "none"
+            first = ", ".join(name for name in places if name in names) or "nothing"
+            raise TypeError(f"{called} takes {first} without their names; there are, by name, {others}")
         return function(*arguments, **keywords)
 
     return checked

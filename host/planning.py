@@ -72,7 +72,7 @@ class Planner:
         if self.schedule == FUNCTION and self.function is None:
             raise ValueError(
                 "the checkpoint's schedule was a function, which no file keeps: resume its run, or give one to "
-                "Trainer.load(schedule=...)"
+                "Trainer.load(schedule=...) (--schedule)"
             )
         steps = steps or (epochs or 1) * (len(images) // batch)
         epochs = -(-steps // (len(images) // batch))

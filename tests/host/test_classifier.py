@@ -126,6 +126,11 @@ def test_keywords_of_scikit_learn(name, meant):
         BNNClassifier(**{name: 3})
 
 
+def test_weights_of_samples():
+    with pytest.raises(TypeError, match=r"BNNClassifier\.fit has no 'sample_weight': all images weigh the same"):
+        BNNClassifier().fit(X, Y, sample_weight=np.ones(300))
+
+
 def test_one_class():
     with pytest.raises(ValueError, match="y has one class only, 'elm': two are needed"):
         BNNClassifier().fit(X, np.full(300, "elm"))

@@ -97,5 +97,19 @@ def test_values_that_keras_takes():
         Network((4, 4), [Dense])
 
 
+def test_without_names(trainer):
+    with pytest.raises(TypeError, match=r"^Trainer.fit takes x, y without their names; there are, by name, epochs=\.\.\.,"):
+        trainer.fit(X, Y, 64, 10)
+    with pytest.raises(TypeError, match=r"^Dense takes units without their names; there are, by name, none"):
+        Dense(16, "relu")
+
+
+def test_callbacks_where_keras_has_them():
+    from bnnedge import callbacks
+
+    assert callbacks.EarlyStopping is EarlyStopping
+    assert not hasattr(callbacks, "ReduceLROnPlateau")
+
+
 def test_no_hint():
     assert meant("zzz", []) == "there are none"

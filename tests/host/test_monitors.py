@@ -214,6 +214,12 @@ class TestCSVLogger:
         with pytest.raises(ValueError, match=r"log\.csv has the columns 'epoch,loss,accuracy,rate', not 'epoch,loss"):
             trainer.fit(X, Y, validation_data=TEST, callbacks=CSVLogger(path, append=True))
 
+    def test_below_a_file_without_a_last_line_end(self, tmp_path):
+        path = tmp_path / "log.csv"
+        path.write_text("epoch,loss,accuracy,rate\n0,1,1,1")
+        make().fit(X, Y, callbacks=CSVLogger(path, append=True))
+        assert [line[0] for line in path.read_text().splitlines()] == ["e", "0", "0"]
+
     @pytest.mark.parametrize("separator", ["", ", ", "\n", '"', None])
     def test_separator(self, separator):
         with pytest.raises(ValueError, match="separator must be one character"):

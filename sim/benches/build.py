@@ -20,10 +20,12 @@ from cocotb_tools import config as cocotb_config
 from cocotb_tools.check_results import get_results
 from cocotb_tools.runner import Icarus, Runner, Verilator
 
+from bnnedge.caches import is_plain
 from bnnedge.configuration import Configuration
 from bnnedge.hw.generate import MODULE, to_verilog
 from bnnedge.sim.verilated import BuildError, cache_folder
 
+SIMULATORS = "verilator", "icarus"
 CONFIGURATION = "BNNEDGE_CONFIGURATION"  # environment variable that tells the bench which accelerator it sees
 
 _PORTS = Path(__file__).with_name("ports.vlt")
@@ -34,13 +36,21 @@ _VERILATOR_FLAGS = ("-O3", "--x-assign", "fast", "--x-initial", "fast", "--no-ti
 _ICARUS_FLAGS = ("-g2005",)
 
 
-class _Icarus(Icarus):
+class _FromHere(Runner):
+    """The test runs in a folder of its own, and imports what could be imported where the caller is."""
+
+    def _set_env_test(self) -> None:
+        super()._set_env_test()
+        self.env["PYTHONPATH"] = os.pathsep.join(os.path.abspath(place) for place in sys.path)
+
+
+class _Icarus(_FromHere, Icarus):
     def _simulator_in_path(self) -> None:
         if not shutil.which("iverilog"):
             raise BuildError("this bench needs Icarus Verilog (apt install iverilog)")
 
 
-class _Verilator(Verilator):
+class _Verilator(_FromHere, Verilator):
     """The Python package's Verilator, or else the one on PATH; only ports are visible, which makes it much faster."""
 
     def _simulator_in_path(self) -> None:
@@ -68,8 +78,13 @@ def compiled(simulator: str, config: Configuration) -> tuple[Runner, Path]:
     """The runner of `simulator` ("verilator" or "icarus") and the folder with the compiled accelerator.
 
     Folders are kept beside the verilated libraries, and are built once. Raises BuildError: the simulator is missing, or
-    has failed.
+    has failed. ValueError: there is no such simulator.
     """
+    if simulator not in SIMULATORS:
+        raise ValueError(f"there is no simulator {simulator!r} for benches; there are {', '.join(SIMULATORS)}")
+    for path in (cache_folder(), Path(str(cocotb_config.libs_dir))):
+        if simulator == "verilator" and not is_plain(path):
+            raise BuildError(f"with Verilator, cocotb needs folders without spaces, unlike {path}: for caches set BNNEDGE_CACHE")
     runner: Runner
     flags: tuple[str, ...]
     if simulator == "verilator":
@@ -78,8 +93,8 @@ def compiled(simulator: str, config: Configuration) -> tuple[Runner, Path]:
         runner, flags, control = _Icarus(), _ICARUS_FLAGS, []
     verilog = to_verilog(config)
     versions = [f"{name} {importlib.metadata.version(name)}" for name in ("cocotb", "amaranth")]
-    sources = [_PORTS.read_text(), Path(__file__).read_text()]
-    parts = [verilog, *sources, getattr(runner, "executable", ""), str(cocotb_config.libs_dir), *versions]
+    parts = [verilog, *flags, *(path.read_text() for path in control), str(cocotb_config.libs_dir), *versions]
+    parts.append(getattr(runner, "executable", ""))
     key = hashlib.sha256("\n".join(parts).encode()).hexdigest()[:24]
     folder = cache_folder() / f"cocotb-{simulator}-{key}"
     folder.mkdir(parents=True, exist_ok=True)
@@ -110,12 +125,20 @@ def compiled(simulator: str, config: Configuration) -> tuple[Runner, Path]:
     return runner, folder
 
 
-def run_bench(simulator: str, config: Configuration, module: str, test: str, work: Path, seed: int = 1) -> str:
-    """Run one cocotb test of a module with its files in `work`; return the simulator's output.
+def run_bench(
+    simulator: str, config: Configuration, module: str, test: str, work: str | os.PathLike[str] = ".", seed: int = 1
+) -> str:
+    """Compile the accelerator, unless that has been done, run one cocotb test with it, and return the simulator's output.
 
-    Raises AssertionError with the end of that output if the test fails.
+    simulator: "verilator" or "icarus". module, test: where to import the test from, on the caller's path, and its name.
+    work: folder, made if need be, for log and results, and where the test runs. seed: of the test's `random`.
+
+    Raises AssertionError with the end of the output if the test fails, or is not there; BuildError, a RuntimeError, if the
+    simulator is missing or cannot compile; ValueError for another simulator; OSError if `work` cannot be written to.
     """
     runner, folder = compiled(simulator, config)
+    work = Path(work).resolve()
+    work.mkdir(parents=True, exist_ok=True)
     log = work / f"{test}.log"
     tests = failures = 0
     with contextlib.suppress(SystemExit):  # no results: the simulator has not even begun
@@ -126,7 +149,7 @@ def run_bench(simulator: str, config: Configuration, module: str, test: str, wor
             seed=seed,
             build_dir=folder,
             test_dir=work,
-            results_xml=str((work / f"{test}.xml").resolve()),
+            results_xml=str(work / f"{test}.xml"),
             extra_env={CONFIGURATION: json.dumps(dataclasses.asdict(config)), "COCOTB_ANSI_OUTPUT": "0"},
             log_file=log,
         )
@@ -138,5 +161,7 @@ def run_bench(simulator: str, config: Configuration, module: str, test: str, wor
 
 
 def configuration_of_bench() -> Configuration:
-    """Within a bench: the configuration that it was compiled from."""
+    """Within a test that `run_bench` runs: the configuration that it was given. RuntimeError anywhere else."""
+    if CONFIGURATION not in os.environ:
+        raise RuntimeError(f"{CONFIGURATION} is not set: only run_bench tells a test which configuration it sees")
     return Configuration(**json.loads(os.environ[CONFIGURATION]))

@@ -14,14 +14,12 @@ from bnnedge import Dense, Network, Settings
 from bnnedge.devices.accelerator import AcceleratorDevice
 from bnnedge.devices.device import DeviceError
 from bnnedge.registers import REGISTERS, Cause
-from bnnedge.sim.benches.build import configuration_of_bench
-from bnnedge.sim.benches.bus import CocotbBus
+from bnnedge.sim.benches import CocotbBus, configuration_of_bench
 from bnnedge.sim.golden import Golden
 from bnnedge.state import TrainingState
 
 RATE = 400
 UNMAPPED = 0x8000_0000
-_SETTINGS = Settings(batch=64)
 
 
 class Bench:
@@ -81,16 +79,14 @@ class Bench:
         assert not int(self.bus.dut.irq.value)
 
 
-async def _play(
-    dut: Any, play: Callable[[Bench], None], sizes: tuple[int, ...] = (20, 24, 10), settings: Settings = _SETTINGS
-) -> None:
+async def _play(dut: Any, play: Callable[[Bench], None]) -> None:
     """Reset, then let `play` drive; report the speed of the simulation."""
     bus = CocotbBus(dut)
     await bus.reset()
     begin = time.perf_counter()
 
     def whole() -> None:
-        play(Bench(bus, sizes, settings))
+        play(Bench(bus, (20, 24, 10), Settings(batch=64)))
 
     await bridge(whole)()
     seconds = time.perf_counter() - begin
@@ -202,14 +198,3 @@ async def recovers_from_an_interruption(dut: Any) -> None:
             bench.train(order)
 
     await _play(dut, play)
-
-
-@cocotb.test(timeout_time=5, timeout_unit="ms")
-async def trains_a_step(dut: Any) -> None:
-    """One step of the smallest network, for slow simulators."""
-
-    def play(bench: Bench) -> None:
-        bench.bus.stall(0.2, 1)
-        bench.train(bench.order(1))
-
-    await _play(dut, play, (6, 5, 3), Settings(batch=64, input_planes=2, gradient_planes=3))

@@ -44,6 +44,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 NOT_RUN = {
     r"^make ": "minutes, or the whole test run",
     r"^pip install ": "downloads packages",
+    r"^python |import cocotb|import run_bench|cocotb_tools": "takes a simulator; tests/system/test_cocotb.py",
     r"^source |^export ": "sets up the reader's shell",
     r"^jupyter ": "a program that goes on until it is stopped",
     r"^tar |^sh ": "a board's",

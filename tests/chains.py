@@ -434,3 +434,35 @@ def grouped() -> Graph:
 def dense_and_conv() -> Graph:
     graph = sign(begun(32).norm(24, 0.5)).add("Reshape", np.array([1, 24, 1, 1]))
     return graph.add("Conv", graph.signs(5, 24, 1, 1), kernel_shape=[1, 1]).add("Flatten")
+
+
+def of_one_name(graph: Any) -> None:
+    for node in graph.node:
+        node.name = "same"
+
+
+def rewritten(graph: Any) -> None:
+    """As onnxruntime saves what it has optimised."""
+    graph.node[1].domain = "com.microsoft.nchwc"
+
+
+def three_axes() -> Graph:
+    graph = Graph(32).add("Unsqueeze", np.array([1]))
+    graph.add("MatMul", graph.signs(32, 24, outputs=1)).add("Squeeze", np.array([1]))
+    return ended(sign(graph.norm(24, 0.5)))
+
+
+def flat_numbers(draw: Callable[[np.random.Generator], np.ndarray]) -> Graph:
+    """An offset behind a map of 5 x 4 sums of 6 channels that has been flattened."""
+    graph = conv(Graph(2, 7, 6)).add("Flatten")
+    return ended(sign(graph.add("Add", draw(graph.rng).astype(F))), 120)
+
+
+def four_bits(graph: Graph) -> Graph:
+    return graph.add("Cast", to=FLOAT).add("Mul", F(1 / 16)).add("Floor").add("Mul", F(2)).add("Sub", F(15))
+
+
+def wide(**attributes: Any) -> Graph:
+    graph = Graph(1, 12, 12)
+    graph.add("Conv", graph.signs(4, 1, *attributes["kernel_shape"]), **attributes)
+    return ended(sign(graph.norm(4)).add("Flatten"), 64)

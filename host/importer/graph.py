@@ -40,8 +40,10 @@ def check(model: Any) -> dict[str, Shape]:
         raise UnsupportedError(f"it has {len(graph.node):,} nodes: {_NODES:,} are the most")
     _state_operators(model)
     _check_annotations(graph)
+    names: set[str] = set()
     for place, node in enumerate(graph.node):
-        node.name = node.name or f"{node.op_type}_{place}"
+        node.name = node.name if node.name and node.name not in names else f"{node.name or node.op_type}_{place}"
+        names.add(node.name)
     _keep_needed(graph)
     graph.name = shown(graph.name, 200)
     del graph.value_info[:], graph.quantization_annotation[:], model.metadata_props[:]
@@ -172,8 +174,8 @@ class _Shapes:
         kind = node.op_type
         if node.domain not in _DOMAINS:
             raise UnsupportedError(
-                f"{name} is of domain {shown(repr(node.domain))}: only ONNX's and QONNX's are known here; give the model as it was "
-                "before onnxruntime or another tool rewrote it"
+                f"{name} is of domain {shown(repr(node.domain))}: only ONNX's and QONNX's are known here; give the model as it "
+                "was before onnxruntime or another tool rewrote it"
             )
         if kind not in OPERATORS or (node.domain not in _ONNX and kind not in QUANTISERS):
             raise UnsupportedError(f"{name}: the device has nothing like it; there are {', '.join(sorted(OPERATORS))}")

@@ -38,6 +38,8 @@ from chains import (
     ends_with,
     exchanged,
     flat_image,
+    flat_numbers,
+    four_bits,
     grey,
     grouped,
     in_double,
@@ -46,12 +48,14 @@ from chains import (
     map_of_thresholds,
     normed,
     normed_half,
+    of_one_name,
     one_pixel,
     padded,
     pooled,
     quantised,
     reshaped,
     residual,
+    rewritten,
     rows_apart,
     runs,
     scaled,
@@ -62,9 +66,11 @@ from chains import (
     straight,
     straight_and_clipped,
     strided,
+    three_axes,
     thresholds,
     through_identities,
     whole_weights,
+    wide,
     with_dead_parts,
     without_names,
     xnor,
@@ -169,6 +175,14 @@ row(
     reads(lambda: dense(lambda g: sign(g.add("Softmax", axis=1)))),
     r"\(GreaterOrEqual\) stands behind node .* \(Softmax\)",
 )
+row(
+    "probabilities in per cent",
+    reads(lambda: normed().add("Softmax", axis=1).add("Mul", F(100))),
+    r"\(Mul\) stands behind node .* \(Softmax\)",
+)
+row("logits turned", reads(lambda: normed().add("Neg")), same)
+row("logits in another shape", reads(lambda: normed().add("Reshape", np.array([-1]))), same)
+row("a class cast", reads(lambda: normed().add("ArgMax", axis=1).add("Cast", to=6), made=6), same)
 row("two outputs", reads(normed, outputs=("tensor3", "tensor5")), "one input and one output: it has 'image', 'tensor3'")
 
 
@@ -178,6 +192,12 @@ row("constants listed as inputs, before the image", functools.partial(listed, ch
 row("constants as nodes", functools.partial(listed, change=as_nodes), same)
 row("constants through Identity", functools.partial(listed, change=through_identities), same)
 row("constants and nodes that nothing needs", functools.partial(listed, change=with_dead_parts), same)
+row("nodes of one name", functools.partial(listed, change=of_one_name), works)
+row(
+    "nodes of onnxruntime's own",
+    functools.partial(listed, change=rewritten),
+    "domain 'com.microsoft.nchwc': .*before onnxruntime",
+)
 row("nodes without names", functools.partial(listed, change=without_names), same)
 row("weights of bytes, cast and scaled", reads(lambda: ended(whole_weights(sign(begun(32))), 16)), same)
 row("weights behind a Sign", reads(lambda: ended(signs_of_weights(sign(begun(32))), 16)), same)
@@ -215,6 +235,17 @@ row(
     reads(exchanged),
     r"\(Conv\) gets a map whose axes have been exchanged",
 )
+row("matrices of three axes", reads(three_axes), same)
+row(
+    "numbers of channels behind a flattened map",
+    reads(lambda: flat_numbers(lambda rng: np.repeat(rng.normal(0, 1, 6), 20))),
+    same,
+)
+row(
+    "numbers of places behind a flattened map",
+    reads(lambda: flat_numbers(lambda rng: rng.normal(0, 1, 120))),
+    r"\(Add\) has numbers for other axes than the channels of \[5, 4, 6\]",
+)
 row("a layer for each row", reads(rows_apart), r"\(MatMul\) gets \[1, 4, 8\] and treats each row by itself.*flatten")
 
 # Arithmetic.
@@ -240,6 +271,16 @@ row(
     reads(lambda: dense_front(lambda g: g.add("Cast", to=FLOAT).add("Div", F(255))), (0, 255), type=UINT8),
     same,
 )
+row("bytes of which four bits are left", reads(lambda: dense_front(four_bits), (0, 255), type=UINT8), same)
+row("pixels compared with a half", reads(lambda: dense_front(lambda g: sign(g.add("Sub", F(0.5)))), (0, 1)), same)
+row("pixels of 0 and 1", reads(lambda: dense_front(lambda g: g.add("Greater", F(0.5)).add("Cast", to=FLOAT)), (0, 1)), same)
+row(
+    "zeros around pixels of 0..1",
+    reads(lambda: convolved(auto_pad="SAME_UPPER"), (0, 1)),
+    r"\(Conv\) pads pixels with zeros, but .* train with pixels from -1 to 1",
+)
+row("a window of 9 x 9", reads(lambda: wide(kernel_shape=[9, 9])), r"\(Conv\): kernel .* in 1..7, not 9")
+row("strides of 3", reads(lambda: wide(strides=[3, 3], kernel_shape=[3, 3])), r"\(Conv\): stride .* in 1..2, not 3")
 row(
     "a mean for each colour",
     reads(lambda: convolved(lambda g: g.add("Sub", np.array([0.1, 0.2], F).reshape(2, 1, 1)))),

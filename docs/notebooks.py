@@ -23,7 +23,9 @@ from bnnedge.notebooks import notebooks
 from bnnedge.underway import underway
 
 _COLOURS = 64  # of a stored picture: a quarter of the bytes of a full-colour one
-_BAR = re.compile(r"\|[ ▏▎▍▌▋▊▉█#]*\|( *\d+ %)? \S+ left,? ")  # a progress bar, with the time that is left
+# What tells of time: progress bars, and lines that say what is being done meanwhile.
+_BAR = re.compile(r"\|[ ▏▎▍▌▋▊▉█#]*\| *\d+ % [\d:?, ]+ left,? *")
+_UNDERWAY = re.compile(r"^.* \.\.\. .*\d.*\n", re.MULTILINE)
 
 
 def run(notebook: Any, folder: Path) -> Any:
@@ -63,7 +65,7 @@ def _tidy(notebook: Any) -> None:
         cell.metadata = {}
         for output in cell.get("outputs", []):
             if output.output_type == "stream":
-                output.text = _BAR.sub("", output.text)
+                output.text = _UNDERWAY.sub("", _BAR.sub("", output.text))
             elif "image/png" in output.data:
                 output.data["image/png"] = _small(output.data["image/png"])
 

@@ -128,8 +128,13 @@ def test_labels_that_collide_are_noticed(tmp_path, script):
 
 
 def test_time_left_is_not_stored(tmp_path, script):
-    lines = "epoch 1/2 |███▌   |  35 % 00:12 left, loss 2", "epoch 2/2 |███████| 100 % 00:00 left, loss 1"
-    code = "\n".join(f"print({line!r}, end={end!r})" for line, end in zip(lines, "\r\n", strict=True))
+    lines = (
+        ("compiling (1 to 4 minutes) ... 12 s", "\r"),
+        ("compiling (1 to 4 minutes) ... 73 s", "\n"),
+        ("epoch 1/2 |███▌   |  35 % 00:06, 00:12 left, loss 2", "\r"),
+        ("epoch 2/2 |███████| 100 % 00:18, 00:00 left, loss 1", "\n"),
+    )
+    code = "\n".join(f"print({line!r}, end={end!r})" for line, end in lines)
     notebook = script.run(script.nbformat.v4.new_notebook(cells=[script.nbformat.v4.new_code_cell(code)]), tmp_path)
     assert script.told(notebook.cells[0]) == ["stdout: epoch 2/2 loss 1\n"]
 

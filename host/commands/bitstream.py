@@ -24,6 +24,7 @@ def run(arguments: argparse.Namespace) -> int:
     target = board(arguments.board)
     chosen = options.board_configuration(arguments, target.configuration)
     directory = Path(arguments.out or options.board_folder(target, chosen.name))
+    options.check_folder(directory)
     try:
         from bnnedge.boards.build import build
     except ModuleNotFoundError as error:

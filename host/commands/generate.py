@@ -24,6 +24,7 @@ def run(arguments: argparse.Namespace) -> int:
     chosen = options.board_configuration(arguments, target.configuration if target else "pynq-z2")
     folder = options.board_folder(target, chosen.name) if target else Path("build", chosen.name)
     directory = Path(arguments.out or folder)
+    options.check_folder(directory)
     try:
         if target:
             from bnnedge.boards.generate import generate as generate_for

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import errno
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -163,6 +165,16 @@ def check_file(out: Path) -> None:
     """ValueError if what --out names is a folder, where a file is wanted."""
     if out.is_dir():
         raise ValueError(f"--out {out} is a folder: give the name of a file in it")
+
+
+def check_folder(out: Path) -> None:
+    """OSError if no file could be written to a folder, which need not be there yet: better now than after minutes of work."""
+    place = Path(os.path.realpath(out))  # which a link may lead to that leads to nothing yet
+    there = next(found for found in (place, *place.parents) if found.exists())
+    if not there.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, "Not a directory; give another place", str(there))
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(there))
 
 
 def check_unasked(out: Path) -> None:

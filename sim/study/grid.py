@@ -18,7 +18,7 @@ from bnnedge.data.augment import Augment
 from bnnedge.parsing import parse_yaml, read_text
 from bnnedge.rates import RATE, SCHEDULE, SCHEDULES
 from bnnedge.settings import Settings, whole
-from bnnedge.terminal import printable
+from bnnedge.terminal import nearest, printable
 
 MODELS = ("integer", "method", "standard", "ablation", "tanh")
 ROUNDINGS = ("random", "nearest")
@@ -165,7 +165,8 @@ def load_study(name: str | Path) -> Study:
     """
     path = STUDIES.get(str(name), Path(name))
     if not path.is_file():
-        raise ValueError(f"there is no study {str(name)!r}: neither a built-in one ({', '.join(STUDIES)}) nor a file")
+        meant = nearest(str(name), STUDIES)
+        raise ValueError(f"there is no study {str(name)!r}: neither a built-in one ({', '.join(STUDIES)}) nor a file{meant}")
     try:
         data = parse_yaml(read_text(path))
     except ValueError as error:

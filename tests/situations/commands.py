@@ -291,6 +291,7 @@ ROWS = [
         says("after 3 steps"),
     ),
     Row("--out of a file", lambda f: train(f, "--steps", 1, "--out", network(f)), "Not a directory; give another place"),
+    Row("--out of generate is a file", lambda f: bnnedge("generate", "--out", network(f) / "x"), "net.yaml: Not a directory"),
     Row("--out=~/results", at_home, files),
     Row("--out is a link that leads nowhere yet", through_a_link, files),
     Row("data in a folder that is not there", lambda f: train(f, "--data", f / "no" / "such.npz"), "such.npz: cannot be read"),

@@ -283,3 +283,8 @@ def test_every_page_is_linked_from_the_first() -> None:
     assert pages <= set(linked)
     linked = re.findall(r"\]\(([^)#:]+)", (ROOT / "docs" / "results.md").read_text())
     assert {f"results/{page.name}" for page in PAGES if page.parent.name == "results"} <= set(linked)
+
+
+def test_every_extra_is_described() -> None:
+    (section,) = re.findall(r"^## Install parts of it\n(.*?)^## ", (ROOT / "README.md").read_text(), re.MULTILINE | re.DOTALL)
+    assert _extras() <= set(re.findall(r"`(\w+)`", section))

@@ -1,0 +1,146 @@
+"""How the figures of the documents come about: by the compiler, the tables of cycles and memory, and the rows of studies."""
+
+from __future__ import annotations
+
+import functools
+import re
+import statistics
+from collections.abc import Callable, Sequence
+
+from scripts import ROOT, load_script
+
+from bnnedge import Settings, configuration, mlp
+from bnnedge.compiler import estimate, memory_of
+from bnnedge.compiler.cycles import Estimate
+from bnnedge.compiler.layout import layout
+from bnnedge.network import BUILT_IN
+from bnnedge.sim.study.table import Row, Table
+
+cycles = load_script("cycles")
+CYCLES = cycles.read()
+Figures = Callable[[], Sequence[float | str]]
+
+
+def rtl(network: str, config: str, batch: int, planes: int) -> float:
+    return float(CYCLES[cycles.Case(network, config, batch, planes)][1])
+
+
+def expected(network: str, config: str, batch: int, planes: int) -> float:
+    return float(CYCLES[cycles.Case(network, config, batch, planes)][0])
+
+
+def speed(network: str, batch: int, planes: int) -> float:
+    """Images/s that `bnnedge estimate` prints for pynq-z2."""
+    return estimated(network, batch, planes).images_per_second
+
+
+def rate(cycles_per_image: float, config: str = "pynq-z2") -> float:
+    return configuration(config).clock_hz / cycles_per_image
+
+
+def both(cycles_per_image: float) -> list[float]:
+    """Cycles an image, and images/s at 100 MHz."""
+    return [cycles_per_image, rate(cycles_per_image)]
+
+
+def gain(network: str, batch: int) -> float:
+    """By how many % one gradient plane is faster than eight."""
+    return 100 * (speed(network, batch, 1) / speed(network, batch, 8) - 1)
+
+
+@functools.cache
+def estimated(network: str, batch: int, planes: int) -> Estimate:
+    make, shape = BUILT_IN[network]
+    return estimate(make(shape, 10), Settings(batch=batch, gradient_planes=planes), configuration("pynq-z2"))
+
+
+def by_planes(network: str) -> list[float | str]:
+    """A line of the table of images/s and bottlenecks."""
+    found = [estimated(network, 64, planes) for planes in (8, 4, 2, 1)]
+    (first, busy), (last, still) = (found[n].bottleneck or ("", 0) for n in (0, -1))
+    return [*(each.images_per_second for each in found), first, 100 * busy, last, 100 * still]
+
+
+def part(*names: str) -> float:
+    """Estimated cycles of parts of the MLP's step."""
+    found = estimated("mlp", 128, 4).layers
+    return sum(operation["cycles"] for operation in found if operation["pass"].startswith(names))
+
+
+def ratios(variant: int, *networks: str) -> list[float]:
+    """Times less memory at batch 128, as results/memory.md has it; variant -1 is the paper's method."""
+    text = (ROOT / "docs" / "results" / "memory.md").read_text()
+    rows = {row[0]: row[3:] for row in (line.strip("| ").split(" | ") for line in text.splitlines()) if row[1:2] == ["128"]}
+    return [float(rows[name][variant + 1].split("(")[1][:-1]) for name in networks]
+
+
+def ddr(network: str, batch: int) -> list[float]:
+    """MB in external memory, with 8 and with 4 gradient planes."""
+    make, shape = BUILT_IN[network]
+    found = [memory_of(make(shape, 10), Settings(batch=batch, gradient_planes=g), configuration("pynq-z2")) for g in (8, 4)]
+    return [sum(each.ddr.values()) / 1e6 for each in found]
+
+
+def samples(network: str, batch: int, count: int) -> float:
+    """MB that so many images take there."""
+    make, shape = BUILT_IN[network]
+    plan = layout(make(shape, 10), Settings(batch=batch, gradient_planes=4), configuration("pynq-z2")).plan
+    return count * plan.sample_bytes / 1e6
+
+
+def mib(size: int) -> float:
+    return size / 2**20
+
+
+def right_words() -> float:
+    found = layout(mlp(), Settings(batch=128), configuration("pynq-z2")).resident
+    assert found is not None
+    return next(words for buffer, words in found.used.items() if "right" in str(buffer).lower())
+
+
+@functools.cache
+def rows(study: str) -> list[Row]:
+    """Those of a study, as docs/results has them."""
+    return list(Table(ROOT / "docs" / "results" / f"{study}.csv").rows.values())
+
+
+def accuracies(study: str, label: str) -> list[float]:
+    """Test accuracy in % of a study's runs of that label."""
+    found = [100 * row.accuracy for row in rows(study) if row.run.label == label]
+    assert found, f"{study} has no {label!r}"
+    return found
+
+
+def means(study: str, *labels: str) -> list[float]:
+    return [statistics.fmean(accuracies(study, label)) for label in labels]
+
+
+def spreads(study: str, *labels: str) -> list[float]:
+    """Mean and standard deviation, for each label."""
+    found = (accuracies(study, label) for label in labels)
+    return [number for each in found for number in (statistics.fmean(each), statistics.stdev(each))]
+
+
+def of_chaos(expression: str) -> list[float]:
+    """Figures of results/edge-of-chaos.md."""
+    text = (ROOT / "docs" / "results" / "edge-of-chaos.md").read_text()
+    return [float(each) for each in re.findall(expression, text, re.MULTILINE)]
+
+
+def trained_to(study: str, *labels: str) -> list[float]:
+    """Accuracy in % on the training images."""
+    return [statistics.fmean(100 * row.train_accuracy for row in rows(study) if row.run.label == label) for label in labels]
+
+
+def behind(study: str, *pairs: tuple[str, str]) -> list[float]:
+    """By how many points the second's mean is below the first's."""
+    return [a - b for a, b in (means(study, *pair) for pair in pairs)]
+
+
+STANDARD, METHOD = "float32 standard", "float32, the paper's method"
+G8, G4 = "bnnedge, 8 gradient planes", "bnnedge, 4 gradient planes"
+SHIFTED = f"{G8}, shifted images"
+
+
+def of_15(label: str) -> str:
+    return f"{label}, 15 epochs"

@@ -18,7 +18,7 @@ from brevitas.quant import (
 from foreign import agree, statistics
 from torch import nn
 
-from bnnedge import Trainer, importer
+from bnnedge import Trainer, export, importer
 
 WEIGHT, SIGN = {"bias": False, "weight_quant": SignedBinaryWeightPerTensorConst}, {"act_quant": SignedBinaryActPerTensorConst}
 
@@ -86,3 +86,18 @@ def test_exported_model_predicts_the_same(tmp_path: Path, make, shape: tuple[int
         with Trainer.load(imported.checkpoint) as trainer:
             same = trainer.predict(images).argmax(1) == library((images / 255).astype(np.float32)).argmax(1)
         assert same.mean() > 0.9
+
+
+def test_a_model_that_has_not_been_trained(tmp_path: Path):
+    torch.manual_seed(3)
+    model = tfc().eval()
+    export_qonnx(model, torch.rand(1, 1, 8, 8), str(tmp_path / "model.onnx"))
+    imported = importer.load(tmp_path / "model.onnx", (0, 1))
+    images = np.random.default_rng(4).integers(0, 256, (300, 8, 8), dtype=np.uint8)
+    with torch.no_grad():
+        made = model(torch.tensor((images[:, None] / 255).astype(np.float32)))
+    theirs = np.asarray(getattr(made, "value", made))
+    # Sums of +-0.1 in float32: one that should be 0 is 1e-8, of either sign, and all that follows may change.
+    ours = export.fold(imported.checkpoint).infer(images)
+    lost = ours.max(1) - ours[np.arange(300), theirs.argmax(1)]
+    assert np.mean(lost <= 3) > 0.5

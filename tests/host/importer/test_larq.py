@@ -14,7 +14,7 @@ tf = pytest.importorskip("tensorflow")
 
 from foreign import agree, statistics  # noqa: E402
 
-from bnnedge import importer  # noqa: E402
+from bnnedge import Trainer, export, importer  # noqa: E402
 
 keras, quant = tf.keras.layers, larq.layers
 BINARY = {"input_quantizer": "ste_sign", "kernel_quantizer": "ste_sign", "kernel_constraint": "weight_clip"}
@@ -136,3 +136,50 @@ def test_chains_of_the_functional_kind(tmp_path: Path, suffix: str):
         tensor = layer(tensor)
     tf.keras.Model(entry, tensor).save(tmp_path / f"model{suffix}")
     agree(importer.load(tmp_path / f"model{suffix}", (-1, 1)), lambda x: model.predict(2 * x - 1, verbose=0))
+
+
+def binarynet(width: float, side: int = 32) -> Any:
+    """BinaryNet for CIFAR-10 as in Larq's examples, untrained: the first convolution is valid, maps of odd sides are pooled."""
+
+    def norm() -> Any:
+        return keras.BatchNormalization(momentum=0.999, scale=False)
+
+    def conv(filters: int) -> Any:
+        return quant.QuantConv2D(round(filters * width), 3, padding="same", use_bias=False, **BINARY)
+
+    first = quant.QuantConv2D(round(128 * width), 3, use_bias=False, **FIRST)
+    stack = [keras.InputLayer((side, side, 3)), first, norm(), conv(128), keras.MaxPooling2D(2), norm()]
+    for filters in (256, 512):
+        stack += [conv(filters), norm(), conv(filters), keras.MaxPooling2D(2), norm()]
+    stack.append(keras.Flatten())
+    for units in (1024, 1024):
+        stack += [quant.QuantDense(round(units * width), use_bias=False, **BINARY), norm()]
+    stack += [quant.QuantDense(10, use_bias=False, **BINARY), norm(), keras.Activation("softmax")]
+    tf.keras.utils.set_random_seed(1)
+    return tf.keras.Sequential(stack)
+
+
+@pytest.mark.parametrize("width", [1 / 16, pytest.param(1.0, marks=pytest.mark.long)])
+def test_binarynet_is_taken_over_and_trained_on(width: float):
+    imported = importer.understand(binarynet(width), (-1, 1))
+    x, y = np.random.default_rng(1).integers(0, 256, (64, 32, 32, 3), dtype=np.uint8), np.arange(64) % 10
+    with Trainer.load(imported.checkpoint) as trainer:
+        trainer.evaluate(x[:8], y[:8])
+        trainer.fit(x, y, steps=1)
+        assert trainer.state.step == 1
+
+
+@pytest.mark.parametrize("units", [(64, 64, 10), (256, 10), (33, 31, 10), (128, 128, 128, 10)])
+def test_models_that_have_not_been_trained(units: tuple[int, ...]):
+    """A sign of Larq makes +1 of 0: ties of float32 sums of pixels are all that can differ."""
+    stack = [keras.InputLayer((8, 8)), keras.Flatten()]
+    for i, n in enumerate(units):
+        options = {"kernel_quantizer": "ste_sign", "input_quantizer": "ste_sign" if i else None}
+        stack += [quant.QuantDense(n, use_bias=False, **options), keras.BatchNormalization(scale=False)]
+    model = tf.keras.Sequential(stack)
+    imported = importer.understand(model, (-1, 1))
+    assert not [note for note in imported.notes if "of 0" in note]
+    images = np.random.default_rng(3).integers(0, 256, (500, 8, 8), dtype=np.uint8)
+    theirs, ours = model.predict(images / 127.5 - 1, verbose=0), export.fold(imported.checkpoint).infer(images)
+    lost = ours.max(1) - ours[np.arange(500), theirs.argmax(1)]
+    assert np.mean(lost <= 3) > 0.97

@@ -8,8 +8,8 @@ from typing import Any
 
 from bnnedge import formats
 from bnnedge.compiler import fitting
-from bnnedge.compiler.layout import layout
-from bnnedge.configuration import Configuration
+from bnnedge.compiler.layout import fits, layout
+from bnnedge.configuration import CONFIGURATIONS, Configuration
 from bnnedge.configuration import configuration as configuration_called
 from bnnedge.importer.steps import UnsupportedError
 from bnnedge.network import Network
@@ -49,18 +49,21 @@ class Choice:
             raise UnsupportedError(f"slope_planes must be in 1..{planes}, as the model's pixels have, not {self.slope_planes}")
         slopes = min(planes, self.settings.slope_planes)
         settings = dataclasses.replace(self.settings, input_planes=planes, slope_planes=slopes)
-        wanted = settings.batch
-        while True:
-            try:
-                if self.configuration is None:
-                    configuration = fitting(network, settings)
-                else:
-                    configuration = self.configuration
-                    layout(network, settings, configuration)
-            except ValueError as error:
-                if self.batch is not None or settings.batch == formats.LEAST_BATCH:
-                    raise UnsupportedError(str(error)) from error
-                settings = dataclasses.replace(settings, batch=settings.batch // 2)
-            else:
-                note = f"batches of {wanted} images do not fit: training takes {settings.batch}"
-                return settings, configuration, [note] if settings.batch < wanted else []
+        batches = [settings.batch]
+        while self.batch is None and batches[-1] > formats.LEAST_BATCH:
+            batches.append(batches[-1] // 2)
+        accelerators = [self.configuration] if self.configuration else list(CONFIGURATIONS.values())
+        for batch in batches:
+            settings = dataclasses.replace(settings, batch=batch)
+            for accelerator in accelerators:
+                if fits(network, settings, accelerator):
+                    note = f"batches of {batches[0]} images do not fit: training takes {batch}"
+                    return settings, accelerator, [note] if batch < batches[0] else []
+        try:
+            if self.configuration is None:
+                fitting(network, settings)
+            for training in (True, False):
+                layout(network, settings, accelerators[0], training=training)
+        except ValueError as error:
+            raise UnsupportedError(str(error)) from error
+        raise AssertionError("what does not fit says why")

@@ -117,7 +117,8 @@ class _Device:
         sure = np.ones(len(images), bool)
         for i, layer in enumerate(self.folded.layers):
             given, off = self._inputs(i, passed.inputs[i], images)
-            y, slack = layer.sums(given), FoldedLayer(layer.geometry, np.ones_like(layer.sign)).sums(off)
+            y = layer.sums(given)
+            slack = FoldedLayer(layer.geometry, np.ones_like(layer.sign)).sums(off) if off.any() else np.zeros_like(y)
             sure &= ~off.reshape(len(off), -1).any(1)
             if i == len(self.folded.layers) - 1:
                 self._check_logits(y, slack, passed.logits)

@@ -10,7 +10,7 @@ import numpy as np
 from bnnedge import formats
 from bnnedge.checkpoint import Checkpoint
 from bnnedge.export import Folded, FoldedLayer, fold
-from bnnedge.importer.assemble import Assembled, Binary
+from bnnedge.importer.binary import Assembled, Binary
 from bnnedge.importer.forward import Passed, follow
 from bnnedge.importer.states import tied, turning
 from bnnedge.importer.steps import Model, UnsupportedError

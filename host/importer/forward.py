@@ -134,14 +134,16 @@ def _difference(stage: Stage, value: np.ndarray, made: list[np.ndarray], theirs:
     wrong = ~_near(made, theirs)
     place = tuple(np.argwhere(wrong)[0])
     said = (
-        f"{stage.name} computes otherwise than its kind does on the device: {theirs[place]:g} where {made[0][place]:g} would be "
-        f"right, in {np.count_nonzero(wrong):,} of {wrong.size:,} numbers"
+        f"{stage.name} computes otherwise than its kind does on the device: {float(theirs[place]):g} where {made[0][place]:g} "
+        f"would be right, in {np.count_nonzero(wrong):,} of {wrong.size:,} numbers"
     )
     reason = _reason(stage, value, theirs)
     return f"{said}: {reason}" if reason else said
 
 
 def _reason(stage: Stage, value: np.ndarray, theirs: np.ndarray) -> str:
+    if theirs.dtype.itemsize < 4 and theirs.dtype.kind not in "iub":
+        return f"it computes in {theirs.dtype.name}, and rounds what the device does not; let it compute in float32"
     if not stage.steps:
         whole = np.array_equal(theirs, np.trunc(value))
         return "it cuts numbers down to whole ones" if whole else "it should let numbers pass as they are"

@@ -9,7 +9,7 @@ import numpy as np
 
 from bnnedge import bounds, formats
 from bnnedge.configuration import Configuration
-from bnnedge.importer.assemble import Assembled, Binary
+from bnnedge.importer.binary import Assembled, Binary
 from bnnedge.layers import Geometry
 from bnnedge.state import LayerState, TrainingState
 
@@ -52,9 +52,9 @@ def limited(layer: Binary, geometry: Geometry, step: int) -> tuple[Binary, float
 
 def turning(layer: Binary) -> np.ndarray:
     """The real sum of each output, (M,) float64, at which a hidden layer's decision turns; infinite where it never does."""
+    below = (layer.offset < 0) | ((layer.offset == 0) & (layer.at_zero < 0))  # always, where the scale is 0
     with np.errstate(divide="ignore", invalid="ignore"):
-        turned = np.where(layer.scale > 0, -layer.offset / layer.scale, np.where(layer.offset < 0, np.inf, -np.inf))
-    return np.asarray(turned)
+        return np.asarray(np.where(layer.scale > 0, -layer.offset / layer.scale, np.where(below, np.inf, -np.inf)))
 
 
 def tied(turn: np.ndarray, within: float = _TIE) -> np.ndarray:

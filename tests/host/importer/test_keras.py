@@ -11,6 +11,7 @@ os.environ.setdefault("KERAS_BACKEND", "jax")
 pytest.importorskip("jax")
 keras = pytest.importorskip("keras")
 
+import stacks  # noqa: E402
 from foreign import agree, statistics  # noqa: E402
 
 from bnnedge import Dense, Network, Settings, Trainer, cli, importer, load  # noqa: E402
@@ -308,3 +309,15 @@ def test_starts_with_another_batch(tmp_path: Path, capsys: pytest.CaptureFixture
     assert "256 at most" in capsys.readouterr().err
     assert cli.main([*start, "--batch", "64", "--config", "pynq-z2-lean"]) == 1
     assert "has latent weights of 12 bits" in capsys.readouterr().err
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("make", [stacks.cnv, stacks.binarynet, lambda: stacks.binarynet(first="valid")])
+def test_networks_of_the_paper_at_full_width(make: Any):
+    imported = importer.understand(make(), (-1, 1))
+    assert imported.notes[0] == "batches of 128 images do not fit: training takes 64"
+    x, y = np.random.default_rng(1).integers(0, 256, (64, 32, 32, 3), dtype=np.uint8), np.arange(64) % 10
+    with Trainer.load(imported.checkpoint) as trainer:
+        trainer.evaluate(x, y)
+        trainer.fit(x, y, steps=1)
+        assert trainer.state.step == 1

@@ -120,3 +120,31 @@ def test_offsets_beyond_any_sum_give_a_state_that_can_be_trained(tmp_path: Path,
         assert (trainer.predict(images).argmax(1) != 2).all()
         trainer.fit(images, np.arange(128) % 5, steps=2)
         trainer.state.check(saved.network, saved.configuration)
+
+
+def cnv(width: float) -> Graph:
+    """The paper's CNV as Brevitas exports it, with bits of weights behind BipolarQuant, and statistics of a past."""
+    graph, channels = Graph(3, 32, 32).add("Mul", np.float32(2)).add("Sub", np.float32(1)), 3
+    for i, filters in enumerate((64, 64, 128, 128, 256, 256)):
+        outputs = max(1, round(filters * width))
+        graph.add("Conv", graph.weight(outputs, channels, 3, 3), kernel_shape=[3, 3]).norm(outputs).sign()
+        if i in (1, 3):
+            graph.add("MaxPool", kernel_shape=[2, 2], strides=[2, 2])
+        channels = outputs
+    graph.add("Reshape", np.array([1, -1]))
+    for units in (512, 512):
+        outputs = max(1, round(units * width))
+        graph.add("MatMul", graph.weight(outputs, channels, transpose=True)).norm(outputs).sign()
+        channels = outputs
+    return graph.add("MatMul", graph.weight(10, channels, transpose=True)).norm(10)
+
+
+@pytest.mark.parametrize("width", [1 / 16, pytest.param(1.0, marks=pytest.mark.long)])
+def test_cnv_is_taken_over_and_trained_on(tmp_path: Path, width: float):
+    imported = importer.load(cnv(width).write(tmp_path / "model.onnx"), (0, 1))
+    assert not any("predicted otherwise" in note for note in imported.notes)
+    x, y = np.random.default_rng(1).integers(0, 256, (64, 32, 32, 3), dtype=np.uint8), np.arange(64) % 10
+    with Trainer.load(imported.checkpoint) as trainer:
+        trainer.evaluate(x[:8], y[:8])
+        trainer.fit(x, y, steps=1)
+        assert trainer.state.step == 1

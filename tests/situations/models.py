@@ -143,6 +143,24 @@ def neighbours(x: Any) -> Any:
     return stacks.binary(x - keras.ops.mean(x, axis=-1, keepdims=True))
 
 
+def gapped(x: Any) -> Any:
+    """Ternary, though +1 and -1 of most numbers."""
+    import keras
+
+    return keras.ops.sign(keras.ops.round(3 * x))
+
+
+def half() -> Any:
+    import keras
+
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        return stacks.dense(16, 5)
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
 def changed(make: Callable[[], Any], change: Callable[[Any], Any]) -> Callable[[], Any]:
     """A model after something has been done to it."""
 
@@ -290,6 +308,9 @@ DIFFERENCES = [
         r"layer 'softmax.* stands before .*: it can stand at the end only", KERAS),
     Row("an activation that looks at its neighbours",
         taken(layers(flat, units(16, activation=neighbours), units(4))), r"dense.* is no function of each number", KERAS),
+    Row("a sign with a gap around 0", taken(lambda: stacks.dense(16, 5, activation=gapped)),
+        r"is no sign: of -0.01, .* it makes 0", KERAS),
+    Row("a model that computes in bfloat16", taken(half), r"it computes in bfloat16, .* let it compute in float32", KERAS),
     Row("a layer used twice", taken(twice), r"layer '.* computes otherwise than its kind", KERAS),
     Row("a pool that rounds up", taken(layers(filters(4), pool(padding="same"), sign, flat, units(4), shape=(9, 9, 1))),
         r"MaxPooling2D\) rounds up", KERAS),

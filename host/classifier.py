@@ -43,7 +43,7 @@ class BNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     Parameters
     ----------
-    hidden: units of the hidden dense layers.
+    hidden: units of the hidden dense layers; a number, if there is one.
     network: instead of `hidden`: a `Network`, of images as long as a row of X, and a unit for each class; or a function of
         the number of features and the number of classes that returns one.
     epochs: passes over the samples.
@@ -70,7 +70,7 @@ class BNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     @explained
     def __init__(
         self,
-        hidden: Sequence[int] = (128, 128),
+        hidden: Sequence[int] | int = (128, 128),
         *,
         network: Any = None,
         epochs: int = 30,
@@ -110,7 +110,7 @@ class BNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             raise ValueError(f"device must be a name, such as 'golden', not {self.device!r:.80}: copies can't share an open one")
         self.classes_, labels = np.unique(y, return_inverse=True)
         if len(self.classes_) < 2:
-            raise ValueError(f"y has one class only, {self.classes_[0]!r}: two are needed")
+            raise ValueError(f"y has one class only, {self.classes_.tolist()[0]!r}: two are needed")
         if self.scale is not None:
             axis = 0 if self.scale == "feature" else None
             self.low_, self.high_ = X.min(axis).astype(np.float64), X.max(axis).astype(np.float64)
@@ -154,7 +154,8 @@ class BNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def _network(self, features: int, classes: int) -> Network:
         network = self.network
         if network is None:
-            return Network((features,), [*map(Dense, self.hidden), Dense(classes)], "classifier")
+            hidden = (self.hidden,) if isinstance(self.hidden, (int, np.integer)) else self.hidden
+            return Network((features,), [*map(Dense, hidden), Dense(classes)], "classifier")
         if callable(network):
             network = network(features, classes)
         if not isinstance(network, Network):

@@ -97,11 +97,12 @@ def meant(name: str, known: Collection[str]) -> str:
 
 
 def explained(function: Callable[P, R]) -> Callable[P, R]:
-    """Let unknown keywords of a function, and too many arguments without any, be a TypeError that says what would work."""
+    """Let unknown keywords of a function, and arguments too many or too few, be a TypeError that says what would work."""
     called = function.__qualname__.removesuffix(".__init__")
     parameters = inspect.signature(function).parameters
     names = [name for name in parameters if name not in ("self", "cls")]
     places = [name for name, parameter in parameters.items() if parameter.kind is not parameter.KEYWORD_ONLY]
+    needed = [name for name in places if parameters[name].default is inspect.Parameter.empty]
     for name in names:
         _OWNERS.setdefault(name, called.rsplit(".")[-1])
 
@@ -114,6 +115,10 @@ def explained(function: Callable[P, R]) -> Callable[P, R]:
             others = ", ".join(f"{name}=..." for name in names if name not in places) or "none"
             first = ", ".join(name for name in places if name in names) or "nothing"
             raise TypeError(f"{called} takes {first} without their names; there are, by name, {others}")
+        missing = [name for name in needed[len(arguments) :] if name not in keywords]
+        if missing:
+            shown = ", ".join(name for name in needed if name in names)
+            raise TypeError(f"{called} needs {' and '.join(missing)}: {called.rsplit('.')[-1]}({shown})")
         return function(*arguments, **keywords)
 
     return checked

@@ -71,6 +71,8 @@ class Network:
             raise ValueError(f"input_shape has {MAX_AXES} numbers, of a product of {MAX_INPUTS:,}, at most, not {shape!r:.80}")
         if channels_first(shape):
             raise ValueError(f"input_shape is {shape}: channels first? move them last: {(*shape[1:], shape[0])}")
+        if not isinstance(layers, Sequence) or isinstance(layers, str):
+            raise ValueError(f"layers must be a list of layers, not {layers!r:.80}")
         if not layers:
             raise ValueError("a network needs at least one layer")
         if len(layers) > MAX_LAYERS:

@@ -84,7 +84,10 @@ def rates_of(function: Schedule, rate: float, epochs: int, latent: int) -> tuple
         raise ValueError(f"a schedule that is a function gives rates for {MOST_EPOCHS:,} epochs at most, not {epochs:,}")
     both, rates = _takes_rate(function), []
     for epoch in range(epochs):
-        given = function(epoch, rate) if both else function(epoch)  # type: ignore[call-arg]
+        try:
+            given = function(epoch, rate) if both else function(epoch)  # type: ignore[call-arg]
+        except Exception as error:
+            raise ValueError(f"schedule for epoch {epoch} of {epochs}: {type(error).__name__}: {error}") from error
         try:
             rate = check_rate(given, latent)
         except ValueError as error:

@@ -35,7 +35,7 @@ def test_checks_of_scikit_learn(estimator, check):
 
 
 def test_learns():
-    model = BNNClassifier(**SMALL).fit(X[:200], Y[:200])
+    model = BNNClassifier(32, epochs=10).fit(X[:200], Y[:200])
     assert model.score(X[200:], Y[200:]) > 0.85
     assert model.predict(X).dtype == Y.dtype
     assert model.predict_proba(X).shape == (300, 3)

@@ -104,6 +104,17 @@ def test_without_names(trainer):
         Dense(16, "relu")
 
 
+def test_arguments_that_are_missing(trainer):
+    with pytest.raises(TypeError, match=r"^Trainer.fit needs y: fit\(x, y\)$"):
+        trainer.fit(X)
+    with pytest.raises(TypeError, match=r"^Network needs layers: Network\(input_shape, layers\)$"):
+        Network([Dense(4)])
+    with pytest.raises(TypeError, match=r"^Dense needs units: Dense\(units\)$"):
+        Dense()
+    assert Dense(units=4) == Dense(4)
+    assert Network(layers=[Dense(4)], input_shape=(4,)) == Network((4,), [Dense(4)])
+
+
 def test_callbacks_where_keras_has_them():
     from bnnedge import callbacks
 

@@ -83,6 +83,7 @@ def test_a_longer_run_asks_the_function_again():
     ("schedule", "text"),
     [
         (lambda epoch: 2.5 if epoch == 2 else 0.1, r"schedule for epoch 2 of 3: rate must be a number in .*, not 2\.5"),
+        ([0.1, 0.01].__getitem__, "schedule for epoch 2 of 3: IndexError: list index out of range"),
         (lambda epoch: None, "schedule for epoch 0 of 3: rate must be a number in .*, not None"),
         (lambda epoch: 0, "schedule for epoch 0 of 3: rate must be"),
         (lambda: 0.1, r"schedule must be a function of the epoch, or of epoch and rate, not of \(\)"),

@@ -5,8 +5,8 @@ figures come about. A figure is right if what is computed rounds to it: 73,400 s
 docs/results/cycles.csv, to which other tests hold the estimate and the RTL; memory is that of docs/results/memory.md, and
 accuracies are those of the studies' rows (tests/figures.py).
 
-No figure with a unit, in per cent or with a comma for the thousands, may stand in a page unless a passage of `FIGURES` has it, or `OTHERS`
-says why not.
+No figure with a unit, in per cent, or with a comma for the thousands, may stand in a page unless a passage of `FIGURES` has it,
+or `OTHERS` says why not.
 """
 
 from __future__ import annotations

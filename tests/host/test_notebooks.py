@@ -11,9 +11,7 @@ from bnnedge.cli import main
 from bnnedge.notebooks import FOLDER, notebooks
 
 NOTEBOOKS = notebooks()
-SIMULATES = "2-without-a-board"  # compiles the accelerator, which takes minutes on a slow machine
 AGAIN = {"1-first-training": ("cell-10", "cell-18")}  # a cell to run again behind another
-RUN = [pytest.param(path, marks=[pytest.mark.long] * (path.stem == SIMULATES), id=path.stem) for path in NOTEBOOKS]
 LARGEST = 150_000  # bytes of a stored notebook
 
 # A cell that is run before all others: after each of them it looks for labels of a figure that lie over each other.
@@ -99,7 +97,7 @@ def test_links(path):
             assert (FOLDER / part).is_file()
 
 
-@pytest.mark.parametrize("path", RUN)
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_runs_as_stored(path, tmp_path, script):
     notebook = script.nbformat.read(path, as_version=4)
     script.nbformat.validate(notebook)

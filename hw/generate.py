@@ -48,7 +48,7 @@ def convert(
     """
     ports = {"_".join(map(str, path)): (Value.cast(value), None) for path, _, value in top.signature.flatten(top)}
     try:
-        with _no_collection(), caches.followed():
+        with underway(f"writing {module}", "10 seconds to two minutes", after=2), _no_collection(), caches.followed():
             text: str = language.convert(top, name=module, ports=ports, platform=platform, emit_src=sources)
     except verilog.YosysError as error:
         last = (str(error).strip().splitlines() or ["it says nothing"])[-1]

@@ -48,7 +48,9 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.study == "memory":
         from bnnedge.sim.study import memory
 
-        print(*memory.write(make_folder(arguments.out)), sep="\n")
+        with underway("counting bytes of networks and batches", "1 to 5 minutes"):
+            paths = memory.write(make_folder(arguments.out))
+        print(*paths, sep="\n")
         return 0
     study = load_study(arguments.study)
     out = make_folder(arguments.out)

@@ -24,6 +24,7 @@ from bnnedge.caches import is_plain
 from bnnedge.configuration import Configuration
 from bnnedge.hw.generate import MODULE, to_verilog
 from bnnedge.sim.verilated import BuildError, cache_folder
+from bnnedge.underway import underway
 
 SIMULATORS = "verilator", "icarus"
 CONFIGURATION = "BNNEDGE_CONFIGURATION"  # environment variable that tells the bench which accelerator it sees
@@ -107,14 +108,15 @@ def compiled(simulator: str, config: Configuration) -> tuple[Runner, Path]:
                 runner._build_command = list  # type: ignore[method-assign]
             else:
                 source.write_text(verilog)
-            runner.build(
-                sources=[*control, source],
-                hdl_toplevel=MODULE,
-                build_args=list(flags),
-                build_dir=folder,
-                timescale=("1ns", "1ps"),
-                log_file=folder / "build.log",
-            )
+            with underway(f"compiling the accelerator for {simulator}", "once, up to 4 minutes", after=2):
+                runner.build(
+                    sources=[*control, source],
+                    hdl_toplevel=MODULE,
+                    build_args=list(flags),
+                    build_dir=folder,
+                    timescale=("1ns", "1ps"),
+                    log_file=folder / "build.log",
+                )
         except subprocess.CalledProcessError as error:
             text = (folder / "build.log").read_text(errors="replace")
             raise BuildError(f"{simulator} failed:\n{text[-2000:]}") from error

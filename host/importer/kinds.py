@@ -7,11 +7,12 @@ from pathlib import Path
 
 from bnnedge import bounded
 
-_TORCH = 'of PyTorch: export it with `torch.onnx.export(model.eval(), image, "model.onnx", external_data=False)`'
+_EXPORT = '`torch.onnx.export(model.eval(), image, "model.onnx", external_data=False)`'
+_TORCH = f"of PyTorch: export it with {_EXPORT}"
 _KERAS = 'save it whole with Keras: `model.save("model.keras")`'
 _SAVED = f"of TensorFlow: load it with the library that wrote it (tf_keras for Keras 2), and {_KERAS}; or convert it with tf2onnx"
 _BY_SUFFIX = {
-    **dict.fromkeys((".pt", ".pth", ".ckpt", ".safetensors", ".bin", ".pkl"), _TORCH),
+    **dict.fromkeys((".pt", ".pth", ".safetensors"), _TORCH),
     **dict.fromkeys((".pb", ".tflite", ".index", ".meta"), _SAVED),
     **dict.fromkeys((".json", ".yaml", ".yml"), f"that describes a model without its weights: {_KERAS}"),
     ".npz": "of arrays: a checkpoint of bnnedge needs no import, `bnnedge train --start FILE` begins with it",
@@ -38,7 +39,7 @@ def check(path: Path, suffixes: Sequence[str]) -> None:
     if suffix not in suffixes:
         if suffix in _BY_SUFFIX:
             raise ValueError(f"it is a file {_BY_SUFFIX[suffix]}")
-        raise ValueError(f"its name must end in {', '.join(suffixes)}")
+        raise ValueError(f"its name must end in {', '.join(suffixes)}; from PyTorch comes such a file by {_EXPORT}")
     if head.startswith(b"PK\3\4") and suffix != ".keras":
         raise ValueError(f"it is an archive: if Keras 3 wrote it call it .keras; if it is {_TORCH}")
     if head.startswith(b"\x89HDF") and suffix not in (".h5", ".hdf5"):

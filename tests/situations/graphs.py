@@ -326,6 +326,24 @@ row("(sign(x) - clip(x)) + clip(x)", reads(lambda: normed(straight_and_clipped))
 row("weights w + (sign(w) - w), scaled by their mean size", reads(xnor), same)
 row("x + dense(x)", reads(residual), r"is taken by .*\(Gemm\), .*\(Add\).*chains of layers")
 row("x times its sign", reads(lambda: normed(sized)), "is no sign")
+DRAWN = np.random.default_rng(9).normal(0, 3, 24).astype(F)
+row("Less, thresholds for each channel", reads(lambda: dense(lambda g: g.add("Less", DRAWN).add("Where", -ONE, ONE))), same)
+row(
+    "thresholds on the left",
+    reads(lambda: dense(lambda g: g.add("LessOrEqual", DRAWN, first=False).add("Where", ONE, -ONE))),
+    same,
+)
+row("a sign of signs", reads(lambda: normed(lambda g: sign(sign(g)))), same)
+row("a sign of what is turned", reads(lambda: normed(lambda g: sign(g.add("Neg")))), same)
+row("signs the other way round", reads(lambda: normed(lambda g: g.add("Less", NONE).add("Where", ONE, -ONE))), "is no sign")
+row("signs and an offset", reads(lambda: normed(lambda g: sign(g).add("Add", F(0.5)))), r"\(Add\) is no sign")
+row("signs of half the size", reads(lambda: normed(lambda g: sign(g).add("Mul", F(0.5)))), same)
+row(
+    "signs of other sizes",
+    reads(lambda: normed(lambda g: sign(g).add("Mul", DRAWN))),
+    r"\(Mul\) stands between a sign and a layer",
+)
+row("a batch norm of signs", reads(lambda: normed(lambda g: sign(g).norm(24))), r"\(BatchNormalization\) stands between a sign")
 row("leaky units", reads(lambda: normed(lambda g: g.add("LeakyRelu", alpha=0.1))), r"node '.*' \(LeakyRelu\)")
 row("PReLU", reads(lambda: normed(lambda g: g.add("PRelu", np.full(24, 0.1, F)))), r"node '.*' \(PRelu\)")
 row("bits of 0 and 1", reads(lambda: normed(lambda g: g.add("Greater", NONE).add("Cast", to=FLOAT))), "is no sign")

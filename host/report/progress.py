@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 import time
 import warnings
@@ -113,4 +114,13 @@ def _bar(total: int, done: int, text: str) -> Any:
     # tqdm puts a comma before the postfix. Its notebook's bar takes no width, and a kernel's stderr is pink.
     form = "{desc} |" + ("{bar}" if notebook else "{bar:20}") + "| {percentage:3.0f} % {elapsed}, {remaining} left{postfix}"
     file = bare(sys.stdout if notebook else sys.stderr)
-    return bar(total=total, initial=done, desc=text, bar_format=form, dynamic_ncols=True, file=file)
+    size: dict[str, Any] = {"ncols": 80, "nrows": 24} if _unsized(file) else {"dynamic_ncols": True}
+    return bar(total=total, initial=done, desc=text, bar_format=form, file=file, **size)
+
+
+def _unsized(stream: Any) -> bool:
+    """Whether it is a terminal that doesn't know its size, as a serial console: tqdm would show nothing there."""
+    try:
+        return os.get_terminal_size(stream.fileno()).columns == 0
+    except (OSError, ValueError, AttributeError):  # no terminal
+        return False

@@ -1,5 +1,8 @@
 """Where `fit` shows how it goes on: on a terminal and in a notebook, and nowhere else; once, and not at all if told so."""
 
+import os
+import pty
+import subprocess
 import sys
 
 import numpy as np
@@ -130,3 +133,20 @@ def test_where_somebody_looks_on(monkeypatch, notebook, terminal):
     monkeypatch.setattr(sys, "stderr", stream)
     monkeypatch.setattr(progress, "in_notebook", lambda: notebook)
     assert progress.can_show() == (notebook or bool(terminal))
+
+
+def test_a_terminal_without_a_size():
+    """As a serial console: none is set."""
+    code = (
+        "import sys, numpy as np\n"
+        "from bnnedge import Dense, Network, Settings, Trainer\n"
+        "trainer = Trainer(Network((4, 4), [Dense(16), Dense(4)]), settings=Settings(batch=64))\n"
+        "trainer.fit(np.full((64, 4, 4), 200, np.uint8), np.arange(64) % 4)\n"
+    )
+    parent, child = pty.openpty()
+    try:
+        subprocess.run([sys.executable, "-c", code], stdin=child, stdout=child, stderr=child, check=True)
+        assert b"epoch 1/1 |" in os.read(parent, 1 << 16)
+    finally:
+        os.close(parent)
+        os.close(child)

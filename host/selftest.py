@@ -12,6 +12,7 @@ from bnnedge import bounds, formats
 from bnnedge.compiler.layout import layout
 from bnnedge.configuration import Configuration, configuration
 from bnnedge.devices import Device, open_device
+from bnnedge.devices.waves import Waves
 from bnnedge.layers import Conv2D, Dense, MaxPool2D
 from bnnedge.network import Network
 from bnnedge.settings import Settings
@@ -33,7 +34,7 @@ class Result:
     remedy: str = ""
 
 
-def selftest(name: str, chosen: Configuration) -> Iterator[Result]:
+def selftest(name: str, chosen: Configuration, waves: Waves | None = None) -> Iterator[Result]:
     """Check the device `name` with the configuration `chosen`; results as they come, none behind a device that does not open.
 
     ValueError if there is no such device, or if the configuration is too small for the network of this test.
@@ -44,7 +45,7 @@ def selftest(name: str, chosen: Configuration) -> Iterator[Result]:
         raise ValueError(f"configuration {chosen.name!r} is too small for the network that selftest trains: {error}") from None
     yield _check("golden model", _golden, "NumPy computes something else here than elsewhere: install another version of it")
     try:
-        device = open_device(name, chosen)
+        device = open_device(name, chosen, waves=waves)
     except (RuntimeError, MemoryError) as error:
         yield Result("registers", str(error), "nothing else can be tested before this; for a board, see docs/pynq.md")
         return

@@ -26,7 +26,7 @@ from bnnedge.course import Course
 from bnnedge.data.augment import Augment, Epochs
 from bnnedge.data.dataset import Dataset
 from bnnedge.data.scale import Scale
-from bnnedge.devices import Device, DeviceError, Memory, open_device, own_configuration
+from bnnedge.devices import Device, DeviceError, Memory, Opener, open_device, own_configuration
 from bnnedge.devices.tenancy import Tenant, alone
 from bnnedge.keywords import explained
 from bnnedge.network import Network, check_network
@@ -50,7 +50,8 @@ class Trainer:
     Parameters
     ----------
     network: what to train.
-    device: "golden", "rtl", "pynq" (a board), or a device that is open already; the trainer closes what it opened.
+    device: "golden", "rtl", "pynq" (a board), a device that is open already, or a function that opens one for a configuration;
+        the trainer closes what it opened.
     configuration: of the accelerator, or its name or file; by default that of the device or of the board's bitstream, else
         the smallest built-in one that holds the network.
     settings: batch, planes, optimiser, seed; see `Settings`. A dict of them does, too.
@@ -77,7 +78,7 @@ class Trainer:
     def __init__(
         self,
         network: Network,
-        device: str | Device = "golden",
+        device: str | Device | Opener = "golden",
         *,
         configuration: str | os.PathLike[str] | Configuration | None = None,
         settings: Settings | Mapping[str, Any] | None = None,
@@ -90,17 +91,18 @@ class Trainer:
         self.schedule, self._function = check_schedule(schedule)
         if configuration is not None and not isinstance(configuration, Configuration):
             configuration = configuration_called(configuration)
-        if not isinstance(device, (str, Device)):
+        if not isinstance(device, (str, Device)) and not callable(device):
             raise ValueError(f"device must be a name, such as 'golden', or an open device, not {device!r:.80}")
-        if not isinstance(device, str) and configuration not in (None, device.configuration):
+        if isinstance(device, Device) and configuration not in (None, device.configuration):
             raise ValueError(f"the device has configuration {device.configuration.name!r}, not the one given")
         self.stop_training = False
         self._opened: list[Device] = []
         self._closed = self._fitting = False
         self._lock = threading.RLock()
         try:
-            if isinstance(device, str):
-                configuration = configuration or own_configuration(device) or fitting(network, self.settings)
+            if not isinstance(device, Device):
+                own = own_configuration(device) if isinstance(device, str) else None
+                configuration = configuration or own or fitting(network, self.settings)
                 device = self._open(device, configuration)
             self.device = device
             if device.name == "golden":
@@ -121,8 +123,8 @@ class Trainer:
         self._course = Course(self._runner, state, rate_unit(latent))
         self._scale: Scale | None = None  # of the images that it was trained on
 
-    def _open(self, name: str, configuration: Configuration) -> Device:
-        opened = open_device(name, configuration)
+    def _open(self, opener: str | Opener, configuration: Configuration) -> Device:
+        opened = open_device(opener, configuration) if isinstance(opener, str) else opener(configuration)
         self._opened.append(opened)
         return opened
 
@@ -326,7 +328,7 @@ class Trainer:
     def load(
         cls,
         source: str | os.PathLike[str] | checkpoint.Checkpoint,
-        device: str | Device = "golden",
+        device: str | Device | Opener = "golden",
         *,
         configuration: str | os.PathLike[str] | Configuration | None = None,
         settings: Settings | Mapping[str, Any] | None = None,
@@ -341,7 +343,7 @@ class Trainer:
         file is damaged or foreign, ValueError if the device's weights have other bits.
         """
         saved = source if isinstance(source, checkpoint.Checkpoint) else checkpoint.load(source)
-        if configuration is None and isinstance(device, str):
+        if configuration is None and not isinstance(device, Device):
             configuration = saved.configuration
         trainer = cls(
             saved.network,

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import ModuleType
 
 from amaranth.back import verilog
-from amaranth.hdl import Value
+from amaranth.hdl import Fragment, Signal, Value
 from amaranth.lib import wiring
 
 from bnnedge import caches
@@ -25,36 +25,73 @@ from bnnedge.underway import underway
 
 MODULE = "accelerator"
 
+STATE_TEXT = "_text"  # see `states` of `convert`
+
 # Amaranth declares signals of no width, too, which nothing can refer to. In Verilog [-1:0] would be two bits.
 _NO_WIDTH = re.compile(r"(?:^ *\(\* .* \*\)\n)*^ *wire \[-1:0\] .*;\n", re.MULTILINE)
 _SOURCE = re.compile(r'((?:^ *)?\(\* src = ")((?:[^"\\]|\\.)*)(" \*\)[ \n])', re.MULTILINE)
 
 
-def to_verilog(config: Configuration, *, checks: bool = False, sources: bool = False) -> str:
+def to_verilog(config: Configuration, *, checks: bool = False, sources: bool = False, states: bool = False) -> str:
     """Verilog of the whole accelerator: module MODULE with ports clk, rst, s_axi_*, m0_axi_*, m1_axi_*, irq, busy, error.
 
-    checks: with the assertions of `bnnedge.hw.checks`, for a simulation. sources: see `convert`.
+    checks: with the assertions of `bnnedge.hw.checks`, for a simulation. sources, states: see `convert`.
     """
-    return convert(Accelerator(config), MODULE, platform=CHECKED if checks else None, sources=sources)
+    return convert(Accelerator(config), MODULE, platform=CHECKED if checks else None, sources=sources, states=states)
 
 
 def convert(
-    top: wiring.Component, module: str, *, platform: str | None = None, language: ModuleType = verilog, sources: bool = False
+    top: wiring.Component,
+    module: str,
+    *,
+    platform: str | None = None,
+    language: ModuleType = verilog,
+    sources: bool = False,
+    states: bool = False,
 ) -> str:
     """Verilog (or, `language` rtlil, RTLIL) of a component, as a module of this name; `platform`: SERIES7, CHECKED, or any.
 
     sources: Verilog's modules, signals, processes and operators have an attribute `src` that names the Python line they come
     from: file within the package, such as ``bnnedge/hw/heads/softmax.py``, and line. The same wherever the package lies.
+    states: beside the register of each state machine stands a signal, `fsm_state_text` by name, that spells the state in ASCII.
     """
     ports = {"_".join(map(str, path)): (Value.cast(value), None) for path, _, value in top.signature.flatten(top)}
     try:
         with underway(f"writing {module}", "10 seconds to two minutes", after=2), _no_collection(), caches.followed():
-            text: str = language.convert(top, name=module, ports=ports, platform=platform, emit_src=sources)
+            design = Fragment.get(top, platform)
+            text, names = language.convert_fragment(design, ports, module, emit_src=sources)
     except verilog.YosysError as error:
         last = (str(error).strip().splitlines() or ["it says nothing"])[-1]
         raise RuntimeError(f"Yosys, which writes the Verilog, failed: {last}: see bnnedge doctor") from error
     text = _NO_WIDTH.sub("", text)
+    if states:
+        text = _spelled(text, names)
     return _within_packages(text) if sources else text
+
+
+def _spelled(text: str, names: Mapping[Signal, tuple[str, ...]]) -> str:
+    """The Verilog with the names of states in signals of their own; Amaranth has them as the decoders of registers."""
+    for signal, (*path, name) in names.items():
+        if signal.decoder is not None and name.endswith("_state"):
+            states = [signal.decoder(value).rpartition("/")[0] for value in range(_states_of(signal))]
+            width = 8 * max(map(len, states))
+            choice = " ".join(f'{name} == {value} ? "{state}" :' for value, state in enumerate(states[:-1]))
+            start = re.search(rf"^module \\?{re.escape('.'.join(path))} ?\(", text, re.MULTILINE)
+            assert start, path
+            end = text.index("endmodule", start.end())
+            line = f'  wire [{width - 1}:0] {name}{STATE_TEXT} = {choice} "{states[-1]}";\n'
+            text = text[:end] + line + text[end:]
+    return text
+
+
+def _states_of(signal: Signal) -> int:
+    """How many states a register tells apart; they are numbered from 0."""
+    count = 0
+    with contextlib.suppress(KeyError):
+        while count < 1 << len(signal):
+            signal.decoder(count)
+            count += 1
+    return count
 
 
 def without_sources(text: str) -> str:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import errno
+import functools
 import os
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,6 +17,8 @@ from bnnedge import rates
 from bnnedge.boards import BOARDS, Board
 from bnnedge.configuration import CONFIGURATIONS, Configuration, configuration
 from bnnedge.data import Dataset
+from bnnedge.devices import Opener, open_device
+from bnnedge.devices.waves import Waves
 from bnnedge.files import same_as_stdout
 from bnnedge.network import BUILT_IN, Network
 from bnnedge.settings import OPTIMISERS, Settings
@@ -91,6 +95,40 @@ def add_configuration(parser: argparse.ArgumentParser, default: str) -> None:
     names = ", ".join(CONFIGURATIONS)
     text = f"accelerator: {names}, or a YAML file (default: {default})"
     parser.add_argument("--config", metavar="NAME|FILE", help=text)
+
+
+def add_waves(parser: argparse.ArgumentParser) -> None:
+    """Declare --waves and --wave-steps."""
+    text = "write all signals of the simulated accelerator (rtl) to a file that ends in .fst or .vcd; beside it FILE.gtkw"
+    parser.add_argument("--waves", metavar="FILE", help=text)
+    parser.add_argument("--wave-steps", type=_steps, metavar="N-M", help="first and last step that they show (default: 1-1)")
+
+
+def _steps(text: str) -> tuple[int, int]:
+    """N-M, or N alone, for argparse."""
+    found = re.fullmatch(r"(\d+)(?:-(\d+))?", text, re.ASCII)
+    if not found:
+        raise argparse.ArgumentTypeError(f"must be two steps, such as 3-5, not {text!r}")
+    return int(found[1]), int(found[2] or found[1])
+
+
+def waves(arguments: argparse.Namespace) -> Waves | None:
+    """What --waves and --wave-steps ask for; ValueError or OSError if that cannot be."""
+    if not arguments.waves:
+        if arguments.wave_steps:
+            raise ValueError("--wave-steps goes with --waves FILE")
+        return None
+    if arguments.device != "rtl":
+        raise ValueError(f"--waves goes with --device rtl alone, not {arguments.device}")
+    asked = Waves(arguments.waves, *(arguments.wave_steps or (1, 1)))
+    asked.check()
+    return asked
+
+
+def opener(arguments: argparse.Namespace) -> str | Opener:
+    """What --device, --waves and --wave-steps ask for, for a trainer."""
+    asked = waves(arguments)
+    return functools.partial(open_device, arguments.device, waves=asked) if asked else str(arguments.device)
 
 
 def add_board(parser: argparse.ArgumentParser, text: str, *, required: bool = True) -> None:

@@ -16,6 +16,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument("--device", choices=sorted(DEVICES), default="pynq", help="pynq: a board (default: pynq)")
     options.add_configuration(parser, "that of a board's bitstream; sim-small for other devices")
+    options.add_waves(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -26,7 +27,7 @@ def run(arguments: argparse.Namespace) -> int:
         usual = "pynq-z2" if arguments.device == "pynq" else "sim-small"
         chosen = own_configuration(arguments.device) or configuration(usual)
     failed = []
-    for result in _as_they_come(selftest(arguments.device, chosen)):
+    for result in _as_they_come(selftest(arguments.device, chosen, options.waves(arguments))):
         print(f"{'FAILED' if result.remedy else 'ok':<8}{result.name:<14}{result.text}", flush=True)
         if result.remedy:
             failed.append(result.name)

@@ -57,6 +57,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         "(shift=0.1), and mirror them at random",
     )
     parser.add_argument("--device", choices=sorted(DEVICES), default="rtl", help="pynq: a board (default: rtl)")
+    options.add_waves(parser)
     options.add_configuration(parser, "that of --resume or of a board's bitstream, else the smallest that holds the network")
     options.add_settings(parser)
     length = parser.add_mutually_exclusive_group()
@@ -131,7 +132,7 @@ def _trainer(arguments: argparse.Namespace, data: Dataset) -> Trainer:
             raise ValueError(f"{', '.join(given)} cannot change with --resume: they come from the checkpoint")
         begun = checkpoint.load(arguments.resume)
         _same_lanes(begun, arguments.config)
-        return Trainer.load(begun, arguments.device, configuration=arguments.config, check=arguments.check)
+        return Trainer.load(begun, options.opener(arguments), configuration=arguments.config, check=arguments.check)
     if arguments.start:
         if arguments.network:
             raise ValueError("--network cannot change with --start: it comes from the checkpoint")
@@ -139,7 +140,7 @@ def _trainer(arguments: argparse.Namespace, data: Dataset) -> Trainer:
         settings = options.settings(arguments, start.settings)
         return Trainer.load(
             start,
-            arguments.device,
+            options.opener(arguments),
             configuration=arguments.config or _holding(start, settings, arguments.device),
             settings=settings,
             rate=options.default(options.RATE, data.name) if arguments.rate is None else arguments.rate,
@@ -148,7 +149,7 @@ def _trainer(arguments: argparse.Namespace, data: Dataset) -> Trainer:
         )
     return Trainer(
         options.network_for(data, arguments.network),
-        arguments.device,
+        options.opener(arguments),
         configuration=arguments.config,
         settings=options.settings(arguments, Settings(batch=options.default(options.BATCH, data.name))),
         rate=options.default(options.RATE, data.name) if arguments.rate is None else arguments.rate,

@@ -6,15 +6,20 @@ import importlib.util
 import os
 import platform
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from bnnedge.configuration import Configuration
 from bnnedge.devices.device import Device, DeviceError, Memory, StepResult, check_order
+
+if TYPE_CHECKING:
+    from bnnedge.devices.waves import Waves
 
 __all__ = [
     "DEVICES",
     "Device",
     "DeviceError",
     "Memory",
+    "Opener",
     "StepResult",
     "check_order",
     "choose_device",
@@ -30,10 +35,10 @@ def _golden(configuration: Configuration) -> Device:
     return GoldenDevice(configuration)
 
 
-def _rtl(configuration: Configuration) -> Device:
+def _rtl(configuration: Configuration, waves: Waves | None = None) -> Device:
     from bnnedge.devices.rtl import open_rtl
 
-    return open_rtl(configuration)
+    return open_rtl(configuration, waves)
 
 
 def _pynq(configuration: Configuration) -> Device:
@@ -42,7 +47,9 @@ def _pynq(configuration: Configuration) -> Device:
     return open_pynq(configuration)
 
 
-DEVICES: dict[str, Callable[[Configuration], Device]] = {"golden": _golden, "rtl": _rtl, "pynq": _pynq}
+Opener = Callable[[Configuration], Device]  # opens a device of a configuration
+
+DEVICES: dict[str, Callable[..., Device]] = {"golden": _golden, "rtl": _rtl, "pynq": _pynq}
 EXTRAS = {"rtl": "sim", "pynq": "board"}  # extras of the package with what a device needs
 
 
@@ -63,15 +70,18 @@ def choose_device(otherwise: str = "golden") -> str:
     return "pynq" if board and importlib.util.find_spec("pynq") else otherwise
 
 
-def open_device(name: str, configuration: Configuration) -> Device:
+def open_device(name: str, configuration: Configuration, *, waves: Waves | None = None) -> Device:
     """Open a device by name: "golden" (NumPy), "rtl" (the verilated accelerator) or "pynq" (a board).
 
-    Raises ValueError for another name, DeviceError if a module that the device needs is not installed.
+    waves: what "rtl" is to write of its signals. Raises ValueError for another name, or waves of another device, DeviceError if
+    a module that the device needs is not installed, and OSError if the file of waves cannot be written.
     """
     if name not in DEVICES:
         raise ValueError(f"there is no device {name!r}; there are {', '.join(DEVICES)}")
+    if waves and name != "rtl":
+        raise ValueError(f"the device 'rtl' alone writes waveforms, not {name!r}")
     try:
-        return DEVICES[name](configuration)
+        return DEVICES[name](configuration, waves) if waves else DEVICES[name](configuration)
     except ModuleNotFoundError as error:
         # An extra brings no module of this package's own, which a board may lack.
         extra = EXTRAS.get(name) if not (error.name or "").startswith("bnnedge") else None

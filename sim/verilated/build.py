@@ -23,6 +23,8 @@ from bnnedge.caches import cache_folder, is_plain, plain_folder
 from bnnedge.files import atomic
 from bnnedge.underway import underway
 
+from . import waves
+
 HARNESS = Path(__file__).with_name("harness.cpp")
 OLDEST = 5, 6  # Verilator: Debian 12's, with which a training was tried
 
@@ -78,13 +80,15 @@ def library(verilog: str, masters: int, cache: Path | None = None) -> Path:
     return _library(verilog, _recipe(masters), _folder(cache))
 
 
-def library_of(origin: str | None, generate: Callable[[], str], masters: int, cache: Path | None = None) -> Path:
+def library_of(
+    origin: str | None, generate: Callable[[], str], masters: int, cache: Path | None = None, trace: str | None = None
+) -> Path:
     """The library of what `generate` returns, which is called only if it is not known what `origin` became earlier.
 
     origin: of :func:`~bnnedge.sim.verilated.origin.origin`: all that the Verilog is made from; None calls `generate`.
-    Otherwise as :func:`library`.
+    trace: "fst" or "vcd": it writes waveforms in this format. Otherwise as :func:`library`.
     """
-    recipe, folder = _recipe(masters), _folder(cache)
+    recipe, folder = _recipe(masters, trace), _folder(cache)
     if origin is None:
         return _library(generate(), recipe, folder)
     note = folder / f"origin-{_digest([origin, *recipe.parts])}"
@@ -100,20 +104,39 @@ def library_of(origin: str | None, generate: Callable[[], str], masters: int, ca
 
 @dataclasses.dataclass(frozen=True)
 class _Recipe:
-    """How a library is made of Verilog. parts: all that its bytes depend on, beside the Verilog."""
+    """How a library is made of Verilog. parts: all that its bytes depend on, beside the Verilog. trace: see `library_of`."""
 
     tools: Tools
     compiler_flags: str
     parts: tuple[str, ...]
+    trace: str | None = None
 
 
-def _recipe(masters: int) -> _Recipe:
+def _recipe(masters: int, trace: str | None = None) -> _Recipe:
     if masters not in (1, 2):
         raise ValueError(f"masters must be 1 or 2, not {masters!r}")
     tools = find_tools()
     flags = f"{_COMPILER_FLAGS} {_cpu_flags(tools)} -DMASTERS={masters}"
+    if trace:
+        _check_headers(trace, tools)
+        flags += f" -DBNNEDGE_{trace.upper()}"
+    parts: tuple[str, ...]
     parts = (HARNESS.read_text(), tools.version, flags, _LINKER_FLAGS, *_VERILATOR_FLAGS, *_MAKE_VARIABLES)
-    return _Recipe(tools, flags, parts)
+    if trace:
+        parts += (waves.HARNESS.read_text(), Path(waves.__file__).read_text())
+    return _Recipe(tools, flags, parts, trace)
+
+
+def _check_headers(trace: str, tools: Tools) -> None:
+    """BuildError, before minutes have passed, if what Verilator's writer of FST includes is not there."""
+    headers = {"fst": ("lz4.h", "zlib.h")}.get(trace, ())
+    try:
+        _run(["g++", "-E", "-x", "c++", *(f"-include{header}" for header in headers), os.devnull], tools.environment, None)
+    except BuildError as error:
+        raise BuildError(
+            "waveforms in FST need the headers of LZ4 and zlib (apt install liblz4-dev zlib1g-dev); those in VCD need nothing: "
+            "name a file that ends in .vcd"
+        ) from error
 
 
 def _digest(parts: Iterable[str]) -> str:
@@ -143,7 +166,7 @@ def _library(verilog: str, recipe: _Recipe, folder: Path) -> Path:
                 _work(folder, key) as work,
             ):
                 try:
-                    _build(verilog, HARNESS.read_text(), recipe.compiler_flags, recipe.tools, work)
+                    _build(verilog, HARNESS.read_text(), recipe.compiler_flags, recipe.tools, work, trace=recipe.trace)
                     made = work / "obj" / "accelerator.so"
                     if work.parent == folder:
                         os.replace(made, finished)
@@ -186,18 +209,30 @@ def _work(folder: Path, key: str) -> Iterator[Path]:
 
 
 def _build(
-    verilog: str, harness: str, compiler_flags: str, tools: Tools, work: Path, variables: Iterable[str] = _MAKE_VARIABLES
+    verilog: str,
+    harness: str,
+    compiler_flags: str,
+    tools: Tools,
+    work: Path,
+    variables: Iterable[str] = _MAKE_VARIABLES,
+    trace: str | None = None,
 ) -> None:
     """Leave obj/accelerator.so in `work`, whose path must be plain."""
     (work / "accelerator.v").write_text(_reporting(verilog))
     (work / HARNESS.name).write_text(harness)
+    program, more = HARNESS.name, []
+    if trace:
+        program, more = waves.HARNESS.name, [f"--trace-{trace}"]
+        (work / program).write_text(waves.HARNESS.read_text())
+        (work / "hierarchy.h").write_text(waves.as_header(waves.hierarchy(verilog)))
+        compiler_flags += " -I.."  # the harness is included from beside the folder of objects
     environment = dict(tools.environment)
     if tools.root and not is_plain(tools.root):
         (work / "verilator").symlink_to(tools.root)
         environment["VERILATOR_ROOT"] = str(work.absolute() / "verilator")
     command = [
-        tools.verilator, *_VERILATOR_FLAGS, "-o", "accelerator.so", "-CFLAGS", compiler_flags, "-LDFLAGS", _LINKER_FLAGS,
-        "accelerator.v", HARNESS.name,
+        tools.verilator, *_VERILATOR_FLAGS, *more, "-o", "accelerator.so", "-CFLAGS", compiler_flags, "-LDFLAGS", _LINKER_FLAGS,
+        "accelerator.v", program,
     ]  # fmt: skip
     for variable in variables:
         command += ["-MAKEFLAGS", variable]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import mmap
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -225,6 +227,24 @@ class VerilatedBus:
         """
         return int(self._library.bnnedge_races(self._open()))
 
+    # Waveforms, of a library that was built for them
+
+    def open_waves(self, path: Path) -> None:
+        """Write all signals to a file, which exists, from now on. ValueError if the library was built for none."""
+        if not hasattr(self._library, "bnnedge_waves_open"):
+            raise ValueError("the library was not built for waveforms: see library_of(trace=...)")
+        if self._library.bnnedge_waves_open(self._open(), os.fsencode(path)):
+            raise OSError(f"waveforms cannot be written to {path}")
+
+    def close_waves(self) -> bool:
+        """Finish the file; return whether all could be written."""
+        return not self._library.bnnedge_waves_close(self._open())
+
+    @property
+    def hierarchy(self) -> str:
+        """What `bnnedge.sim.verilated.waves.hierarchy` found when the library was built."""
+        return str(self._library.bnnedge_hierarchy().decode())
+
     def close(self) -> None:
         """Release the simulator; the DDR lives on as long as arrays refer to it. A second call does nothing."""
         if self._handle is not None:
@@ -272,5 +292,9 @@ def _load(path: Path) -> ctypes.CDLL:
     c.bnnedge_violation.restype, c.bnnedge_violation.argtypes = ctypes.c_char_p, [handle]
     c.bnnedge_masters.argtypes = []
     c.bnnedge_traffic.restype, c.bnnedge_traffic.argtypes = None, [handle, ctypes.c_int, ctypes.POINTER(CTraffic)]
+    with contextlib.suppress(AttributeError):  # waves.cpp
+        c.bnnedge_waves_open.argtypes = [handle, ctypes.c_char_p]
+        c.bnnedge_waves_close.argtypes = [handle]
+        c.bnnedge_hierarchy.restype, c.bnnedge_hierarchy.argtypes = ctypes.c_char_p, []
     c.bnnedge_set_memory.restype, c.bnnedge_set_memory.argtypes = None, [handle, ctypes.POINTER(CMemory)]
     return c

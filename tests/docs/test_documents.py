@@ -49,6 +49,8 @@ NOT_RUN = {
     r"^jupyter ": "a program that goes on until it is stopped",
     r"^tar |^sh ": "a board's",
     r"^bnnedge (generate|synth|bitstream|package)\b": "takes tools or minutes; tests/boards",
+    r"--waves|Waves\(": "compiles the simulated accelerator; tests/host/devices/test_waves.py",
+    r"^gtkwave ": "another program",
     r"^bnnedge selftest\b": "wants a board; tests/host/test_selftest.py",
     r"^bnnedge train .*--data (mnist|fashion-mnist|cifar10)\b": "wants data that not every machine has",
     r"^bnnedge (import|train .*--start)\b|importer\.load": "wants a model of another library; tests/host/importer",

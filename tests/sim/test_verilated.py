@@ -7,6 +7,7 @@ import dataclasses
 import importlib
 import importlib.metadata
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -24,7 +25,7 @@ from amaranth.lib.fifo import SyncFIFOBuffered
 
 from bnnedge.caches import is_plain
 from bnnedge.configuration import CONFIGURATIONS
-from bnnedge.sim.verilated import BuildError, BusError, MemoryModel, ProtocolError, VerilatedBus, library, library_of
+from bnnedge.sim.verilated import BuildError, BusError, MemoryModel, ProtocolError, VerilatedBus, library, library_of, waves
 from bnnedge.sim.verilated import origin as module
 from bnnedge.sim.verilated.build import HARNESS, find_tools
 from bnnedge.sim.verilated.origin import origin
@@ -607,3 +608,130 @@ def test_build_errors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_harness_is_part_of_the_package() -> None:
     assert HARNESS.is_file()
+
+
+@pytest.fixture(scope="module")
+def traced(cache: Path) -> Path:
+    return library_of(None, lambda: generate(1), 1, cache, trace="vcd")
+
+
+def codes(text: str) -> dict[str, str]:
+    """Of the signals in a file of VCD, by their paths."""
+    scopes: list[str] = []
+    found = {}
+    for words in map(str.split, text[: text.index("$enddefinitions")].splitlines()):
+        if words[:1] == ["$scope"]:
+            scopes.append(words[2])
+        elif words[:1] == ["$upscope"]:
+            scopes.pop()
+        elif words[:1] == ["$var"]:
+            found[".".join([*scopes, words[4]])] = words[3]
+    return found
+
+
+def test_waves_show_what_passes_while_they_are_open(traced: Path, libraries: dict[int, Path], tmp_path: Path) -> None:
+    """Each cycle of the time, and nothing outside it; the accelerator does what it does without."""
+    file, cycles = tmp_path / "run.vcd", []
+    for path in (libraries[1], traced):
+        with VerilatedBus(path, size=16 << 20) as bus:
+            bus.write(SCRATCH, 0x1234)
+            begun = bus.cycles
+            if path == traced:
+                bus.open_waves(file)
+            bus.write(SCRATCH, 0xABCD)
+            data, copy = start_copy(bus, 3)
+            assert bus.run(10_000)
+            ended = bus.cycles
+            if path == traced:
+                assert bus.close_waves()
+            bus.write(SCRATCH, 0x5678)
+            assert np.array_equal(data, copy)
+            cycles.append(ended - begun)
+    assert cycles[0] == cycles[1]
+    text = file.read_text()
+    found = codes(text)
+    times = [int(time) for time in re.findall(r"^#(\d+)$", text, re.MULTILINE)]
+    assert times == sorted(set(times))
+    assert 10 * begun <= times[0]
+    assert times[-1] <= 10 * ended + 10
+    rises = re.findall(rf"^#(\d+)\n(?:[^#].*\n)*?1{re.escape(found['accelerator.clk'])}$", text, re.MULTILINE)
+    assert [int(time) for time in rises] == list(range(10 * (begun + 1), 10 * (ended + 1), 10))
+    written = re.findall(rf"^b([01]+) {re.escape(found['accelerator.s_axi_wdata'])}$", text, re.MULTILINE)
+    assert int(written[1], 2) == 0xABCD
+    assert 0x5678 not in [int(value, 2) for value in written]
+
+
+def test_waves_that_do_not_fit_the_disk_are_told(traced: Path, tmp_path: Path) -> None:
+    script = f"""import resource; from pathlib import Path; from bnnedge.sim.verilated import VerilatedBus
+resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
+bus = VerilatedBus(Path({str(traced)!r}), size=1 << 20)
+bus.open_waves(Path({str(tmp_path / "run.vcd")!r}))
+try:
+    bus.run(1_000_000)
+except Exception as error:
+    print(type(error).__name__, "File too large" in str(error), bus.close_waves(), bus.close_waves())
+bus.close()"""
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert ran.stdout == "ProtocolError True False False\n"
+
+
+def test_waves_of_a_library_that_has_none(libraries: dict[int, Path], tmp_path: Path) -> None:
+    with VerilatedBus(libraries[1], size=1 << 20) as bus, pytest.raises(ValueError, match="not built for waveforms"):
+        bus.open_waves(tmp_path / "run.vcd")
+
+
+def test_waves_in_fst_need_headers(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if subprocess.run(["g++", "-E", "-x", "c++", "-include", "lz4.h", os.devnull], capture_output=True).returncode == 0:
+        pytest.skip("they are there")
+    with pytest.raises(BuildError, match=r"need the headers of LZ4 and zlib \(apt install liblz4-dev zlib1g-dev\)"):
+        library_of(None, lambda: generate(1), 1, cache, trace="fst")
+
+
+def test_the_save_file_lists_units_in_groups() -> None:
+    text = r"""
+module accelerator(clk, irq);
+  input clk;
+  output [3:0] irq;
+  \accelerator.core  core (
+    .clk(clk)
+  );
+endmodule
+module \accelerator.core (clk);
+  \accelerator.core.totals$12  \totals$12  (
+    .clk(clk)
+  );
+  \accelerator.core.head  head (
+    .clk(clk)
+  );
+endmodule
+module \accelerator.core.totals$12 (clk, added__valid, level);
+  output added__valid;
+  output [3:0] level;
+  wire [47:0] fsm_state_text = "IDLE";
+endmodule
+module \accelerator.core.head (clk);
+  \accelerator.core.head.softmax  softmax (
+    .clk(clk)
+  );
+endmodule
+module \accelerator.core.head.softmax (clk, done);
+  output done;
+  wire [87:0] fsm_state_text = "IDLE";
+endmodule
+"""
+    listed = waves.hierarchy(text)
+    assert [tuple(line.split("\t")) for line in listed.splitlines()] == [
+        ("ports", "", "clk"),
+        ("ports", "", "irq[3:0]"),
+        ("statistics", "accelerator.core.totals$12", "fsm_state_text[47:0]"),
+        ("statistics", "accelerator.core.totals$12", "added__valid"),
+        ("head", "accelerator.core.head.softmax", "fsm_state_text[87:0]"),
+    ]
+    saved = waves.save_file(listed, Path("/a b/run.vcd"))
+    assert '[dumpfile] "/a b/run.vcd"\n' in saved
+    path = "accelerator.core.totals$12"
+    assert f"@200\n-totals$12\n@820\n{path}.fsm_state_text[47:0]\n@28\n{path}.added__valid\n" in saved
+    assert re.findall(r"^@(?:800200|1000200)\n-(.*)$", saved, re.MULTILINE) == [
+        group for name in ("ports", "statistics", "head") for group in (name, name)
+    ]
+    assert waves.as_header('a"\\\t1\n') == 'static const char HIERARCHY[] =\n"a\\"\\\\\\t1\\n";\n'

@@ -160,4 +160,29 @@ HEADERS = [
     Row("a C header with a quotation mark", exported('a"b.h'), "no C program can include"),
 ]
 
-ROWS: list[Row] = [*CONFIGURATIONS, *BOARDS, *HEADERS]
+def waved(*options: object, device: str = "rtl") -> Callable[[Path], Any]:
+    """A training that asks for waveforms; what it says before anything is compiled."""
+
+    def act(folder: Path) -> str:
+        (folder / "file").write_text("")
+        (folder / "folder.vcd").mkdir()
+        return bnnedge("train", "--device", device, "--data", "digits", "--steps", 2, "--out", "run", *options)
+
+    return act
+
+
+WAVES = [
+    Row("waveforms by a name that tells no format", waved("--waves", "run.wave"), "must end in .fst or .vcd, not 'run.wave'"),
+    Row("waveforms without a format", waved("--waves", "run"), "must end in .fst or .vcd"),
+    Row("waveforms of the golden model", waved("--waves", "a.vcd", device="golden"), "--device rtl alone, not golden"),
+    Row("waveforms of a board", lambda folder: bnnedge("selftest", "--waves", "a.vcd"), "--device rtl alone, not pynq"),
+    Row("steps of no waveforms", waved("--wave-steps", "1-2"), "--wave-steps goes with --waves FILE"),
+    Row("steps that are words", waved("--waves", "a.vcd", "--wave-steps", "first"), "such as 3-5, not 'first'"),
+    Row("steps the wrong way round", waved("--waves", "a.vcd", "--wave-steps", "5-3"), "the same or later, not 5-3"),
+    Row("a step 0", waved("--waves", "a.vcd", "--wave-steps", "0"), "from 1 or later"),
+    Row("waveforms below a file", waved("--waves", "file/a.vcd"), "file: Not a directory|file.*[Nn]ot a directory"),
+    Row("waveforms in place of a folder", waved("--waves", "folder.vcd"), "folder.vcd: it is no file"),
+    Row("waveforms to a device", waved("--waves", "/dev/null"), "must end in .fst or .vcd"),
+]
+
+ROWS: list[Row] = [*CONFIGURATIONS, *BOARDS, *HEADERS, *WAVES]

@@ -3,15 +3,16 @@
 READY := .venv/.ready
 JOBS ?= 2
 LIBRARIES := build/libraries
+USERS := sim,host,notebook,exchange,keras,study,sklearn
 
 # A simulator's own make must not inherit this one's flags.
 # The shell's PWD, not make's CURDIR: in a recipe, what a folder's name holds would be taken for shell.
 IN_VENV := env -u MAKEFLAGS -u MFLAGS PATH="$$PWD/.venv/bin:$$PATH"
 
-.PHONY: help setup train test test-long test-libraries mutations benchmark bitstream-ecp5 notebooks docs lint clean
+.PHONY: help setup train test test-long test-libraries test-oldest test-newest mutations benchmark bitstream-ecp5 notebooks docs lint clean
 
 help: ## show this list
-	@sed -n 's/^\([a-z0-9-]*\):.*## /\1\t/p' Makefile | expand -t 16
+	@sed -n 's/^\([a-z0-9 -]*\):.*## /\1\t/p' Makefile | expand -t 26
 
 setup: $(READY) ## check for system programs, create .venv, install everything into it
 
@@ -34,6 +35,16 @@ test-libraries: $(LIBRARIES)/.ready ## run the tests with Larq (TensorFlow), Bre
 $(LIBRARIES)/.ready: tests/host/importer/requirements.txt pyproject.toml setup.py
 	python3 -m venv $(LIBRARIES)
 	$(LIBRARIES)/bin/pip install -r tests/host/importer/requirements.txt -e '.[host]'
+	touch $@
+
+test-oldest test-newest: test-%: build/%/.ready ## run the tests of host and sim with the oldest and newest libraries that pyproject.toml allows
+	PATH="$(CURDIR)/build/$*/bin:$$PATH" build/$*/bin/python -m pytest -n $(JOBS) --dist worksteal tests/host tests/sim tests/system/test_situations.py
+
+build/oldest/.ready: CONSTRAINT := -c tests/oldest.txt
+build/oldest/.ready: tests/oldest.txt
+build/%/.ready: pyproject.toml setup.py
+	python3 -m venv build/$*
+	build/$*/bin/pip install $(CONSTRAINT) -e '.[$(USERS)]' pytest sybil pytest-xdist hypothesis jax array-api-strict nbclient
 	touch $@
 
 mutations: $(READY) ## which mutations of the hardware (tests/hardware_mutants.py) the tests notice; half an hour, resumable

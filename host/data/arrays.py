@@ -60,13 +60,14 @@ def plain(what: str, given: Any) -> np.ndarray:
 
 
 def _read(what: str, given: Any) -> np.ndarray:
+    parts = given if isinstance(given, (list, tuple)) else ()
     try:
         with warnings.catch_warnings():
             # Of NumPy before 1.24, for lists of different lengths.
             warnings.filterwarnings("error", message="Creating an ndarray from ragged")
-            found = np.asarray(given)
+            # Lists of tensors: older versions of NumPy look for numbers in them.
+            found = np.asarray([np.asarray(part) if hasattr(part, "__array__") else part for part in parts] if parts else given)
     except Exception as error:  # of somebody else's __array__, it may be any
-        parts = given if isinstance(given, (list, tuple)) else ()
         shapes = dict.fromkeys(str(part.shape) for part in parts if isinstance(part, np.ndarray))
         if len(shapes) > 1:
             raise DataError(f"{what} holds arrays of shapes {bounded.listed(list(shapes))}: all must be of one") from error

@@ -108,10 +108,12 @@ def test_formulas_are_names_too(source: Path, tmp_path: Path) -> None:
 
 def test_a_report_chooses_no_file_of_this_machine(copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for data in ("/dev/zero", str(copy / "checkpoint.npz"), ".", "../../etc"):
-        report = json.loads((copy / "report.json").read_text()) | {"data": data}
-        (copy / "report.json").write_text(json.dumps(report))
-        assert cli.main(["report", str(copy)]) == 0
-        assert f"no confusion matrix: the data set {data!r} is needed, see option --data" in capsys.readouterr().out
+        for path in ({"data_path": None}, {"data_path": data}, {"data_path": data, "data_sha256": "0" * 64}):
+            report = json.loads((copy / "report.json").read_text()) | {"data": data} | path
+            (copy / "report.json").write_text(json.dumps(report))
+            assert cli.main(["report", str(copy)]) == 0
+            assert f"no confusion matrix: the data set {data!r} is needed, see option --data" in capsys.readouterr().out
+
 
 
 @pytest.fixture

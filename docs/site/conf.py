@@ -56,12 +56,15 @@ def _as_markdown(notebook: dict[str, Any]) -> str:
 
 
 def _add_contents(app: Sphinx, docname: str, source: list[str]) -> None:
-    """Give README a hidden list of the pages that it links to, in its order: the site's navigation."""
+    """Give README a hidden list of the pages in its table of documentation, in that order: the site's navigation."""
     if docname == root_doc:
-        linked = re.findall(r"\]\(((?:docs|host)/[^)#]+?\.(?:md|ipynb)|CHANGELOG\.md|CONTRIBUTING\.md)\)", source[0])
-        notebooks = sorted(path.relative_to(ROOT) for path in (ROOT / "host" / "notebooks").glob("*.ipynb"))
-        pages = dict.fromkeys([*map(str, linked), *map(str, notebooks)])
-        source[0] += "\n```{toctree}\n:hidden:\n" + "\n".join(pages) + "\n```\n"
+        table = source[0].partition("\n## Documentation\n")[2]
+        pages = []
+        for page in re.findall(r"\]\(([^):#]+\.(?:md|ipynb))\)", table):
+            # The first notebook stands for all of them.
+            folder = ROOT / Path(page).parent
+            pages += sorted(str(each.relative_to(ROOT)) for each in folder.glob("*.ipynb")) if page.endswith(".ipynb") else [page]
+        source[0] += "\n```{toctree}\n:hidden:\n" + "\n".join(dict.fromkeys(pages)) + "\n```\n"
 
 
 def _link_names(app: Sphinx, doctree: nodes.document, docname: str) -> None:

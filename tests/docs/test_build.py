@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 from scripts import load_script
+
+from bnnedge.notebooks import notebooks
 
 pytest.importorskip("sphinx")
 build = load_script("build")
@@ -57,3 +60,11 @@ def test_a_dead_image_is_found_and_an_unreached_page(tmp_path: Path) -> None:
     (tmp_path / "alone.html").write_text('<a href="a.html">a</a>')
     assert build.dead_links(tmp_path) == ["index.html links to gone.svg, which is not there"]
     assert build.unreached(tmp_path) == ["alone.html"]
+
+
+def test_navigation_has_the_order_of_the_readme(site: Path) -> None:
+    page = (site / "docs" / "boards.html").read_text(encoding="utf-8")
+    targets = re.findall(r'class="toctree-l1[^>]*><a class="[^"]*" href="([^"]*)"', page)
+    assert targets[0] == "tutorial.html"
+    assert targets[1:6] == [f"../host/notebooks/{path.stem}.html" for path in notebooks()]
+    assert targets[6] == "commands.html"

@@ -65,7 +65,7 @@ SIMULATED = [page for page in PAGES if re.search(r'"rtl", settings|--device rtl 
 # Modules without which a page is skipped: Pythons for which requirements.lock leaves them out.
 # Targets of other projects' makes.
 ELSEWHERE = {"pynqremote"}
-WANTED = {"tutorial.md": "onnxruntime", "own-study.md": "distributed"}
+WANTED = {"tutorial.md": "onnxruntime", "own-study.md": "distributed", "scikit-learn.md": "sklearn"}
 
 
 class StandIn(GoldenDevice):

@@ -34,6 +34,7 @@ from bnnedge.commands import (
     tune,
 )
 from bnnedge.data import DataWarning
+from bnnedge.devices.device import DeviceWarning
 from bnnedge.terminal import ending, guarded, nearest, noting
 
 _COMMANDS = {
@@ -98,7 +99,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     That is 0, 1 after an error, 2 after a wrong option, 130 after an interrupt, 128 and the signal's number where one ended it.
     """
-    with guarded(), noting(DataWarning), caches.followed("MPLCONFIGDIR"), ending() as ended:
+    with guarded(), noting(DataWarning, DeviceWarning), caches.followed("MPLCONFIGDIR"), ending() as ended:
         try:
             status = _run(sys.argv[1:] if argv is None else argv)
             if sys.stdout:

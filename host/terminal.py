@@ -95,13 +95,13 @@ def guarded() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def noting(kind: type[Warning]) -> Iterator[None]:
-    """Let warnings of a kind be a line each on standard error, `note: ...`, without the place in the code."""
+def noting(*kinds: type[Warning]) -> Iterator[None]:
+    """Let warnings of these kinds be a line each on standard error, `note: ...`, without the place in the code."""
     with warnings.catch_warnings():
         usual = warnings.showwarning
 
         def show(message: Warning | str, category: type[Warning], *where: Any) -> None:
-            if issubclass(category, kind):
+            if issubclass(category, kinds):
                 print(f"note: {printable(str(message))}", file=sys.stderr)
             else:
                 usual(message, category, *where)

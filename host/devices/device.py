@@ -16,6 +16,10 @@ from bnnedge.settings import Settings, whole
 from bnnedge.state import TrainingState
 
 
+class DeviceWarning(UserWarning):
+    """What was asked of a device has not come about, and nothing else is wrong."""
+
+
 class DeviceError(RuntimeError):
     """A device stopped (bus error, illegal instruction, time-out, wrong hardware), is closed, or in use by another thread.
 

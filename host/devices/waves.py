@@ -14,7 +14,7 @@ import numpy as np
 
 from bnnedge.configuration import Configuration
 from bnnedge.devices.accelerator import AcceleratorDevice
-from bnnedge.devices.device import DeviceError, StepResult, check_order
+from bnnedge.devices.device import DeviceError, DeviceWarning, StepResult, check_order
 from bnnedge.devices.tenancy import exclusive
 from bnnedge.files import atomic
 
@@ -137,7 +137,8 @@ class TracedDevice(AcceleratorDevice):
         try:
             if self._waves and not self._open:
                 steps = f"{self._waves.first}-{self._waves.last}"
-                warnings.warn(f"there are no waveforms in {self._waves.file}: no step of {steps} was taken", stacklevel=2)
+                text = f"there are no waveforms in {self._waves.file}: no step of {steps} was taken"
+                warnings.warn(text, DeviceWarning, stacklevel=2)
             self._end()
         finally:
             super()._release()

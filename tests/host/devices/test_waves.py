@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bnnedge import Configuration, Dense, Network, Settings, Trainer
+from bnnedge import Configuration, Dense, Network, Settings, Trainer, open_device
 from bnnedge.devices.accelerator import AcceleratorDevice
-from bnnedge.devices.device import DeviceError, StepResult
+from bnnedge.devices.device import DeviceError, DeviceWarning, StepResult
+from bnnedge.devices.golden import GoldenDevice
 from bnnedge.devices.waves import TracedDevice, Waves
 
 SMALL = Configuration("small", lanes=4, word=16, left_depth=256, right_depth=256, tile_rows=256, channels=64)
@@ -29,6 +30,25 @@ BATCH = 64
 def test_what_is_refused(arguments: tuple[Any, ...], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Waves(*arguments)
+
+
+def test_other_devices_write_none() -> None:
+    with pytest.raises(ValueError, match="the device 'rtl' alone writes waveforms, not 'golden'"):
+        open_device("golden", SMALL, waves=Waves("run.vcd"))
+
+
+def test_a_trainer_takes_a_function_that_opens_a_device() -> None:
+    opened = []
+
+    def opener(config: Configuration) -> GoldenDevice:
+        opened.append(GoldenDevice(config))
+        return opened[0]
+
+    with Trainer(Network((6,), [Dense(5), Dense(3)]), opener, configuration=SMALL, settings=Settings(batch=BATCH)) as trainer:
+        assert trainer.device is opened[0]
+        assert trainer.device.configuration == SMALL
+    with pytest.raises(DeviceError, match="closed"):
+        opened[0].prepare(Network((6,), [Dense(3)]), Settings(batch=BATCH))
 
 
 def test_a_place_that_cannot_be_written_is_told_at_once(tmp_path: Path) -> None:
@@ -145,7 +165,7 @@ def test_a_run_that_ends_within_them_leaves_what_there_is(tmp_path: Path) -> Non
 def test_steps_that_were_not_taken_are_told(tmp_path: Path) -> None:
     device = Stub(Waves(tmp_path / "run.vcd", 6, 7))
     take(device, 3)
-    with pytest.warns(UserWarning, match=r"no waveforms in .*run.vcd: no step of 6-7 was taken"):
+    with pytest.warns(DeviceWarning, match=r"no waveforms in .*run.vcd: no step of 6-7 was taken"):
         device.close()
     assert not list(tmp_path.iterdir())
 

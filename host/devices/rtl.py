@@ -14,7 +14,7 @@ DDR_BYTES = 512 << 20  # as on a PYNQ-Z2; the operating system commits what is w
 def open_rtl(configuration: Configuration, waves: Waves | None = None) -> AcceleratorDevice:
     """Open the simulated accelerator of `configuration`: from the cache, or else generated and compiled.
 
-    waves: what to write of its signals. That takes another compilation, and the steps in question ten times as long.
+    waves: what to write of its signals. That takes another compilation, and the steps in question take many times as long.
     BuildError, a RuntimeError, if that fails; OSError if the file of waveforms cannot be written.
     """
     from bnnedge.sim.verilated import VerilatedBus, library_of  # not on a board

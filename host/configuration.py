@@ -31,7 +31,6 @@ _RANGES: dict[str, tuple[str, int, int, str]] = {
 _NAME = r"\w[\w.-]{0,99}"
 
 
-
 def _allowed(kind: str, low: int, high: int, value: int) -> bool:
     return low <= value <= high and not {"power of two": value & (value - 1), "multiple of 64": value % 64}.get(kind)
 

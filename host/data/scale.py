@@ -60,7 +60,8 @@ class Scale:
             raise ValueError("the scale of the training images lacks fields, or has unknown ones")
         spans = data["spans"]
         numbers = [data["low"], data["high"], *spans] if isinstance(spans, list) and len(spans) == len(_SHARES) else [-1]
-        if type(data["images"]) is not int or not all(type(n) is int and 0 <= n <= 255 for n in numbers):
+        count = data["images"]
+        if type(count) is not int or not 1 <= count <= 1 << 32 or not all(type(n) is int and 0 <= n <= 255 for n in numbers):
             raise ValueError(f"the scale of the training images is {data!r:.200}, not of whole numbers, limits in 0..255")
         return cls(**{**data, "spans": tuple(spans)})
 

@@ -69,6 +69,8 @@ def test_round_trip():
         {"images": 1, "low": 0, "high": 255, "spans": [0, 0, 0]},
         {"images": 1, "low": 0, "high": 256, "spans": [0, 0, 0, 0]},
         {"images": 1.5, "low": 0, "high": 255, "spans": [0, 0, 0, 0]},
+        {"images": -5000, "low": 0, "high": 255, "spans": [0, 0, 0, 0]},
+        {"images": 0, "low": 0, "high": 255, "spans": [0, 0, 0, 0]},
         {"images": 1, "low": True, "high": 255, "spans": [0, 0, 0, 0]},
     ],
 )

@@ -30,6 +30,7 @@ def open_rtl(configuration: Configuration, waves: Waves | None = None) -> Accele
 
     if waves:
         waves.check()
-    library = library_of(origin(configuration, **options), generate, PORTS, trace=waves.format if waves else None)
+    trace = waves.format if waves else None
+    library = library_of(lambda: origin(configuration, **options), generate, PORTS, trace=trace)
     bus = VerilatedBus(library, size=DDR_BYTES)
     return TracedDevice(bus, configuration, "rtl", waves) if waves else AcceleratorDevice(bus, configuration, "rtl")

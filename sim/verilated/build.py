@@ -81,24 +81,30 @@ def library(verilog: str, masters: int, cache: Path | None = None) -> Path:
 
 
 def library_of(
-    origin: str | None, generate: Callable[[], str], masters: int, cache: Path | None = None, trace: str | None = None
+    origin: Callable[[], str | None],
+    generate: Callable[[], str],
+    masters: int,
+    cache: Path | None = None,
+    trace: str | None = None,
 ) -> Path:
-    """The library of what `generate` returns, which is called only if it is not known what `origin` became earlier.
+    """The library of what `generate` returns, which is called only if it is not known what the origin became earlier.
 
-    origin: of :func:`~bnnedge.sim.verilated.origin.origin`: all that the Verilog is made from; None calls `generate`.
-    trace: "fst" or "vcd": it writes waveforms in this format. Otherwise as :func:`library`.
+    origin: returns that of :func:`~bnnedge.sim.verilated.origin.origin`, all that the Verilog is made from, or None, which
+    calls `generate`. trace: "fst" or "vcd": it writes waveforms in this format. Otherwise as :func:`library`.
     """
     recipe, folder = _recipe(masters, trace), _folder(cache)
-    if origin is None:
+    source = origin()
+    if source is None:
         return _library(generate(), recipe, folder)
-    note = folder / f"origin-{_digest([origin, *recipe.parts])}"
+    note = folder / f"origin-{_digest([source, *recipe.parts])}"
     with contextlib.suppress(OSError, ValueError):
         known = note.read_text()
         if re.fullmatch(r"accelerator-[0-9a-f]{24}\.so", known) and (folder / known).exists():
             return folder / known
     finished = _library(generate(), recipe, folder)
-    with atomic(note) as file:
-        file.write(finished.name.encode())
+    if origin() == source:  # else sources were changed as it was generated
+        with atomic(note) as file:
+            file.write(finished.name.encode())
     return finished
 
 
@@ -154,6 +160,7 @@ def _folder(cache: Path | None) -> Path:
 
 
 def _library(verilog: str, recipe: _Recipe, folder: Path) -> Path:
+    verilog = _reporting(verilog)
     key = _digest([verilog, *recipe.parts])
     finished = folder / f"accelerator-{key}.so"
     if finished.exists():
@@ -218,7 +225,7 @@ def _build(
     trace: str | None = None,
 ) -> None:
     """Leave obj/accelerator.so in `work`, whose path must be plain."""
-    (work / "accelerator.v").write_text(_reporting(verilog))
+    (work / "accelerator.v").write_text(verilog)
     (work / HARNESS.name).write_text(harness)
     program, more = HARNESS.name, []
     if trace:

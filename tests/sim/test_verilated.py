@@ -398,7 +398,7 @@ def test_two_processes_build_once_and_a_failed_assertion_is_an_error(tmp_path: P
 def test_what_a_killed_build_left_goes_with_the_next(tmp_path: Path) -> None:
     program = (
         "import os, signal, sys; from pathlib import Path; from bnnedge.sim.verilated import build;"
-        "build._build = lambda *_: os.kill(os.getpid(), signal.SIGKILL); build.library('no design', 1, Path(sys.argv[1]))"
+        "build._build = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL); build.library('no design', 1, Path(sys.argv[1]))"
     )
     assert subprocess.run([sys.executable, "-c", program, str(tmp_path)], check=False).returncode == -9
     assert list(tmp_path.glob("build-*"))
@@ -415,7 +415,7 @@ def building(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     """Compile nothing; the list gets the folders in which that would be done."""
     places: list[Path] = []
 
-    def build(verilog: str, harness: str, flags: str, tools: Any, work: Path) -> None:
+    def build(verilog: str, harness: str, flags: str, tools: Any, work: Path, **_: object) -> None:
         places.append(work)
         (work / "obj").mkdir()
         (work / "obj" / "accelerator.so").write_bytes(b"compiled")
@@ -440,7 +440,7 @@ def test_tools_see_no_odd_path(
 
 
 def test_a_full_disk_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bnnedge.sim.verilated.build._build", lambda *_: Path("/dev/full").write_text("a design"))
+    monkeypatch.setattr("bnnedge.sim.verilated.build._build", lambda *_, **__: Path("/dev/full").write_text("a design"))
     with pytest.raises(BuildError, match=r"build-\w+: No space left on device"):
         library("a design", 1, tmp_path)
     assert not list(tmp_path.glob("build-*"))
@@ -505,23 +505,37 @@ class TestOrigin:
             asked.append(1)
             return "a design"
 
-        first = library_of("x", verilog, 1, tmp_path)
-        assert library_of("x", verilog, 1, tmp_path) == first == library("a design", 1, tmp_path)
+        first = library_of(lambda: "x", verilog, 1, tmp_path)
+        assert library_of(lambda: "x", verilog, 1, tmp_path) == first == library("a design", 1, tmp_path)
         assert len(asked) == 1
-        assert library_of("y", verilog, 1, tmp_path) == first
-        assert library_of(None, verilog, 1, tmp_path) == library_of(None, verilog, 1, tmp_path) == first
+        assert library_of(lambda: "y", verilog, 1, tmp_path) == first
+        assert library_of(lambda: None, verilog, 1, tmp_path) == library_of(lambda: None, verilog, 1, tmp_path) == first
         assert len(asked) == 4
-        assert library_of("x", verilog, 2, tmp_path) != first
+        assert library_of(lambda: "x", verilog, 2, tmp_path) != first
 
     def test_a_library_that_is_gone_or_a_damaged_note(self, tmp_path: Path, building: list[Path]) -> None:
-        first = library_of("x", lambda: "a design", 1, tmp_path)
+        first = library_of(lambda: "x", lambda: "a design", 1, tmp_path)
         first.unlink()
-        assert library_of("x", lambda: "a design", 1, tmp_path).exists()
+        assert library_of(lambda: "x", lambda: "a design", 1, tmp_path).exists()
         (note,) = tmp_path.glob("origin-*")
         for text in (b"", b"../../etc/passwd", b"\xff", b"accelerator-0.so"):
             note.write_bytes(text)
-            assert library_of("x", lambda: "a design", 1, tmp_path) == first
+            assert library_of(lambda: "x", lambda: "a design", 1, tmp_path) == first
             assert note.read_text() == first.name
+
+    def test_sources_that_change_as_it_is_generated(self, tmp_path: Path, building: list[Path]) -> None:
+        """The library is right, and it stays unknown what the older sources would have become."""
+        origins = iter(["x", "y", "x", "x", "x"])
+        asked: list[int] = []
+
+        def verilog() -> str:
+            asked.append(1)
+            return f"design {len(asked)}"
+
+        first = library_of(lambda: next(origins), verilog, 1, tmp_path)
+        second = library_of(lambda: next(origins), verilog, 1, tmp_path)
+        assert first != second == library_of(lambda: next(origins), verilog, 1, tmp_path)
+        assert len(asked) == 2
 
     def test_follows_configuration_and_options(self) -> None:
         small = CONFIGURATIONS["sim-small"]
@@ -534,13 +548,15 @@ class TestOrigin:
         for name in ("one.py", "sub/two.py"):
             (tmp_path / name).parent.mkdir(exist_ok=True)
             (tmp_path / name).write_text("1")
-        monkeypatch.setattr(module, "_sources", lambda: sorted(tmp_path.rglob("*.py")))
+        monkeypatch.setattr(
+            module, "_sources", lambda: [(str(path.relative_to(tmp_path)), path) for path in sorted(tmp_path.rglob("*.py"))]
+        )
         monkeypatch.setattr(module, "LOADED", time.time() + 100)
         small = CONFIGURATIONS["sim-small"]
         before = [origin(small)]
         (tmp_path / "sub/two.py").write_text("2")
         before.append(origin(small))
-        (tmp_path / "sub/two.py").rename(tmp_path / "three.py")
+        (tmp_path / "sub").rename(tmp_path / "sup")
         before.append(origin(small))
         monkeypatch.setattr(importlib.metadata, "version", lambda name: "1.0")
         before.append(origin(small))
@@ -551,7 +567,7 @@ class TestOrigin:
         """What runs may be older than what lies there: with whatever date."""
         (tmp_path / "one.py").write_text("1")
         os.utime(tmp_path / "one.py", (1, 1))
-        monkeypatch.setattr(module, "_sources", lambda: [tmp_path / "one.py"])
+        monkeypatch.setattr(module, "_sources", lambda: [("one.py", tmp_path / "one.py")])
         assert origin(CONFIGURATIONS["sim-small"]) is None
 
     def test_another_yosys_is_not_known(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -561,7 +577,7 @@ class TestOrigin:
     def test_knows_all_that_the_hardware_imports(self) -> None:
         program = (
             "import sys; from bnnedge.hw import generate; from bnnedge.sim.verilated import origin;"
-            "known = {str(path) for path in origin._sources()};"
+            "known = {str(path) for _, path in origin._sources()};"
             "loaded = {m.__file__ for n, m in list(sys.modules.items()) if n.split('.')[0] in ('bnnedge', 'amaranth')};"
             "print(*sorted(f for f in loaded - known if f and '/sim/' not in f and '/boards/' not in f))"
         )
@@ -612,7 +628,7 @@ def test_harness_is_part_of_the_package() -> None:
 
 @pytest.fixture(scope="module")
 def traced(cache: Path) -> Path:
-    return library_of(None, lambda: generate(1), 1, cache, trace="vcd")
+    return library_of(lambda: None, lambda: generate(1), 1, cache, trace="vcd")
 
 
 def codes(text: str) -> dict[str, str]:
@@ -684,7 +700,7 @@ def test_waves_in_fst_need_headers(cache: Path, monkeypatch: pytest.MonkeyPatch)
     if subprocess.run(["g++", "-E", "-x", "c++", "-include", "lz4.h", os.devnull], capture_output=True).returncode == 0:
         pytest.skip("they are there")
     with pytest.raises(BuildError, match=r"need the headers of LZ4 and zlib \(apt install liblz4-dev zlib1g-dev\)"):
-        library_of(None, lambda: generate(1), 1, cache, trace="fst")
+        library_of(lambda: None, lambda: generate(1), 1, cache, trace="fst")
 
 
 def test_the_save_file_lists_units_in_groups() -> None:

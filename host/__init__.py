@@ -12,15 +12,13 @@ Only NumPy is imported here; a device brings what it needs.
 from typing import Any
 
 from bnnedge.began import LOADED as _LOADED  # noqa: F401 - before all that follows
-from bnnedge.callbacks import Callback, History
+from bnnedge.callbacks import BestCheckpoint, Callback, CSVLogger, EarlyStopping, History
 from bnnedge.checker import MismatchError
 from bnnedge.checkpoint import CheckpointError
 from bnnedge.configuration import CONFIGURATIONS, Configuration, configuration
-from bnnedge.csvlog import CSVLogger
 from bnnedge.data import Augment, DataError, Dataset, DataWarning, load
 from bnnedge.devices import Device, DeviceError, choose_device, open_device
 from bnnedge.keywords import LAYERS
-from bnnedge.monitors import BestCheckpoint, EarlyStopping
 from bnnedge.network import Conv2D, Dense, Flatten, MaxPool2D, Network, binarynet, cnv, digits, mlp
 from bnnedge.settings import Settings
 from bnnedge.state import TrainingState

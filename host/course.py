@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 import numpy as np
 
 from bnnedge.callbacks import History
-from bnnedge.calling import Calls
+from bnnedge.callbacks.calling import Calls
 from bnnedge.data.augment import Epochs
 from bnnedge.rates import round_rate
 from bnnedge.runner import Runner

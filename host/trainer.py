@@ -16,7 +16,7 @@ import numpy as np
 
 from bnnedge import checkpoint, formats, overview
 from bnnedge.callbacks import Callback, History
-from bnnedge.calling import Calls, listed
+from bnnedge.callbacks.calling import Calls, listed
 from bnnedge.checker import Checker, MismatchError, check_memory, level, step_seconds
 from bnnedge.compiler import fitting
 from bnnedge.compiler.layout import layout

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from bnnedge.trainer import Trainer
@@ -84,12 +84,3 @@ class History:
         """How many epochs, and the numbers of the last one."""
         last = [f"{name} {values[-1]:.4g}" for name, values in self.history.items() if values and not math.isnan(values[-1])]
         return f"History({len(self.epoch)} epochs{': ' if last else ''}{', '.join(last)})"
-
-
-def __getattr__(name: str) -> Any:
-    """The package's own callbacks are here, too, where Keras has them."""
-    if name in ("BestCheckpoint", "CSVLogger", "EarlyStopping"):
-        import bnnedge
-
-        return getattr(bnnedge, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bnnedge.callbacks import Callback
+from bnnedge.callbacks.callback import Callback
 
 if TYPE_CHECKING:
     from bnnedge.trainer import Trainer

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from bnnedge import Callback, Dense, Network, Settings, Trainer
-from bnnedge.calling import HOOKS
+from bnnedge.callbacks.calling import HOOKS
 
 NETWORK = Network((4, 4), [Dense(16), Dense(4)])
 RANDOM = np.random.RandomState(1)

@@ -8,7 +8,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from bnnedge.callbacks import Callback
+from bnnedge.callbacks.callback import Callback
 from bnnedge.files import atomic
 from bnnedge.keywords import explained_class
 from bnnedge.schedule import HISTORY

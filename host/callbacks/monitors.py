@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
-from bnnedge.callbacks import Callback
+from bnnedge.callbacks.callback import Callback
 from bnnedge.checkpoint import Checkpoint
 from bnnedge.files import make_folder
 from bnnedge.keywords import explained_class

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from bnnedge.parsing import parse_yaml, read_text
+from bnnedge.registers import WINDOW
 from bnnedge.terminal import nearest, printable
 
 DESCRIPTION = "board.yaml"  # in the folder of a board of one's own
 PINS = ("led_busy", "led_error")  # ports of the top that `pins` may connect
 GP0 = 0x4000_0000, 0x8000_0000  # the processor's window on the programmable logic, up to its end
-REGISTERS = 1 << 12  # bytes that the register file decodes
 
 # Zynq-7000: JTAG identification, LUTs, flip-flops, RAMB36, DSPs (AMD DS190).
 _DEVICES = {
@@ -106,10 +106,10 @@ class Board:
         pins = [pin for pin, _ in self.pins.values()]
         _check(len(set(pins)) == len(pins), "pins", pins, "a pin of its own for each")
         base, size = self.registers
-        sound = _whole(base) and _whole(size) and REGISTERS <= size <= 1 << 30 and not size & (size - 1) and not base % size
+        sound = _whole(base) and _whole(size) and WINDOW <= size <= 1 << 30 and not size & (size - 1) and not base % size
         sound = sound and GP0[0] <= base and base + size <= GP0[1]
         within = f"address and size in {GP0[0]:#x}..{GP0[1] - 1:#x}"
-        window = f"{within}, the size a power of two from {REGISTERS} on that divides the address"
+        window = f"{within}, the size a power of two from {WINDOW} on that divides the address"
         _check(sound, "registers", f"[{_hex(base)}, {_hex(size)}]", window)
         ports = self.memory_ports
         sound = all(_whole(port) and 0 <= port <= 3 for port in ports) and len(set(ports)) == 2

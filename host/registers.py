@@ -12,6 +12,8 @@ import operator
 from typing import Any
 
 MAGIC = 0x424E4E45  # "BNNE"
+ADDRESS_BITS = 12  # of the AXI-Lite port
+WINDOW = 1 << ADDRESS_BITS  # bytes that the register file decodes
 
 
 class Access(enum.Enum):

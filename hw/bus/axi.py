@@ -5,6 +5,8 @@ from __future__ import annotations
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from bnnedge import registers
+
 ADDRESS_BITS = 32
 DATA_BITS = 64
 DATA_BYTES = DATA_BITS // 8
@@ -42,12 +44,12 @@ class Axi4(wiring.Signature):
 
 
 class AxiLite(wiring.Signature):
-    """A master's port with 32-bit data and 12 address bits; flip it for a slave."""
+    """A master's port with 32-bit data, for the registers; flip it for a slave."""
 
     def __init__(self) -> None:
         super().__init__(
             {
-                "awaddr": Out(12),
+                "awaddr": Out(registers.ADDRESS_BITS),
                 "awvalid": Out(1),
                 "awready": In(1),
                 "wdata": Out(32),
@@ -57,7 +59,7 @@ class AxiLite(wiring.Signature):
                 "bresp": In(2),
                 "bvalid": In(1),
                 "bready": Out(1),
-                "araddr": Out(12),
+                "araddr": Out(registers.ADDRESS_BITS),
                 "arvalid": Out(1),
                 "arready": In(1),
                 "rdata": In(32),

@@ -10,12 +10,11 @@ from bnnedge.hw.bus.axi import ADDRESS_BITS, DATA_BITS
 from bnnedge.hw.embed.ports import BUSES, MEMORIES, PORTS, REGISTERS, Bus, Port
 from bnnedge.hw.embed.wrapper import MODULE, interface
 from bnnedge.registers import REGISTERS as MAP
-from bnnedge.registers import Register
+from bnnedge.registers import WINDOW, Register
 
 SPIRIT = "http://www.spiritconsortium.org/XMLSchema/SPIRIT/1685-2009"
 XILINX = "http://www.xilinx.com"
 FAMILIES = ("zynq", "artix7", "kintex7", "virtex7", "zynquplus")
-WINDOW = 1 << 12  # bytes that the register file decodes
 VIEWS = {"synthesis": ":*Synthesis:", "simulation": ":*Simulation:"}
 FILES = "rtl"
 

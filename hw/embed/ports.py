@@ -6,6 +6,7 @@ import dataclasses
 
 from amaranth.lib.wiring import Out, Signature
 
+from bnnedge import registers
 from bnnedge.hw.bus.axi import ADDRESS_BITS, BURST_BEATS, DATA_BITS, Axi4, AxiLite
 from bnnedge.hw.bus.read import OUTSTANDING as READS
 from bnnedge.hw.bus.write import OUTSTANDING as WRITES
@@ -64,7 +65,7 @@ def _axi(name: str, signature: Signature, parameters: dict[str, str | int]) -> B
     return Bus(name, "aximm", master, tuple(ports), parameters)
 
 
-_LITE: dict[str, str | int] = {"PROTOCOL": "AXI4LITE", "DATA_WIDTH": 32, "ADDR_WIDTH": 12}
+_LITE: dict[str, str | int] = {"PROTOCOL": "AXI4LITE", "DATA_WIDTH": 32, "ADDR_WIDTH": registers.ADDRESS_BITS}
 _FULL: dict[str, str | int] = {
     "PROTOCOL": "AXI4",
     "DATA_WIDTH": DATA_BITS,

@@ -56,8 +56,6 @@ class Forward:
         return [np.stack(of_all) for of_all in found]
 
 
-
-
 _AXES_AS_INPUTS, _TRAINING_MODE = 13, 14  # operator sets that brought these
 _Run = Callable[[dict[str, np.ndarray]], Sequence[Any]]
 

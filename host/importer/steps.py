@@ -110,8 +110,9 @@ class Model:
 
 def batch_norm(name: str, gamma: np.ndarray, beta: np.ndarray, mean: np.ndarray, variance: np.ndarray, epsilon: float) -> Affine:
     """A batch norm of moving statistics, all (channels,)."""
-    deviation = np.sqrt(np.asarray(variance, np.float64) + epsilon)
-    scale = np.asarray(gamma, np.float64) / deviation
+    with np.errstate(divide="ignore", invalid="ignore"):  # what is no number is refused later
+        deviation = np.sqrt(np.asarray(variance, np.float64) + epsilon)
+        scale = np.asarray(gamma, np.float64) / deviation
     mean = np.asarray(mean, np.float64)
     return Affine(name, scale, np.asarray(beta, np.float64) - scale * mean, mean, deviation)
 

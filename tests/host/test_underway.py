@@ -6,6 +6,8 @@ import io
 import sys
 import threading
 import time
+from collections.abc import Callable
+from types import SimpleNamespace
 
 import pytest
 
@@ -23,6 +25,20 @@ class Screen(io.StringIO):
         return True
 
 
+@pytest.fixture(autouse=True)
+def no_time_passes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long this machine takes."""
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: 0.0))
+
+
+def wait(reached: Callable[[], bool]) -> None:
+    for _ in range(1000):
+        if reached():
+            return
+        time.sleep(0.01)
+    raise TimeoutError
+
+
 def test_a_pipe_gets_a_line(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     with underway("compiling", "1 to 4 minutes"):
         assert capsys.readouterr().err == "compiling (1 to 4 minutes) ..."
@@ -30,12 +46,12 @@ def test_a_pipe_gets_a_line(capsys: pytest.CaptureFixture[str], monkeypatch: pyt
             pass
     assert capsys.readouterr().err == " 0 s\n"
     monkeypatch.setattr(module, "_ELSEWHERE", 0.02)
+    stream = io.StringIO()
+    monkeypatch.setattr(sys, "stdout", stream)
     with underway("compiling", stdout=True):
-        time.sleep(0.15)
-    told = capsys.readouterr()
-    assert told.out.count(" 0 s") > 2
-    assert told.out.count("\n") == 1
-    assert not told.err
+        wait(lambda: stream.getvalue().count(" 0 s") > 2)
+    assert stream.getvalue().count("\n") == 1
+    assert not capsys.readouterr().err
 
 
 def test_a_terminal_counts_the_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -44,7 +60,7 @@ def test_a_terminal_counts_the_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_TERMINAL", 0.02)
     monkeypatch.setenv("COLUMNS", "60")
     with guarded(), underway("a\x1b[2J é " + 40 * "long "):
-        time.sleep(0.15)
+        wait(lambda: screen.getvalue().count("\r") > 2)
     *parts, last = screen.getvalue().split("\r")
     assert len(parts) > 2
     assert all(part.startswith("a\\x1b[2J \\xe9 long") and len(part.rstrip()) < 60 for part in (*parts, last))
@@ -57,13 +73,15 @@ def test_what_stops_says_so(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().err == "compiling ... stopped after 0 s\n"
 
 
-def test_what_may_be_quick_waits(capsys: pytest.CaptureFixture[str]) -> None:
-    with underway("reading", after=10):
+def test_what_may_be_quick_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", stream)
+    with underway("reading", after=1000):
         pass
-    assert not capsys.readouterr().err
+    assert not stream.getvalue()
     with underway("reading", after=0.01):
-        time.sleep(0.1)
-    assert capsys.readouterr().err.startswith("reading ... ")
+        wait(lambda: bool(stream.getvalue()))
+    assert stream.getvalue() == "reading ... 0 s\n"
 
 
 def test_another_thread_is_silent(capsys: pytest.CaptureFixture[str]) -> None:
@@ -99,12 +117,13 @@ def test_what_is_printed_meanwhile_has_a_line_of_its_own(monkeypatch: pytest.Mon
 
 
 def test_beating() -> None:
-    beats: list[float] = []
-    with beating(lambda: beats.append(time.monotonic()), every=0.01, after=0.05):
-        assert not beats
-        time.sleep(0.3)
+    beats: list[int] = []
+    with beating(lambda: beats.append(1), every=0.01, after=1000):
+        time.sleep(0.05)
+    assert not beats
+    with beating(lambda: beats.append(1), every=0.01):
+        wait(lambda: len(beats) > 3)
     count = len(beats)
-    assert count > 3
     time.sleep(0.05)
     assert len(beats) == count
 

@@ -159,9 +159,18 @@ def _parsed(top: argparse.ArgumentParser, argv: Sequence[str]) -> argparse.Names
         wrong = next((word.partition("=")[0] for word in rest if word.startswith("-")), "")
         command.error(f"unrecognized arguments: {' '.join(rest)}{nearest(wrong, known) if wrong else ''}")
     for name, value in vars(arguments).items():
+        if value == "" or (isinstance(value, list) and "" in value):
+            option = _spelt(arguments.parser, name)
+            arguments.parser.error(f"{option} is empty (an unset variable of the shell?): give it a value")
         if isinstance(value, (str, list)):
             setattr(arguments, name, _at_home(value))
     return arguments
+
+
+def _spelt(command: argparse.ArgumentParser, name: str) -> str:
+    """An argument as its command's help calls it."""
+    action = next(each for each in command._actions if each.dest == name)
+    return action.option_strings[-1] if action.option_strings else str(action.metavar or name)
 
 
 def _at_home(value: Any) -> Any:

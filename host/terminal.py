@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import io
 import signal
 import sys
 import threading
@@ -148,9 +149,9 @@ def counted(number: int, noun: str) -> str:
 
 
 def bare(stream: Any) -> TextIO:
-    """The stream below a `Terminal`, for a bar that moves the cursor, of numbers alone."""
+    """The stream below a `Terminal`, for a bar that moves the cursor, of numbers alone; of None, one to nowhere."""
     found: TextIO = stream.stream if isinstance(stream, Terminal) else stream
-    return found
+    return found if found is not None else io.StringIO()
 
 
 def in_notebook() -> bool:

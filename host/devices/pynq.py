@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import time
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -128,7 +129,9 @@ def open_pynq(configuration: Configuration, folder: Path | None = None, device: 
     folder: of the bitstream; by default what `bitstream.find` finds. device: the pynq.Device; by default pynq's own choice.
     DeviceError says what is missing or does not fit: files, permissions, part, clock, memory ports, hardware.
     """
-    import pynq
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of setuptools, which pynq imports, about the order of imports
+        import pynq
 
     found = bitstream.check(folder, configuration) if folder else bitstream.find(configuration)
     with _explained("pynq finds no device: run this on a PYNQ board, or set PYNQ_REMOTE_DEVICES to a board's address"):

@@ -63,10 +63,13 @@ def load_run(folder: str | os.PathLike[str]) -> Run:
     if folder.name == "report.json" and folder.is_file():
         folder = folder.parent
     if not folder.is_dir():
-        raise ValueError(f"{folder}: there is no such folder; give one that `bnnedge train` wrote")
+        wrong = "it is no folder" if folder.exists() else "there is no such folder"
+        raise ValueError(f"{folder}: {wrong}; give one that `bnnedge train` wrote")
     path = folder / "report.json"
     try:
         text = read_text(path, LARGEST, regular=True)
+    except IsADirectoryError:
+        raise ValueError(f"{path}: it is a folder; {_AGAIN}") from None
     except FileNotFoundError:
         raise ValueError(f"{folder}: there is no report.json in it; it is no folder of a finished `bnnedge train`") from None
     except ValueError as error:

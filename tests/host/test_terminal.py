@@ -41,6 +41,7 @@ def test_a_terminal_keeps_lines_alone() -> None:
     assert stream.getvalue() == "a\\x1b[2J\tb\nc\\r\nx\n\\x07"
     assert bare(Terminal(stream)) is stream
     assert bare(stream) is stream
+    assert not bare(None).isatty()
 
 
 def test_what_cannot_be_encoded() -> None:

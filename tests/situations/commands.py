@@ -44,7 +44,7 @@ def network(folder: Path, classes: int = 3) -> Path:
 
 def options(folder: Path, *more: object) -> list[object]:
     """Of a training that takes a tenth of a second."""
-    own = ["--network", network(folder), "--batch", 64] if not {"--resume", "--network"} & set(map(str, more)) else []
+    own = ["--network", network(folder), "--batch", 64] if not {"--resume", "--start", "--network"} & set(map(str, more)) else []
     where = [] if "--data" in more else ["--data", data(folder)]
     out = [] if any(str(word).startswith("--out") for word in more) else ["--out", folder / "run"]
     return ["train", "--device", "golden", *where, *own, *out, *more]
@@ -278,11 +278,17 @@ ROWS = [
     Row("no command", lambda f: bnnedge(), says("train", "doctor", "--version")),
     Row("the version", lambda f: bnnedge("--version"), says("bnnedge 0.", "NumPy")),
     Row("--traceback behind the command", lambda f: train(f, "--steps", 1, "--traceback"), works),
+    Row("--resume of an unset variable", lambda f: train(f, "--resume", "", "--steps", 1), "--resume is empty"),
+    Row("--network=$UNSET", lambda f: bnnedge("estimate", "--network="), "--network is empty"),
+    Row("a folder of an unset variable", lambda f: bnnedge("notebooks", ""), "DIR is empty"),
+    Row("one of two runs is an unset variable", lambda f: bnnedge("compare", f, ""), "DIR is empty"),
     # Paths
     Row("--resume of a folder", lambda f: train(f, "--resume", trained(f), "--steps", 3), says("after 3 steps")),
-    Row("--start of a folder", lambda f: train(f, "--start", trained(f), "--network", "", "--steps", 3), works),
+    Row("--start of a folder", lambda f: train(f, "--start", trained(f), "--steps", 3), works),
     Row("export of a folder", lambda f: bnnedge("export", trained(f), "--format", "npz"), says("little.npz")),
     Row("a report of a report", lambda f: bnnedge("report", trained(f) / "report.json"), says("report.html")),
+    Row("a report of another file", lambda f: bnnedge("report", network(f)), "net.yaml: it is no folder"),
+    Row("a report that is a folder", lambda f: bnnedge("report", (f / "report.json").mkdir() or f), "json: it is a folder"),
     Row("--resume of a folder without a run", lambda f: train(f, "--resume", f), "checkpoint.npz: there is no such file"),
     Row("--config of other lanes", lambda f: train(f, "--resume", trained(f), "--config", "pynq-z2"), "8 lanes; with 16"),
     Row(
@@ -314,6 +320,8 @@ ROWS = [
     Row("losses that are no numbers", diverged, lambda r: works(r == {"loss": [1.0, None], "rate": [None]} or 1 / 0)),
     Row("as many classes as the page says", limits_of_classes, none),
     # Streams and signals
+    Row("no standard error", lambda f: closed(f, 2), files),
+    Row("no standard output", lambda f: closed(f, 1), files),
     Row("| head", head, quiet),
     Row("| head of a short command", lambda f: ended("doctor", "--quick")[0] in (0, 1), works),
     Row("a full standard output", lambda f: full(f), status(1, "standard output: No space left on device")),
@@ -339,6 +347,13 @@ def full(folder: Path) -> tuple[int, str, str]:
     with open("/dev/full", "w") as out:
         done = subprocess.run(command, stdout=out, stderr=subprocess.PIPE, text=True, check=False)
     return done.returncode, "", done.stderr
+
+
+def closed(folder: Path, stream: int) -> list[str]:
+    """Train in a process without this stream, as services start some; the files that it leaves."""
+    command = [sys.executable, "-m", "bnnedge.cli", *map(str, options(folder, "--steps", 1))]
+    subprocess.run(command, preexec_fn=lambda: os.close(stream), check=True)
+    return os.listdir(folder / "run")
 
 
 def no_curve(folder: Path) -> str:

@@ -43,6 +43,7 @@ _SHARED = frozenset(
 )
 # Of tuples, which may lie in each other: reading these goes deeper with each.
 _TUPLES = 500
+_AXES = 8  # of an array: the product of a million sides would take minutes
 
 
 class _Type:
@@ -74,8 +75,8 @@ class _Array:
         return made
 
     def _fill(self, shape: object, kind: object, octets: object, order: Literal["C", "F"]) -> None:
-        if not isinstance(shape, tuple) or not all(type(side) is int for side in shape):
-            raise pickle.UnpicklingError("an array whose shape is not made of whole numbers")
+        if not isinstance(shape, tuple) or len(shape) > _AXES or not all(type(side) is int for side in shape):
+            raise pickle.UnpicklingError("an array whose shape is not made of a few whole numbers")
         if not isinstance(kind, _Type) or not isinstance(octets, (bytes, bytearray)) or math.prod(shape) != len(octets):
             raise pickle.UnpicklingError("an array that is not made of as many bytes as its shape says")
         self.values = np.frombuffer(octets, np.uint8).reshape(shape, order=order)

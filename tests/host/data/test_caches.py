@@ -302,6 +302,10 @@ class TestPickled:
                 b"\x80\2}N" + array_pickle(np.zeros(2, np.uint8)).replace(b"\2\0\0\0t", b"\0\0\0\x7fC\1xt") + b"s.",
                 "an array whose shape is not made of",  # 2 GB: a number times a text
             ),
+            (
+                b"\x80\2}N" + array_pickle(np.zeros(2, np.uint8)).replace(b"J\2\0\0\0t", b"K\xff" * 500_000 + b"t") + b"s.",
+                "an array whose shape is not made of a few",  # minutes for their product
+            ),
             (b"\x80\2)" + b"\x85" * 100_000 + b"K\1s.", "more parts than data"),  # too deep for the hash of a key
             (b"\x80\2}" + ENCODE + text("ab") + text("latin1") + b"\x86Rs.", "it encodes something else"),  # no str, but bytes
             (b"\x80\2}" + ENCODE + b"X\2\0\0\0abX\4\0\0\0utf8\x86Rs.", "it encodes something else"),

@@ -18,7 +18,7 @@ from bnnedge.checkpoint import CheckpointError
 from bnnedge.configuration import CONFIGURATIONS, Configuration, configuration
 from bnnedge.data import Augment, DataError, Dataset, DataWarning, load
 from bnnedge.devices import Device, DeviceError, choose_device, open_device
-from bnnedge.keywords import LAYERS
+from bnnedge.keywords import CALLBACKS, LAYERS
 from bnnedge.network import Conv2D, Dense, Flatten, MaxPool2D, Network, binarynet, cnv, digits, mlp
 from bnnedge.settings import Settings
 from bnnedge.state import TrainingState
@@ -65,7 +65,9 @@ def __getattr__(name: str) -> Any:
         from bnnedge.classifier import BNNClassifier
 
         return BNNClassifier
+    # No AttributeError: the text of one is lost in `from bnnedge import ...`.
     if name in LAYERS:
-        # No AttributeError: the text of one is lost in `from bnnedge import ...`.
         raise ImportError(f"bnnedge has no {name}: {LAYERS[name]}")
+    if name in CALLBACKS:
+        raise ImportError(f"bnnedge has no {name}: use {CALLBACKS[name]}")
     raise AttributeError(f"module 'bnnedge' has no attribute {name!r}")

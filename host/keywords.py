@@ -64,9 +64,13 @@ _NONE = {
     "input_dim": "Network takes the shape of an image: Network(input_shape, layers)",
     "dropout": "there is none; augment varies the images",
     **dict.fromkeys(("rotation_range", "zoom_range", "vertical_flip"), "images are shifted and mirrored, and nothing else"),
+    "name": "a Network has one, its layers are numbered",
     "save_best_only": "BestCheckpoint always writes the best alone",
     "save_weights_only": "a checkpoint holds all that training needs",
 }
+
+# Classes that take one argument alone, and why.
+_ALONE = {"Dense": f": {_BUILT_IN}", "MaxPool2D": f": {_NONE['pool_size']}"}
 
 # Layers of others, and why there are none here.
 LAYERS = {
@@ -77,6 +81,35 @@ LAYERS = {
     **dict.fromkeys(("AveragePooling2D", "GlobalAveragePooling2D"), "MaxPool2D is the only pool"),
     "MaxPooling2D": "it is MaxPool2D here",
     "Convolution2D": "it is Conv2D here",
+}
+
+# Callbacks of Keras, and what takes their place.
+CALLBACKS = {
+    "EarlyStopping": "bnnedge.EarlyStopping, which takes the same arguments",
+    "ModelCheckpoint": "bnnedge.BestCheckpoint",
+    "CSVLogger": "bnnedge.CSVLogger, which takes the same arguments",
+    "LearningRateScheduler": "Trainer(schedule=...), which takes the same function",
+    "ReduceLROnPlateau": "Trainer(schedule=\"plateau\")",
+    "ProgbarLogger": "fit(progress=True)",
+    "TerminateOnNaN": "none, as sums of integers are no NaN",
+}
+
+# Methods and fields of others, and what is meant here.
+METHODS = {
+    "compile": "there is nothing to compile, Trainer(network, device, settings=..., rate=...) has it all",
+    "add": "Network(input_shape, layers) takes all layers at once",
+    **dict.fromkeys(("fit_generator", "train_on_batch"), "fit(x, y) takes arrays, and their batches by itself"),
+    "predict_classes": "predict(x).argmax(1) gives them",
+    "predict_proba": "predict(x) gives probabilities",
+    "score": "evaluate(x, y)[\"accuracy\"] is it",
+    **dict.fromkeys(("save_weights", "save_model", "state_dict"), "save(path) of a Trainer writes all of a training"),
+    **dict.fromkeys(("load_weights", "load_model", "load_state_dict"), "Trainer.load(path) makes a trainer of a checkpoint"),
+    **dict.fromkeys(("get_weights", "parameters"), "state of a Trainer holds the weights"),
+    "count_params": "weights of a Network counts them",
+    **dict.fromkeys(("to_json", "get_config"), "to_dict() of a Network describes it"),
+    **dict.fromkeys(("train", "eval", "forward"), "fit trains, evaluate and predict do not"),
+    **dict.fromkeys(("to", "cuda", "cpu"), "Trainer(network, device) says where to train"),
+    **dict.fromkeys(("fit", "evaluate", "predict"), "a Trainer does that, Trainer(network).fit(x, y)"),
 }
 
 # Where a keyword belongs: filled as classes and functions are explained.
@@ -96,6 +129,12 @@ def meant(name: str, known: Collection[str]) -> str:
     return f"did you mean `{close[0]}`?" if close else f"there are {', '.join(known) or 'none'}"
 
 
+def unknown(owner: object, name: str) -> AttributeError:
+    """The error of a method or field that an object has not, with what is meant if another library has it."""
+    reason = f": {METHODS[name]}" if name in METHODS else ""
+    return AttributeError(f"{type(owner).__name__!r} object has no attribute {name!r}{reason}", name=name, obj=owner)
+
+
 def explained(function: Callable[P, R]) -> Callable[P, R]:
     """Let unknown keywords of a function, and arguments too many or too few, be a TypeError that says what would work."""
     called = function.__qualname__.removesuffix(".__init__")
@@ -112,9 +151,10 @@ def explained(function: Callable[P, R]) -> Callable[P, R]:
             if name not in names:
                 raise TypeError(f"{called} has no {name!r}: {meant(name, names)}")
         if len(arguments) > len(places):
-            others = ", ".join(f"{name}=..." for name in names if name not in places) or "none"
+            others = ", ".join(f"{name}=..." for name in names if name not in places)
             first = ", ".join(name for name in places if name in names) or "nothing"
-            raise TypeError(f"{called} takes {first} without their names; there are, by name, {others}")
+            more = f"without their names; there are, by name, {others}" if others else "and nothing else"
+            raise TypeError(f"{called} takes {first} {more}{_ALONE.get(called, '')}")
         missing = [name for name in needed[len(arguments) :] if name not in keywords]
         if missing:
             shown = ", ".join(name for name in needed if name in names)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from bnnedge.keywords import LAYERS, explained
+from bnnedge.keywords import LAYERS, explained, unknown
 from bnnedge.layers import KINDS, Conv2D, Dense, Flatten, Geometry, Layer, MaxPool2D, resolve
 from bnnedge.overview import table
 from bnnedge.parsing import parse_json, parse_yaml, read_text
@@ -63,6 +63,10 @@ class Network:
 
     @explained
     def __init__(self, input_shape: Sequence[int], layers: Sequence[Layer], name: str = "network") -> None:
+        if whole(input_shape) is not None:
+            raise ValueError(f"input_shape must be a tuple, such as ({input_shape!r:.80},)")
+        if not isinstance(input_shape, Iterable):
+            raise ValueError(f"input_shape must be one or more positive whole numbers, not {input_shape!r:.80}")
         given = tuple(input_shape)
         shape = tuple(n for n in map(whole, given) if n is not None and n > 0)
         if not shape or len(shape) < len(given):
@@ -97,6 +101,10 @@ class Network:
                 raise ValueError(f"{error}; input_shape {shape} is {hint}") from None
             raise
         object.__setattr__(self, "geometry", geometry)
+
+    def __getattr__(self, name: str) -> Any:
+        """An answer for methods that other libraries have."""
+        raise unknown(self, name)
 
     def summary(self) -> None:
         """Print a table of the layers: output and weights."""
@@ -170,6 +178,8 @@ def check_network(network: Any) -> Network:
     if isinstance(network, Network):
         return network
     if callable(network) and getattr(network, "__module__", None) == __name__:
+        if network is Network:
+            raise ValueError("network is the class Network: make an object of it, Network(input_shape, layers)")
         raise ValueError(f"network is the function {network.__name__}: call it, {network.__name__}()")
     if isinstance(network, str) and network in BUILT_IN:
         raise ValueError(f"network must be a Network, not a name: {network!r} is made by a function, such as bnnedge.digits()")

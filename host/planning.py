@@ -43,6 +43,8 @@ class Planner:
         start: steps that the network has taken. last: the run to go on with, or None.
         """
         epochs, steps = count("epochs", epochs), count("steps", steps)
+        if not isinstance(augment, (Augment, type(None))):
+            raise ValueError(f"augment must be an Augment, such as Augment(flip=True), not {augment!r:.80}")
         if epochs is not None and steps is not None:
             raise ValueError("give epochs or steps, not both")
         if last is None:
@@ -66,9 +68,9 @@ class Planner:
     ) -> Plan:
         batch = self.settings.batch
         if len(images) < batch:
-            raise ValueError(
-                f"x has {len(images)} images, less than a batch of {batch}: give more images, or use a smaller batch"
-            )
+            smaller = len(images) >= formats.LEAST_BATCH
+            hint = "or use a smaller batch" if smaller else "or these several times (np.concatenate([x] * n), and y likewise)"
+            raise ValueError(f"x has {len(images)} images, less than a batch of {batch}: give more images, {hint}")
         if self.schedule == FUNCTION and self.function is None:
             raise ValueError(
                 "the checkpoint's schedule was a function, which no file keeps: resume its run, or give one to "
@@ -84,7 +86,7 @@ class Planner:
             steps=steps,
             start=start,
             seed=self.settings.seed,
-            shuffle=bool(shuffle),
+            shuffle=shuffle,
             rate=self.rate,
             schedule=self.schedule,
             augment=augment,

@@ -30,6 +30,8 @@ def check_rate(rate: float, latent: int) -> float:
     unit = rate_unit(latent)
     limit = (1 << formats.RATE_BITS) - 1
     number = isinstance(rate, (int, float, np.number)) and not isinstance(rate, bool)
+    if getattr(rate, "shape", None) == () and not number:  # of JAX or PyTorch
+        number = np.asarray(rate).dtype.kind in "iuf"
     if not number or not 1 <= round_rate(rate, unit) <= limit:
         raise ValueError(f"rate must be a number in {1 / unit:.2g}..{limit / unit:.6g}, not {rate!r:.80}")
     return float(rate)

@@ -33,6 +33,13 @@ def count(name: str, value: int | None) -> int | None:
     return number
 
 
+def flag(name: str, value: Any) -> bool:
+    """True or False of Python or NumPy as bool; ValueError for anything else, such as the "batch" that Keras's shuffle takes."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise ValueError(f"{name} must be True or False, not {value!r:.80}")
+    return bool(value)
+
+
 @explained_class
 @dataclasses.dataclass(frozen=True)
 class Settings:

@@ -28,14 +28,14 @@ from bnnedge.data.dataset import Dataset
 from bnnedge.data.scale import Scale
 from bnnedge.devices import Device, DeviceError, Memory, Opener, open_device, own_configuration
 from bnnedge.devices.tenancy import Tenant, alone
-from bnnedge.keywords import explained
+from bnnedge.keywords import explained, unknown
 from bnnedge.network import Network, check_network
 from bnnedge.planning import Planner
 from bnnedge.rates import FUNCTION, RATE, SCHEDULE, Schedule, check_rate, check_schedule, rate_unit, round_rate
 from bnnedge.runner import Measurement, Runner, call_steps
 from bnnedge.samples import Unchanged, images_for, samples_for, training_samples
 from bnnedge.schedule import Plan
-from bnnedge.settings import Settings, count
+from bnnedge.settings import Settings, count, flag
 from bnnedge.state import TrainingState
 from bnnedge.validation import held_out
 
@@ -88,7 +88,7 @@ class Trainer:
     ) -> None:
         check = level(check)
         self.network, self.settings = check_network(network), Settings.of(settings)
-        self.schedule, self._function = check_schedule(schedule)
+        self._schedule, self._function = check_schedule(schedule)
         if configuration is not None and not isinstance(configuration, Configuration):
             configuration = configuration_called(configuration)
         if not isinstance(device, (str, Device)) and not callable(device):
@@ -110,7 +110,7 @@ class Trainer:
                     raise ValueError("check: the golden model is what other devices are checked against")
                 check = "none"
             latent = self.device.configuration.latent
-            self.rate = check_rate(rate, latent)
+            self._rate = check_rate(rate, latent)
             tenant = Tenant(self.device, network, self.settings)
             tenant.prepare()
             golden = None if check == "none" else self._open("golden", self.device.configuration)
@@ -145,6 +145,26 @@ class Trainer:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.close()
+
+    @property
+    def rate(self) -> float:
+        """Learning rate at the start of a run; may be set between runs, not within one (ValueError)."""
+        return self._rate
+
+    @rate.setter
+    def rate(self, rate: float) -> None:
+        self._check_between("rate")
+        self._rate = check_rate(rate, self.device.configuration.latent)
+
+    @property
+    def schedule(self) -> str:
+        """Name of the rate's schedule; may be set between runs, to a name or a function, not within one (ValueError)."""
+        return self._schedule
+
+    @schedule.setter
+    def schedule(self, schedule: str | Schedule) -> None:
+        self._check_between("schedule")
+        self._schedule, self._function = check_schedule(schedule)
 
     @property
     def state(self) -> TrainingState:
@@ -186,6 +206,13 @@ class Trainer:
         there = layout(self.network, self.settings, self.device.configuration)
         print(overview.table(self.network, [there.latent_bytes(i) for i in range(len(self.network.geometry))]))
         print(self)
+
+    def __getattr__(self, name: str) -> Any:
+        """An answer for methods that other libraries have."""
+        raise unknown(self, name)
+
+    def __getstate__(self) -> Any:
+        raise TypeError("a Trainer holds a device, and can't be copied or pickled: save it, and make another with Trainer.load")
 
     def __repr__(self) -> str:
         """Network, device, settings and steps taken, in a line."""
@@ -250,6 +277,7 @@ class Trainer:
         from bnnedge.report.progress import progress_for  # which knows this module
 
         with self._using(), self._once():
+            resume, shuffle = flag("resume", resume), flag("shuffle", shuffle)
             x, y, validation_data = held_out(x, y, validation_data, validation_split)
             (images, labels), validation, scale = training_samples(self.network, x, y, validation_data)
             if resume and self.plan is None:
@@ -363,7 +391,7 @@ class Trainer:
             )
         trainer._scale = saved.scale
         if schedule is None:
-            trainer.schedule = saved.schedule
+            trainer._schedule = saved.schedule
         trainer._course.now = (saved.state.copy(), saved.plan if (settings, rate, schedule) == (None,) * 3 else None)
         return trainer
 
@@ -402,6 +430,11 @@ class Trainer:
             yield
         finally:
             self._fitting = False
+
+    def _check_between(self, name: str) -> None:
+        """ValueError within `fit`, which would not look at it any more."""
+        if self._fitting:
+            raise ValueError(f"{name} can't be set within fit, whose rates are planned before: give a schedule, or fit again")
 
     def _evaluate(self, images: np.ndarray, labels: np.ndarray) -> dict[str, float]:
         logs = self._log_probabilities(images)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bnnedge.trainer import Trainer
@@ -19,12 +19,18 @@ class Callback:
 
     Members
     -------
-    trainer: whose `fit` calls; set before the run.
+    trainer: whose `fit` calls; set before the run. `model`, its name in Keras, does, too.
     shows: whether it shows how the run goes on, so that `fit` shows no bar beside it.
     """
 
     trainer: Trainer
     shows = False
+
+    def __getattr__(self, name: str) -> Any:
+        """`model` is the trainer, as in Keras, unless a subclass has its own."""
+        if name == "model" and "trainer" in self.__dict__:
+            return self.trainer
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def set_trainer(self, trainer: Trainer) -> None:
         """Before anything else of a run."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bnnedge.callbacks.callback import Callback
+from bnnedge.keywords import CALLBACKS
 
 if TYPE_CHECKING:
     from bnnedge.trainer import Trainer
@@ -18,16 +19,6 @@ if TYPE_CHECKING:
 # What `fit` calls, and the arguments.
 HOOKS = {name: len(inspect.signature(method).parameters) - 1 for name, method in vars(Callback).items() if name.startswith("on_")}
 
-# What takes the place of Keras's own.
-_KERAS = {
-    "EarlyStopping": "bnnedge.EarlyStopping, which takes the same arguments",
-    "ModelCheckpoint": "bnnedge.BestCheckpoint",
-    "CSVLogger": "bnnedge.CSVLogger, which takes the same arguments",
-    "LearningRateScheduler": "Trainer(schedule=...), which takes the same function",
-    "ReduceLROnPlateau": "Trainer(schedule=\"plateau\")",
-    "ProgbarLogger": "fit(progress=True)",
-    "TerminateOnNaN": "none, as sums of integers are no NaN",
-}
 # Methods of Keras's that `fit` does not call, and what is near.
 _NEVER = {
     "on_train_batch_end": "did you mean on_batch_end?",
@@ -103,8 +94,8 @@ def _methods(callback: Any) -> dict[str, Callable[..., Any]]:
         raise TypeError(f"callbacks holds the class {callback.__name__}: make an object of it, {callback.__name__}(...)")
     if not isinstance(callback, Callback):
         keras = any(kind.__module__.split(".")[0] in ("keras", "tf_keras") for kind in type(callback).__mro__)
-        if keras and type(callback).__name__ in _KERAS:
-            raise TypeError(f"callback {_name(callback)} is one of Keras's: use {_KERAS[type(callback).__name__]}")
+        if keras and type(callback).__name__ in CALLBACKS:
+            raise TypeError(f"callback {_name(callback)} is one of Keras's: use {CALLBACKS[type(callback).__name__]}")
         what = "one of Keras's" if keras else "a function" if inspect.isroutine(callback) else "no bnnedge.Callback"
         like = ", whose methods have the names of Keras's" if keras else ""
         raise TypeError(

@@ -12,6 +12,7 @@ import numpy as np
 
 from bnnedge.data.arrays import DataError
 from bnnedge.keywords import explained_class
+from bnnedge.settings import flag
 from bnnedge.shapes import channels_first
 
 SHIFT = 0.125  # share of an image's size: 4 pixels of 32
@@ -41,13 +42,12 @@ class Augment:
         number = isinstance(self.shift, (int, float, np.number)) and not isinstance(self.shift, bool)
         if not number or not 0 <= self.shift <= 0.5:
             raise ValueError(f"shift must be a share of the image's size in 0..0.5, not {self.shift!r:.80}")
-        if not isinstance(self.flip, (bool, np.bool_)):
-            raise ValueError(f"flip must be True or False, not {self.flip!r:.80}")
+        flip = flag("flip", self.flip)
         if not self.shift and not self.flip:
             raise ValueError("an augmentation must shift or flip: give shift, flip or both")
         # Plain ones, which a checkpoint can hold.
         object.__setattr__(self, "shift", float(self.shift))
-        object.__setattr__(self, "flip", bool(self.flip))
+        object.__setattr__(self, "flip", flip)
 
     @classmethod
     def parse(cls, text: str) -> Augment:

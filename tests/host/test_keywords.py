@@ -7,7 +7,7 @@ import pytest
 
 import bnnedge
 from bnnedge import Augment, BestCheckpoint, Conv2D, CSVLogger, Dense, EarlyStopping, MaxPool2D, Network, Settings, Trainer
-from bnnedge.keywords import LAYERS, SAME, meant
+from bnnedge.keywords import LAYERS, METHODS, SAME, meant
 
 NETWORK = Network((4, 4), [Dense(16), Dense(4)])
 X, Y = np.full((64, 4, 4), 200, np.uint8), np.arange(64) % 4
@@ -100,8 +100,10 @@ def test_values_that_keras_takes():
 def test_without_names(trainer):
     with pytest.raises(TypeError, match=r"^Trainer.fit takes x, y without their names; there are, by name, epochs=\.\.\.,"):
         trainer.fit(X, Y, 64, 10)
-    with pytest.raises(TypeError, match=r"^Dense takes units without their names; there are, by name, none"):
+    with pytest.raises(TypeError, match=r"^Dense takes units and nothing else: batch norm, sign and softmax are built in$"):
         Dense(16, "relu")
+    with pytest.raises(TypeError, match=r"^MaxPool2D takes on and nothing else: windows are of 2 x 2: MaxPool2D\(\)$"):
+        MaxPool2D(2, 2)
 
 
 def test_arguments_that_are_missing(trainer):
@@ -119,7 +121,25 @@ def test_callbacks_where_keras_has_them():
     from bnnedge import callbacks
 
     assert callbacks.EarlyStopping is EarlyStopping
-    assert not hasattr(callbacks, "ReduceLROnPlateau")
+    for module in callbacks, bnnedge:
+        with pytest.raises(ImportError, match=r"^bnnedge has no ReduceLROnPlateau: use Trainer\(schedule=\"plateau\"\)$"):
+            getattr(module, "ReduceLROnPlateau")  # noqa: B009
+        assert not hasattr(module, "BackupAndRestart")
+
+
+def test_methods_of_others(trainer):
+    assert not hasattr(trainer, "compile")
+    assert not hasattr(NETWORK, "fit")
+    for owner, name, text in (
+        (trainer, "compile", "'Trainer' object has no attribute 'compile': there is nothing to compile"),
+        (trainer, "predict_classes", r"predict\(x\).argmax\(1\) gives them$"),
+        (trainer, "evalute", "'Trainer' object has no attribute 'evalute'$"),
+        (NETWORK, "fit", r"'Network' object has no attribute 'fit': a Trainer does that, Trainer\(network\).fit\(x, y\)$"),
+    ):
+        with pytest.raises(AttributeError, match=text):
+            getattr(owner, name)
+    for name in METHODS:  # what is there has no entry
+        assert not hasattr(Trainer, name) or not hasattr(Network, name)
 
 
 def test_no_hint():

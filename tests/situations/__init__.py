@@ -24,7 +24,7 @@ class Row:
     name: what the user brings, or does.
     act: does it; gets an empty folder, which is also the working directory.
     outcome: of a refusal a regular expression that its text contains: one line of ValueError (TypeError, OSError, RuntimeError,
-        ImportError); otherwise a function that asserts what `act` returned.
+        ImportError, AttributeError); otherwise a function that asserts what `act` returned.
     needs: modules without which the row is skipped.
     """
 

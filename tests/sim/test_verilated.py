@@ -27,8 +27,9 @@ from bnnedge.caches import is_plain
 from bnnedge.configuration import CONFIGURATIONS
 from bnnedge.sim.verilated import BuildError, BusError, MemoryModel, ProtocolError, VerilatedBus, library, library_of, waves
 from bnnedge.sim.verilated import origin as module
-from bnnedge.sim.verilated.build import HARNESS, find_tools
+from bnnedge.sim.verilated.build import HARNESS
 from bnnedge.sim.verilated.origin import origin
+from bnnedge.sim.verilated.tools import find_tools
 
 START, SOURCE, TARGET, BURSTS, FAULT, RESPONSE, LATENCY, SCRATCH = range(0, 32, 4)
 DROP_ARVALID, EARLY_WLAST, CHANGE_ADDRESS, AR_BEATS_17, SILENT = 1, 2, 4, 8, 16
@@ -477,7 +478,7 @@ def test_a_build_that_is_told_to_end_leaves_nothing(tmp_path: Path) -> None:
     slow.chmod(0o755)
     program = (
         "import sys; from pathlib import Path; from bnnedge import cli; from bnnedge.sim.verilated import build;"
-        "build._cpu_flags = lambda tools: ''; doctor = cli._COMMANDS['doctor'][0];"
+        "build.cpu_flags = lambda tools: ''; doctor = cli._COMMANDS['doctor'][0];"
         "doctor.run = lambda arguments: build.library('module accelerator(input clk); endmodule', 1, Path(sys.argv[1]));"
         "sys.exit(cli.main(['doctor']))"
     )

@@ -16,6 +16,7 @@ from bnnedge.data.images import check_images, in_unit, quantise, refuse_beyond_u
 from bnnedge.data.labels import check_classes, check_labels, note_unused
 from bnnedge.data.scale import Scale, compare, note_other, ranged
 from bnnedge.network import Network
+from bnnedge.shapes import MOVE
 
 
 class Samples(NamedTuple):
@@ -102,7 +103,7 @@ def _hint(found: tuple[int, ...], wanted: tuple[int, ...]) -> str:
     if found == (1, *wanted):
         return ": channels first? leave the axis out: x[:, 0]"
     if len(found) == 3 and (*found[1:], found[0]) == wanted:
-        return ": channels first? move them last: np.moveaxis(x, 1, -1)"
+        return f": {MOVE}"
     if found == (*wanted, 1):
         return ": give x[..., 0]"
     if wanted == (*found, 1):

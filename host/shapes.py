@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+MOVE = "channels first? move them last: np.moveaxis(x, 1, -1)"  # what to say of such images
+
 _CHANNELS = 1, 3, 4  # grey, colours, colours and opacity
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from bnnedge.data.arrays import DataError
 from bnnedge.keywords import explained_class
 from bnnedge.settings import flag
-from bnnedge.shapes import channels_first
+from bnnedge.shapes import MOVE, channels_first
 
 SHIFT = 0.125  # share of an image's size: 4 pixels of 32
 
@@ -70,7 +70,7 @@ class Augment:
     def check(self, shape: tuple[int, ...]) -> None:
         """DataError if images of this shape have no height and width, or have them behind their channels."""
         if channels_first(shape):
-            raise DataError(f"augment takes images with channels last, not {shape}: move them: np.moveaxis(x, 1, -1)")
+            raise DataError(f"augment takes images with channels last, not {shape}: {MOVE}")
         if len(shape) not in (2, 3):
             raise DataError(f"augment takes images of shape (height, width) or (height, width, channels), not {shape}")
 

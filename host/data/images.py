@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from bnnedge.data.arrays import DataError, note, plain
-from bnnedge.shapes import channels_first
+from bnnedge.shapes import MOVE, channels_first
 
 _AT_ONCE = 1024  # images
 _OVERSHOOT = 0.1  # of images in [0, 1], by interpolation
@@ -27,7 +27,7 @@ def check_images(what: str, given: Any) -> np.ndarray:
     if images.dtype.kind not in "biuf":
         raise DataError(f"{what} must be integers in 0..255 or floats in [0, 1], not {images.dtype}: convert them (astype)")
     if channels_first(images.shape[1:]):
-        hint = "channels first? move them last: np.moveaxis(x, 1, -1)"
+        hint = MOVE
         hint += ", or leave out the one that there is: x[:, 0]" if images.shape[1] == 1 else ""
         raise DataError(f"{what} holds images of shape {images.shape[1:]}: {hint}")
     low, high = images.min(), images.max()

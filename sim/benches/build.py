@@ -143,7 +143,8 @@ def run_bench(
     work.mkdir(parents=True, exist_ok=True)
     log = work / f"{test}.log"
     tests = failures = 0
-    with contextlib.suppress(SystemExit):  # no results: the simulator has not even begun
+    running = underway(f"running {module}.{test} on {simulator}", "as long as it simulates", after=2)
+    with contextlib.suppress(SystemExit), running:  # no results: the simulator has not even begun
         results = runner.test(
             test_module=module,
             hdl_toplevel=MODULE,

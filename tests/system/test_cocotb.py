@@ -54,12 +54,14 @@ def run(folder: Path, command: str) -> str:
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     ran = subprocess.run(command, shell=True, cwd=folder, env=environment, capture_output=True, text=True)
     assert ran.returncode == 0, ran.stdout[-4000:] + ran.stderr[-4000:]
-    return ran.stdout
+    return ran.stdout + ran.stderr
 
 
 @pytest.mark.parametrize("simulator", [pytest.param("icarus", marks=icarus), "verilator"])
 def test_the_page_trains(simulator: str, typed: Path) -> None:
-    assert "trains_with_stalls    PASS" in run(typed, f"python run_bench.py {simulator}")
+    printed = run(typed, f"python run_bench.py {simulator}")
+    assert "trains_with_stalls    PASS" in printed
+    assert simulator == "verilator" or "running my_bench.trains_with_stalls on icarus" in printed
     assert "cycles" in (typed / f"run-{simulator}" / "trains_with_stalls.log").read_text()
 
 

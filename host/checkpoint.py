@@ -133,7 +133,8 @@ def _named(path: Path) -> Iterator[None]:
         raise CheckpointError(f"checkpoint {path}: truncated, or no checkpoint at all ({error})") from error
     # RuntimeError: encrypted. ValueError: pickled objects, malformed arrays, and the checks of this module.
     except (OSError, EOFError, ValueError, TypeError, RuntimeError, MemoryError, zlib.error) as error:
-        raise CheckpointError(f"checkpoint {path}: {error}") from error
+        said = (error.strerror if isinstance(error, OSError) else None) or error
+        raise CheckpointError(f"checkpoint {path}: {said}") from error
 
 
 def _read(file: bounded.Npz) -> dict[str, Any]:

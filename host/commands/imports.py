@@ -41,7 +41,7 @@ def pixels(text: str) -> tuple[float, float]:
 def run(arguments: argparse.Namespace) -> int:
     """Import; return the exit status."""
     source = Path(arguments.model)
-    out = Path(arguments.out) if arguments.out else source.with_suffix(".npz")
+    out = Path(arguments.out) if arguments.out else Path(source.parent, f"{source.stem}.npz")
     if arguments.out:
         options.check_file(out)
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from typing import TYPE_CHECKING
 
@@ -23,7 +24,10 @@ def add(parser: argparse.ArgumentParser) -> None:
         "--out", metavar="DIR", default="studies", help="folder for table, document and curves (default: studies)"
     )
     parser.add_argument(
-        "--scheduler", metavar="ADDRESS", help="of a dask cluster, tcp://HOST:8786 (default: workers here, one for each core)"
+        "--scheduler",
+        type=_address,
+        metavar="ADDRESS",
+        help="of a dask cluster, tcp://HOST:8786 (default: workers here, one for each core)",
     )
     parser.add_argument(
         "--arrays",
@@ -32,6 +36,13 @@ def add(parser: argparse.ArgumentParser) -> None:
         help="that computes: numpy, torch, torch:cuda, cupy (default: numpy); the integer form gives the same bits with each",
     )
     parser.add_argument("--report", action="store_true", help="make the document of what the table has, and run nothing")
+
+
+def _address(text: str) -> str:
+    """What dask can connect to, for argparse: of anything else it waits for a minute, and then shows where it did."""
+    if not re.fullmatch(r"(\w+://)?[^/\s]+:\d{1,5}", text):
+        raise argparse.ArgumentTypeError(f"must be the address of a scheduler, such as tcp://HOST:8786, not {text!r}")
+    return text
 
 
 def run(arguments: argparse.Namespace) -> int:

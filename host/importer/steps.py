@@ -119,5 +119,6 @@ def batch_norm(name: str, gamma: np.ndarray, beta: np.ndarray, mean: np.ndarray,
 
 def first_line(error: BaseException) -> str:
     """What an error of another library says, without the pages that may follow, and no line of a page's length."""
-    lines = [line for line in _COLOUR.sub("", str(error)).splitlines() if line.strip() and not line.startswith(_CALLING)]
+    said = (error.strerror if isinstance(error, OSError) else None) or str(error)
+    lines = [line for line in _COLOUR.sub("", said).splitlines() if line.strip() and not line.startswith(_CALLING)]
     return shown((lines or [type(error).__name__])[0].strip(), 500)

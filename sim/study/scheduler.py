@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from multiprocessing import resource_tracker
 from typing import Any
 
 from bnnedge.sim.study.grid import Run
@@ -25,14 +28,16 @@ def work(
     progress: called with each new row and the number of runs that are left.
     arrays: library that the workers compute with, see `bnnedge.sim.arrays.library`.
     """
-    from distributed import Client, LocalCluster, as_completed
+    from distributed import Client, as_completed
 
     missing = {run.key: run for run in runs if run.key not in table.rows}
     if not missing:
         return []
-    own = LocalCluster(threads_per_worker=1, dashboard_address=":0") if cluster is None else None  # type: ignore[no-untyped-call]
-    failures = []
+    own, failures = None, []
     try:
+        if cluster is None:
+            with _uninterrupted():
+                own = _workers()
         with Client(own or cluster, set_as_default=False) as client:  # type: ignore[no-untyped-call]
             # The run's key is dask's, too: the same run asked for twice is carried out once.
             futures = [client.submit(carry_out, run, arrays, key=key, pure=False) for key, run in missing.items()]
@@ -51,3 +56,23 @@ def work(
         if own is not None:
             own.close()
     return failures
+
+
+def _workers() -> Any:
+    from distributed import LocalCluster
+
+    return LocalCluster(threads_per_worker=1, dashboard_address=":0")  # type: ignore[no-untyped-call]
+
+
+@contextlib.contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Hold Ctrl-C back: for us until the end of the block, for the processes and threads that are started in it for good.
+
+    A terminal sends it to all of them, and each worker would print where it was; `work` ends them itself.
+    """
+    resource_tracker.ensure_running()  # who starts it lets Ctrl-C through again
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -282,6 +282,7 @@ ROWS = [
     Row("--network=$UNSET", lambda f: bnnedge("estimate", "--network="), "--network is empty"),
     Row("a folder of an unset variable", lambda f: bnnedge("notebooks", ""), "DIR is empty"),
     Row("one of two runs is an unset variable", lambda f: bnnedge("compare", f, ""), "DIR is empty"),
+    Row("a scheduler without a port", lambda f: bnnedge("study", "digits", "--scheduler", "host"), "such as tcp://HOST:8786"),
     # Paths
     Row("--resume of a folder", lambda f: train(f, "--resume", trained(f), "--steps", 3), says("after 3 steps")),
     Row("--start of a folder", lambda f: train(f, "--start", trained(f), "--steps", 3), works),
@@ -289,6 +290,9 @@ ROWS = [
     Row("a report of a report", lambda f: bnnedge("report", trained(f) / "report.json"), says("report.html")),
     Row("a report of another file", lambda f: bnnedge("report", network(f)), "net.yaml: it is no folder"),
     Row("a report that is a folder", lambda f: bnnedge("report", (f / "report.json").mkdir() or f), "json: it is a folder"),
+    Row("--resume of a file in a file", lambda f: train(f, "--resume", network(f) / "x"), "net.yaml/x: Not a directory$"),
+    Row("a model in a file", lambda f: bnnedge("import", network(f) / "x.onnx", "--pixels=0,1"), "model file .*x.onnx"),
+    Row("a model that is the folder above", lambda f: bnnedge("import", "..", "--pixels=0,1"), "it is a folder, not a file"),
     Row("--resume of a folder without a run", lambda f: train(f, "--resume", f), "checkpoint.npz: there is no such file"),
     Row("--config of other lanes", lambda f: train(f, "--resume", trained(f), "--config", "pynq-z2"), "8 lanes; with 16"),
     Row(

@@ -6,6 +6,9 @@ import dataclasses
 import os
 import re
 import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -302,6 +305,20 @@ def test_command_goes_on_where_it_was(grid, tmp_path, capsys):
     assert rows[kept.run.key] == kept, "what was done is not done again"
     assert cli.main(["study", str(grid), "--out", str(out)]) == 0
     assert "to go" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("seconds", [1, 3])
+def test_an_interruption_is_one_line(seconds, grid, tmp_path):
+    """A terminal sends Ctrl-C to the workers, too: to those that are still starting, and to those that train."""
+    pytest.importorskip("distributed")
+    command = [sys.executable, "-m", "bnnedge.cli", "study", str(grid), "--out", str(tmp_path)]
+    with subprocess.Popen(command, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as study:
+        assert "0 of them done" in study.stdout.readline()
+        time.sleep(seconds)
+        os.killpg(study.pid, signal.SIGINT)
+        _, err = study.communicate()
+    assert study.returncode in (0, 130)  # 0: it had come to its end
+    assert "Traceback" not in err
 
 
 def test_runs_on_a_cluster_that_is_there(grid, tmp_path, capsys):

@@ -74,7 +74,9 @@ class Network:
         if len(shape) > MAX_AXES or math.prod(shape) > MAX_INPUTS:
             raise ValueError(f"input_shape has {MAX_AXES} numbers, of a product of {MAX_INPUTS:,}, at most, not {shape!r:.80}")
         if channels_first(shape):
-            raise ValueError(f"input_shape is {shape}: channels first? move them last: {(*shape[1:], shape[0])}")
+            moved, turned = (*shape[1:], shape[0]), (shape[1], shape[0], shape[2])
+            hint = f"channels first? move them last: {moved}; if {shape[0]} is the height, exchange it with the width: {turned}"
+            raise ValueError(f"input_shape is {shape}: {hint}")
         if not isinstance(layers, Sequence) or isinstance(layers, str):
             raise ValueError(f"layers must be a list of layers, not {layers!r:.80}")
         if not layers:

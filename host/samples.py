@@ -108,6 +108,10 @@ def _hint(found: tuple[int, ...], wanted: tuple[int, ...]) -> str:
         return ": give x[..., 0]"
     if wanted == (*found, 1):
         return ": give x[..., None]"
+    if len(found) == 1 and found[0] == math.prod(wanted) + 1:
+        return ": is a column of labels among them? leave it out"
+    if len(found) == len(wanted) == 3 and found[:2] == wanted[:2] and (found[2], wanted[2]) == (4, 3):
+        return ": leave the opacity out: x[..., :3]"
     if math.prod(found) != math.prod(wanted):
         return ""
     if len(wanted) == 1:

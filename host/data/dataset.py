@@ -8,9 +8,11 @@ from bnnedge.data.arrays import DataError
 from bnnedge.data.images import check_images, in_unit, note_mixed, quantise, refuse_dim
 from bnnedge.data.labels import check_classes, check_labels
 from bnnedge.data.scale import Scale, compare, ranged
+from bnnedge.keywords import explained_class
 from bnnedge.settings import whole
 
 
+@explained_class
 @dataclasses.dataclass(frozen=True, eq=False)
 class Dataset:
     """Training and test images with their labels.

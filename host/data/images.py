@@ -29,6 +29,7 @@ def check_images(what: str, given: Any) -> np.ndarray:
     if channels_first(images.shape[1:]):
         hint = MOVE
         hint += ", or leave out the one that there is: x[:, 0]" if images.shape[1] == 1 else ""
+        hint += f"; if {images.shape[1]} is the height, exchange it with the width: np.swapaxes(x, 1, 2)"
         raise DataError(f"{what} holds images of shape {images.shape[1:]}: {hint}")
     low, high = images.min(), images.max()
     if not np.isfinite(low) or not np.isfinite(high):

@@ -36,10 +36,12 @@ def check_labels(what: str, given: Any, count: int) -> np.ndarray:
 
 
 def _hint(labels: np.ndarray, count: int) -> str:
+    if labels.size == count:
+        return ": give y.ravel()"
     if labels.ndim == 2 and len(labels) == count and labels.shape[1]:
         return ": of one-hot labels give y.argmax(1)"
-    if labels.ndim == 2 and labels.size == count:
-        return ": give y.ravel()"
+    if labels.ndim == 3 and labels.shape[:2] == (count, 1):
+        return ": of one-hot labels give y.argmax(-1)"
     return ": are these images? They come first, and their labels behind them" if labels.ndim > 2 else ""
 
 

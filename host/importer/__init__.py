@@ -86,7 +86,10 @@ def understand(
 
 
 def _taken(model: Model, pixels: tuple[float, float], choice: Choice) -> Imported:
-    low, high = map(float, pixels)
+    try:
+        low, high = map(float, pixels)
+    except (TypeError, ValueError):
+        raise ValueError(f"pixels must be two numbers, for black and for white, such as (0, 1), not {pixels!r:.80}") from None
     if not -math.inf < low < high < math.inf:
         raise ValueError(f"pixels: a white pixel must be more than a black one, and both finite, not {low:g} and {high:g}")
     assembled = assemble(model, (low, high))

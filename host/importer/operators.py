@@ -163,7 +163,7 @@ def _as_computed(kind: str) -> Callable[..., Shape]:
 
 
 def _no_shape(fields: Any, shapes: Sequence[Shape], values: Any) -> Shape:
-    raise ValueError("it is no part of a shape")
+    raise ValueError("it is no part of a shape, and works on what layers make: models must be chains of layers")
 
 
 def _axes(fields: Any, axes: np.ndarray | None = None) -> Shape:

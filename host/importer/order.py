@@ -92,6 +92,8 @@ class Order:
     def channels(self, name: str, values: np.ndarray) -> np.ndarray:
         """Of numbers that are broadcast along the tensor: one for each channel; for pixels all, or the only one."""
         self.check_no_padding(name)
+        if not np.isfinite(values).all():
+            raise UnsupportedError(f"{name} has numbers that are infinite or none (NaN): the model cannot be taken over")
         if values.size == 1 or not np.any(values != values.flat[0]):
             return values.reshape(-1)[:1]
         full = np.broadcast_to(values, self.places.shape)

@@ -135,7 +135,8 @@ def test_input_shape_is_positive(shape):
 @pytest.mark.parametrize(("shape", "moved"), [((3, 32, 32), "32, 32, 3"), ((1, 28, 28), "28, 28, 1"), ((4, 9, 6), "9, 6, 4")])
 def test_channels_first_are_told(shape, moved):
     for layers in ([Conv2D(8, 1), Dense(2)], [Dense(2)]):
-        with pytest.raises(ValueError, match=rf"input_shape is .*: channels first\? move them last: \({moved}\)$"):
+        told = rf"input_shape is .*: channels first\? move them last: \({moved}\); if {shape[0]} is the height, exchange it "
+        with pytest.raises(ValueError, match=told):
             Network(shape, layers)
 
 
@@ -145,7 +146,10 @@ def test_what_may_be_channels_first_is_told_where_it_does_not_fit(shape):
         Network(shape, [Conv2D(8), Dense(2)])
 
 
-@pytest.mark.parametrize("shape", [(28, 28), (3, 32), (4, 4, 8), (1, 40, 2), (3, 3, 64), (32, 32, 3), (32, 8, 8), (3, 9, 3)])
+TAKEN = [(1, 128, 9), (3, 40, 13), (28, 28), (3, 32), (4, 4, 8), (1, 40, 2), (3, 3, 64), (32, 32, 3), (32, 8, 8), (3, 9, 3)]
+
+
+@pytest.mark.parametrize("shape", TAKEN)
 def test_other_shapes_are_taken(shape):
     assert Network(shape, [Dense(2)]).input_shape == shape
 

@@ -35,6 +35,11 @@ def fit(x: Any, y: Any, **options: Any) -> Any:
         return trained.fit(x, y, epochs=1, **options)
 
 
+def tall(*shape: int) -> np.ndarray:
+    """64 of this shape, which reach all of 0..255."""
+    return np.random.RandomState(2).randint(0, 256, (64, *shape)).astype(np.uint8)
+
+
 def dataset(x: Any = X, y: Any = Y, x_test: Any = X, y_test: Any = Y) -> Dataset:
     return Dataset("own", x, y, x_test, y_test)
 
@@ -99,6 +104,12 @@ SHAPES = [
     Row("channels first: cnv by command", lambda folder: trained_by_command(
         folder, "--network", "cnv", x_train=np.zeros((64, 3, 32, 32), np.uint8)), FLIPPED),
     Row("channels first: four of them", lambda folder: fit(np.zeros((64, 4, 16, 12), np.uint8), Y[:64]), "channels first"),
+    Row("signals of height 1: a network", lambda folder: Network((1, 128, 9), [Dense(8), Dense(4)]), works),
+    Row("signals of height 3", lambda folder: fit(tall(3, 40, 8), Y[:64]), works),
+    Row("signals of height 4, as many channels", lambda folder: dataset(tall(4, 8, 8), Y[:64]), r"height, exchange it .*np.swap"),
+    Row("the same, turned", lambda folder: fit(np.swapaxes(tall(4, 8, 8), 1, 2), Y[:64]), works),
+    Row("signals of height 4: a network", lambda folder: Network((4, 8, 8), [Dense(4)]), r"exchange it .*: \(8, 4, 8\)"),
+    Row("signals of height 1, mirrored", lambda folder: fit(tall(1, 40, 9), Y[:64], augment=Augment(flip=True)), works),
     Row("channels first: two of them", lambda folder: Network((2, 32, 32), [Conv2D(8), Dense(4)]), "are the channels first"),
     Row("an image by itself", lambda folder: trainer((8, 8, 3)).predict(RGB[0]), r"one image alone is x\[None\]"),
     Row("images counted by the last axis", lambda folder: trainer().fit(np.moveaxis(X, 0, -1), Y), r"np.moveaxis\(x, -1, 0\)"),
@@ -193,6 +204,12 @@ LABELS = [
     Row("labels of shape (N, 1): a file", lambda folder: trained_by_command(folder, y_train=Y[:, None]), says("test accuracy")),
     Row("labels of shape (1, N)", lambda folder: fit(X, Y[None]), r"not \(1, 256\): give y.ravel"),
     Row("one-hot labels", lambda folder: fit(X, np.eye(4)[Y]), r"of one-hot labels give y.argmax\(1\)"),
+    Row("one-hot labels of labels (N, 1)", lambda folder: fit(X, np.eye(4)[Y[:, None]]), r"one-hot labels give y.argmax\(-1\)"),
+    Row("labels of shape (N, 1, 1)", lambda folder: fit(X, Y[:, None, None]), r"give y.ravel\(\)"),
+    Row("a column of labels among the pixels", lambda folder: trainer().fit(
+        np.c_[Y, X.reshape(256, 36)], Y), "is a column of labels among them"),
+    Row("images with an opacity", lambda folder: trainer((8, 8, 3)).fit(np.zeros((64, 8, 8, 4)), Y[:64]), r"x\[..., :3\]"),
+    Row("a Dataset of two pairs", lambda folder: Dataset("own", (X, Y), (X, Y)), "Dataset needs x_test and y_test: Dataset.name"),
     Row("one-hot labels: evaluate", lambda folder: trainer().evaluate(X, np.eye(4)[Y]), r"y.argmax\(1\)"),
     Row("one-hot labels: Dataset", lambda folder: dataset(X, np.eye(4)[Y]), r"y_train must .*y.argmax\(1\)"),
     Row("whole numbers as floats", lambda folder: fit(X, Y * 1.0), works),

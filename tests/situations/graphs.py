@@ -393,3 +393,15 @@ def cleaned(folder: Path) -> Any:
 
 
 row("our own QONNX export, through qonnx-cleanup", cleaned, "bnnedge exported it: go on from its checkpoint")
+
+
+def below_zero(graph: Graph) -> None:
+    """A batch norm of a variance below zero."""
+    ones = np.ones(24, F)
+    sign(graph.add("BatchNormalization", ones, ones, ones, -ones))
+
+
+row("a variance below zero", reads(lambda: dense(below_zero)), "has numbers that are infinite or none")
+row("two branches side by side", reads(lambda: dense(
+    lambda graph: sign(graph.add("Concat", graph.last, axis=1)))), "models must be chains of layers")
+row("a range of pixels of three numbers", reads(normed, (0, 1, 2)), "pixels must be two numbers, for black and for white")

@@ -90,7 +90,11 @@ def look(trials: bool = True) -> list[Finding]:
         lambda: _data("cifar10", "six files (binary version)"),
     ]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return [future.result() for future in [pool.submit(task) for task in tasks]]
+        try:
+            return [future.result() for future in [pool.submit(task) for task in tasks]]
+        except BaseException:  # Ctrl-C does not wait for what has not begun
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
 def _python() -> Finding:

@@ -570,6 +570,19 @@ class TestDoctor:
         assert not finding.found
         assert "set BNNEDGE_CACHE" in finding.remedy
 
+    def test_an_interruption_waits_for_nothing_that_has_not_begun(self, monkeypatch, capsys):
+        def interrupted():
+            raise KeyboardInterrupt
+
+        begun = []
+        monkeypatch.setattr(doctor, "_python", interrupted)
+        monkeypatch.setattr(doctor, "_data", lambda *names: begun.append(names))
+        monkeypatch.setattr(doctor, "_numpy", lambda: time.sleep(0.5))
+        monkeypatch.setattr(os, "cpu_count", lambda: 1)
+        assert main(["doctor", "--quick"]) == 130
+        assert "interrupted" in capsys.readouterr().err
+        assert not begun
+
     def test_optional_things_do_not_fail(self, monkeypatch):
         monkeypatch.setattr(doctor, "look", lambda trials: [doctor.Finding("tqdm", "", "pip install tqdm", needed=False)])
         assert main(["doctor"]) == 0

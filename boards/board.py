@@ -94,7 +94,7 @@ class Board:
     memory_ports: tuple[int, int] = (0, 2)
 
     def __post_init__(self) -> None:
-        _check(isinstance(self.name, str) and re.fullmatch(r"\w[\w-]{0,99}", self.name, re.ASCII), "name", self.name, _NAME)
+        _check(isinstance(self.name, str) and re.fullmatch(_NAME, self.name, re.ASCII), "name", self.name, _LETTERS)
         object.__setattr__(self, "title", self.title or self.name)
         title = self.title
         _check(isinstance(title, str) and printable(title) == title and len(title) <= 100, "title", title, "a line of text")
@@ -130,6 +130,8 @@ class Board:
         for key in data:
             if key not in fields:
                 raise ValueError(f"there is no {key!r:.80} of a board; there are {', '.join(fields)}{nearest(key, fields)}")
+        if "name" not in data and not re.fullmatch(_NAME, name, re.ASCII):
+            raise ValueError(f"its name must be {_LETTERS}, not {name!r:.80}: give one in the file, as name: NAME")
         values = {"name": name, **data, "part": Part.called(data["part"])}
         if "pins" in values:
             sound = isinstance(values["pins"], dict) and all(isinstance(place, list) for place in values["pins"].values())
@@ -162,7 +164,8 @@ class Board:
         return dataclasses.replace(found, configuration=str(own)) if own.is_file() else found
 
 
-_NAME = "letters, digits and hyphens"
+_NAME = r"\w[\w-]{0,99}"
+_LETTERS = "letters, digits and hyphens"
 
 
 def _check(sound: object, field: str, value: object, wanted: str) -> None:

@@ -116,6 +116,12 @@ def with_configuration(folder: Path) -> str:
     return act(folder)
 
 
+def spaced(folder: Path, text: str) -> str:
+    (folder / "my board").mkdir()
+    (folder / "my board" / "board.yaml").write_text(text)
+    return bnnedge("package", "--board", "my board")
+
+
 def by_file(folder: Path) -> str:
     (folder / "mine").mkdir()
     (folder / "mine" / "board.yaml").write_text(PART)
@@ -125,6 +131,8 @@ def by_file(folder: Path) -> str:
 BOARDS = [
     Row("an own board, before anything is built", packaged(PART), "run bnnedge bitstream .* --board mine before"),
     Row("an own board with its own configuration", with_configuration, "no build/mine/small/manifest.json: run"),
+    Row("a board in a folder with a space", lambda folder: spaced(folder, PART), "not 'my board': give one in the file"),
+    Row("the same with a name", lambda folder: spaced(folder, f"{PART}name: mine"), "no build/mine/pynq-z2/manifest.json"),
     Row("the description instead of its folder", by_file, "run bnnedge bitstream .* --board mine/board.yaml"),
     Row("a board without a part", packaged("title: Mine"), "mine/board.yaml: it must be a table with a part, such as"),
     Row("an UltraScale+", packaged("part: xczu3eg-sbva484-1"), "part must be a Zynq-7000 .*, not 'xczu3eg-sbva484-1'"),

@@ -98,7 +98,7 @@ SHAPES = [
     Row(
         "channels first: Augment by itself",
         lambda folder: Augment(flip=True).apply(FIRST, RANDOM, np.empty_like(FIRST)),
-        "channels last, not .3, 8, 8.: move them",
+        "channels last, not .3, 8, 8.: channels first. move them last",
     ),
     Row("channels first: a network", lambda folder: Network((3, 32, 32), [Conv2D(8), Dense(4)]), "last: .32, 32, 3."),
     Row("channels first: cnv by command", lambda folder: trained_by_command(

@@ -114,6 +114,8 @@ class BNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if self.scale is not None:
             axis = 0 if self.scale == "feature" else None
             self.low_, self.high_ = X.min(axis).astype(np.float64), X.max(axis).astype(np.float64)
+            if not np.any(self.high_ > self.low_):
+                raise ValueError("X is the same in all its rows: there is nothing to tell the classes by")
         network = self._network(X.shape[1], len(self.classes_))
         images = self._images(X, network)
         times = -(-self.batch // len(images)) if len(images) < self.batch else 1

@@ -116,15 +116,17 @@ METHODS = {
 _OWNERS: dict[str, str] = {}
 
 
-def meant(name: str, known: Collection[str]) -> str:
-    """What to say of a keyword that is not among the `known` ones."""
+def meant(name: str, known: Collection[str], called: str = "") -> str:
+    """What to say of a keyword that is not among the `known` ones of what is `called`."""
     same = SAME.get(name, name)
     if same in known:
         return f"did you mean `{same}`?"
     if name in _NONE:
         return _NONE[name]
     if same in _OWNERS:
-        return f"did you mean {_OWNERS[same]}({same}=...)?"
+        owner = _OWNERS[same]
+        short = owner.rsplit(".")[-1]
+        return f"did you mean {owner if called.endswith(short) else short}({same}=...)?"
     close = difflib.get_close_matches(name, known, 1)
     return f"did you mean `{close[0]}`?" if close else f"there are {', '.join(known) or 'none'}"
 
@@ -143,13 +145,13 @@ def explained(function: Callable[P, R]) -> Callable[P, R]:
     places = [name for name, parameter in parameters.items() if parameter.kind is not parameter.KEYWORD_ONLY]
     needed = [name for name in places if parameters[name].default is inspect.Parameter.empty]
     for name in names:
-        _OWNERS.setdefault(name, called.rsplit(".")[-1])
+        _OWNERS.setdefault(name, called)
 
     @functools.wraps(function)
     def checked(*arguments: P.args, **keywords: P.kwargs) -> R:
         for name in keywords:
             if name not in names:
-                raise TypeError(f"{called} has no {name!r}: {meant(name, names)}")
+                raise TypeError(f"{called} has no {name!r}: {meant(name, names, called)}")
         if len(arguments) > len(places):
             others = ", ".join(f"{name}=..." for name in names if name not in places)
             first = ", ".join(name for name in places if name in names) or "nothing"

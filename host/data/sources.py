@@ -127,8 +127,10 @@ def _read_npz(path: pathlib.Path, name: str) -> Dataset:
             arrays = {array: file.read(array) for array in _ARRAYS}
     except DataError:
         raise
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror or bounded.shown(error, 200)}") from error
     except bounded.DAMAGED as error:
-        raise DataError(f"{path}: cannot be read: {bounded.shown(error, 200)}") from error
+        raise DataError(f"{path}: cannot be read: {bounded.shown(error, 200)}; is it whole? If so, {_RECIPE}") from error
     return _checked(path, name, arrays)
 
 

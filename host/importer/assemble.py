@@ -58,6 +58,11 @@ class _Assembly:
             raise UnsupportedError(
                 f"the model ends with {last}: behind the last layer there can be a batch norm and a softmax only"
             )
+        if self.layers[-1].conv:
+            raise UnsupportedError(
+                f"the model ends with {self.layers[-1].name}, a convolution: at the end there can be a dense layer only, which "
+                "over a map flattened is what a convolution of the map's size is"
+            )
         self.layers[-1].upright()
         shape = self.model.input_shape
         if len(shape) == 3 and shape[2] == 1:

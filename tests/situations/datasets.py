@@ -294,6 +294,9 @@ FILES = [
         folder / "own.npz", x_train=X > 127, x_test=X > 127, y_train=Y.astype(">i8"), y_test=Y.astype(np.float16)), works),
     Row("an .npz of two scales, by command", lambda folder: trained_by_command(folder, x_test=X // 16), "own.npz: x_train lies"),
     Row("an .npz that is none", lambda folder: load(Path("own.npz").write_text("x") and "own.npz"), "own.npz: cannot be read"),
+    Row("an .npz that is cut off", lambda folder: (
+        np.savez("own.npz", x_train=X), Path("own.npz").write_bytes(Path("own.npz").read_bytes()[:500]), load("own.npz")),
+        "cannot be read: .*; is it whole[?] If so, bring its arrays"),
     Row("an .npz that is not there", lambda folder: bnnedge("train", "--data", "own.npz"), "own.npz: cannot be read: .*No such"),
     Row("an .npy", lambda folder: load(np.save("own.npy", X) or "own.npy"), f"own.npy: not .*{RECIPE}"),
     Row("a .csv", lambda folder: load(np.savetxt("own.csv", Y) or "own.csv"), f"own.csv: not .*{RECIPE}"),

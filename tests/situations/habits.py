@@ -325,6 +325,9 @@ ESTIMATOR = [
     Row("labels that are words", lambda folder: estimator().fit(X, np.array([*"abcd"])[Y]).predict(X[:3]), works, ("sklearn",)),
     Row("a search over a pipeline", searched, works, ("sklearn",)),
     Row("fewer rows than a batch", lambda folder: estimator().fit(X[:9], Y[:9]).score(X, Y), works, ("sklearn",)),
+    Row("rows that are all the same", lambda folder: estimator().fit(X * 0 + 3, Y), "X is the same in all", ("sklearn",)),
+    Row("callbacks of an estimator", lambda folder: estimator().fit(X, Y, callbacks=[]),
+        r"did you mean Trainer.fit\(callbacks=...\)", ("sklearn",)),
     Row("one class", lambda folder: estimator().fit(X, Y * 0), "y has one class only", ("sklearn",)),
     Row("an open device", lambda folder: estimator(device=object()).fit(X, Y), "device must be a name", ("sklearn",)),
 ]

@@ -304,6 +304,8 @@ DIFFERENCES = [
         r"layer 'dense.*\(Dense\) has numbers that are infinite or none", KERAS),
     Row("a variance below zero", taken(changed(lambda: stacks.dense(16, 4), filled(2, 2, -1.0))),
         r"\(BatchNormalization\) has numbers that are infinite or none", KERAS),
+    Row("a convolution at the end", taken(layers(lambda kinds: kinds.Reshape((8, 8, 1)), filters(4), flat)),
+        r"ends with layer 'conv2d.*, a convolution: at the end there can be a dense layer", KERAS),
     Row("a softmax in the middle", taken(layers(flat, units(16), lambda kinds: kinds.Softmax(), units(4))),
         r"layer 'softmax.* stands before .*: it can stand at the end only", KERAS),
     Row("an activation that looks at its neighbours",

@@ -28,7 +28,7 @@ from bnnedge.data.dataset import Dataset
 from bnnedge.data.scale import Scale
 from bnnedge.devices import Device, DeviceError, Memory, Opener, open_device, own_configuration
 from bnnedge.devices.tenancy import Tenant, alone
-from bnnedge.keywords import explained, unknown
+from bnnedge.keywords import SAME, explained, unknown
 from bnnedge.network import Network, check_network
 from bnnedge.planning import Planner
 from bnnedge.rates import FUNCTION, RATE, SCHEDULE, Schedule, check_rate, check_schedule, rate_unit, round_rate
@@ -210,6 +210,15 @@ class Trainer:
     def __getattr__(self, name: str) -> Any:
         """An answer for methods that other libraries have."""
         raise unknown(self, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Refuse to set what nothing would look at."""
+        if "_course" in self.__dict__:
+            if name in ("network", "settings", "device"):
+                raise AttributeError(f"{name} of a Trainer can't be set: make another Trainer, or load a checkpoint with it")
+            if SAME.get(name) in ("rate", "schedule"):
+                raise AttributeError(f"a Trainer has no {name!r}: did you mean `{SAME[name]}`?")
+        super().__setattr__(name, value)
 
     def __getstate__(self) -> Any:
         raise TypeError("a Trainer holds a device, and can't be copied or pickled: save it, and make another with Trainer.load")

@@ -276,6 +276,8 @@ RUNS = [
         schedule=lambda n: np.array(0.1, np.float32)).fit(X, Y, epochs=2), epochs(2)),
     Row("a rate set between runs", lambda folder: (
         t := trainer(schedule="constant"), setattr(t, "rate", 0.5), t.fit(X, Y).history["rate"] == [0.5] or 1 / 0), works),
+    Row("settings set of a trainer", lambda folder: setattr(trainer(), "settings", Settings(128)), "settings of a Trainer"),
+    Row("learning_rate set of a trainer", lambda folder: setattr(trainer(), "learning_rate", 0.5), "did you mean `rate`"),
     Row("a rate that can't be, set between runs", lambda folder: setattr(trainer(), "rate", -1), "rate must be a number in"),
     Row("a schedule that is none, set between runs", lambda folder: setattr(trainer(), "schedule", "exp"), "must be one of"),
     Row("a rate set by a callback", lambda folder: (

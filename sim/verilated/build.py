@@ -224,7 +224,8 @@ def _build(
         (work / program).write_text(waves.HARNESS.read_text())
         (work / "hierarchy.h").write_text(waves.as_header(waves.hierarchy(verilog)))
         compiler_flags += " -I.."  # the harness is included from beside the folder of objects
-    environment = dict(tools.environment)
+    # Compilers that are killed leave their temporary files: they go with the folder.
+    environment = {**tools.environment, "TMPDIR": str(work.absolute())}
     if tools.root and not is_plain(tools.root):
         (work / "verilator").symlink_to(tools.root)
         environment["VERILATOR_ROOT"] = str(work.absolute() / "verilator")

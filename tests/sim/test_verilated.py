@@ -474,7 +474,7 @@ def test_everything_in_odd_folders(tmp_path: Path, name: str) -> None:
 def test_a_build_that_is_told_to_end_leaves_nothing(tmp_path: Path) -> None:
     """Not even programs that the build had started."""
     slow = tmp_path / "slow"
-    slow.write_text(f"#!/bin/sh\necho $$ >>{tmp_path}/started\nexec sleep 60\n")
+    slow.write_text(f"#!/bin/sh\necho $$ >>{tmp_path}/started\necho >$TMPDIR/cc.s\nexec sleep 60\n")
     slow.chmod(0o755)
     program = (
         "import sys; from pathlib import Path; from bnnedge import cli; from bnnedge.sim.verilated import build;"
@@ -482,7 +482,9 @@ def test_a_build_that_is_told_to_end_leaves_nothing(tmp_path: Path) -> None:
         "doctor.run = lambda arguments: build.library('module accelerator(input clk); endmodule', 1, Path(sys.argv[1]));"
         "sys.exit(cli.main(['doctor']))"
     )
-    environment = {**os.environ, "OBJCACHE": str(slow)}  # make puts it in front of each compiler
+    temporary = tmp_path / "tmp"
+    temporary.mkdir()
+    environment = {**os.environ, "OBJCACHE": str(slow), "TMPDIR": str(temporary)}  # make puts the first in front of each compiler
     cache = tmp_path / "cache"
     with subprocess.Popen([sys.executable, "-c", program, str(cache)], env=environment, stderr=subprocess.PIPE) as process:
         for _ in range(600):
@@ -493,6 +495,7 @@ def test_a_build_that_is_told_to_end_leaves_nothing(tmp_path: Path) -> None:
         process.terminate()
         assert process.wait(30) == 128 + signal.SIGTERM
     assert not list(cache.glob("build-*"))
+    assert not list(temporary.iterdir())
     for number in (tmp_path / "started").read_text().split():
         with contextlib.suppress(FileNotFoundError):  # else it waits for its parent to take notice
             assert Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"

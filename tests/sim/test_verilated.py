@@ -474,7 +474,7 @@ def test_everything_in_odd_folders(tmp_path: Path, name: str) -> None:
 def test_a_build_that_is_told_to_end_leaves_nothing(tmp_path: Path) -> None:
     """Not even programs that the build had started."""
     slow = tmp_path / "slow"
-    slow.write_text(f"#!/bin/sh\necho $$ >>{tmp_path}/started\necho >$TMPDIR/cc.s\nexec sleep 60\n")
+    slow.write_text(f"#!/bin/sh\necho $$ >>{tmp_path}/started\necho >$TMPDIR/cc.s\nexec sleep 600\n")
     slow.chmod(0o755)
     program = (
         "import sys; from pathlib import Path; from bnnedge import cli; from bnnedge.sim.verilated import build;"
@@ -493,7 +493,7 @@ def test_a_build_that_is_told_to_end_leaves_nothing(tmp_path: Path) -> None:
             time.sleep(0.05)
         assert list(cache.glob("build-*"))
         process.terminate()
-        assert process.wait(30) == 128 + signal.SIGTERM
+        assert process.wait(120) == 128 + signal.SIGTERM
     assert not list(cache.glob("build-*"))
     assert not list(temporary.iterdir())
     for number in (tmp_path / "started").read_text().split():

@@ -115,6 +115,8 @@ def _method(callback: Callback, name: str) -> Callable[..., Any]:
     method, count = getattr(callback, name), HOOKS[name]
     if not callable(method):
         raise TypeError(f"{name} of callback {_name(callback)} is no method, but {method!r:.40}")
+    if inspect.iscoroutinefunction(method):
+        raise TypeError(f"{name} of callback {_name(callback)} is async, and fit awaits nothing: make it a plain method")
     signature = inspect.signature(method)
     for taken in (count, count - 1):
         try:

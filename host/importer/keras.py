@@ -24,6 +24,7 @@ from bnnedge.importer.steps import (
     Stage,
     Step,
     UnsupportedError,
+    as_declared,
     batch_norm,
     first_line,
 )
@@ -53,11 +54,12 @@ def understand(model: Any) -> Model:
     image, sides = order.places.reshape(-1), order.places.shape[1:]
     settled = [order.settled(image, sides) for order in orders]
     (kind,) = (kind for kind in type(model).__mro__ if kind.__name__ == "Model")  # of Keras 2 or Keras 3
+    taken = np.dtype(getattr(model.inputs[0].dtype, "name", model.inputs[0].dtype))
     within = kind(model.inputs[0], [layer.output for layer in layers])
 
     def trace(images: np.ndarray) -> Sequence[np.ndarray]:
-        given = np.empty((len(images), image.size), images.dtype)
-        given[:, image] = images.reshape(len(images), -1)
+        given = np.empty((len(images), image.size), taken if taken.kind in "iub" else images.dtype)
+        given[:, image] = as_declared(images, model.inputs[0].name, taken).reshape(len(images), -1)
         try:
             made = within.predict(given.reshape(-1, *shape[1:]), batch_size=1, verbose=0)
         except Exception as error:  # whatever Keras and its backend raise

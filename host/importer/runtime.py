@@ -9,7 +9,7 @@ import numpy as np
 
 from bnnedge.importer.chain import Chain
 from bnnedge.importer.operators import QUANTISERS, Shape
-from bnnedge.importer.steps import UnsupportedError, first_line
+from bnnedge.importer.steps import UnsupportedError, as_declared, first_line
 
 
 class Forward:
@@ -35,14 +35,7 @@ class Forward:
 
     def __call__(self, images: np.ndarray) -> Sequence[np.ndarray]:
         """Of (N, *input_shape) what stands behind each stage, (N, ...), in the device's order."""
-        values = images
-        if self.dtype.kind in "iub":
-            values = np.rint(images)
-            if np.abs(values - images).max() > 1e-3 or np.any(values.astype(self.dtype) != values):
-                raise UnsupportedError(
-                    f"its input {self.name!r} takes {self.dtype}: `pixels` must be whole numbers, and 255 steps apart or a "
-                    "multiple of that, such as 0 and 255"
-                )
+        values = as_declared(images, self.name, self.dtype)
         found: list[list[np.ndarray]] = [[] for _ in self.tensors]
         for image in values.reshape(len(values), -1):
             given = np.empty(image.size, self.dtype)

@@ -117,6 +117,19 @@ def batch_norm(name: str, gamma: np.ndarray, beta: np.ndarray, mean: np.ndarray,
     return Affine(name, scale, np.asarray(beta, np.float64) - scale * mean, mean, deviation)
 
 
+def as_declared(images: np.ndarray, name: str, dtype: np.dtype) -> np.ndarray:
+    """Images (N, ...) for an input of that name and type; UnsupportedError if it takes whole numbers, and they are others."""
+    if dtype.kind not in "iub":
+        return images
+    values = np.rint(images)
+    if np.abs(values - images).max() > 1e-3 or np.any(values.astype(dtype) != values):
+        raise UnsupportedError(
+            f"its input {name!r} takes {dtype}: `pixels` must be whole numbers, and 255 steps apart or a multiple of that, such "
+            "as 0 and 255"
+        )
+    return values
+
+
 def first_line(error: BaseException) -> str:
     """What an error of another library says, without the pages that may follow, and no line of a page's length."""
     said = (error.strerror if isinstance(error, OSError) else None) or str(error)

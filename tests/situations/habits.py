@@ -80,6 +80,10 @@ class Lacks:
     def on_epoch_end(self, epoch: int, logs: Mapping[str, float]) -> None: ...
 
 
+class Async(Callback):
+    async def on_epoch_end(self, epoch: int, logs: Any = None) -> None: ...
+
+
 class KerasLike(Callback):
     """As one writes it for Keras: `logs=None`, and `self.model`."""
 
@@ -176,6 +180,7 @@ CALLBACKS = [
     Row("NumPy's truth returned", lambda folder: fit(callbacks=Hook("on_epoch_end", lambda e, logs: np.bool_(True))), steps(3)),
     Row("True returned within an epoch", lambda folder: fit(
         callbacks=[Hook("on_batch_end", lambda *a: True)], steps_per_call=1), steps(1)),
+    Row("a method that is async", lambda folder: fit(callbacks=[Async()]), "on_epoch_end of callback Async is async"),
     Row("one callback that is not in a list", lambda folder: fit(callbacks=KerasLike()), steps(6)),
     Row("no callbacks: None", lambda folder: fit(callbacks=None), steps(6)),
     Row("methods as one writes them for Keras", lambda folder: fit(callbacks=[KerasLike()]), steps(6)),

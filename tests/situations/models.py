@@ -150,6 +150,14 @@ def gapped(x: Any) -> Any:
     return keras.ops.sign(keras.ops.round(3 * x))
 
 
+def bytewise() -> Any:
+    """A model that takes bytes."""
+    from keras import layers as kinds
+
+    scaled = kinds.Rescaling(1 / 127.5, -1), kinds.Flatten(), kinds.Dense(4)
+    return stacks.model(kinds.Input((4, 4), dtype="uint8"), *scaled)
+
+
 def half() -> Any:
     import keras
 
@@ -313,6 +321,8 @@ DIFFERENCES = [
     Row("a sign with a gap around 0", taken(lambda: stacks.dense(16, 5, activation=gapped)),
         r"is no sign: of -0.01, .* it makes 0", KERAS),
     Row("a model that computes in bfloat16", taken(half), r"it computes in bfloat16, .* let it compute in float32", KERAS),
+    Row("bytes as they are", taken(bytewise, (0, 255)), silent, KERAS),
+    Row("bytes, and pixels from 0 to 1", taken(bytewise, (0, 1)), r"takes uint8: `pixels` must be whole numbers", KERAS),
     Row("a layer used twice", taken(twice), r"layer '.* computes otherwise than its kind", KERAS),
     Row("a pool that rounds up", taken(layers(filters(4), pool(padding="same"), sign, flat, units(4), shape=(9, 9, 1))),
         r"MaxPooling2D\) rounds up", KERAS),

@@ -258,6 +258,8 @@ def _draw(path: Path, report: dict[str, Any], reference: Reference | None) -> bo
             save_curve(path, report, reference)
     except ModuleNotFoundError as error:
         print(f"no {path.name}: {error.name} is not installed (pip install 'bnnedge[host]')", file=sys.stderr)
+    except (ImportError, ValueError) as error:  # of Matplotlib, which may be damaged, or told to use what it does not have
+        print(f"no {path.name}: Matplotlib says: {' '.join(str(error).split())}", file=sys.stderr)
     except OSError as error:
         print(f"bnnedge: error: {error.filename or path}: {error.strerror}", file=sys.stderr)
         return False

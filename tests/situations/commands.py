@@ -332,6 +332,11 @@ ROWS = [
     Row("a full disk", lambda f: bnnedge("export", trained(f), "--format", "c", "--out", "/dev/full"), "/dev/full: No space"),
     Row("a full disk in the end", lambda f: no_curve(f), "curve.png: No space left on device"),
     Row(
+        "a backend that Matplotlib does not know",
+        lambda f: ended(*options(f, "--steps", 1, "--out", f / "out"), MPLBACKEND="nonsense"),
+        status(0, "no curve.png: Matplotlib says: Key backend"),
+    ),
+    Row(
         "an ascii terminal",
         lambda f: ended(*options(f, "--steps", 1, "--out", f / "\u00f6"), PYTHONIOENCODING="ascii:strict"),
         status(0, "\\xf6"),

@@ -36,7 +36,10 @@ def understand(model: Any) -> Model:
         raise UnsupportedError(
             f"a model of Keras or Larq is wanted, not {type(model).__name__}: others come as ONNX files, by `importer.load`"
         )
-    shape = getattr(model, "input_shape", None)
+    try:
+        shape = model.input_shape
+    except (AttributeError, ValueError):  # of Keras before 3.6 for a model that has not been built
+        shape = None
     if not isinstance(shape, tuple) or len(model.outputs) != 1 or None in shape[1:]:
         raise UnsupportedError(
             f"model {model.name!r} must have one input of a stated shape, such as keras.Input((28, 28, 1)), and one output"

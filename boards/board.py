@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from bnnedge.parsing import parse_yaml, read_text
+from bnnedge.parsing import read_description
 from bnnedge.registers import WINDOW
 from bnnedge.terminal import nearest, printable
 
@@ -152,12 +152,9 @@ class Board:
         ValueError names the file and what is wrong.
         """
         path = Path(folder) / DESCRIPTION
+        data = read_description(path, str(path))
         try:
-            found = cls.from_dict(parse_yaml(read_text(path)), Path(folder).resolve().name)
-        except ModuleNotFoundError:
-            raise ValueError(f"{path}: reading YAML needs PyYAML: pip install 'bnnedge[host]'") from None
-        except OSError as error:
-            raise ValueError(f"{path}: {error.strerror}") from None
+            found = cls.from_dict(data, Path(folder).resolve().name)
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from None
         own = path.parent / found.configuration

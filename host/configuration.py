@@ -12,7 +12,7 @@ from typing import Any
 
 from bnnedge import formats
 from bnnedge.keywords import explained_class
-from bnnedge.parsing import parse_json, parse_yaml, read_text
+from bnnedge.parsing import read_description
 from bnnedge.settings import whole
 from bnnedge.terminal import nearest
 
@@ -100,17 +100,12 @@ class Configuration:
         A table of the parameters above, those that are not given as above. The name is by default the file's; that of a
         built-in configuration is refused, unless all else is the same, too.
         """
-        path = Path(path)
+        source = f"configuration file {path}"
+        data = read_description(path, source)
         try:
-            text = read_text(path)
-            data = parse_json(text) if path.suffix.lower() == ".json" else parse_yaml(text)
-            return _described(data, path.stem)
-        except ModuleNotFoundError:
-            raise ValueError(f"configuration file {path}: reading YAML needs PyYAML: pip install 'bnnedge[host]'") from None
-        except OSError as error:
-            raise ValueError(f"configuration file {path}: {error.strerror}") from None
+            return _described(data, Path(path).stem)
         except ValueError as error:
-            raise ValueError(f"configuration file {path}: {error}") from None
+            raise ValueError(f"{source}: {error}") from None
 
     @property
     def layer_channels(self) -> int:

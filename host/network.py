@@ -12,7 +12,7 @@ from typing import Any
 from bnnedge.keywords import LAYERS, explained, unknown
 from bnnedge.layers import KINDS, Conv2D, Dense, Flatten, Geometry, Layer, MaxPool2D, resolve
 from bnnedge.overview import table
-from bnnedge.parsing import parse_json, parse_yaml, read_text
+from bnnedge.parsing import read_description
 from bnnedge.settings import whole
 from bnnedge.shapes import channels_first
 
@@ -163,16 +163,8 @@ class Network:
     @classmethod
     def from_file(cls, path: str | Path) -> Network:
         """Read a description, JSON if its name says so (.json), else YAML; ValueError names the file and what is wrong."""
-        try:
-            text = read_text(path)
-            data = parse_json(text) if Path(path).suffix == ".json" else parse_yaml(text)
-        except ModuleNotFoundError:
-            raise ValueError(f"network file {path}: reading YAML needs PyYAML: pip install 'bnnedge[host]'") from None
-        except OSError as error:
-            raise ValueError(f"network file {path}: {error.strerror}") from None
-        except ValueError as error:
-            raise ValueError(f"network file {path} is not YAML or JSON of a network: {error}") from None
-        return cls.from_dict(data, f"network file {path}")
+        source = f"network file {path}"
+        return cls.from_dict(read_description(path, source, f"{source} is not YAML or JSON of a network"), source)
 
 
 def check_network(network: Any) -> Network:

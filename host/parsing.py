@@ -35,6 +35,22 @@ def read_text(path: str | os.PathLike[str], limit: int = DESCRIPTION, *, regular
     return decoded(content)
 
 
+def read_description(path: str | os.PathLike[str], source: str, wrong: str = "") -> Any:
+    """What a file describes that people write: JSON if its name says so (.json), else YAML.
+
+    ValueError begins with `source`, which names the file; if it is neither JSON nor YAML, with `wrong`, where that is given.
+    """
+    try:
+        text = read_text(path)
+        return parse_json(text) if os.fspath(path).lower().endswith(".json") else parse_yaml(text)
+    except ModuleNotFoundError:
+        raise ValueError(f"{source}: reading YAML needs PyYAML: pip install 'bnnedge[host]'") from None
+    except OSError as error:
+        raise ValueError(f"{source}: {error.strerror}") from None
+    except ValueError as error:
+        raise ValueError(f"{wrong or source}: {error}") from None
+
+
 def decoded(content: bytes) -> str:
     """UTF-8 as text; ValueError names the line of what is none."""
     try:

@@ -1,0 +1,115 @@
+"""The standard training of a network in float32, as one writes it with PyTorch: what the golden model's speed is compared with.
+
+Courbariaux, Hubara, Soudry, El-Yaniv, Bengio, arXiv 1602.02830, as `bnnedge.sim.reference.Standard` has it in arrays, and
+`tests/benchmarks/test_torch_step.py` holds the two together.
+"""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from bnnedge import Conv2D, Dense, Network
+from bnnedge.layers import Geometry
+from bnnedge.sim.reference.functions import VARIANCE_FLOOR
+
+
+class Sign(torch.autograd.Function):
+    """+1 for x >= 0, else -1 (and for -0); the straight-through estimator passes the gradient where |x| <= 1.
+
+    `torch.where` would say the same and take ten times as long.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        ctx.save_for_backward(x)
+        return torch.copysign(torch.ones(()), x)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        (x,) = ctx.saved_tensors
+        return x.abs().le_(1).mul_(gradients[0])  # le_ leaves 0.0 and 1.0
+
+
+class Layer(nn.Module):
+    """A product with binary weights and a batch norm with offset and no gain.
+
+    weight: (M, C, ky, kx) of a convolution, (M, C * height * width) of a dense layer, in [-1, 1].
+    """
+
+    mean: Tensor
+    variance: Tensor
+
+    def __init__(self, geometry: Geometry, dense: bool, rng: np.random.Generator) -> None:
+        super().__init__()
+        g = self.geometry = geometry
+        self.dense = dense
+        drawn = np.clip(rng.normal(0, g.fan_in**-0.5, (g.fan_in, g.filters)), -1, 1).astype(np.float32)
+        windows = drawn.reshape(g.kernel_y, g.kernel_x, g.channels, g.filters).transpose(3, 2, 0, 1)
+        self.weight = nn.Parameter(torch.tensor(windows.reshape(g.filters, -1) if dense else windows))
+        self.beta = nn.Parameter(torch.zeros(g.filters))
+        self.register_buffer("mean", torch.zeros(g.filters))
+        self.register_buffer("variance", torch.ones(g.filters))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalised sums of maps (B, C, H, W): (B, M, out_height, out_width), or (B, M) of a dense layer."""
+        g, weight = self.geometry, Sign.apply(self.weight)
+        if self.dense:
+            y = functional.linear(x.flatten(1), weight)
+        else:
+            y = functional.conv2d(self._padded(x), weight, stride=g.stride)
+            if g.pool == "sums":
+                y = functional.max_pool2d(y, 2)
+        return functional.batch_norm(y, self.mean, self.variance, None, self.beta, training=self.training, eps=VARIANCE_FLOOR)
+
+    def _padded(self, x: Tensor) -> Tensor:
+        """The part of an infinite map that the windows cover, with zeros where it has no pixels."""
+        g = self.geometry
+        below = (g.out_height - 1) * g.stride + g.kernel_y - g.height - g.pad_y
+        right = (g.out_width - 1) * g.stride + g.kernel_x - g.width - g.pad_x
+        return functional.pad(x, (g.pad_x, right, g.pad_y, below)) if any((g.pad_x, right, g.pad_y, below)) else x
+
+
+class Standard(nn.Module):
+    """The network in float32: logits (B, classes) of uint8 pixels (B, ...)."""
+
+    def __init__(self, network: Network, seed: int = 0) -> None:
+        super().__init__()
+        rng = np.random.default_rng(seed)
+        dense = [isinstance(layer, Dense) for layer in network.layers if isinstance(layer, (Conv2D, Dense))]
+        self.layers = nn.ModuleList(map(Layer, network.geometry, dense, itertools.repeat(rng)))
+        self.first = network.geometry[0]
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        x = pixels.float() * (2 / 255) - 1
+        x = x.view(-1, self.first.height, self.first.width, self.first.channels).permute(0, 3, 1, 2)
+        *hidden, last = self.layers
+        for layer in hidden:
+            x = Sign.apply(layer(x))
+            if layer.geometry.pool == "signs":
+                x = functional.max_pool2d(x, 2)
+        return last(x)
+
+
+class Training:
+    """Training of a network with Adam, one batch at a time."""
+
+    def __init__(self, network: Network, rate: float = 1e-3, seed: int = 0) -> None:
+        self.model = Standard(network, seed).to(memory_format=torch.channels_last)
+        self.optimiser = torch.optim.Adam(self.model.parameters(), rate, fused=True)
+
+    def step(self, pixels: Tensor, labels: Tensor) -> float:
+        """The mean loss of uint8 pixels (B, ...) with int64 labels (B,), before the update."""
+        self.optimiser.zero_grad()
+        loss = functional.cross_entropy(self.model(pixels), labels)
+        loss.backward()
+        self.optimiser.step()
+        with torch.no_grad():
+            for layer in self.model.layers:
+                layer.weight.clamp_(-1, 1)
+        return loss.item()

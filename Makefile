@@ -50,10 +50,11 @@ build/%/.ready: pyproject.toml setup.py
 mutations: $(READY) ## which mutations of the hardware (tests/hardware_mutants.py) the tests notice; half an hour, resumable
 	$(IN_VENV) python tests/mutations.py
 
-benchmark: $(READY) ## print accuracy against float32 (MNIST, Fashion-MNIST: BNNEDGE_DATA) and device cycles of the paper's MLP
+benchmark: $(READY) ## print accuracy against float32 (MNIST, Fashion-MNIST: BNNEDGE_DATA), device cycles, the golden model's speed
 	$(IN_VENV) PYTHONPATH=tests python tests/benchmarks/cycles.py --config pynq-z2
 	$(IN_VENV) PYTHONPATH=tests python tests/benchmarks/cycles.py --config pynq-z2-x64
 	$(IN_VENV) PYTHONPATH=tests python tests/benchmarks/cycles.py --config pynq-z2-lean
+	$(IN_VENV) python tests/benchmarks/golden.py --threads 1
 	$(IN_VENV) python tests/benchmarks/accuracy.py fashion-mnist --grad-planes 8 4
 	$(IN_VENV) python tests/benchmarks/accuracy.py mnist --grad-planes 8 4
 

@@ -6,10 +6,11 @@ data set, in any of the array libraries of `bnnedge.sim.arrays`; `footprint` cou
 """
 
 from bnnedge.sim.reference.ablation import STEPS, Ablation
+from bnnedge.sim.reference.course import Course, History
 from bnnedge.sim.reference.memory import footprint
 from bnnedge.sim.reference.method import Method
 from bnnedge.sim.reference.network import Network
 from bnnedge.sim.reference.standard import Standard
-from bnnedge.sim.reference.training import History, fit, scale_pixels, train
+from bnnedge.sim.reference.training import fit, scale_pixels, train
 
-__all__ = ["STEPS", "Ablation", "History", "Method", "Network", "Standard", "fit", "footprint", "scale_pixels", "train"]
+__all__ = ["STEPS", "Ablation", "Course", "History", "Method", "Network", "Standard", "fit", "footprint", "scale_pixels", "train"]

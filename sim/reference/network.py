@@ -15,7 +15,7 @@ Shapes: maps are (B, height, width, channels), those of a dense layer (B, 1, 1, 
 
 import abc
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -95,6 +95,14 @@ class Layer:
         self.mean += share * (mean - self.mean)
         self.spread += share * (spread - self.spread)
 
+    def places(self) -> Iterator[tuple[str, Any, str]]:
+        """All that changes in training: its name, the object that has it, and what it is called there."""
+        for name in ("weight", "beta", "mean", "spread"):
+            yield name, self, name
+        for name, optimiser in (("weight", self._weight_optimiser), ("beta", self._beta_optimiser)):
+            for kept in optimiser.kept:
+                yield f"{name}.{kept}", optimiser, kept
+
 
 class Network(abc.ABC, Generic[Kept]):
     """A binary network and its training, one batch at a time.
@@ -122,6 +130,31 @@ class Network(abc.ABC, Generic[Kept]):
         self.kind = getattr(library.xp, self.dtype.name)
         self.layers = [Layer(layer, rng, optimiser, self.dtype, library) for layer in geometry]
         self.steps = 0
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Copies, in NumPy, of all that changes in training, the optimisers' too, by name: "2.weight" is of the second layer."""
+        return {name: np.array(to_numpy(getattr(owner, field))) for name, owner, field in self._places()}
+
+    def restore(self, state: Mapping[str, np.ndarray]) -> None:
+        """Go on from what `state` gave of a network with the same parameters; ValueError, or KeyError, if it is another's."""
+        found = []
+        for name, owner, field in self._places():
+            old, new = getattr(owner, field), state[name]
+            if isinstance(old, int):
+                found.append((owner, field, int(new)))
+                continue
+            like = to_numpy(old)
+            if (new.shape, new.dtype) != (like.shape, like.dtype):
+                raise ValueError(f"{name} must be {like.dtype} of shape {like.shape}, not {new.dtype} of shape {new.shape}")
+            found.append((owner, field, self.library.put(new.copy())))
+        for owner, field, value in found:
+            setattr(owner, field, value)
+
+    def _places(self) -> Iterator[tuple[str, Any, str]]:
+        yield "network.steps", self, "steps"
+        for i, layer in enumerate(self.layers):
+            for name, owner, field in layer.places():
+                yield f"{i + 1}.{name}", owner, field
 
     @abc.abstractmethod
     def spread(self, centred: Array) -> Array:

@@ -1,6 +1,6 @@
 """Optimisers: each holds the state of one parameter array and changes that array in place."""
 
-from typing import Literal, Protocol, get_args
+from typing import ClassVar, Literal, Protocol, get_args
 
 from bnnedge.sim.arrays import Array, array_namespace
 from bnnedge.sim.reference.functions import sgn
@@ -16,7 +16,12 @@ BOP_SIGN_THRESHOLD = 0.03
 
 
 class Optimiser(Protocol):
-    """What a network asks of an optimiser."""
+    """What a network asks of an optimiser.
+
+    kept: names of the members, arrays and whole numbers, that change as it goes on.
+    """
+
+    kept: ClassVar[tuple[str, ...]]
 
     def step(self, parameter: Array, gradient: Array, rate: float) -> None:
         """Change `parameter` in place, down `gradient` (of the same shape and dtype), at the learning rate `rate`."""
@@ -31,6 +36,8 @@ class Adam:
     On gradients of +1/-1 the corrected v is 1, and Adam is a momentum of signs. If the constructor is given a `rate`, it
     holds in every step, in place of that of `step`.
     """
+
+    kept = "first", "second", "steps"
 
     def __init__(
         self,
@@ -66,6 +73,8 @@ class Adam:
 class SignMomentum:
     """Momentum of the gradient's signs: m += (1 - decay)(sgn(g) - m), p -= rate * m."""
 
+    kept = ("moment",)
+
     def __init__(self, like: Array, *, decay: float = 0.9):
         self.moment = array_namespace(like).zeros_like(like)
         self.decay = decay
@@ -78,6 +87,8 @@ class SignMomentum:
 
 class SignSGD:
     """Descent by the gradient's signs: p -= rate * sgn(g)."""
+
+    kept = ()
 
     def step(self, parameter: Array, gradient: Array, rate: float) -> None:
         parameter -= rate * sgn(gradient)
@@ -97,6 +108,8 @@ class Bop:
     signs: m is the moving mean of sgn(g), and the threshold lies in 0..1: once m has forgotten its start at 0, a share of more
         than (1 + threshold)/2 of the latest signs must be against the parameter.
     """
+
+    kept = ("moment",)
 
     def __init__(self, like: Array, *, threshold: float = 1e-8, signs: bool = False):
         self.moment = array_namespace(like).zeros_like(like)

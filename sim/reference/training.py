@@ -1,8 +1,7 @@
 """Training of the reference networks on a data set."""
 
-import dataclasses
 import math
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -10,27 +9,11 @@ import numpy as np
 from bnnedge.network import Geometry
 from bnnedge.sim.arrays import NUMPY, Library
 from bnnedge.sim.reference.ablation import Ablation
+from bnnedge.sim.reference.course import Course, History, Watch
 from bnnedge.sim.reference.method import Method
 from bnnedge.sim.reference.network import Network
 from bnnedge.sim.reference.optimisers import OptimiserName
 from bnnedge.sim.reference.standard import Standard
-
-
-@dataclasses.dataclass
-class History:
-    """Course of a training, one entry an epoch.
-
-    loss: mean cross-entropy over the training images as they were seen, in nats
-    train_accuracy: the part, 0..1, of them that was classified rightly
-    test_accuracy: the part, 0..1, of the test images that is classified rightly after the epoch
-    """
-
-    loss: list[float] = dataclasses.field(default_factory=list)
-    train_accuracy: list[float] = dataclasses.field(default_factory=list)
-    test_accuracy: list[float] = dataclasses.field(default_factory=list)
-
-
-Progress = Callable[[int, History], None]
 
 
 def scale_pixels(images: np.ndarray, dtype: Any = np.float32) -> np.ndarray:
@@ -79,7 +62,8 @@ def fit(
     epochs: int,
     rate: float,
     seed: int,
-    progress: Progress | None = None,
+    watch: Watch | None = None,
+    resume: Mapping[str, np.ndarray] | None = None,
 ) -> History:
     """Train `network` with a learning rate that falls from `rate` to 0 on half a cosine over all steps.
 
@@ -89,11 +73,12 @@ def fit(
     y_train, y_test: labels (N,), integers 0..classes-1
     batch: images a step, 2..N; an epoch leaves out the N mod batch images that its shuffle puts last
     seed: of the shuffling
-    progress: called after each epoch with its number, from 1, and the history so far
+    watch: called after each step and each epoch; the `Course` that it gets can be kept at any of them.
+    resume: `Course.state` of a training with the same arguments, to go on from, bit for bit, with `network` as it began
 
     Raises
     ------
-    ValueError: the data do not fit the network, or a setting is out of range
+    ValueError: the data do not fit the network, a setting is out of range, or `resume` is of another training
     """
     _check("Training", x_train, y_train, network)
     _check("Test", x_test, y_test, network)
@@ -103,24 +88,34 @@ def fit(
         raise ValueError(f"Epochs must be a positive integer, not {epochs}")
     if not rate > 0:
         raise ValueError(f"Learning rate must be positive, not {rate}")
-    history, rng, batches = History(), np.random.default_rng(seed), len(x_train) // batch
-    for epoch in range(epochs):
-        order, losses, hits = rng.permutation(len(x_train)), 0.0, 0
-        for index in range(batches):
-            chosen = order[index * batch : (index + 1) * batch]
+    rng, batches = np.random.default_rng(seed), len(x_train) // batch
+    course = Course(network, epochs, batches)
+    if resume is not None:
+        try:
+            course.restore(resume)
+        except KeyError as error:
+            raise ValueError(f"there is no {error} in what is to be resumed") from None
+    for _ in range(course.epoch):  # the same draws as before
+        rng.permutation(len(x_train))
+    while course.epoch < epochs:
+        order = rng.permutation(len(x_train))
+        while course.steps < batches:
+            chosen = order[course.steps * batch : (course.steps + 1) * batch]
             loss, right = network.train_batch(
                 scale_pixels(x_train[chosen], network.dtype),
                 y_train[chosen],
-                cosine_rate(rate, epoch * batches + index, epochs * batches),
+                cosine_rate(rate, course.epoch * batches + course.steps, epochs * batches),
             )
-            losses += loss
-            hits += right
-        history.loss.append(losses / batches)
-        history.train_accuracy.append(hits / (batches * batch))
-        history.test_accuracy.append(_accuracy(network, x_test, y_test))
-        if progress is not None:
-            progress(epoch + 1, history)
-    return history
+            course.loss, course.hits, course.steps = course.loss + loss, course.hits + right, course.steps + 1
+            if watch is not None:
+                watch(course)
+        course.history.test_accuracy.append(_accuracy(network, x_test, y_test))
+        course.history.train_accuracy.append(course.hits / (batches * batch))
+        course.history.loss.append(course.loss / batches)
+        course.loss, course.hits, course.steps = 0.0, 0, 0
+        if watch is not None:
+            watch(course)
+    return course.history
 
 
 def train(
@@ -138,12 +133,13 @@ def train(
     optimiser: OptimiserName = "adam",
     steps: Collection[str] = (),
     library: Library = NUMPY,
-    progress: Progress | None = None,
+    watch: Watch | None = None,
+    resume: Mapping[str, np.ndarray] | None = None,
 ) -> History:
     """Build a network of layers of that `geometry` and `fit` it; `seed` gives its weights and the shuffling.
 
-    steps: of an ablation, see `Ablation`; library: computes, see `Network`. Raises ValueError for an unknown kind, and as
-    `fit` does.
+    steps: of an ablation, see `Ablation`; library: computes, see `Network`; the others as `fit` has them. Raises ValueError for
+    an unknown kind, and as `fit` does.
     """
     network: Network[Any]
     if kind == "ablation":
@@ -154,5 +150,15 @@ def train(
         raise ValueError(f"Kind must be 'standard', 'method' or 'ablation', not {kind!r}")
     # Weights and shuffling must not draw the same stream.
     return fit(
-        network, x_train, y_train, x_test, y_test, batch=batch, epochs=epochs, rate=rate, seed=seed + 2**32, progress=progress
+        network,
+        x_train,
+        y_train,
+        x_test,
+        y_test,
+        batch=batch,
+        epochs=epochs,
+        rate=rate,
+        seed=seed + 2**32,
+        watch=watch,
+        resume=resume,
     )

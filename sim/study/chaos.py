@@ -10,7 +10,7 @@ weights, J = std(W) sqrt(N) says on which side of the edge of chaos, J = 1, it s
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -55,6 +55,98 @@ class Course:
         return float(np.polyfit(np.arange(len(squares)), squares, 1)[0])
 
 
+class Training:
+    """A training on its way: a network of as many tanh units as inputs.
+
+    images: (n, ...) uint8, taken as 0..1; labels: (n,) integers from 0; test: the same, to be classified. ValueError if they
+    are less than a batch.
+
+    Members
+    -------
+    spread, accuracy: as of a `Course`, so far. losses, right: of the running epoch's steps, and of their images.
+    """
+
+    def __init__(
+        self,
+        setting: Setting,
+        images: np.ndarray,
+        labels: np.ndarray,
+        test: tuple[np.ndarray, np.ndarray],
+        epochs: int,
+        seed: int,
+    ) -> None:
+        self.setting, self.epochs, self._random = setting, epochs, np.random.default_rng(seed)
+        self._inputs, self._targets, self._test = _flat(images), np.asarray(labels), (_flat(test[0]), test[1])
+        size, classes = self._inputs.shape[1], int(self._targets.max()) + 1
+        self.weights = [
+            self._random.normal(0, INITIAL / np.sqrt(size), shape).astype(np.float32) for shape in ((size, size), (size, classes))
+        ]
+        self.moves = [np.zeros_like(w) for w in self.weights]
+        self.spread, self.accuracy = [_spread(self.weights[0])], list[float]()
+        self.losses, self.right = list[float](), 0
+        self.batches = len(self._inputs) // setting.batch
+        if not self.batches:
+            raise ValueError(f"batch must be at most {len(self._inputs)}, the number of training images, not {setting.batch}")
+
+    @property
+    def share(self) -> float:
+        """How much of the training is done, 0..1."""
+        running = len(self.losses) / self.batches if len(self.accuracy) < self.epochs else 0
+        return (len(self.accuracy) + running) / self.epochs
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Arrays by name, of numbers alone, from which `restore` goes on."""
+        lists = {name: np.array(getattr(self, name), np.float64) for name in _LISTS}
+        arrays = {f"{name}.{i}": getattr(self, name)[i].copy() for name in _ARRAYS for i in range(2)}
+        return {**lists, **arrays, "right": np.array(self.right)}
+
+    def restore(self, state: Mapping[str, np.ndarray]) -> None:
+        """Go to where `state` was taken, from the beginning; ValueError, or KeyError, if it is of another training."""
+        lists = {name: [float(value) for value in state[name]] for name in _LISTS}
+        arrays = {name: [state[f"{name}.{i}"].copy() for i in range(2)] for name in _ARRAYS}
+        wanted = [(w.shape, w.dtype) for w in self.weights]
+        if any([(a.shape, a.dtype) for a in found] != wanted for found in arrays.values()):
+            raise ValueError("its weights are of another network")
+        if len(lists["spread"]) != len(lists["accuracy"]) + 1 or len(lists["accuracy"]) > self.epochs:
+            raise ValueError("its epochs are not those of such a training")
+        vars(self).update(lists, **arrays, right=int(state["right"]))
+
+    def run(self, watch: Callable[[Training], None] | None = None) -> Course:
+        """Train on to the end. watch: called after each step, and once more after each epoch."""
+        for _ in self.accuracy:  # the same draws as before
+            self._random.permutation(len(self._inputs))
+        while len(self.accuracy) < self.epochs:
+            order = self._random.permutation(len(self._inputs))
+            while len(self.losses) < self.batches:
+                chosen = order[len(self.losses) * self.setting.batch :][: self.setting.batch]
+                self._step(self._inputs[chosen], self._targets[chosen])
+                if watch is not None:
+                    watch(self)
+            seen, labels = self._test
+            guess = (np.tanh(seen @ self.weights[0]) @ self.weights[1]).argmax(1)
+            self.spread.append(_spread(self.weights[0]))
+            self.accuracy.append(float(np.mean(guess == labels)))
+            if len(self.accuracy) < self.epochs:  # what the last one came to is told in the end
+                self.losses, self.right = [], 0
+            if watch is not None:
+                watch(self)
+        accuracy, loss = self.right / (len(self.losses) * self.setting.batch), float(np.mean(self.losses))
+        return Course(self.setting, tuple(self.spread), tuple(self.accuracy), accuracy, loss)
+
+    def _step(self, x: np.ndarray, labels: np.ndarray) -> None:
+        loss, hits, *gradients = _gradients(self.weights, x, labels)
+        self.losses.append(loss)
+        self.right += hits
+        for weight, move, gradient in zip(self.weights, self.moves, gradients, strict=True):
+            move *= np.float32(self.setting.momentum)
+            move -= np.float32(self.setting.rate) * gradient
+            weight += move
+
+
+_LISTS = ("spread", "accuracy", "losses")
+_ARRAYS = ("weights", "moves")
+
+
 def train(
     setting: Setting,
     images: np.ndarray,
@@ -63,31 +155,8 @@ def train(
     epochs: int,
     seed: int,
 ) -> Course:
-    """Train a network of as many tanh units as inputs.
-
-    images: (n, ...) uint8, taken as 0..1; labels: (n,) integers from 0; test: the same, to be classified.
-    """
-    random = np.random.default_rng(seed)
-    inputs, targets, seen = _flat(images), np.asarray(labels), _flat(test[0])
-    size, classes = inputs.shape[1], int(targets.max()) + 1
-    weights = [random.normal(0, INITIAL / np.sqrt(size), shape).astype(np.float32) for shape in ((size, size), (size, classes))]
-    moves = [np.zeros_like(w) for w in weights]
-    spread, accuracy = [_spread(weights[0])], []
-    for _ in range(epochs):
-        order, losses, right = random.permutation(len(inputs)), [], 0
-        for start in range(0, len(order) - setting.batch + 1, setting.batch):
-            chosen = order[start : start + setting.batch]
-            loss, hits, *gradients = _gradients(weights, inputs[chosen], targets[chosen])
-            losses.append(loss)
-            right += hits
-            for weight, move, gradient in zip(weights, moves, gradients, strict=True):
-                move *= np.float32(setting.momentum)
-                move -= np.float32(setting.rate) * gradient
-                weight += move
-        spread.append(_spread(weights[0]))
-        guess = (np.tanh(seen @ weights[0]) @ weights[1]).argmax(1)
-        accuracy.append(float(np.mean(guess == test[1])))
-    return Course(setting, tuple(spread), tuple(accuracy), right / (len(losses) * setting.batch), float(np.mean(losses)))
+    """Train from the beginning to the end; see `Training`."""
+    return Training(setting, images, labels, test, epochs, seed).run()
 
 
 def _flat(images: np.ndarray) -> np.ndarray:

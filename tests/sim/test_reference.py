@@ -1,5 +1,6 @@
 """The float references: derivatives against finite differences, bookkeeping, memory, libraries, and that they learn."""
 
+import re
 from functools import partial
 from typing import get_args
 
@@ -357,12 +358,47 @@ class TestTraining:
             epochs=8,
             rate=0.01,
             optimiser=optimiser,
-            progress=lambda epoch, _: seen.append(epoch),
+            watch=lambda course: seen.append(course.share),
         )
         assert history.test_accuracy[-1] > 0.95
         assert history.loss[-1] < history.loss[0]
         assert len(history.loss) == len(history.train_accuracy) == len(history.test_accuracy) == 8
-        assert seen == list(range(1, 9))
+        assert seen == [(epoch + step / 10) / 8 for epoch in range(8) for step in (*range(1, 11), 10)]
+
+    @pytest.mark.parametrize("optimiser", get_args(OptimiserName))
+    @pytest.mark.parametrize("kind", ["standard", "method", "ablation"])
+    def test_goes_on_bit_for_bit(self, rng, kind, optimiser):
+        sets = *toy_images(rng, 330), *toy_images(rng, 100)
+        shape, setting = dense(36, 32, 3), {"batch": 32, "epochs": 3, "rate": 0.01, "optimiser": optimiser, "seed": 5}
+        states = []
+        whole = train(kind, shape, *sets, **setting, watch=lambda course: states.append(course.state()))
+        assert len(states) == 33
+        for place in (0, 9, 10, 14, 31, 32):  # within an epoch, before and after its images were classified, at the end
+            later = [states[place]]
+            again = train(kind, shape, *sets, **setting, resume=states[place], watch=lambda c, to=later: to.append(c.state()))
+            assert again == whole
+            assert len(later) == 33 - place
+            for one, other in zip(states[place:], later, strict=True):
+                assert one.keys() == other.keys()
+                assert all(one[name].tobytes() == other[name].tobytes() for name in one)
+
+    @pytest.mark.parametrize(
+        ("change", "said"),
+        [
+            ({"2.weight": np.zeros((32, 4), np.float32)}, "2.weight must be float32 of shape"),
+            ({"2.weight.first": np.zeros((32, 3))}, "2.weight.first must be float32 of shape"),
+            ({"history.loss": np.zeros(2)}, "is not of a training of 3 epochs of 10 steps"),
+            ({"steps": np.array(11)}, "is not of a training of 3 epochs of 10 steps"),
+            ({"network.steps": None}, "there is no 'network.steps' in what is to be resumed"),
+        ],
+    )
+    def test_refuses_another_state(self, rng, change, said):
+        sets, states = (*toy_images(rng, 330), *toy_images(rng, 100)), []
+        setting = {"batch": 32, "epochs": 3}
+        train("standard", dense(36, 32, 3), *sets, **setting, watch=lambda course: states.append(course.state()))
+        state = {name: value for name, value in {**states[12], **change}.items() if value is not None}
+        with pytest.raises(ValueError, match=re.escape(said)):
+            train("standard", dense(36, 32, 3), *sets, **setting, resume=state)
 
     @pytest.mark.parametrize("kind", ["standard", "method"])
     @pytest.mark.parametrize("on", ["signs", "sums"])

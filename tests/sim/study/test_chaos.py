@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from bnnedge.sim.study import chaos
-from bnnedge.sim.study.chaos import Course, Setting, collapse, spread_of_slopes, train
+from bnnedge.sim.study.chaos import Course, Setting, Training, collapse, spread_of_slopes, train
 
 
 def test_x():
@@ -34,16 +34,54 @@ def test_gradients_are_the_derivatives():
             assert gradient[place] == pytest.approx((above - below) / (2 * step), abs=1e-7)
 
 
-def test_course_of_a_training():
+def samples() -> tuple[np.ndarray, np.ndarray]:
     random = np.random.default_rng(2)
     labels = random.integers(0, 3, 300)
     images = random.integers(0, 100, (300, 5, 5)).astype(np.uint8)
     images[np.arange(300), labels] += 150  # a row that tells the class
+    return images, labels
+
+
+def test_course_of_a_training():
+    images, labels = samples()
     course = train(Setting(0.1, 0.5, 20), images, labels, (images, labels), epochs=5, seed=1)
     assert len(course.spread) == 6
     assert course.spread[0] == pytest.approx(chaos.INITIAL, rel=0.1)
     assert course.spread[-1] > course.spread[0]
     assert course.accuracy[-1] > 0.8
+
+
+def test_goes_on_bit_for_bit():
+    def begun() -> Training:
+        return Training(Setting(0.1, 0.5, 70), *samples(), samples(), epochs=3, seed=1)
+
+    states, shares = [], []
+    whole = begun().run(lambda training: (states.append(training.state()), shares.append(training.share)))
+    assert shares == [(epoch + step / 4) / 3 for epoch in range(3) for step in (1, 2, 3, 4, 4)]
+    for place, state in enumerate(states):
+        later, again = [state], begun()
+        again.restore(state)
+        assert again.run(lambda training, to=later: to.append(training.state())) == whole
+        assert len(later) == len(states) - place
+        for one, other in zip(states[place:], later, strict=True):
+            assert all(one[name].tobytes() == other[name].tobytes() for name in one)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [({"moves.1": np.zeros((25, 4), np.float32)}, "its weights are of another"), ({"spread": np.zeros(1)}, "its epochs are not")],
+)
+def test_refuses_another_state(change, said):
+    states = []
+    training = Training(Setting(0.1, 0.5, 70), *samples(), samples(), epochs=1, seed=1)
+    training.run(lambda training: states.append(training.state()))
+    with pytest.raises(ValueError, match=said):
+        training.restore({**states[-1], **change})
+
+
+def test_refuses_less_than_a_batch():
+    with pytest.raises(ValueError, match="batch must be at most 300, the number of training images, not 301"):
+        train(Setting(0.1, 0.5, 301), *samples(), samples(), epochs=1, seed=1)
 
 
 def test_slope_and_comparisons():

@@ -12,7 +12,7 @@ import json
 import os
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +64,11 @@ class Checkpoint:
 
 def save(path: str | os.PathLike[str], checkpoint: Checkpoint) -> None:
     """Write a checkpoint; an earlier file at `path` stays valid until the new one is complete. OSError if it can't."""
+    write(path, *packed(checkpoint))
+
+
+def packed(checkpoint: Checkpoint) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """A checkpoint as its file has it: the header, which JSON can hold, and the arrays."""
     state = checkpoint.state
     header = {
         "format": FORMAT,
@@ -78,11 +83,14 @@ def save(path: str | os.PathLike[str], checkpoint: Checkpoint) -> None:
         "plan": None if checkpoint.plan is None else checkpoint.plan.to_dict(),
         "scale": None if checkpoint.scale is None else checkpoint.scale.to_dict(),
     }
-    arrays = {f"{i + 1}.{name}": getattr(layer, name) for i, layer in enumerate(state.layers) for name in _ARRAYS}
-    arrays["header"] = np.frombuffer(json.dumps(header).encode(), np.uint8)
+    return header, {f"{i + 1}.{name}": getattr(layer, name) for i, layer in enumerate(state.layers) for name in _ARRAYS}
+
+
+def write(path: str | os.PathLike[str], header: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
+    """Write an .npz file of a header, which JSON can hold, and arrays of numbers; whole or not at all. OSError if it can't."""
     # In memory first: where a disk is full, an archive cut short would complain once more as it is thrown away.
     content = io.BytesIO()
-    np.savez(content, **arrays)
+    np.savez(content, **arrays, header=np.frombuffer(json.dumps(header).encode(), np.uint8))
     with atomic(path) as file:
         file.write(content.getbuffer())
 
@@ -95,50 +103,59 @@ def load(path: str | os.PathLike[str]) -> Checkpoint:
     path = Path(path)
     if path.is_dir():
         path /= "checkpoint.npz"
-    with _named(path), bounded.Npz(path, _RATIO, _FLOOR) as file:
-        header = _read(file)
-        if header.get("format") != FORMAT:
-            raise ValueError("it is not a checkpoint of bnnedge")
-        if header.get("version") != VERSION or type(header["version"]) is not int:
-            raise ValueError(f"its format is version {header.get('version')!r:.40}; this bnnedge reads version {VERSION}")
-        header.setdefault("scale", None)  # which checkpoints were without at first
-        if set(header) != _FIELDS:
-            raise ValueError(f"its header has wrong fields: {_shown(set(header) ^ _FIELDS)}")
-        network = Network.from_dict(header["network"], "its network")
-        settings = _made(Settings, header["settings"])
-        configuration = _made(Configuration, header["configuration"])
-        state = _state(header, file, network)
-        state.check(network, configuration)
-        rate = check_rate(header["rate"], configuration.latent)
-        if header["schedule"] not in (*SCHEDULES, FUNCTION):
-            raise ValueError(f"its schedule must be one of {', '.join(SCHEDULES)}, not {header['schedule']!r:.80}")
-        plan = None if header["plan"] is None else Plan.from_dict(header["plan"])
-        if plan:
-            for used in (plan.rate, *plan.rates):
-                check_rate(used, configuration.latent)
-            if plan.batch != settings.batch:
-                raise ValueError(f"its run takes batches of {plan.batch}, its settings of {settings.batch}")
-        scale = None if header["scale"] is None else Scale.from_dict(header["scale"])
-        return Checkpoint(network, settings, configuration, state, rate, header["schedule"], plan, scale)
+    with named(f"checkpoint {path}"), opened(path) as file:
+        return unpacked(header_of(file), file)
+
+
+def opened(path: str | os.PathLike[str]) -> bounded.Npz:
+    """A file that `write` wrote, for reading, in a `with` statement and in `named`."""
+    return bounded.Npz(path, _RATIO, _FLOOR)
+
+
+def unpacked(header: Any, file: bounded.Npz) -> Checkpoint:
+    """The checkpoint of a header and a file with its arrays; ValueError, and what `bounded.Npz` raises, if it is none."""
+    if not isinstance(header, dict) or header.get("format") != FORMAT:
+        raise ValueError("it is not a checkpoint of bnnedge")
+    if header.get("version") != VERSION or type(header["version"]) is not int:
+        raise ValueError(f"its format is version {header.get('version')!r:.40}; this bnnedge reads version {VERSION}")
+    header.setdefault("scale", None)  # which checkpoints were without at first
+    if set(header) != _FIELDS:
+        raise ValueError(f"its header has wrong fields: {_shown(set(header) ^ _FIELDS)}")
+    network = Network.from_dict(header["network"], "its network")
+    settings = _made(Settings, header["settings"])
+    configuration = _made(Configuration, header["configuration"])
+    state = _state(header, file, network)
+    state.check(network, configuration)
+    rate = check_rate(header["rate"], configuration.latent)
+    if header["schedule"] not in (*SCHEDULES, FUNCTION):
+        raise ValueError(f"its schedule must be one of {', '.join(SCHEDULES)}, not {header['schedule']!r:.80}")
+    plan = None if header["plan"] is None else Plan.from_dict(header["plan"])
+    if plan:
+        for used in (plan.rate, *plan.rates):
+            check_rate(used, configuration.latent)
+        if plan.batch != settings.batch:
+            raise ValueError(f"its run takes batches of {plan.batch}, its settings of {settings.batch}")
+    scale = None if header["scale"] is None else Scale.from_dict(header["scale"])
+    return Checkpoint(network, settings, configuration, state, rate, header["schedule"], plan, scale)
 
 
 @contextlib.contextmanager
-def _named(path: Path) -> Iterator[None]:
-    """Turn what goes wrong inside into a CheckpointError with the file's name."""
+def named(source: str) -> Iterator[None]:
+    """Turn what goes wrong inside, as a file is read, into a CheckpointError that begins with `source`, its name."""
     try:
         yield
     except FileNotFoundError as error:
-        raise CheckpointError(f"checkpoint {path}: there is no such file") from error
+        raise CheckpointError(f"{source}: there is no such file") from error
     except zipfile.BadZipFile as error:
-        raise CheckpointError(f"checkpoint {path}: truncated, or no checkpoint at all ({error})") from error
+        raise CheckpointError(f"{source}: truncated, or no checkpoint at all ({error})") from error
     # RuntimeError: encrypted. ValueError: pickled objects, malformed arrays, and the checks of this module.
     except (OSError, EOFError, ValueError, TypeError, RuntimeError, MemoryError, zlib.error) as error:
         said = (error.strerror if isinstance(error, OSError) else None) or error
-        raise CheckpointError(f"checkpoint {path}: {said}") from error
+        raise CheckpointError(f"{source}: {said}") from error
 
 
-def _read(file: bounded.Npz) -> dict[str, Any]:
-    """The header."""
+def header_of(file: bounded.Npz) -> dict[str, Any]:
+    """The header of a file that `write` wrote; ValueError if it has none."""
     if "header" not in file.names:
         raise ValueError("it is not a checkpoint of bnnedge: no header")
     text = file.read("header", _HEADER_BYTES).tobytes()

@@ -64,6 +64,12 @@ def make_folder(path: str | os.PathLike[str]) -> Path:
     return path
 
 
+def remove(path: str | os.PathLike[str]) -> None:
+    """Remove a file, if it is there, and what saves of it left that were killed. OSError if it can't be."""
+    Path(path).unlink(missing_ok=True)
+    _clean(Path(path))
+
+
 def same_as_stdout(path: str | os.PathLike[str]) -> bool:
     """Whether what is written there comes out where `print` writes to."""
     try:

@@ -37,7 +37,7 @@ class Adam:
     holds in every step, in place of that of `step`.
     """
 
-    kept = "first", "second", "steps"
+    kept: ClassVar[tuple[str, ...]] = "first", "second", "steps"
 
     def __init__(
         self,
@@ -73,7 +73,7 @@ class Adam:
 class SignMomentum:
     """Momentum of the gradient's signs: m += (1 - decay)(sgn(g) - m), p -= rate * m."""
 
-    kept = ("moment",)
+    kept: ClassVar[tuple[str, ...]] = ("moment",)
 
     def __init__(self, like: Array, *, decay: float = 0.9):
         self.moment = array_namespace(like).zeros_like(like)
@@ -88,7 +88,7 @@ class SignMomentum:
 class SignSGD:
     """Descent by the gradient's signs: p -= rate * sgn(g)."""
 
-    kept = ()
+    kept: ClassVar[tuple[str, ...]] = ()
 
     def step(self, parameter: Array, gradient: Array, rate: float) -> None:
         parameter -= rate * sgn(gradient)
@@ -109,7 +109,7 @@ class Bop:
         than (1 + threshold)/2 of the latest signs must be against the parameter.
     """
 
-    kept = ("moment",)
+    kept: ClassVar[tuple[str, ...]] = ("moment",)
 
     def __init__(self, like: Array, *, threshold: float = 1e-8, signs: bool = False):
         self.moment = array_namespace(like).zeros_like(like)

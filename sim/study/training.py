@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import time
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, cast
 
 import numpy as np
 
 from bnnedge import data
+from bnnedge.callbacks import Callback
+from bnnedge.checkpoint import Checkpoint
 from bnnedge.commands import options
+from bnnedge.data import Dataset
 from bnnedge.data.augment import Augment
 from bnnedge.devices.golden import GoldenDevice
 from bnnedge.network import Network
-from bnnedge.report.spread import Spread, largest, spread
+from bnnedge.report.spread import largest, spread
+from bnnedge.runner import call_steps
+from bnnedge.samples import digest
 from bnnedge.sim import reference
 from bnnedge.sim.arrays import Library, library
 from bnnedge.sim.golden.random import Nearest, Random
 from bnnedge.sim.study import chaos
 from bnnedge.sim.study.grid import Run
+from bnnedge.sim.study.kept import Keeper, Kept
+from bnnedge.sim.study.shared import Images, Shared
 from bnnedge.sim.study.table import Row
 from bnnedge.trainer import Trainer
+
+_CALLS = 50  # of the device in an epoch of a large network: a part of an epoch can be told, and kept
 
 
 class Samples(NamedTuple):
@@ -33,56 +43,103 @@ class Samples(NamedTuple):
     classes: int
 
 
-def carry_out(run: Run, arrays: str = "numpy") -> Row:
+def carry_out(run: Run, arrays: str = "numpy", keeper: Keeper | None = None, shared: Shared | None = None) -> Row:
     """Train, and return the row of the run; ValueError for settings or data that cannot be used.
 
-    arrays: library that computes, see `bnnedge.sim.arrays.library`.
+    arrays: library that computes, see `bnnedge.sim.arrays.library`. keeper: keeps the state meanwhile; if it has one that is of
+    this run, training goes on from there. shared: where the data set is, unless it is to be loaded.
     """
-    found = data.load(run.data)
+    keeper, computing, samples = keeper or Keeper(run), library(arrays), _samples(run, shared)
+    train = {"integer": _integer, "tanh": _tanh}.get(run.model, _float)
+    kept = keeper.begin(digest(np.ascontiguousarray(samples.x), samples.y), arrays)
+    try:
+        row = train(run, samples, computing, keeper, kept)
+    except (ValueError, KeyError, TypeError) as error:  # what is wrong with the run itself comes again
+        if kept is None:
+            raise
+        keeper.forget(error)
+        row = train(run, samples, computing, keeper, None)
+    return dataclasses.replace(row, seconds=keeper.seconds)
+
+
+def _samples(run: Run, shared: Shared | None) -> Samples:
+    found: Images | Dataset | None = None
+    if shared is not None:
+        with contextlib.suppress(OSError):  # it is on another machine
+            found = shared.images()
+    if found is None:
+        found = data.load(run.data)
     if run.samples > len(found.x_train) or run.holdout >= (run.samples or len(found.x_train)):
         raise ValueError(f"samples {run.samples}, holdout {run.holdout}: {found.name} has {len(found.x_train)} training images")
     x, y = found.x_train[: run.samples or None], found.y_train[: run.samples or None]
-    samples = Samples(x, y, found.x_test, found.y_test, found.classes)
-    if run.holdout:
-        kept = len(x) - run.holdout
-        samples = Samples(x[:kept], y[:kept], x[kept:], y[kept:], found.classes)
-    train = {"integer": _integer, "tanh": _tanh}.get(run.model, _float)
-    started = time.monotonic()
-    return dataclasses.replace(train(run, samples, library(arrays)), seconds=time.monotonic() - started)
+    if not run.holdout:
+        return Samples(x, y, found.x_test, found.y_test, found.classes)
+    kept = len(x) - run.holdout
+    return Samples(x[:kept], y[:kept], x[kept:], y[kept:], found.classes)
 
 
 def _network(run: Run, samples: Samples) -> Network:
     return options.network(run.network, samples.x.shape[1:], samples.classes)
 
 
-def _integer(run: Run, samples: Samples, arrays: Library) -> Row:
+class _Course(Callback):
+    """Records J of the layer with the most weights, and has the state kept.
+
+    spread: before the first epoch, and after each.
+    """
+
+    def __init__(self, trainer: Trainer, keeper: Keeper, spreads: Sequence[float]) -> None:
+        self.trainer, self.keeper = trainer, keeper
+        self.spread = list(spreads) or [self._now()]
+
+    def _now(self) -> float:
+        return spread(self.trainer.state, self.trainer.device.configuration.latent)[largest(self.trainer.network)]
+
+    def on_batch_end(self, step: int, logs: Mapping[str, float]) -> None:
+        plan = self.trainer.plan
+        assert plan is not None
+        self.keeper.went_on(plan.step / plan.steps, plan.history["val_accuracy"], self._kept)
+
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, float]) -> None:
+        self.spread.append(self._now())
+        self.on_batch_end(0, logs)
+
+    def _kept(self) -> tuple[Sequence[float], Checkpoint]:
+        return self.spread, self.trainer.snapshot()
+
+
+def _integer(run: Run, samples: Samples, arrays: Library, keeper: Keeper, kept: Kept | None) -> Row:
     network = _network(run, samples)
-    accelerator = run.configuration()
-    device = GoldenDevice(accelerator, arrays, Nearest if run.rounding == "nearest" else Random)
+    device = GoldenDevice(run.configuration(), arrays, Nearest if run.rounding == "nearest" else Random)
     with Trainer(network, device, settings=run.settings(), rate=run.rate, schedule=run.schedule) as trainer:
-        before, spreads = spread(trainer.state, accelerator.latent), Spread(trainer)
-        test = samples.x_test, samples.y_test
+        if kept is not None:
+            trainer.restore(cast(Checkpoint, kept.state))
+        course = _Course(trainer, keeper, kept.spread if kept else ())
         history = trainer.fit(
             samples.x,
             samples.y,
             epochs=run.epochs,
-            validation_data=test,
-            callbacks=[spreads],
+            validation_data=(samples.x_test, samples.y_test),
+            callbacks=[course],
             progress=False,
             augment=Augment.parse(run.augment) if run.augment else None,
+            resume=kept is not None,
+            steps_per_call=max(call_steps(network, run.batch), len(samples.x) // run.batch // _CALLS),
         ).history
     curve = tuple(history["val_accuracy"])
-    course = tuple(epoch[largest(network)] for epoch in [before, *spreads.history])
-    return Row(run, curve[-1], history["accuracy"][-1], history["loss"][-1], 0.0, curve, course)
+    return Row(run, curve[-1], history["accuracy"][-1], history["loss"][-1], 0.0, curve, tuple(course.spread))
 
 
-def _tanh(run: Run, samples: Samples, arrays: Library) -> Row:
-    setting = chaos.Setting(run.rate, run.momentum, run.batch)
-    course = chaos.train(setting, samples.x, samples.y, (samples.x_test, samples.y_test), run.epochs, run.seed)
+def _tanh(run: Run, samples: Samples, arrays: Library, keeper: Keeper, kept: Kept | None) -> Row:
+    setting, test = chaos.Setting(run.rate, run.momentum, run.batch), (samples.x_test, samples.y_test)
+    training = chaos.Training(setting, samples.x, samples.y, test, run.epochs, run.seed)
+    if kept is not None:
+        training.restore(cast(dict[str, np.ndarray], kept.state))
+    course = training.run(lambda now: keeper.went_on(now.share, now.accuracy, lambda: (now.spread, now.state())))
     return Row(run, course.accuracy[-1], course.train_accuracy, course.loss, 0.0, course.accuracy, course.spread)
 
 
-def _float(run: Run, samples: Samples, arrays: Library) -> Row:
+def _float(run: Run, samples: Samples, arrays: Library, keeper: Keeper, kept: Kept | None) -> Row:
     history = reference.train(
         cast(Any, run.model),
         _network(run, samples).geometry,
@@ -97,6 +154,8 @@ def _float(run: Run, samples: Samples, arrays: Library) -> Row:
         optimiser=cast(Any, run.optimiser or "adam"),
         steps=run.steps.split(),
         library=arrays,
+        watch=lambda now: keeper.went_on(now.share, now.history.test_accuracy, lambda: ((), now.state())),
+        resume=cast(dict[str, np.ndarray], kept.state) if kept else None,
     )
     curve = tuple(history.test_accuracy)
     return Row(run, curve[-1], history.train_accuracy[-1], history.loss[-1], 0.0, curve)

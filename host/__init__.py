@@ -12,7 +12,7 @@ Only NumPy is imported here; a device brings what it needs.
 from typing import Any
 
 from bnnedge.began import LOADED as _LOADED  # noqa: F401 - before all that follows
-from bnnedge.callbacks import BestCheckpoint, Callback, CSVLogger, EarlyStopping, History
+from bnnedge.callbacks import BestCheckpoint, Callback, CSVLogger, EarlyStopping, History, PeriodicCheckpoint
 from bnnedge.checker import MismatchError
 from bnnedge.checkpoint import CheckpointError
 from bnnedge.configuration import CONFIGURATIONS, Configuration, configuration
@@ -45,6 +45,7 @@ __all__ = [
     "MaxPool2D",
     "MismatchError",
     "Network",
+    "PeriodicCheckpoint",
     "Settings",
     "Trainer",
     "TrainingState",

@@ -86,7 +86,8 @@ LAYERS = {
 # Callbacks of Keras, and what takes their place.
 CALLBACKS = {
     "EarlyStopping": "bnnedge.EarlyStopping, which takes the same arguments",
-    "ModelCheckpoint": "bnnedge.BestCheckpoint",
+    "ModelCheckpoint": "bnnedge.BestCheckpoint for the best state, bnnedge.PeriodicCheckpoint for the last one",
+    "BackupAndRestore": "bnnedge.PeriodicCheckpoint(filepath), then Trainer.load(filepath).fit(x, y, resume=True)",
     "CSVLogger": "bnnedge.CSVLogger, which takes the same arguments",
     "LearningRateScheduler": "Trainer(schedule=...), which takes the same function",
     "ReduceLROnPlateau": "Trainer(schedule=\"plateau\")",

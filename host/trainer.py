@@ -272,8 +272,8 @@ class Trainer:
         callbacks: `Callback`, or several; called after each call of the device and each epoch, and as the run ends, however
             it does.
         steps_per_call: steps that the device takes before it reports and can be interrupted; a whole epoch by default, or
-            about a second's worth where progress is shown. Changes no result. With all steps checked the device takes
-            single ones.
+            about a second's worth where progress is shown or a callback wants that. Changes no result. With all steps checked
+            the device takes single ones.
         progress: show a bar; None: on a terminal or in a notebook, unless a callback shows something there.
 
         Raises
@@ -301,7 +301,8 @@ class Trainer:
             shown = Epochs(images, plan.augment)
             steps_per_call = count("steps_per_call", steps_per_call)
             if steps_per_call is None:
-                steps_per_call = call_steps(self.network, plan.batch) if bars else plan.epoch_steps
+                often = bars or any(getattr(callback, "often", False) for callback in own)
+                steps_per_call = call_steps(self.network, plan.batch) if often else plan.epoch_steps
                 steps_per_call = 1 if self._checker.level == "all" else steps_per_call
             self._checker.begin()
             due = min(self._checker.due, plan.steps - plan.step)

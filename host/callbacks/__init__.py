@@ -7,9 +7,10 @@ from typing import Any
 from bnnedge.callbacks.callback import Callback, History
 from bnnedge.callbacks.csvlog import CSVLogger
 from bnnedge.callbacks.monitors import BestCheckpoint, EarlyStopping
+from bnnedge.callbacks.periodic import PeriodicCheckpoint
 from bnnedge.keywords import CALLBACKS
 
-__all__ = ["BestCheckpoint", "CSVLogger", "Callback", "EarlyStopping", "History"]
+__all__ = ["BestCheckpoint", "CSVLogger", "Callback", "EarlyStopping", "History", "PeriodicCheckpoint"]
 
 
 def __getattr__(name: str) -> Any:

@@ -21,10 +21,11 @@ class Callback:
     -------
     trainer: whose `fit` calls; set before the run. `model`, its name in Keras, does, too.
     shows: whether it shows how the run goes on, so that `fit` shows no bar beside it.
+    often: whether it wants `on_batch_end` about once a second, and not only as an epoch ends.
     """
 
     trainer: Trainer
-    shows = False
+    shows = often = False
 
     def __getattr__(self, name: str) -> Any:
         """`model` is the trainer, as in Keras, unless a subclass has its own."""

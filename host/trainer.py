@@ -197,6 +197,11 @@ class Trainer:
         return self._runner.counted.copy()
 
     @property
+    def measured(self) -> Measurement | None:
+        """What the steps of `fit` that were not checked cost, see `measure`; None for none, or a device without a clock."""
+        return self._runner.measurement()
+
+    @property
     def history(self) -> History:
         """Course of the last run as far as it went, be it interrupted; without epochs before the first."""
         return self._course.history
@@ -412,7 +417,7 @@ class Trainer:
         from up to `steps` extra ones, at least two, on the first images of x, after which the training state is as before.
         """
         with self._using():
-            known = self._runner.measurement()
+            known = self.measured
             if known is not None or self._checker.level == "none":
                 return known
             images, labels = samples_for(self.network, x, y)

@@ -8,6 +8,7 @@ from bnnedge.commands import options
 from bnnedge.report.evaluation import Confusion, confusion
 from bnnedge.report.page import save_page
 from bnnedge.report.run import Run, load_run
+from bnnedge.terminal import printable
 from bnnedge.underway import underway
 
 
@@ -25,6 +26,8 @@ def run(arguments: argparse.Namespace) -> int:
     with underway("evaluating the network on its test set, and estimating a step", "up to a minute", after=2):
         matrix = _confusion(found, arguments.data)
         save_page(path, found, matrix)
+    if found.unfinished:
+        print(f"{printable(found.name)}: {found.unfinished}")
     print(path)
     return 0
 

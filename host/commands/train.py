@@ -6,25 +6,24 @@ import argparse
 import contextlib
 import re
 import sys
-import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from bnnedge import checkpoint
-from bnnedge.callbacks import Callback
+from bnnedge.callbacks.periodic import MINUTES
 from bnnedge.checker import MismatchError
-from bnnedge.commands import options
+from bnnedge.commands import options, resuming
 from bnnedge.compiler.layout import fits
-from bnnedge.configuration import CONFIGURATIONS, Configuration, configuration
+from bnnedge.configuration import CONFIGURATIONS, Configuration
 from bnnedge.data import Dataset, load
 from bnnedge.data.augment import Augment
 from bnnedge.devices import DEVICES
 from bnnedge.files import make_folder
 from bnnedge.overview import shape
 from bnnedge.rates import RATE, SCHEDULE, SCHEDULES
-from bnnedge.report import Reference, save_curve, summary, write_json
+from bnnedge.report import Reference, save_curve, write_json
 from bnnedge.report.evaluation import origin
+from bnnedge.report.folder import RunFolder
 from bnnedge.report.progress import Progress
 from bnnedge.runner import call_steps
 from bnnedge.settings import Settings
@@ -45,10 +44,22 @@ def augmentation(text: str) -> Augment:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
+def minutes(text: str) -> float:
+    """A number of minutes, 0 or more, for argparse."""
+    number = float(text)
+    if not number >= 0:
+        raise argparse.ArgumentTypeError(f"must be a number of minutes, 0 or more, not {text}")
+    return number
+
+
+minutes.__name__ = "number of minutes"
+
+
 def add(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     options.add_network(parser)
     options.add_data(parser)
+    parser.set_defaults(data=None)  # with --resume that of the run
     parser.add_argument(
         "--augment",
         type=augmentation,
@@ -56,7 +67,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         help="vary the training images anew for each epoch: move them by up to an eighth of their size, or by another share "
         "(shift=0.1), and mirror them at random",
     )
-    parser.add_argument("--device", choices=sorted(DEVICES), default="rtl", help="pynq: a board (default: rtl)")
+    parser.add_argument("--device", choices=sorted(DEVICES), help="pynq: a board (default: rtl)")
     options.add_waves(parser)
     options.add_configuration(parser, "that of --resume or of a board's bitstream, else the smallest that holds the network")
     options.add_settings(parser)
@@ -74,7 +85,6 @@ def add(parser: argparse.ArgumentParser) -> None:
         "--check",
         action="store_const",
         const="all",
-        default="first",
         help="compare every step with the golden model (default: the first two, with another device than golden)",
     )
     checks.add_argument("--no-check", dest="check", action="store_const", const="none", help="compare none")
@@ -83,39 +93,54 @@ def add(parser: argparse.ArgumentParser) -> None:
     )
     origin = parser.add_mutually_exclusive_group()
     origin.add_argument(
-        "--resume", metavar="CHECKPOINT", help="go on with this run; --epochs and --steps then count from its beginning"
+        "--resume",
+        metavar="DIR|CHECKPOINT",
+        help="go on with the run in this folder, as it was begun; --epochs and --steps count from its beginning",
     )
     origin.add_argument(
         "--start", metavar="CHECKPOINT", help="begin a new run with the network, weights and settings of this one, unless given"
     )
-    parser.add_argument("--out", metavar="DIR", help="folder for the results (default: runs/DATA-NETWORK-DEVICE)")
+    parser.add_argument(
+        "--save-every",
+        type=minutes,
+        default=MINUTES,
+        metavar="MINUTES",
+        help=f"keep the state of a run within a long epoch, too, and not only after each one (default: {MINUTES:g})",
+    )
+    text = "folder for the results (default: that of --resume, else runs/DATA-NETWORK-DEVICE)"
+    parser.add_argument("--out", metavar="DIR", help=text)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Train; return the exit status."""
-    with underway(f"reading {printable(arguments.data)}", after=2) if not arguments.download else contextlib.nullcontext():
-        whole = load(arguments.data, download=arguments.download)
-    source, data = origin(arguments.data, whole), options.limited(whole, arguments.samples)
-    with _trainer(arguments, data) as trainer:
-        before = trainer.plan.step if arguments.resume and trainer.plan else 0
+    begun = resuming.begun(arguments) if arguments.resume else None
+    data, source = _data(arguments, begun)
+    arguments.device, arguments.check = arguments.device or "rtl", arguments.check or "first"
+    with _trainer(arguments, data, begun) as trainer:
         name = f"{data.name}-{trainer.network.name}-{arguments.device}"
         out = make_folder(arguments.out or Path("runs") / re.sub(r"[^\w.-]+", "-", name)[:60])
-        print(_heading(trainer, data, arguments.augment), flush=True)
-        started = time.monotonic()
-        status = _fit(trainer, data, arguments, out, before)
+        print(_heading(trainer, data, arguments), flush=True)
+        asked = {"check": arguments.check, "reference": arguments.reference}
+        folder = RunFolder(out, data.name, {**source, "asked": asked}, arguments.save_every)
+        status = _fit(trainer, data, arguments, folder)
         if status:
             return status
-        seconds = time.monotonic() - started
-        with underway("measuring the cycles of a step", after=2):
-            measurement = trainer.measure(data.x_train, data.y_train, _extra_steps(trainer))
+        past: dict[str, Any] = {}
+        if begun and not folder.trained:
+            print("this run has come to its end already: nothing was left to train", flush=True)
+            past = begun.past(trainer.plan.step) if trainer.plan else {}
+        measurement = None
+        if past.get("cycles_per_image") is None:
+            with underway("measuring the cycles of a step", after=2):
+                measurement = trainer.measure(data.x_train, data.y_train, _extra_steps(trainer))
         # Before the reference, which takes its time and may be interrupted.
-        reference, drawn = None, False
-        report = {**summary(trainer, data.name, measurement, reference, seconds, before), **source}
+        drawn, reference = None, Reference(**past["reference"]) if past.get("reference") else None
+        report = {**folder.report(measurement), **past}
         write_json(out / "report.json", report)
         try:
-            if arguments.reference:
+            if arguments.reference and not reference:
                 reference = _reference(trainer, data)
-                report = {**summary(trainer, data.name, measurement, reference, seconds, before), **source}
+                report = {**folder.report(measurement, reference), **past}
                 write_json(out / "report.json", report)
         finally:
             drawn = _draw(out / "curve.png", report, reference)
@@ -123,16 +148,22 @@ def run(arguments: argparse.Namespace) -> int:
     return 0 if drawn else 1
 
 
-def _trainer(arguments: argparse.Namespace, data: Dataset) -> Trainer:
-    if arguments.resume:
-        own = {f"--{name}": getattr(arguments, name) for name in ("network", "rate", "schedule", "augment")}
-        fixed = {**own, **options.given_settings(arguments)}
-        given = [name for name, value in fixed.items() if value is not None]
-        if given:
-            raise ValueError(f"{', '.join(given)} cannot change with --resume: they come from the checkpoint")
-        begun = checkpoint.load(arguments.resume)
-        _same_lanes(begun, arguments.config)
-        return Trainer.load(begun, options.opener(arguments), configuration=arguments.config, check=arguments.check)
+def _data(arguments: argparse.Namespace, begun: resuming.Begun | None) -> tuple[Dataset, dict[str, Any]]:
+    """The images to train and test on, and what the report says of them."""
+    recalled = begun is not None and begun.run is not None and arguments.data is None
+    if begun and begun.run and recalled:
+        name = begun.run.report.get("data_path") or begun.run.report["data"]
+    else:
+        name = arguments.data or "digits"
+    with underway(f"reading {printable(name)}", after=2) if not arguments.download else contextlib.nullcontext():
+        whole = begun.data(arguments.download) if begun and recalled else load(name, download=arguments.download)
+    return options.limited(whole, arguments.samples), origin(name, whole)
+
+
+def _trainer(arguments: argparse.Namespace, data: Dataset, begun: resuming.Begun | None) -> Trainer:
+    if begun:
+        opener = options.opener(arguments)
+        return Trainer.load(begun.checkpoint, opener, configuration=arguments.config, check=arguments.check)
     if arguments.start:
         if arguments.network:
             raise ValueError("--network cannot change with --start: it comes from the checkpoint")
@@ -158,17 +189,6 @@ def _trainer(arguments: argparse.Namespace, data: Dataset) -> Trainer:
     )
 
 
-def _same_lanes(begun: checkpoint.Checkpoint, name: str | None) -> None:
-    """ValueError if a run would go on with other random numbers than it began with."""
-    own, chosen = begun.configuration, configuration(name) if name else begun.configuration
-    if chosen.lanes != own.lanes:
-        raise ValueError(
-            f"--config {name}: the run began on configuration {own.name!r}, with {own.lanes} lanes; with {chosen.lanes} it would "
-            "draw other random numbers, and no longer be the same run: leave --config out, or begin a new run from its weights "
-            "with --start"
-        )
-
-
 def _holding(start: checkpoint.Checkpoint, settings: Settings, device: str) -> Configuration:
     """A checkpoint's configuration, or the first with weights of as many bits that holds its network with these settings."""
     own = start.configuration
@@ -176,22 +196,11 @@ def _holding(start: checkpoint.Checkpoint, settings: Settings, device: str) -> C
     return next((each for each in (own, *others) if fits(start.network, settings, each)), own)
 
 
-class _Saver(Callback):
-    """Writes a checkpoint after each epoch."""
-
-    def __init__(self, trainer: Trainer, path: Path) -> None:
-        self.trainer, self.path = trainer, path
-
-    def on_epoch_end(self, epoch: int, logs: Mapping[str, float]) -> None:
-        self.trainer.save(self.path)
-
-
-def _fit(trainer: Trainer, data: Dataset, arguments: argparse.Namespace, out: Path, before: int) -> int:
-    """Train, from step `before` on; return the exit status."""
+def _fit(trainer: Trainer, data: Dataset, arguments: argparse.Namespace, folder: RunFolder) -> int:
+    """Train; return the exit status. Whatever goes wrong, the folder keeps the last finished step."""
     epochs = arguments.epochs
     if epochs is None and arguments.steps is None and not arguments.resume:
         epochs = options.default(_EPOCHS, data.name)
-    path = out / "checkpoint.npz"
     progress = Progress()
     try:
         trainer.fit(
@@ -202,20 +211,15 @@ def _fit(trainer: Trainer, data: Dataset, arguments: argparse.Namespace, out: Pa
             validation_data=(data.x_test, data.y_test),
             augment=arguments.augment,
             resume=bool(arguments.resume),
-            callbacks=(_Saver(trainer, path), progress),
+            callbacks=(folder, progress),
             steps_per_call=None if arguments.check == "all" else call_steps(trainer.network, trainer.settings.batch),
         )
-        trainer.save(path)
-    except BaseException as error:  # whatever went wrong, the last finished step is kept
-        progress.close()
-        kept = trainer.plan is not None and trainer.plan.step > before
-        if kept:
-            trainer.save(path)
-        if not isinstance(error, KeyboardInterrupt):
-            if isinstance(error, MismatchError):
-                write_json(out / "report.json", summary(trainer, data.name, None))
-            raise
-        print(f"\ninterrupted; go on with --resume {path}" if kept else "\ninterrupted", file=sys.stderr)
+    except MismatchError:
+        write_json(folder.folder / "report.json", folder.report(None))
+        raise
+    except KeyboardInterrupt:
+        kept = f"; go on with --resume {printable(str(folder.folder))}" if folder.trained else ""
+        print(f"\ninterrupted{kept}", file=sys.stderr)
         return 130
     finally:
         progress.close()
@@ -266,15 +270,16 @@ def _draw(path: Path, report: dict[str, Any], reference: Reference | None) -> bo
     return True
 
 
-def _heading(trainer: Trainer, data: Dataset, augment: Augment | None) -> str:
-    network, settings = trainer.network, trainer.settings
-    augment = trainer.plan.augment if trainer.plan else augment
+def _heading(trainer: Trainer, data: Dataset, arguments: argparse.Namespace) -> str:
+    network, settings, plan = trainer.network, trainer.settings, trainer.plan if arguments.resume else None
+    augment = plan.augment if plan else arguments.augment
+    place = f"\ngoing on after step {plan.step:,} of {plan.steps:,}" if plan else ""
     varied = f"; training images {augment} in each epoch" if augment else ""
     return (
         f"network {printable(network.name)}: {shape(network)}, {network.weights:,} weights\n"
         f"data {printable(data.name)}: {len(data.x_train):,} training and {len(data.x_test):,} test images{varied}\n"
         f"device {trainer.device.name} ({trainer.device.configuration.name}): batch {settings.batch}, "
-        f"{settings.gradient_planes}-bit gradients, {settings.optimiser}, rate {trainer.rate:g}, seed {settings.seed}"
+        f"{settings.gradient_planes}-bit gradients, {settings.optimiser}, rate {trainer.rate:g}, seed {settings.seed}{place}"
     )
 
 

@@ -50,6 +50,7 @@ def compare(runs: Sequence[Run]) -> Comparison:
         warnings.append(f"the runs are of different data sets ({', '.join(sets)}): their accuracies do not compare")
     if len({run.report.get("wall_steps", run.report["steps"]) == run.report["steps"] for run in runs}) > 1:
         warnings.append("a wall time is that of the steps since a run was resumed, another that of a whole run")
+    warnings += [f"{name} is {run.unfinished}" for name, run in zip(_names(runs), runs, strict=True) if run.unfinished]
     return Comparison(
         list(runs),
         _names(runs),

@@ -50,10 +50,11 @@ def _digest(data: Dataset) -> str:
     return found.hexdigest()
 
 
-def _images(run: Run, data: str | None) -> Dataset:
-    """The data set to evaluate on."""
-    if data is not None:
-        return load(data)
+def images_of(run: Run, download: bool = False) -> Dataset:
+    """The data set of a run, if it is still the same; `DataError` if not.
+
+    download: fetch it, if it has a name and is not on this machine.
+    """
     named, path, digest = (run.report.get(key) for key in ("data", "data_path", "data_sha256"))
     own = f"the data set {named!r} is needed, see option --data"
     # A report may come from a stranger. It chooses among the sets that have names, or an ordinary file or folder of which it
@@ -65,7 +66,7 @@ def _images(run: Run, data: str | None) -> Dataset:
     elif not digest or not (os.path.isfile(path) or os.path.isdir(path)):
         raise DataError(f"{own}: {path} is not there any more")
     try:
-        found = load(path)
+        found = load(path, download=download)
     except DataError as error:
         raise DataError(f"{own}; {error}") from error
     if digest and _digest(found) != digest:
@@ -79,10 +80,11 @@ def confusion(run: Run, data: str | None = None) -> Confusion:
     data: the data set's name or file; by default the one that the run had, as long as it is the same. ValueError
         (`DataError`, `CheckpointError`) says why it can't be done.
     """
-    images = _images(run, data)
+    images = images_of(run) if data is None else load(data)
     with Trainer.load(run.checkpoint, "golden") as trainer:
         step = trainer.plan.step if trainer.plan else 0
-        if trainer.network != run.network or step != run.report["steps"]:
+        # Of a run that goes on, or was killed, the checkpoint may be some steps further than the report.
+        if trainer.network != run.network or (step != run.report["steps"] and not run.unfinished):
             raise ValueError(
                 f"{run.checkpoint} (network {trainer.network.name!r}, step {step}) is not what report.json describes "
                 f"(network {run.network.name!r}, step {run.report['steps']})"

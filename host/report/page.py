@@ -39,6 +39,7 @@ def page(run: Run, confusion: Confusion | str) -> str:
     body = [
         element("h1", f"{report['network']} on {report['data']}"),
         element("p", f"{run.layers}. Device {report['device']}, configuration {report['config']}: {trained}.", class_="sub"),
+        element("p", f"The run is {run.unfinished}.", class_="warning") if run.unfinished else [],
         _tiles(run, found),
         section("Learning curves", element("div", learning_curves(report), class_="pair")),
         section("Confusion matrix", *_confusion(report, confusion)),

@@ -52,6 +52,15 @@ class Run:
         return f"{seconds:,.0f} s" + (f" for the last {counted(steps, 'step')}" if steps < self.report["steps"] else "")
 
     @property
+    def unfinished(self) -> str | None:
+        """How far the run went that has not come to its end, in words; None of one that has."""
+        if self.report.get("finished", True):
+            return None
+        planned = self.report.get("planned_steps")
+        of = f" of {planned:,}" if planned else ""
+        return f"unfinished, after {self.report['steps']:,}{of} steps: `bnnedge train --resume` goes on"
+
+    @property
     def checkpoint(self) -> Path:
         """Where the trained network lies."""
         return self.folder / "checkpoint.npz"
@@ -71,7 +80,7 @@ def load_run(folder: str | os.PathLike[str]) -> Run:
     except IsADirectoryError:
         raise ValueError(f"{path}: it is a folder; {_AGAIN}") from None
     except FileNotFoundError:
-        raise ValueError(f"{folder}: there is no report.json in it; it is no folder of a finished `bnnedge train`") from None
+        raise ValueError(f"{folder}: there is no report.json in it; `bnnedge train` leaves one, and its checkpoint") from None
     except ValueError as error:
         raise ValueError(f"{path}: damaged: {error}; {_AGAIN}") from None
     try:
@@ -157,6 +166,9 @@ _REPORT: dict[str, Check] = {
 # What reports of earlier versions lack.
 _LATER: dict[str, Check] = {
     "wall_steps": _COUNT,
+    "planned_steps": _COUNT,
+    "finished": lambda value: isinstance(value, bool),
+    "asked": lambda value: _table(_plain)(value),
     "data_path": _optional(lambda value: isinstance(value, str) and len(value) < 1 << 12 and "\0" not in value),
     "data_sha256": lambda value: isinstance(value, str) and bool(re.fullmatch("[0-9a-f]{64}", value)),
 }

@@ -54,6 +54,7 @@ def summary(
     seconds: wall-clock time of the training, validation and checks included.
     before: steps that the run had taken when this time began: of one that was resumed.
 
+    "finished" is true when all of the "planned_steps" are taken, and no validation is left to do.
     "bit_exact" speaks of the "checked_steps" that this trainer compared with the golden model, and is null if there are none;
     "check_seconds" is what the golden model and the comparison took of the time.
     """
@@ -71,6 +72,8 @@ def summary(
         "seed": settings.seed,
         "epochs": plan.step / plan.epoch_steps if plan.step % plan.epoch_steps else plan.step // plan.epoch_steps,
         "steps": plan.step,
+        "planned_steps": plan.steps,
+        "finished": plan.finished and not plan.entry_due,
         "test_accuracy": history["val_accuracy"][-1] if history["val_accuracy"] else None,
         "train_loss": history["loss"],
         "train_accuracy": history["accuracy"],

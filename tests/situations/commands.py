@@ -120,7 +120,7 @@ def kept(number: int) -> Callable[[Any], None]:
         status, err, files = result
         assert status == 128 + number, result
         assert "interrupted; go on with --resume" in err
-        assert files == ["checkpoint.npz"]
+        assert files == ["checkpoint.npz", "report.json"]
 
     return check
 

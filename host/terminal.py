@@ -148,6 +148,19 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
+def duration(seconds: float) -> str:
+    """A time in words, to about a hundredth: 12 s, 34 min, 5 h 06 min, 7 d 8 h."""
+    if round(seconds) < 120:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    if minutes < 120:
+        return f"{minutes} min"
+    if minutes < 48 * 60:
+        return f"{minutes // 60} h {minutes % 60:02} min"
+    hours = round(seconds / 3600)
+    return f"{hours // 24} d {hours % 24} h"
+
+
 def bare(stream: Any) -> TextIO:
     """The stream below a `Terminal`, for a bar that moves the cursor, of numbers alone; of None, one to nowhere."""
     found: TextIO = stream.stream if isinstance(stream, Terminal) else stream

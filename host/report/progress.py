@@ -12,28 +12,32 @@ from typing import Any
 
 from bnnedge.callbacks import Callback
 from bnnedge.checker import LONG
-from bnnedge.terminal import bare, in_notebook
+from bnnedge.terminal import bare, duration, in_notebook
 from bnnedge.underway import beating
+
+_SILENT = 300.0  # seconds without a line, within an epoch
 
 
 class Progress(Callback):
-    """Shows loss, accuracy and the time left as training goes on.
+    """Shows loss, accuracy and the time left of the run as training goes on.
 
-    A bar on a terminal or in a notebook, if tqdm is installed; elsewhere a line for each epoch.
-    `fit` has one of its own, unless told otherwise, wherever it shows a bar.
+    A bar on a terminal or in a notebook, if tqdm is installed; elsewhere a line for each epoch, and within a long one every
+    five minutes. `fit` has one of its own, unless told otherwise, wherever it shows a bar.
     """
 
-    shows = True
+    shows = often = True
 
     def __init__(self) -> None:
-        self._done, self._epochs, self._started = 0, 0, time.monotonic()
+        self._done = self._first = self._steps = self._epochs = 0
+        self._started = self._told = time.monotonic()
         self._bar: Any = None
         self._alive = contextlib.ExitStack()
         self._tested = ""
 
     def on_train_begin(self, logs: Mapping[str, float]) -> None:
-        self._done, self._epochs, self._tested = int(logs["step"]), int(logs["epochs"]), ""
-        self._started = time.monotonic()
+        self._done = self._first = int(logs["step"])
+        self._steps, self._epochs, self._tested = int(logs["steps"]), int(logs["epochs"]), ""
+        self._started = self._told = time.monotonic()
         if logs["step"] < logs["steps"]:
             epoch = self._done * self._epochs // int(logs["steps"]) + 1
             self._bar = _bar(int(logs["steps"]), self._done, f"epoch {epoch}/{self._epochs}")
@@ -49,17 +53,29 @@ class Progress(Callback):
             self._bar.set_postfix_str(f"{_numbers(logs)}{self._tested}", refresh=False)
             self._bar.update(step - self._done)
         self._done = step
+        # As an epoch ends there is a line anyway, unless its validation takes long.
+        if self._bar is None and time.monotonic() - self._told >= _SILENT:
+            plan = self.trainer.plan
+            assert plan is not None
+            share = (step - 1) % plan.epoch_steps + 1
+            self._tell(int(logs["epoch"]), f", {100 * share / plan.epoch_steps:.0f} %", _numbers(logs))
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, float]) -> None:
         self._tested = f", test accuracy {100 * logs['val_accuracy']:.1f} %" if "val_accuracy" in logs else ""
         if self._bar is not None:
             self._bar.set_postfix_str(f"{_numbers(logs)}{self._tested}")
         else:
-            seconds = time.monotonic() - self._started
-            print(f"epoch {epoch + 1:3}/{self._epochs}: {_numbers(logs)}{self._tested} ({seconds:.0f} s)", flush=True)
+            self._tell(epoch, "", _numbers(logs) + self._tested)
 
     def on_train_end(self, logs: Mapping[str, float]) -> None:
         self.close()
+
+    def _tell(self, epoch: int, share: str, numbers: str) -> None:
+        """A line, with the time since the beginning, and that which is left of the whole run at this pace."""
+        self._told = time.monotonic()
+        passed, left = self._told - self._started, self._steps - self._done
+        remaining = f", {duration(passed * left / (self._done - self._first))} left" if left and self._done > self._first else ""
+        print(f"epoch {epoch + 1:3}/{self._epochs}{share}: {numbers} ({duration(passed)}{remaining})", flush=True)
 
     def close(self) -> None:
         """Leave the bar as it is."""

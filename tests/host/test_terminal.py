@@ -10,7 +10,7 @@ import warnings
 import pytest
 
 from bnnedge.report.markup import element
-from bnnedge.terminal import Terminal, bare, guarded, noting, printable
+from bnnedge.terminal import Terminal, bare, duration, guarded, noting, printable
 
 NAMES = {
     "\x1b[31mred": r"\x1b[31mred",
@@ -79,3 +79,21 @@ def test_noting(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_pages() -> None:
     assert element("p", "\x1b<\u202e", title="\x00\ud800") == r'<p title="\x00\ud800">\x1b&lt;\u202e</p>'
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0 s"),
+        (119.4, "119 s"),
+        (119.6, "2 min"),
+        (7199 * 1.0, "2 h 00 min"),
+        (7140, "119 min"),
+        (18_360, "5 h 06 min"),
+        (172_700, "47 h 58 min"),
+        (172_790, "2 d 0 h"),
+        (633_600, "7 d 8 h"),
+    ],
+)
+def test_durations(seconds, text):
+    assert duration(seconds) == text

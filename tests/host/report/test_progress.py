@@ -70,9 +70,9 @@ def test_in_any_case(trainer, where):
 
 def test_only_once(trainer, where):
     trainer.fit(X, Y, epochs=2, callbacks=[Progress()])
-    once = [text.count("epoch 2/2") for text in where.shown()]
+    once = [text.count("\n") for text in where.shown()]
     trainer.fit(X, Y, epochs=2, callbacks=[Callback(), Progress()])
-    assert [text.count("epoch 2/2") for text in where.shown()] == [2 * count for count in once]
+    assert [text.count("\n") for text in where.shown()] == [2 * count for count in once]
 
 
 def test_no_bar_beside_a_plot(trainer, where, monkeypatch):
@@ -150,3 +150,55 @@ def test_a_terminal_without_a_size():
     finally:
         os.close(parent)
         os.close(child)
+
+
+class TestLines:
+    """Where the output goes to a file: by a clock that each step and each validation moves on."""
+
+    @pytest.fixture(autouse=True)
+    def clock(self, monkeypatch):
+        now = [0.0]
+        monkeypatch.setattr(progress, "can_show", lambda: False)
+        monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+        return now
+
+    def ticks(self, clock, step, validation=0.0):
+        class Ticks(Callback):
+            def on_batch_end(self, step_, logs):
+                clock[0] += step
+
+        usual = Trainer._evaluate
+
+        def evaluate(trainer, *arguments):
+            clock[0] += validation
+            return usual(trainer, *arguments)
+
+        return Ticks(), evaluate
+
+    def lines(self, capsys):
+        return [(line.split(":")[0], line[line.index("(") :]) for line in capsys.readouterr().out.splitlines()]
+
+    def test_the_time_left_is_that_of_the_whole_run(self, trainer, clock, capsys, monkeypatch):
+        ticks, evaluate = self.ticks(clock, 1, 2)
+        monkeypatch.setattr(Trainer, "_evaluate", evaluate)
+        with pytest.raises(KeyboardInterrupt):
+            trainer.fit(X, Y, epochs=4, validation_data=(X, Y), callbacks=[ticks, Progress(), Stop(25)], steps_per_call=1)
+        assert self.lines(capsys) == [("epoch   1/4", "(12 s, 36 s left)"), ("epoch   2/4", "(24 s, 24 s left)")]
+        # From here on twice as slow: what is left is told from the steps since.
+        ticks, evaluate = self.ticks(clock, 2, 0)
+        trainer.fit(X, Y, resume=True, callbacks=[ticks, Progress()], steps_per_call=1)
+        assert self.lines(capsys) == [("epoch   3/4", "(10 s, 20 s left)"), ("epoch   4/4", "(30 s)")]
+
+    def test_a_long_epoch_tells_where_it_is(self, trainer, clock, capsys):
+        ticks, _ = self.ticks(clock, 150)
+        trainer.fit(X, Y, steps=12, callbacks=[ticks, Progress()], steps_per_call=1)
+        assert self.lines(capsys) == [
+            ("epoch   1/2, 20 %", "(5 min, 25 min left)"),
+            ("epoch   1/2, 40 %", "(10 min, 20 min left)"),
+            ("epoch   1/2, 60 %", "(15 min, 15 min left)"),
+            ("epoch   1/2, 80 %", "(20 min, 10 min left)"),
+            ("epoch   1/2, 100 %", "(25 min, 5 min left)"),
+            ("epoch   1/2", "(25 min, 5 min left)"),
+            ("epoch   2/2, 20 %", "(30 min)"),
+            ("epoch   2/2", "(30 min)"),
+        ]

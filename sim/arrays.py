@@ -6,11 +6,14 @@ nothing beside it, as a board has nothing else, and there it may be as old as 1.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib
 from typing import Any
 
 import numpy as np
+
+from bnnedge.sim import precision
 
 Array = Any
 """An array of any of the libraries: the standard has no type for it."""
@@ -30,6 +33,12 @@ class Library:
         if isinstance(array, np.ndarray) and not array.flags.writeable and self.xp is not NUMPY.xp:
             array = array.copy()
         return self.xp.asarray(array, device=self.device)
+
+    def exact(self) -> contextlib.AbstractContextManager[None]:
+        """Around products that must be exact: whatever a user of PyTorch has set, float32 is computed as float32 there."""
+        if not getattr(self.xp, "__name__", "").endswith("torch"):
+            return contextlib.nullcontext()
+        return precision.exact(str(self.device or "cpu").partition(":")[0])
 
 
 class _NumPy:

@@ -66,7 +66,7 @@ class GoldenDevice(SharedDevice):
         check_rate(rate)
         check_samples(images, golden.network, labels)
         count, steps = check_order(order, batch, images, golden.state.step), []
-        with self._running(changes=True):
+        with self._running(changes=True), self.library.exact():
             for i in range(count):
                 chosen = order[i * batch : (i + 1) * batch]
                 result = golden.train(images[chosen], labels[chosen], rate)
@@ -96,7 +96,8 @@ class GoldenDevice(SharedDevice):
     def infer(self, images: np.ndarray) -> np.ndarray:
         golden = self._model()
         check_samples(images, golden.network)
-        return to_numpy(golden.infer(images)).astype(np.int16)
+        with self.library.exact():
+            return to_numpy(golden.infer(images)).astype(np.int16)
 
     @exclusive
     def counters(self) -> dict[str, int]:

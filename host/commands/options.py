@@ -125,9 +125,23 @@ def waves(arguments: argparse.Namespace) -> Waves | None:
     return asked
 
 
+def add_arrays(parser: argparse.ArgumentParser) -> None:
+    """Declare --arrays."""
+    parser.add_argument(
+        "--arrays", metavar="LIBRARY", help="that the golden model computes with: numpy (the default), torch, torch:cuda, cupy"
+    )
+
+
 def opener(arguments: argparse.Namespace) -> str | Opener:
-    """What --device, --waves and --wave-steps ask for, for a trainer."""
-    asked = waves(arguments)
+    """What --device, --waves, --wave-steps and --arrays ask for, for a trainer; ValueError if that cannot be."""
+    asked, arrays = waves(arguments), getattr(arguments, "arrays", None)
+    if arrays:
+        if arguments.device != "golden":
+            raise ValueError(f"--arrays goes with --device golden alone, not {arguments.device}")
+        from bnnedge.devices.golden import GoldenDevice
+        from bnnedge.sim.arrays import library
+
+        return functools.partial(GoldenDevice, library=library(arrays))
     return functools.partial(open_device, arguments.device, waves=asked) if asked else str(arguments.device)
 
 

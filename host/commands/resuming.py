@@ -78,6 +78,8 @@ def _recall(arguments: argparse.Namespace, run: Run) -> None:
     report, asked = run.report, run.report.get("asked", {})
     if arguments.device is None and report["device"] in DEVICES:
         arguments.device = report["device"]
+    if arguments.arrays is None and isinstance(asked.get("arrays"), str) and arguments.device == report["device"]:
+        arguments.arrays = asked["arrays"]
     if arguments.check is None and asked.get("check") in ("first", "all", "none") and arguments.device == report["device"]:
         arguments.check = asked["check"]
     if asked.get("reference") is True:

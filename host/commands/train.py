@@ -13,6 +13,7 @@ from bnnedge import checkpoint
 from bnnedge.callbacks.periodic import MINUTES
 from bnnedge.checker import MismatchError
 from bnnedge.commands import options, resuming
+from bnnedge.commands.standard import forget, train_standard
 from bnnedge.compiler.layout import fits
 from bnnedge.configuration import CONFIGURATIONS, Configuration
 from bnnedge.data import Dataset, load
@@ -31,9 +32,8 @@ from bnnedge.terminal import counted, printable
 from bnnedge.trainer import Trainer
 from bnnedge.underway import underway
 
-# Defaults for some data sets, and for the others; more of them in `options`.
+# For some data sets, and for the others; more such defaults in `options`.
 _EPOCHS = {"digits": 30}, 10
-_REFERENCE_RATE = {"digits": 1e-2}, 1e-3
 
 
 def augmentation(text: str) -> Augment:
@@ -69,6 +69,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--device", choices=sorted(DEVICES), help="pynq: a board (default: rtl)")
     options.add_waves(parser)
+    options.add_arrays(parser)
     options.add_configuration(parser, "that of --resume or of a board's bitstream, else the smallest that holds the network")
     options.add_settings(parser)
     length = parser.add_mutually_exclusive_group()
@@ -120,7 +121,7 @@ def run(arguments: argparse.Namespace) -> int:
         name = f"{data.name}-{trainer.network.name}-{arguments.device}"
         out = make_folder(arguments.out or Path("runs") / re.sub(r"[^\w.-]+", "-", name)[:60])
         print(_heading(trainer, data, arguments), flush=True)
-        asked = {"check": arguments.check, "reference": arguments.reference}
+        asked = {name: getattr(arguments, name) for name in ("check", "reference", "arrays")}
         folder = RunFolder(out, data.name, {**source, "asked": asked}, arguments.save_every)
         status = _fit(trainer, data, arguments, folder)
         if status:
@@ -139,9 +140,10 @@ def run(arguments: argparse.Namespace) -> int:
         write_json(out / "report.json", report)
         try:
             if arguments.reference and not reference:
-                reference = _reference(trainer, data)
+                reference = train_standard(trainer, data, source["data_sha256"], out, arguments.save_every)
                 report = {**folder.report(measurement, reference), **past}
                 write_json(out / "report.json", report)
+                forget(out)
         finally:
             drawn = _draw(out / "curve.png", report, reference)
         print(_result(trainer, report, out))
@@ -231,28 +233,6 @@ def _extra_steps(trainer: Trainer) -> int:
     plan = trainer.plan
     assert plan is not None
     return min(8, max(2, plan.step))
-
-
-def _reference(trainer: Trainer, data: Dataset) -> Reference:
-    from bnnedge.sim.reference import train
-
-    plan = trainer.plan
-    assert plan is not None
-    rate = options.default(_REFERENCE_RATE, data.name)
-    with underway("training the float32 standard for comparison", f"{counted(plan.epochs, 'epoch')}", stdout=True):
-        history = train(
-            "standard",
-            trainer.network.geometry,
-            data.x_train,
-            data.y_train,
-            data.x_test,
-            data.y_test,
-            batch=plan.batch,
-            epochs=plan.epochs,
-            rate=rate,
-            seed=trainer.settings.seed & 0xFFFFFFFF,
-        )
-    return Reference(rate, history.loss, history.train_accuracy, history.test_accuracy)
 
 
 def _draw(path: Path, report: dict[str, Any], reference: Reference | None) -> bool:

@@ -22,6 +22,7 @@ from bnnedge.devices.golden import GoldenDevice
 from bnnedge.report import folder as run_folder
 from bnnedge.report.page import page
 from bnnedge.report.run import load_run
+from bnnedge.sim.arrays import NUMPY
 
 
 class Other(GoldenDevice):
@@ -117,7 +118,7 @@ PLACES = {
     "in the last validation": (lambda: dying(Trainer, "_evaluate", 4), 9),
     "as the run has ended": (lambda: dying(Trainer, "fit", 1, after=True), 12),
     "as a step is measured": (lambda: dying(Trainer, "measure", 1), 12),
-    "in the reference": (lambda: dying(command, "_reference", 1), 12),
+    "in the reference": (lambda: dying(command, "train_standard", 1), 12),
     "as the curve is drawn": (lambda: dying(command, "save_curve", 1), 12),
 }
 
@@ -169,7 +170,7 @@ def test_a_run_that_has_ended(files, whole, tmp_path, capsys, monkeypatch):
     assert main(["train", "--resume", str(out), "--reference"]) == 0
     with_reference = report_in(out)
     assert with_reference["reference"] == report_in(whole)["reference"]
-    monkeypatch.setattr(command, "_reference", None)
+    monkeypatch.setattr(command, "train_standard", None)
     assert main(["train", "--resume", str(out)]) == 0
     assert report_in(out) == with_reference
 
@@ -281,3 +282,35 @@ def test_save_every_what_cannot_be(files, tmp_path, text, capsys):
         main(words(files, tmp_path, f"--save-every={text}"))
     assert caught.value.code == 2
     assert "--save-every" in capsys.readouterr().err
+
+
+def test_the_library_that_computes(files, whole, tmp_path, capsys, monkeypatch):
+    pytest.importorskip("array_api_strict")
+    used, usual = [], GoldenDevice.__init__
+
+    def opened(self, configuration, library=NUMPY, *more):
+        used.append(library.xp.__name__ if library is not NUMPY else "numpy")
+        usual(self, configuration, library, *more)
+
+    monkeypatch.setattr(GoldenDevice, "__init__", opened)
+    own = ["--epochs", "4", "--samples", "199", "--device", "golden", "--arrays", "array_api_strict"]
+    killed(lambda: dying(Course, "_advance", 3), words(files, tmp_path, *own))
+    assert main(["train", "--resume", str(tmp_path)]) == 0
+    assert used == ["array_api_strict"]
+    assert (tmp_path / "checkpoint.npz").read_bytes() == (whole / "checkpoint.npz").read_bytes()
+    # Another one is a matter of the command; a device that is not the golden model has none.
+    assert main(["train", "--resume", str(tmp_path), "--arrays", "numpy"]) == 0
+    assert main(["train", "--resume", str(tmp_path), "--device", "rtl"]) == 0
+    assert used == ["array_api_strict", "numpy", "numpy", "numpy"]
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        (["--arrays", "torch"], "--arrays goes with --device golden alone, not rtl"),
+        (["--arrays", "jax", "--device", "golden"], "arrays must be one of numpy, torch, cupy, array_api_strict, or"),
+    ],
+)
+def test_libraries_that_cannot_be(files, tmp_path, capsys, options, text):
+    assert main(words(files, tmp_path, *options)) == 1
+    assert text in capsys.readouterr().err

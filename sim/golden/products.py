@@ -73,9 +73,9 @@ def data_gradient(code: Array, weight: Array, layer: Geometry, bound: int) -> Ar
     return d
 
 
-def weight_gradient(x: Array, code: Array, layer: Geometry, bound: int) -> Array:
-    """Sums (K, M) int64 over all samples of inputs times codes, their products in +-`bound`."""
-    xp, images = array_namespace(x), x.shape[0]
+def weight_gradient(x: Array, code: Array, layer: Geometry, bound: int, largest: int) -> Array:
+    """Sums (K, M) int64 over all samples of inputs in +-`bound` times codes in +-`largest`."""
+    xp, images, bound = array_namespace(x), x.shape[0], bound * largest
     most = max(1, min(_memory(layer), (1 << 24) // (layer.outputs * bound)))
     kind = exact(most * layer.outputs, bound, xp)
     slope = xp.zeros((layer.fan_in, layer.fan_out), dtype=xp.int64, device=library_of(x).device)

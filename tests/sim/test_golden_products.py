@@ -51,7 +51,7 @@ def test_products(monkeypatch: pytest.MonkeyPatch, layer: Conv2D | Dense, part: 
         slope[rows] += x[:, iy, ix].T @ code[:, oy, ox]
     np.testing.assert_array_equal(products.forward(x, weight, layer, 9), y)
     np.testing.assert_array_equal(products.data_gradient(code, weight, layer, 255), d)
-    np.testing.assert_array_equal(products.weight_gradient(x, code, layer, 9 * 255), slope)
+    np.testing.assert_array_equal(products.weight_gradient(x, code, layer, 9, 255), slope)
 
 
 @pytest.mark.parametrize("turned", [False, True])
@@ -86,7 +86,7 @@ def test_large_products_are_not_rounded(largest: int) -> None:
     x, code = np.full((96, 64, 64, 1), largest, np.int16), np.full((96, 64, 64, 2), 255, np.int16)
     code[-1, -1, -1, 0] = 253
     total = 96 * 64 * 64 * 255 * largest
-    assert products.weight_gradient(x, code, layer, 255 * largest).tolist() == [[total - 2 * largest, total]]
+    assert products.weight_gradient(x, code, layer, largest, 255).tolist() == [[total - 2 * largest, total]]
 
 
 def test_long_sums_are_not_rounded() -> None:

@@ -1,0 +1,133 @@
+"""What is done to each element of a step's tensors, as docs/arithmetic.md says it: in any array library, one operation at a time.
+
+This is the definition. `compiled.Compiled` does the same in fewer passes over the memory.
+"""
+
+from __future__ import annotations
+
+from bnnedge import formats as f
+from bnnedge.formats import Kind
+from bnnedge.layers import Geometry
+from bnnedge.sim import pooling
+from bnnedge.sim.arrays import Array, array_namespace
+from bnnedge.sim.golden.random import Random
+
+
+def signs(bits: Array) -> Array:
+    """Bits as +1 and -1, int8."""
+    xp = array_namespace(bits)
+    return xp.astype(bits, xp.int8) * 2 - 1
+
+
+def total(a: Array) -> Array:
+    """Sum of each channel of a map: (M,) int64."""
+    xp = array_namespace(a)
+    return xp.sum(xp.reshape(a, (-1, a.shape[-1])), axis=0, dtype=xp.int64)
+
+
+def centred(d: Array, active: Array, route: Array | None, layer: Geometry, c1: Array, c2: Array) -> Array:
+    """dy, int32: the gradient behind the batch norm, of each sample of the statistics. Arguments as of `Plain.codes`."""
+    xp = array_namespace(d)
+    if layer.pool == "signs":
+        everywhere = xp.zeros_like(active, dtype=xp.int32)
+        pooling.put(everywhere, d, route)
+        d = everywhere
+    return (d << f.GRADIENT_MEAN) - c1 - signs(active) * c2
+
+
+class Plain:
+    """Operations on maps (B, height, width, M) and on words of weights (K, M).
+
+    random: what rounding draws from. Words of latent weights have `latent_top` as the end of their range.
+    """
+
+    def __init__(self, random: Random, latent_top: int) -> None:
+        self.random, self.latent_top = random, latent_top
+
+    def signs(self, bits: Array) -> Array:
+        """Bits as +1 and -1, int8."""
+        return signs(bits)
+
+    def total_signs(self, bits: Array) -> Array:
+        """Sum of each channel's signs: (M,) int64."""
+        return total(signs(bits))
+
+    def statistics(self, y: Array, pivot: Array) -> tuple[Array, Array]:
+        """Sums of y and of abs(y - pivot): (M,) int64 of a map and (M,) int32."""
+        return total(y), total(array_namespace(y).abs(y - pivot))
+
+    def normalise(self, y: Array, tau: Array, psi: Array) -> tuple[Array, Array]:
+        """Signs and straight-through mask, bool: y >= tau and abs(y - tau) <= psi; tau, psi (M,) with STATISTICS bits."""
+        xp = array_namespace(y)
+        distance = (y << f.STATISTICS) - xp.astype(tau, xp.int32)
+        return distance >= 0, xp.abs(distance) <= xp.astype(psi, xp.int32)
+
+    def pool_sums(self, y: Array) -> tuple[Array, Array]:
+        """The largest of each four sums, and its route."""
+        return pooling.maximum(y)
+
+    def pool_signs(self, active: Array, mask: Array) -> tuple[Array, Array, Array]:
+        """The pooled map of signs, the mask along its route, both bool, and the route."""
+        xp = array_namespace(active)
+        pooled, route = pooling.maximum(xp.astype(active, xp.int8))
+        return xp.astype(pooled, xp.bool), pooling.pick(mask, route), route
+
+    def masked(self, d: Array, mask: Array, pooled: Array) -> tuple[Array, Array, Array]:
+        """d where the mask is set, 0 elsewhere, its sums, and those of d times the signs: (M,) int64."""
+        xp = array_namespace(d)
+        d = d * xp.astype(mask, xp.int32)
+        return d, total(d), total(d * signs(pooled))
+
+    def codes(
+        self,
+        d: Array,
+        active: Array,
+        route: Array | None,
+        layer: Geometry,
+        c1: Array,
+        c2: Array,
+        e: int,
+        planes: int,
+        at: tuple[int, int],
+    ) -> tuple[Array, int]:
+        """Codes, int16, of the gradient d / 2**e behind the batch norm, rounded at random, and the sum of its magnitudes.
+
+        d: int32, of what the next layer sees. active: signs of the statistics' samples. route: with a pool, where d goes.
+        c1, c2: (M,) int32 with GRADIENT_MEAN bits. at: the step and the layer's number.
+        """
+        xp = array_namespace(d)
+        dy = centred(d, active, route, layer, c1, c2)
+        draw = self.random.draw(*at, Kind.CODE, (layer.outputs, d.shape[0], layer.fan_out))
+        draw = xp.reshape(xp.permute_dims(draw, (1, 0, 2)), (-1, layer.out_height, layer.out_width, layer.fan_out))
+        if layer.pool == "sums":
+            code = xp.astype(signs(draw >= 1 << f.RANDOM_BITS - 1), xp.int16)
+            pooling.put(code, _rounded(dy, e, planes, pooling.pick(draw, route)), route)
+        else:
+            code = _rounded(dy, e, planes, draw)
+        return code, int(xp.sum(total(xp.abs(dy))))
+
+    def updated(
+        self, words: Array, slope: Array, rate: int, momentum: bool, at: tuple[int, int, Kind], places: tuple[int, int]
+    ) -> Array:
+        """Words (K, M) int16 after a step of sign momentum (or sign-SGD) against the signs of a slope (K, M).
+
+        at: the step, the layer's number, and the kind of tensor. places: those that draw each for itself, and their rows.
+        """
+        xp, top = array_namespace(words), self.latent_top
+        draw = xp.reshape(self.random.draw(*at, (*places, words.shape[1])), words.shape)
+        k = target = xp.astype(slope >= 0, xp.int16) * 15 - 8
+        if momentum:
+            k = (words & 15 ^ 8) - 8
+            k = k + (target - k + xp.astype(draw & 7, xp.int16) >> 3)
+        move = (2 * xp.astype(k, xp.int32) + 1) * rate + (draw >> f.RANDOM_BITS - f.RATE) >> f.RATE
+        w = xp.clip(xp.astype(words >> f.MOMENT, xp.int32) - move, -top, top - 1)
+        return xp.astype(w << f.MOMENT, xp.int16) | k & 15
+
+
+def _rounded(dy: Array, e: int, planes: int, draw: Array) -> Array:
+    """Codes, int16, that dy / 2**e is rounded to, up or down at random."""
+    xp = array_namespace(dy)
+    limit = 1 << planes - 1
+    noise = draw << 8 >> f.RANDOM_BITS + 8 - (e + 1)  # uniform in 0 .. 2**(e+1) - 1
+    q = xp.clip(dy - (1 << e) + noise >> e + 1, -limit, limit - 1)
+    return xp.astype(2 * q + 1, xp.int16)

@@ -1,0 +1,113 @@
+"""The products on bytes against the plain ones: all kinds of windows and bounds, sums at the end of their range."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+
+import numpy as np
+import pytest
+
+from bnnedge import Conv2D, Dense, Network
+from bnnedge.layers import MAX_SIDE, Geometry
+from bnnedge.sim.golden import int8, products
+from bnnedge.sim.golden.int8 import Int8, Torch
+from bnnedge.sim.golden.threads import Threads
+
+LAYERS = [Conv2D(5), Conv2D(4, 2, 2), Conv2D(3, 4, 1, "same"), Conv2D(3, 5, 2, "same"), Conv2D(2, 1, 2), Conv2D(1, 1), Dense(7)]
+
+
+class Whole:
+    def __call__(self, a: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
+        assert a.dtype == b.dtype == np.int8
+        np.matmul(a, b, out=out, dtype=np.int32)
+
+    session = contextlib.nullcontext
+
+
+@pytest.fixture(params=["numpy", "torch"])
+def multiply(request: pytest.FixtureRequest) -> Whole | Torch:
+    if request.param == "numpy":
+        return Whole()
+    pytest.importorskip("torch")
+    return Torch()
+
+
+def second(layer: Conv2D | Dense) -> Geometry:
+    return Network((7, 6), [Conv2D(3, 1), layer, Dense(2)]).geometry[1]
+
+
+def codes(random: np.random.RandomState, largest: int, shape: tuple[int, ...]) -> np.ndarray:
+    """Odd numbers in +-largest, of int16, the ends more often."""
+    values = np.array([-largest, largest, *range(-largest, largest + 1, 2)], np.int16)
+    return random.choice(values, shape)
+
+
+@pytest.mark.parametrize("windows", [1, 1 << 19])
+@pytest.mark.parametrize(("bound", "largest"), [(1, 1), (1, 255), (127, 127), (255, 255), (255, 1), (3, 127)])
+@pytest.mark.parametrize("layer", LAYERS)
+def test_products(
+    monkeypatch: pytest.MonkeyPatch, multiply: Whole, layer: Conv2D | Dense, bound: int, largest: int, windows: int
+) -> None:
+    monkeypatch.setattr(int8, "_WINDOWS", windows)
+    layer, random = second(layer), np.random.RandomState(1)
+    x, weight = codes(random, bound, (5, 7, 6, 3)), codes(random, 1, (layer.fan_in, layer.fan_out)).astype(np.int8)
+    code = codes(random, largest, (5, layer.out_height, layer.out_width, layer.fan_out))
+    fast = Int8(multiply, Threads(2))
+    y, d = fast.forward(x, weight, layer, bound), fast.data_gradient(code, weight, layer, largest)
+    assert y.dtype == d.dtype == np.int32
+    np.testing.assert_array_equal(y, products.forward(x, weight, layer, bound))
+    np.testing.assert_array_equal(d, products.data_gradient(code, weight, layer, largest))
+    slope = fast.weight_gradient(x, code, layer, bound, largest)
+    np.testing.assert_array_equal(slope, products.weight_gradient(x, code, layer, bound, largest))
+
+
+@pytest.mark.parametrize("largest", [3, 127, 255])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_sums_at_the_end_of_their_range(multiply: Whole, largest: int, sign: int) -> None:
+    """All products of one sign, of more samples than 32 bits hold the sum of."""
+    layer = Network((64, 64), [Conv2D(3, 1), Dense(2)]).geometry[0]
+    x, code = np.full((96, 64, 64, 1), largest, np.int16), np.full((96, 64, 64, 3), sign * 255, np.int16)
+    code[-1, -1, -1, 0] -= 2 * sign
+    total = sign * 96 * 64 * 64 * 255 * largest
+    slope = Int8(multiply, Threads(2)).weight_gradient(x, code, layer, largest, 255)
+    assert slope.tolist() == [[total - 2 * sign * largest, total, total]]
+
+
+def test_sums_of_the_largest_maps() -> None:
+    small = Network((8, 8), [Conv2D(2, 1), Dense(2)]).geometry[0]
+    layer = dataclasses.replace(small, height=MAX_SIDE, width=MAX_SIDE, out_height=MAX_SIDE, out_width=MAX_SIDE)
+    x, code = (np.full((3, MAX_SIDE, MAX_SIDE, channels), -255, np.int16) for channels in (1, 2))
+    slope = Int8(Whole(), Threads(1)).weight_gradient(x, code, layer, 255, 255)
+    assert slope.tolist() == [[3 * MAX_SIDE**2 * 255**2] * 2]
+
+
+def matrix(random: np.random.RandomState, rows: int, columns: int) -> np.ndarray:
+    """Any bytes, or the smallest in all places, in either order."""
+    shape = [(rows, columns), (columns, rows)][random.randint(2)]
+    made = np.full(shape, -128, np.int8) if random.randint(4) == 0 else random.randint(-128, 128, shape).astype(np.int8)
+    return made if made.shape == (rows, columns) and rows != columns else made.reshape(columns, rows).T
+
+
+def test_products_of_any_size(multiply: Whole) -> None:
+    random = np.random.RandomState(2)
+    sizes = [1, 1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 27, 31, 32, 33, 63, 64, 65, 100, 127, 128, 129, 255, 256, 257, 576]
+    with multiply.session():
+        for _ in range(2000):
+            m, k, n = random.choice(sizes, 3)
+            a, b, out = matrix(random, m, k), matrix(random, k, n), np.empty((m, n), np.int32)
+            multiply(a, b, out)
+            np.testing.assert_array_equal(out, a.astype(np.float64) @ b, f"{a.shape} {a.strides} {b.shape} {b.strides}")
+
+
+def test_pytorch_keeps_its_threads() -> None:
+    torch = pytest.importorskip("torch")
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        layer, random = second(Conv2D(5)), np.random.RandomState(1)
+        x, weight = codes(random, 1, (64, 7, 6, 3)), codes(random, 1, (layer.fan_in, layer.fan_out)).astype(np.int8)
+        Int8(Torch(), Threads(2)).forward(x, weight, layer, 1)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)

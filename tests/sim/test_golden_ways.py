@@ -1,0 +1,175 @@
+"""Each fast way of the golden model against the plain one, bit for bit, at the limits; and which of them is taken."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import sys
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pytest
+from limits import EXTREMES, corner_state, description, images, work
+
+from bnnedge import Conv2D, Dense, MaxPool2D, Network, Settings
+from bnnedge.configuration import Configuration, configuration
+from bnnedge.sim.golden import Golden, Random, products, threads, ways
+from bnnedge.sim.golden.int8 import Int8, Torch
+from bnnedge.sim.golden.plain import Plain
+from bnnedge.sim.golden.random import Nearest
+from bnnedge.sim.golden.threads import Threads
+from bnnedge.sim.golden.ways import Ways
+from bnnedge.state import TrainingState
+
+Choice = Callable[[Random, int], Ways]
+
+
+class Whole:
+    """A multiplier of NumPy's integers."""
+
+    def __call__(self, a: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
+        assert a.dtype == b.dtype == np.int8
+        assert out.dtype == np.int32
+        np.matmul(a, b, out=out, dtype=np.int32)
+
+    session = contextlib.nullcontext
+
+
+def compiled_loops(random: Random, latent_top: int, most: int = 2) -> Ways:
+    compiled = pytest.importorskip("bnnedge.sim.golden.compiled", exc_type=ImportError)
+    return Ways(compiled.Compiled(random, latent_top, Threads(most)), products)
+
+
+def bytes_of_numpy(random: Random, latent_top: int) -> Ways:
+    return Ways(Plain(random, latent_top), Int8(Whole(), Threads(2)))
+
+
+def both(random: Random, latent_top: int, most: int = 2) -> Ways:
+    loops = compiled_loops(random, latent_top, most).elementwise
+    return Ways(loops, Int8(Whole(), Threads(most), sys.modules["bnnedge.sim.golden.compiled"].gather))
+
+
+def bytes_of_torch(random: Random, latent_top: int) -> Ways:
+    pytest.importorskip("torch")
+    gathered = both(random, latent_top)
+    return Ways(gathered.elementwise, Int8(Torch(), Threads(2), sys.modules["bnnedge.sim.golden.compiled"].gather))
+
+
+WAYS = [compiled_loops, bytes_of_numpy, both, bytes_of_torch]
+
+
+@pytest.fixture(autouse=True)
+def _threads_for_little(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(threads, "_WORTH", 100)
+
+
+def equal(network: Network, settings: Settings, config: Configuration, seed: int, way: Choice, state: TrainingState) -> None:
+    """Every tensor of two steps, the state behind each, and an inference."""
+    plain = Golden(network, settings, config, state.copy(), keep=True, ways=ways.plain)
+    fast = Golden(network, settings, config, state.copy(), keep=True, ways=way)
+    pixels, random = images(network, settings.batch, seed), np.random.RandomState(seed)
+    labels = random.randint(0, network.classes, settings.batch)
+    for _ in range(2):
+        rate = int(random.choice([0, 1, 900, 65535]))
+        assert fast.train(pixels, labels, rate) == plain.train(pixels, labels, rate)
+        assert fast.trace.keys() == plain.trace.keys()
+        for name, expected in plain.trace.items():
+            value = np.asarray(fast.trace[name])
+            assert value.dtype == np.asarray(expected).dtype or name.endswith(".slope")
+            np.testing.assert_array_equal(value, expected, f"seed {seed}, {config.name}: {name}")
+        assert fast.state.differences(plain.state) == []
+    np.testing.assert_array_equal(fast.infer(pixels), plain.infer(pixels))
+
+
+def at_the_limits(seeds: range, most: int, largest: int, way: Choice) -> int:
+    """Compare networks of these seeds whose steps take up to `largest` multiplications; return how many there were."""
+    count = 0
+    for seed in seeds:
+        for config in EXTREMES.values():
+            network, settings = description(seed, config, convolutions=seed % 3 > 0, most=most)
+            if work(network, settings) <= largest:
+                equal(network, settings, config, seed, way, corner_state(network, settings, config, seed))
+                count += 1
+    return count
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_networks_at_the_limits(way: Choice) -> None:
+    assert at_the_limits(range(300, 314), 40, 3_000_000, way) > 20
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("way", WAYS)
+def test_many_networks_at_the_limits(way: Choice) -> None:
+    assert at_the_limits(range(1000, 1300), 200, 100_000_000, way) > 500
+
+
+@pytest.mark.parametrize("pool", ["signs", "sums", None])
+@pytest.mark.parametrize("name", ["sim-small", "pynq-z2", "pynq-z2-x64", "pynq-z2-lean"])
+def test_ready_made_accelerators(name: str, pool: str | None) -> None:
+    """Lanes of 8 to 64, more and fewer than the 16 that a random state has numbers for."""
+    pools = [MaxPool2D(pool)] if pool else []
+    network = Network((9, 8, 3), [Conv2D(70, padding="same"), *pools, Conv2D(20, 2), Dense(33), Dense(10)])
+    config, settings = configuration(name), Settings(batch=128, slope_planes=8, seed=2**63 + 5)
+    equal(network, settings, config, 3, both, TrainingState.initial(network, config.latent, 8, 1))
+
+
+@pytest.mark.parametrize("most", [1, 2, 3, 7])
+def test_any_number_of_threads(most: int) -> None:
+    network = Network((10, 9, 2), [Conv2D(5), MaxPool2D(), Conv2D(17, padding="same"), MaxPool2D("sums"), Dense(20), Dense(4)])
+    config = configuration("sim-small")
+    state = TrainingState.initial(network, config.latent, 8, 1)
+    equal(network, Settings(batch=64, seed=9), config, 4, functools.partial(both, most=most), state)
+
+
+@pytest.fixture
+def _anew() -> Iterator[None]:
+    """What was found out once in this process is found out again."""
+    found = (ways._agree, ways._multiplier)
+    for each in found:
+        each.cache_clear()
+    yield
+    for each in found:
+        each.cache_clear()
+
+
+def chosen(layers: list, batch: int = 64, random: type[Random] = Random) -> Ways:
+    network, config = Network((28, 28), layers), configuration("sim-small")
+    state = TrainingState.initial(network, config.latent, 8, 1)
+    golden = Golden(network, Settings(batch=batch), config, state, random=random)
+    return Ways(golden.elementwise, golden.products)
+
+
+def test_steps_that_are_worth_it_take_the_fast_way() -> None:
+    pytest.importorskip("numba")
+    assert type(chosen([Dense(256), Dense(10)]).elementwise).__name__ == "Compiled"
+    assert type(chosen([Dense(16), Dense(10)]).elementwise) is Plain
+    assert type(chosen([Dense(256), Dense(10)], random=Nearest).elementwise) is Plain
+
+
+@pytest.mark.usefixtures("_anew")
+def test_numpy_alone_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)
+    monkeypatch.setitem(sys.modules, "numba", None)
+    for loaded in ("compiled", "loops"):
+        monkeypatch.delitem(sys.modules, f"bnnedge.sim.golden.{loaded}", raising=False)
+        monkeypatch.delattr(f"bnnedge.sim.golden.{loaded}", raising=False)
+    way = chosen([Dense(256), Dense(10)])
+    assert type(way.elementwise) is Plain
+    assert way.products is products
+
+
+@pytest.mark.usefixtures("_anew")
+def test_a_way_that_computes_otherwise_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled = pytest.importorskip("bnnedge.sim.golden.compiled", exc_type=ImportError)
+    monkeypatch.setattr(compiled.Compiled, "statistics", lambda self, y, pivot: (np.zeros_like(pivot), np.zeros_like(pivot)))
+    with pytest.warns(UserWarning, match="computes with NumPy alone, since with Numba or PyTorch it gives other bits"):
+        assert type(chosen([Dense(256), Dense(10)]).elementwise) is Plain
+
+
+@pytest.mark.usefixtures("_anew")
+def test_a_way_that_fails_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled = pytest.importorskip("bnnedge.sim.golden.compiled", exc_type=ImportError)
+    monkeypatch.setattr(compiled.Compiled, "signs", lambda self, bits: np.zeros(3) @ np.zeros(4))
+    with pytest.warns(UserWarning, match="NumPy alone, since with Numba or PyTorch it matmul: "):
+        assert type(chosen([Dense(256), Dense(10)]).elementwise) is Plain

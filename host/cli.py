@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from bnnedge import caches, isa
+from bnnedge.began import interruptible
 from bnnedge.commands import (
     bitstream,
     compare,
@@ -129,6 +130,7 @@ def _run(argv: Sequence[str]) -> int:
         top.print_help()
         return 0
     try:
+        interruptible()
         return _COMMANDS[arguments.command][0].run(arguments)
     except KeyboardInterrupt:
         print("\nbnnedge: interrupted", file=sys.stderr)

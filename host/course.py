@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
@@ -11,7 +12,7 @@ from bnnedge.callbacks import History
 from bnnedge.callbacks.calling import Calls
 from bnnedge.data.augment import Epochs
 from bnnedge.rates import round_rate
-from bnnedge.runner import Runner
+from bnnedge.runner import Pace, Runner
 from bnnedge.schedule import Plan
 from bnnedge.state import TrainingState
 
@@ -77,11 +78,11 @@ class Course:
         labels: np.ndarray,
         validate: Callable[[], Mapping[str, float]] | None,
         calls: Calls,
-        steps_per_call: int,
+        pace: Pace,
     ) -> None:
         """Take all steps that are left of the plan, unless a callback ends the run before.
 
-        validate: evaluates on other images, after each epoch.
+        validate: evaluates on other images, after each epoch. pace: of the calls.
         """
         while (plan := self._planned()).entry_due or not (plan.finished or calls.stopped):
             if plan.entry_due:
@@ -96,7 +97,7 @@ class Course:
                 calls.tell("on_epoch_begin", plan.epoch, {"rate": plan.scheduled_rate(plan.epoch)})
                 if calls.stopped:
                     break
-            self._advance(plan, shown, labels, steps_per_call)
+            self._advance(plan, shown, labels, pace)
             plan = self._planned()
             logs = {"steps": plan.steps, "epochs": plan.epochs, "epoch": (plan.step - 1) // plan.epoch_steps}
             calls.tell("on_batch_end", plan.step, {**plan.running(), **logs})
@@ -106,12 +107,14 @@ class Course:
         assert self.plan is not None
         return self.plan
 
-    def _advance(self, plan: Plan, shown: Epochs, labels: np.ndarray, steps_per_call: int) -> None:
+    def _advance(self, plan: Plan, shown: Epochs, labels: np.ndarray, pace: Pace) -> None:
         """Take the next steps of the running epoch."""
         first = plan.step % plan.epoch_steps
-        count = min(plan.epoch_steps - first, plan.steps - plan.step, steps_per_call)
+        count = min(plan.epoch_steps - first, plan.steps - plan.step, pace.steps)
         order = plan.order()[first * plan.batch : (first + count) * plan.batch]
         rate = round_rate(plan.scheduled_rate(plan.epoch), self.unit)
         images = shown.show(plan.epoch, plan.variation())
+        began = time.monotonic()
         results, state = self.runner.train(self.state, images, labels, order, rate)
+        pace.took(count, time.monotonic() - began)
         self.now = (state, plan.after(results))

@@ -13,14 +13,32 @@ from bnnedge.devices.tenancy import Tenant
 from bnnedge.network import Network
 from bnnedge.state import TrainingState
 
-# Products of weights and images between two reports of progress: about a second in simulation.
-_WORK_PER_CALL = 1 << 26
+_WORK = 1 << 26  # products of weights and images in a second of simulation, about
+_LONG = 30.0  # seconds a step, from which on a call takes one; else a few, of which the cycles of one can be told
+_CALL = 1.0  # seconds between two reports of progress
 
 
 def call_steps(network: Network, batch: int) -> int:
-    """Steps that a call of the device takes where somebody looks on."""
-    work = sum(layer.fan_in * layer.fan_out * layer.outputs for layer in network.geometry)
-    return max(4, _WORK_PER_CALL // (work * batch))
+    """Steps that a call of the device takes at first, where somebody looks on."""
+    work = batch * sum(layer.fan_in * layer.fan_out * layer.outputs for layer in network.geometry)
+    return max(4 if work < _LONG * _WORK else 1, _WORK // work)
+
+
+@dataclasses.dataclass
+class Pace:
+    """How many steps the next call of the device takes.
+
+    steps: so many. fixed: whether that stays; else calls come to take about a second, as `took` tells of those before.
+    """
+
+    steps: int
+    fixed: bool = True
+
+    def took(self, steps: int, seconds: float) -> None:
+        """Note how long a call of so many steps took."""
+        if not self.fixed:
+            each = max(seconds / steps, 1e-9)
+            self.steps = max(1 if each >= _LONG else 2, min(2 * self.steps, int(_CALL / each)))
 
 
 @dataclasses.dataclass(frozen=True)

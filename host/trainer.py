@@ -32,7 +32,7 @@ from bnnedge.keywords import SAME, explained, unknown
 from bnnedge.network import Network, check_network
 from bnnedge.planning import Planner
 from bnnedge.rates import FUNCTION, RATE, SCHEDULE, Schedule, check_rate, check_schedule, rate_unit, round_rate
-from bnnedge.runner import Measurement, Runner, call_steps
+from bnnedge.runner import Measurement, Pace, Runner, call_steps
 from bnnedge.samples import Unchanged, images_for, samples_for, training_samples
 from bnnedge.schedule import Plan
 from bnnedge.settings import Settings, count, flag
@@ -305,10 +305,13 @@ class Trainer:
             calls = Calls((*own, *bars, same), self)
             shown = Epochs(images, plan.augment)
             steps_per_call = count("steps_per_call", steps_per_call)
-            if steps_per_call is None:
-                often = bars or any(getattr(callback, "often", False) for callback in own)
-                steps_per_call = call_steps(self.network, plan.batch) if often else plan.epoch_steps
-                steps_per_call = 1 if self._checker.level == "all" else steps_per_call
+            often = bars or any(getattr(callback, "often", False) for callback in own)
+            if steps_per_call is not None:
+                pace = Pace(steps_per_call)
+            elif self._checker.level == "all":
+                pace = Pace(1)
+            else:
+                pace = Pace(call_steps(self.network, plan.batch), fixed=False) if often else Pace(plan.epoch_steps)
             self._checker.begin()
             due = min(self._checker.due, plan.steps - plan.step)
             if due:
@@ -320,7 +323,7 @@ class Trainer:
                     calls.tell("on_check_begin", int(due), due * step_seconds(self.network, plan.batch))
                 try:
                     validate = None if validation is None else functools.partial(self._evaluate, *validation)
-                    self._course.run(shown, labels, validate, calls, steps_per_call)
+                    self._course.run(shown, labels, validate, calls, pace)
                 except MismatchError:
                     same.check()
                     raise

@@ -26,7 +26,6 @@ from bnnedge.report import Reference, save_curve, write_json
 from bnnedge.report.evaluation import origin
 from bnnedge.report.folder import RunFolder
 from bnnedge.report.progress import Progress
-from bnnedge.runner import call_steps
 from bnnedge.settings import Settings
 from bnnedge.terminal import counted, printable
 from bnnedge.trainer import Trainer
@@ -214,7 +213,6 @@ def _fit(trainer: Trainer, data: Dataset, arguments: argparse.Namespace, folder:
             augment=arguments.augment,
             resume=bool(arguments.resume),
             callbacks=(folder, progress),
-            steps_per_call=None if arguments.check == "all" else call_steps(trainer.network, trainer.settings.batch),
         )
     except MismatchError:
         write_json(folder.folder / "report.json", folder.report(None))

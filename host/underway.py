@@ -17,11 +17,14 @@ _alone = threading.Lock()
 
 
 @contextlib.contextmanager
-def underway(what: str, usual: str = "", *, after: float = 0.0, stdout: bool = False) -> Iterator[None]:
+def underway(
+    what: str, usual: str = "", *, after: float = 0.0, stdout: bool = False
+) -> Iterator[Callable[[str], None]]:
     """Say on standard error (of a notebook, in its output) what is being done meanwhile.
 
     That is one line. On a terminal and in a notebook it counts the seconds; elsewhere each minute is added to it. Within
-    another one, or beside one in another thread, it says nothing.
+    another one, or beside one in another thread, it says nothing. The function that one gets takes other words for what is being
+    done, which a terminal or a notebook shows from then on.
 
     Parameters
     ----------
@@ -31,7 +34,7 @@ def underway(what: str, usual: str = "", *, after: float = 0.0, stdout: bool = F
     stdout: where it is part of what a command prints, say it on standard output.
     """
     if not _alone.acquire(blocking=False):
-        yield
+        yield lambda text: None
         return
     try:
         line = _Line(f"{what} ({usual}) ..." if usual else f"{what} ...", stdout)
@@ -39,7 +42,7 @@ def underway(what: str, usual: str = "", *, after: float = 0.0, stdout: bool = F
             line.show()
         try:
             with beating(line.tell, _TERMINAL if line.alive else _ELSEWHERE, after):
-                yield
+                yield line.say
         except BaseException:
             line.outcome = "stopped after "
             raise
@@ -78,8 +81,8 @@ class _Line:
         self.stream = bare(sys.stdout if stdout or notebook else sys.stderr)
         self.alive = notebook or self.stream.isatty()
         # A line that the terminal breaks could not be written over.
-        room = shutil.get_terminal_size().columns - _SECONDS if self.alive and not notebook else len(text)
-        self.text = printable(text) if len(text) <= room else f"{printable(text[: room - 4])} ..."
+        self.room = shutil.get_terminal_size().columns - _SECONDS if self.alive and not notebook else None
+        self.text, self.longest = self._cut(text), 0
         self.began, self.shown, self.outcome, self.open = time.monotonic(), False, "", False
         self.lock = threading.Lock()
         if self.alive and not notebook:
@@ -90,6 +93,18 @@ class _Line:
         with self.lock:
             self.shown = self.open = True
             self._write(self.text)
+
+    def say(self, text: str) -> None:
+        """Show another text from the next sign of life on, where the line can be written over."""
+        if self.alive:
+            with self.lock:
+                self.longest = max(self.longest, len(self.text))
+                self.text = self._cut(f"{text} ...")
+
+    def _cut(self, text: str) -> str:
+        if self.room is None or len(text) <= self.room:
+            return printable(text)
+        return f"{printable(text[: self.room - 4])} ..."
 
     def clear(self) -> None:
         """Make room for a line of somebody else's; the next sign of life comes below it."""
@@ -112,7 +127,8 @@ class _Line:
             return
         with self.lock:
             start = f"\r{self.text}" if self.alive else ""
-            self._write(f"{start} {self.outcome}{time.monotonic() - self.began:.0f} s")
+            rest = " " * max(0, self.longest - len(self.text))  # of a text that was longer
+            self._write(f"{start} {self.outcome}{time.monotonic() - self.began:.0f} s{rest}")
             self.open = True
 
     def _write(self, text: str) -> None:

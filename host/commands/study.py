@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import re
 import sys
 from typing import TYPE_CHECKING
 
+from bnnedge.callbacks.periodic import MINUTES
+from bnnedge.commands import options
+from bnnedge.commands.train import minutes
 from bnnedge.files import make_folder
+from bnnedge.report.progress import can_show
 from bnnedge.terminal import counted, printable
 from bnnedge.underway import underway
 
 if TYPE_CHECKING:
-    from bnnedge.sim.study.table import Row
+    from bnnedge.sim.study import Study, Table
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -27,7 +32,21 @@ def add(parser: argparse.ArgumentParser) -> None:
         "--scheduler",
         type=_address,
         metavar="ADDRESS",
-        help="of a dask cluster, tcp://HOST:8786 (default: workers here, one for each core)",
+        help="of a dask cluster, tcp://HOST:8786 (default: workers here)",
+    )
+    parser.add_argument(
+        "--workers",
+        type=options.positive,
+        metavar="N",
+        help="runs side by side, each in one thread (default: as many as there are cores and memory for)",
+    )
+    parser.add_argument(
+        "--save-every",
+        type=minutes,
+        default=MINUTES,
+        metavar="MINUTES",
+        help="within an epoch, between two saves of a run's state, from which it goes on after a kill (default: "
+        f"{MINUTES:g}); another one comes as an epoch ends",
     )
     parser.add_argument(
         "--arrays",
@@ -35,7 +54,11 @@ def add(parser: argparse.ArgumentParser) -> None:
         metavar="LIBRARY",
         help="that computes: numpy, torch, torch:cuda, cupy (default: numpy); the integer form gives the same bits with each",
     )
-    parser.add_argument("--report", action="store_true", help="make the document of what the table has, and run nothing")
+    parser.add_argument(
+        "--report",
+        action="store_true",
+        help="make the document of what there is, with the curves so far of runs that go on or were stopped, and run nothing",
+    )
 
 
 def _address(text: str) -> str:
@@ -63,32 +86,50 @@ def run(arguments: argparse.Namespace) -> int:
             paths = memory.write(make_folder(arguments.out))
         print(*paths, sep="\n")
         return 0
+    if arguments.scheduler and arguments.workers:
+        raise ValueError("--workers are those of this machine: leave it out with --scheduler, whose cluster has its own")
     study = load_study(arguments.study)
     out = make_folder(arguments.out)
     table = Table(out / f"{study.name}.csv")
     left = [run for run in study.runs if run.key not in table.rows]
     print(f"{printable(study.title)}: {len(study.runs)} runs, {len(study.runs) - len(left)} of them done", flush=True)
-    failures: list[str] = []
-    if left and not arguments.report:
-        if arguments.scheduler is None:
-            from bnnedge.sim.arrays import library
-
-            library(arguments.arrays)  # at once, and not once for every run
-        try:
-            from bnnedge.sim.study.scheduler import work
-
-            with underway(f"training, {counted(len(left), 'run')} to go", "seconds to minutes each", after=2):
-                failures = work(study.runs, table, arguments.scheduler, _show, arguments.arrays)
-        except ModuleNotFoundError as error:
-            raise ValueError(f"studies need the Python module {error.name}: pip install 'bnnedge[study]'") from error
+    failures = _work(study, table, arguments) if left and not arguments.report else []
+    from bnnedge.sim.study.kept import unfinished
     from bnnedge.sim.study.report import write
 
     for failure in failures:
-        print(f"failed: {printable(failure)}", file=sys.stderr)
-    for path in write(study, table, out) if table.rows else []:
+        print(f"failed: {printable(failure, chr(10))}", file=sys.stderr)
+    on_the_way = unfinished(table.folder, [run for run in study.runs if run.key not in table.rows])
+    for path in write(study, table, out, on_the_way) if table.rows or on_the_way else []:
         print(path)
     return 1 if failures else 0
 
 
-def _show(row: Row, left: int) -> None:
-    print(f"{printable(row.run.label)}, seed {row.run.seed}: {row.accuracy:.2%} in {row.seconds:.0f} s; {left} to go", flush=True)
+def _work(study: Study, table: Table, arguments: argparse.Namespace) -> list[str]:
+    """Run what the table lacks; return what failed."""
+    if arguments.scheduler is None:
+        from bnnedge.sim.arrays import library
+
+        library(arguments.arrays)  # at once, and not once for every run
+    left = [run for run in study.runs if run.key not in table.rows]
+    with contextlib.ExitStack() as stack:
+        say = stack.enter_context(underway(f"training, {counted(len(left), 'run')} to go", after=2)) if can_show() else None
+        try:
+            from bnnedge.sim.study.progress import Progress
+            from bnnedge.sim.study.scheduler import work
+
+            watch = Progress(left, table.rows.values(), say)
+            return work(
+                study.runs,
+                table,
+                arguments.scheduler,
+                watch,
+                arguments.arrays,
+                every=60 * arguments.save_every,
+                workers=arguments.workers,
+            )
+        except ModuleNotFoundError as error:
+            raise ValueError(f"studies need the Python module {error.name}: pip install 'bnnedge[study]'") from error
+        except KeyboardInterrupt:
+            print(f"\n{printable(table.folder.as_posix())} keeps what was trained: the same command goes on", file=sys.stderr)
+            raise

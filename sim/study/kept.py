@@ -8,22 +8,23 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from bnnedge import checkpoint
-from bnnedge.checkpoint import Checkpoint
+from bnnedge.callbacks.periodic import MINUTES
+from bnnedge.checkpoint import Checkpoint, CheckpointError
 from bnnedge.files import remove
 from bnnedge.sim.study.grid import Run
+from bnnedge.sim.study.table import Row
 
 FORMAT = "bnnedge run"
 VERSION = 1  # raise it with every change of what a training computes, too
-LONGEST = 300.0
-"""Seconds after which the state is kept within an epoch, unless told otherwise."""
 _COST = 20.0  # keeping the state of epochs that are short takes a twentieth of their time at most
 _TELL = 1.0  # seconds between two reports within an epoch
 
@@ -56,8 +57,8 @@ class Kept:
         checkpoint.write(path, header, arrays)
 
     @classmethod
-    def load(cls, path: Path) -> Kept:
-        """Read what `save` wrote; `CheckpointError` for anything else."""
+    def load(cls, path: Path, *, whole: bool = True) -> Kept:
+        """Read what `save` wrote; `CheckpointError` for anything else. If not `whole`, the state is left out."""
         with checkpoint.named(str(path)), checkpoint.opened(path) as file:
             header = checkpoint.header_of(file)
             if header.get("format") != FORMAT:
@@ -65,7 +66,8 @@ class Kept:
             if header.get("version") != VERSION:
                 raise ValueError(f"its format is version {header.get('version')!r:.40}; this bnnedge reads version {VERSION}")
             training = header.get("training", 0)
-            state = {name: file.read(name) for name in file.names if name != "header"} if training is None else None
+            names = [name for name in file.names if whole and name != "header"]
+            state = {name: file.read(name) for name in names} if training is None or not whole else None
             try:
                 return cls(
                     key=str(header["key"]),
@@ -110,12 +112,17 @@ class Keeper:
     Parameters
     ----------
     folder: for the file; None, or one that is not there, to keep nothing.
-    every: seconds between two saves; None: an epoch, of long ones `LONGEST`.
+    every: seconds between two saves within an epoch. Another one comes as an epoch ends, unless epochs are so short that saving
+        would take much of the time.
     tell: called after each epoch, and about once a second.
     """
 
     def __init__(
-        self, run: Run, folder: Path | None = None, every: float | None = None, tell: Callable[[Told], None] | None = None
+        self,
+        run: Run,
+        folder: Path | None = None,
+        every: float = 60 * MINUTES,
+        tell: Callable[[Told], None] | None = None,
     ) -> None:
         self.run, self.every = run, every
         self.path = place(folder, run) if folder is not None and folder.is_dir() else None
@@ -175,11 +182,7 @@ class Keeper:
             self._tell(Told(self.run.key, share, tuple(curve), self.seconds))
 
     def _due(self, since: float, closed: bool) -> bool:
-        if self.path is None:
-            return False
-        if self.every is not None:
-            return since >= self.every
-        return since >= (_COST * self._cost if closed else LONGEST)
+        return self.path is not None and since >= min(self.every, _COST * self._cost if closed else math.inf)
 
     def _save(self, curve: tuple[float, ...], keep: Callable[[], tuple[Sequence[float], Any]]) -> None:
         assert self.path is not None
@@ -193,6 +196,20 @@ class Keeper:
             self.path = None
         self._saved = time.monotonic()
         self._cost = self._saved - began
+
+
+def unfinished(folder: Path, runs: Iterable[Run]) -> list[Row]:
+    """What is known of those among `runs` that go on or were stopped, and have ended an epoch: their rows so far.
+
+    What they have of their last epoch is not known, and NaN. A file that cannot be read is passed over: the study tells of it.
+    """
+    rows = []
+    for run in runs:
+        with contextlib.suppress(CheckpointError):
+            kept = Kept.load(place(folder, run), whole=False)
+            if kept.key == run.key and kept.curve:
+                rows.append(Row(run, kept.curve[-1], math.nan, math.nan, kept.seconds, kept.curve, kept.spread))
+    return rows
 
 
 def cleaned(folder: Path, runs: Mapping[str, Any]) -> None:

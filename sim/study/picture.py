@@ -19,10 +19,15 @@ Groups = Mapping[str, Sequence[Row]]  # rows by label; those of a label are of d
 CURVES = 12  # more lines than these cannot be told apart
 
 
-def draw(title: str, groups: Groups, path: Path) -> None:
-    """Draw the learning curves of a few labels, or the accuracies of many; labels without rows are left out."""
+def draw(title: str, groups: Groups, path: Path, unfinished: Sequence[Row] = ()) -> None:
+    """Draw the learning curves of a few labels, or the accuracies of many; labels without rows are left out.
+
+    unfinished: rows so far of runs that have not ended; their curves are dashed, and their accuracies left out.
+    """
+    begun = {row.run.label for row in unfinished}
+    few = sum(bool(rows) or label in begun for label, rows in groups.items()) <= CURVES
     groups = {plain(label): rows for label, rows in groups.items() if rows}
-    figure = _curves(groups) if len(groups) <= CURVES else _accuracies(groups)
+    figure = _curves(groups, unfinished) if few else _accuracies(groups)
     figure.suptitle(plain(title), fontsize=11)
     save(figure, path)
 
@@ -40,11 +45,14 @@ def save(figure: Figure, path: Path) -> None:
         figure.savefig(file, format="svg", metadata={"Date": None})
 
 
-def _curves(groups: Groups) -> Figure:
-    """Accuracy over epochs, the mean of the seeds, a line for each label; beside it J^2, if all runs have it."""
+def _curves(groups: Groups, unfinished: Sequence[Row] = ()) -> Figure:
+    """Accuracy over epochs, the mean of the seeds, a line for each label; beside it J^2, if all runs have it.
+
+    A run that has not ended has a dashed line of its own, in the colour of its label.
+    """
     from matplotlib.figure import Figure
 
-    both = have_spreads(groups)
+    both = have_spreads({**groups, "": unfinished})
     figure = Figure(figsize=(11 if both else 7.2, 4.0), layout="constrained")
     left, *right = figure.subplots(1, 1 + both, squeeze=False)[0]
     for label, rows in groups.items():
@@ -53,6 +61,16 @@ def _curves(groups: Groups) -> Figure:
         for axes in right:
             squares = [statistics.mean(j * j for j in values) for values in zip(*(row.spread for row in rows), strict=False)]
             axes.plot(squares, label=label, linewidth=1.4)
+    places = {label: place for place, label in enumerate(dict.fromkeys([*groups, *(plain(row.run.label) for row in unfinished)]))}
+    named = set()
+    for row in unfinished:
+        label = plain(row.run.label)
+        style = {"color": f"C{places[label] % 10}", "linewidth": 1.0, "linestyle": "--"}
+        name = None if label in named else f"{label}, unfinished"
+        named.add(label)
+        left.plot(range(1, len(row.curve) + 1), [100 * value for value in row.curve], label=name, **style)
+        for axes in right:
+            axes.plot([j * j for j in row.spread], **style)
     left.set(xlabel="epoch", ylabel="accuracy, %")
     for axes in right:
         axes.set(xlabel="epoch", ylabel="J²")

@@ -14,21 +14,24 @@ from bnnedge.sim.study.table import Row, Table
 from bnnedge.terminal import printable
 
 
-def write(study: Study, table: Table, folder: Path) -> list[Path]:
-    """Write `<name>.md` and `<name>.svg` of the rows there are, into `folder`; ValueError if there are none."""
+def write(study: Study, table: Table, folder: Path, unfinished: Sequence[Row] = ()) -> list[Path]:
+    """Write `<name>.md` and `<name>.svg` of the rows there are, into `folder`; ValueError if there are none.
+
+    unfinished: rows so far of runs that go on, or were stopped; see `bnnedge.sim.study.kept.unfinished`.
+    """
     groups = {
         label: [table.rows[r.key] for r in study.runs if r.label == label and r.key in table.rows] for label in study.labels
     }
-    if not any(groups.values()):
+    if not any(groups.values()) and not unfinished:
         raise ValueError(f"{table.path}: none of the runs of study {study.name!r} has ended: there is nothing to report")
     document, picture = folder / f"{study.name}.md", folder / f"{study.name}.svg"
     with atomic(document) as file:
-        file.write(markdown(study, groups, table.path.name, picture.name).encode())
-    draw(study.title, groups, picture)
+        file.write(markdown(study, groups, table.path.name, picture.name, unfinished).encode())
+    draw(study.title, groups, picture, unfinished)
     return [document, picture]
 
 
-def markdown(study: Study, groups: dict[str, list[Row]], csv: str, picture: str) -> str:
+def markdown(study: Study, groups: dict[str, list[Row]], csv: str, picture: str, unfinished: Sequence[Row] = ()) -> str:
     """The document's text. Accuracies in %, mean and standard deviation over seeds."""
     evaluated = "images held out from the training set" if any(run.holdout for run in study.runs) else "test set"
     lines = [
@@ -45,7 +48,7 @@ def markdown(study: Study, groups: dict[str, list[Row]], csv: str, picture: str)
     lines += ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
     for label, rows in groups.items():
         wanted = sum(run.label == label for run in study.runs)
-        cells = [printable(label).replace("|", "\\|"), str(len(rows)) if len(rows) == wanted else f"{len(rows)} of {wanted}"]
+        cells = [_cell(label), str(len(rows)) if len(rows) == wanted else f"{len(rows)} of {wanted}"]
         cells += _cells(rows) if rows else ["", "", ""]
         if spreads:
             ends = [statistics.mean(row.spread[end] for row in rows) for end in (0, -1)] if rows else []
@@ -54,8 +57,28 @@ def markdown(study: Study, groups: dict[str, list[Row]], csv: str, picture: str)
             cells.append(f"{study.paper[label]:.2f}" if label in study.paper else "")
         lines.append("| " + " | ".join(cells) + " |")
     courses = [_course(row) for rows in groups.values() for row in rows if row.run.model == "tanh"]
-    lines += ["", *chaos.findings(courses), f"![picture]({picture})", "", _settings(study), ""]
+    lines += ["", *chaos.findings(courses), *_going(unfinished), f"![picture]({picture})", "", _settings(study), ""]
     return "\n".join(lines)
+
+
+def _going(unfinished: Sequence[Row]) -> list[str]:
+    """How far runs are that have not ended, as lines of Markdown; none of no runs."""
+    if not unfinished:
+        return []
+    lines = [
+        "**Unfinished**: these runs go on, or were stopped and will. Nothing above counts them; their curves so far are dashed.",
+        "",
+        "| | seed | epochs | accuracy so far | best |",
+        "|---|---|---|---|---|",
+    ]
+    for row in unfinished:
+        epochs, best = f"{len(row.curve)} of {row.run.epochs}", max(row.curve)
+        lines.append(f"| {_cell(row.run.label)} | {row.run.seed} | {epochs} | {100 * row.accuracy:.2f} | {100 * best:.2f} |")
+    return [*lines, ""]
+
+
+def _cell(label: str) -> str:
+    return printable(label).replace("|", "\\|")
 
 
 def _course(row: Row) -> chaos.Course:

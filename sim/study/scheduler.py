@@ -3,76 +3,228 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import errno
+import fcntl
+import logging
+import os
+import queue
 import signal
-from collections.abc import Callable, Iterator, Sequence
+import threading
+from collections.abc import Iterator, Sequence
 from multiprocessing import resource_tracker
+from pathlib import Path
 from typing import Any
 
+from bnnedge import data
+from bnnedge.callbacks.periodic import MINUTES
+from bnnedge.data import DataError, Dataset
+from bnnedge.files import make_folder, remove
 from bnnedge.sim.study.grid import Run
+from bnnedge.sim.study.kept import Keeper, Told, cleaned, place
+from bnnedge.sim.study.progress import Watch
+from bnnedge.sim.study.shared import Shared, Sharing
+from bnnedge.sim.study.sizing import workers as number_of_workers
 from bnnedge.sim.study.table import Row, Table
 from bnnedge.sim.study.training import carry_out
 
-Progress = Callable[[Row, int], None]
+_TOPIC = "bnnedge study"
+# Of the libraries that would take a thread for each core: BLAS by OpenMP and of its own, Numba.
+_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS", "NUMBA_NUM_THREADS")
 
 
 def work(
-    runs: Sequence[Run], table: Table, cluster: Any = None, progress: Progress | None = None, arrays: str = "numpy"
+    runs: Sequence[Run],
+    table: Table,
+    cluster: Any = None,
+    watch: Watch | None = None,
+    arrays: str = "numpy",
+    *,
+    every: float = 60 * MINUTES,
+    workers: int | None = None,
 ) -> list[str]:
     """Carry out those runs that `table` lacks, and add their rows as they end; return what went wrong with others.
 
-    A worker that dies costs no run but its own, which another one begins anew.
+    Runs keep their state in the table's `folder`: those that were stopped go on where they were, and so does the run of a worker
+    that dies. One process at a time may do so: ValueError if another one does.
 
     Parameters
     ----------
-    cluster: what dask's Client takes, such as a scheduler's address; by default workers here, one for each core.
-    progress: called with each new row and the number of runs that are left.
+    cluster: what dask's Client takes, such as a scheduler's address; by default workers here, each with one thread. Elsewhere a
+        worker keeps states if it sees the folder, and loads the data itself.
+    watch: is told how the runs go on.
     arrays: library that the workers compute with, see `bnnedge.sim.arrays.library`.
+    every: seconds between two saves of a run's state within an epoch, see `Keeper`.
+    workers: their number here; by default as many as there are cores and memory for.
     """
-    from distributed import Client, as_completed
+    from distributed import Client
 
-    missing = {run.key: run for run in runs if run.key not in table.rows}
-    if not missing:
-        return []
-    own, failures = None, []
-    try:
+    watch = watch or Watch()
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(_alone(table.folder))
+        table.read()
+        missing = {run.key: run for run in runs if run.key not in table.rows}
+        stack.callback(lambda: cleaned(table.folder, table.rows))
+        if not missing:
+            return []
+        shared: dict[str, Shared] = {}
         if cluster is None:
-            with _uninterrupted():
-                own = _workers()
-        with Client(own or cluster, set_as_default=False) as client:  # type: ignore[no-untyped-call]
+            sets = _datasets(missing.values())
+            workers = min(len(missing), workers or number_of_workers(missing.values(), sets))
+            shared = _shared(stack.enter_context(Sharing()), sets)
+            cluster = stack.enter_context(_cluster(workers))
+        client = stack.enter_context(Client(cluster, set_as_default=False))  # type: ignore[no-untyped-call]
+        told: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        client.subscribe_topic(_TOPIC, lambda event: told.put(Told(**event[1]["told"])))
+        folder, left, failures = table.folder.resolve(), len(missing), []
+        futures = {
             # The run's key is dask's, too: the same run asked for twice is carried out once.
-            futures = [client.submit(carry_out, run, arrays, key=key, pure=False) for key, run in missing.items()]
-            left = len(futures)
-            for future in as_completed(futures, loop=client.loop):  # type: ignore[no-untyped-call]
-                left -= 1
-                if future.status == "finished":
-                    row = future.result()
-                    table.add(row)
-                    if progress:
-                        progress(row, left)
-                else:
-                    run = missing[future.key]
-                    failures.append(f"{run.label}, seed {run.seed}: {future.exception()}")
-    finally:
-        if own is not None:
-            own.close()
+            key: client.submit(_carried_out, run, arrays, folder, every, shared.get(run.data), key=key, pure=False)
+            for key, run in missing.items()
+        }
+        for future in futures.values():
+            future.add_done_callback(told.put)
+        watch.began(workers or len(client.scheduler_info()["workers"]))
+        while left:
+            new = told.get()
+            if isinstance(new, Told):
+                if new.key in futures:
+                    watch.went_on(missing[new.key], new)
+                continue
+            left -= 1
+            run = missing[new.key]
+            del futures[new.key]
+            row = new.result() if new.status == "finished" else str(new.exception())
+            if isinstance(row, Row):
+                table.add(row)
+                remove(place(table.folder, run))
+                watch.ended(run, row, left)
+            else:
+                failures.append(f"{run.label}, seed {run.seed}: {row}")
+                watch.ended(run, None, left)
     return failures
 
 
-def _workers() -> Any:
+def _carried_out(run: Run, arrays: str, folder: Path, every: float, shared: Shared | None) -> Row | str:
+    """The row of a run, or what is wrong with it; in a worker."""
+    from distributed import get_worker
+
+    worker = get_worker()
+
+    def tell(told: Told) -> None:
+        worker.log_event(_TOPIC, {"told": dataclasses.asdict(told)})
+
+    try:
+        return carry_out(run, arrays, Keeper(run, folder, every, tell), shared)
+    except (ValueError, OSError, RuntimeError, ImportError, MemoryError) as error:  # as the command line has them
+        return str(error)
+
+
+def _datasets(runs: Any) -> dict[str, Dataset]:
+    """The data sets of runs, by name, but for those that can't be loaded, which their runs will say."""
+    found = {}
+    for name in dict.fromkeys(run.data for run in runs):
+        with contextlib.suppress(DataError, OSError):
+            found[name] = data.load(name)
+    return found
+
+
+def _shared(sharing: Sharing, sets: dict[str, Dataset]) -> dict[str, Shared]:
+    found = {}
+    for name, dataset in sets.items():
+        with contextlib.suppress(OSError, AttributeError):  # each worker loads it
+            found[name] = sharing.share(dataset)
+    return found
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keep other processes from the same study in the same folder: each would lose the rows of the other."""
+    while True:
+        make_folder(folder)
+        lock = os.open(folder, os.O_RDONLY)
+        try:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise ValueError(
+                    f"{folder}: this study goes on already, in another process: wait for its end, or give another folder (--out)"
+                ) from None
+            except OSError as error:
+                if error.errno not in (errno.EBADF, errno.ENOLCK, errno.ENOTSUP, errno.EINVAL):
+                    raise
+            if os.fstat(lock).st_nlink:  # else the process that had it before has removed it as it ended
+                yield
+                return
+        finally:
+            os.close(lock)
+
+
+@contextlib.contextmanager
+def _cluster(workers: int) -> Iterator[Any]:
+    """Workers on this machine. What limits their memory is their number: dask would end one that is in its right."""
     from distributed import LocalCluster
 
-    return LocalCluster(threads_per_worker=1, dashboard_address=":0")  # type: ignore[no-untyped-call]
+    cluster: Any = None
+    # It raises the level itself, until it is closed; what comes to an end later would say so, line by line.
+    logging.getLogger("distributed").setLevel(logging.WARNING)
+    try:
+        with _uninterrupted(), _single_threads():
+            cluster = LocalCluster(  # type: ignore[no-untyped-call]
+                n_workers=workers, threads_per_worker=1, memory_limit=0, dashboard_address=":0"
+            )
+        yield cluster
+    finally:
+        # Asked to end, they would wait for their runs, and complain. What they keep is whole at any time.
+        for nanny in cluster.workers.values() if cluster else ():
+            nanny.close_gracefully()
+            if nanny.pid:
+                os.kill(nanny.pid, signal.SIGKILL)
+        if cluster:
+            cluster.close()
+
+
+@contextlib.contextmanager
+def _single_threads() -> Iterator[None]:
+    """Let the workers that are started within, and those that take their places later, compute in one thread each.
+
+    Nor shall they hand each array's memory back as it is freed, as dask would have it: training would take twice as long.
+    """
+    import dask
+
+    before = {name: os.environ.get(name) for name in _THREADS}
+    os.environ.update(dict.fromkeys(_THREADS, "1"))  # which goes before dask's own settings
+    spawned = {**dask.config.get("distributed.nanny.pre-spawn-environ"), **dict.fromkeys(_THREADS, 1)}
+    spawned.pop("MALLOC_TRIM_THRESHOLD_", None)
+    try:
+        with dask.config.set({"distributed.nanny.pre-spawn-environ": spawned}):
+            yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 @contextlib.contextmanager
 def _uninterrupted() -> Iterator[None]:
     """Hold Ctrl-C back: for us until the end of the block, for the processes and threads that are started in it for good.
 
-    A terminal sends it to all of them, and each worker would print where it was; `work` ends them itself.
+    A terminal sends it to all of them, and each worker would print where it was; `work` ends them itself. Of what else asks us
+    to end, we alone know nothing until the end of the block: a half of a cluster could not be closed.
     """
     resource_tracker.ensure_running()  # who starts it lets Ctrl-C through again
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    mask, asked, handlers = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}), list[int](), {}
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            if callable(signal.getsignal(number)):
+                handlers[number] = signal.signal(number, lambda number, _: asked.append(number))
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        if asked:
+            signal.raise_signal(asked[0])

@@ -43,19 +43,28 @@ class Table:
     """Rows by the keys of their runs, in a file that is complete at any time.
 
     path: of the file, which need not exist yet. ValueError if it is no such table.
+    folder: where the runs that go on keep their states, beside the file.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         self.rows: dict[str, Row] = {}
+        self.read()
+
+    @property
+    def folder(self) -> Path:
+        return self.path.with_suffix(".runs")
+
+    def read(self) -> None:
+        """Take the rows that the file has by now; ValueError if it is no such table."""
         if self.path.exists():
             try:
                 text = read_text(self.path, LARGEST)
             except ValueError as error:
                 raise ValueError(f"{self.path}: {error}: {_REMEDY}") from None
-            self._read(text)
+            self._take(text)
 
-    def _read(self, text: str) -> None:
+    def _take(self, text: str) -> None:
         reader = csv.reader(io.StringIO(text, newline=""), strict=True)
         try:
             if tuple(next(reader, ())) != _COLUMNS:

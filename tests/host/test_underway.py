@@ -67,6 +67,33 @@ def test_a_terminal_counts_the_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
     assert last.endswith(" ... 0 s\n")
 
 
+def test_a_terminal_shows_other_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = Screen()
+    monkeypatch.setattr(sys, "stderr", screen)
+    monkeypatch.setattr(module, "_TERMINAL", 0.02)
+    monkeypatch.setenv("COLUMNS", "60")
+    with guarded(), underway("training for long") as say:
+        say("9 to\x1b go")
+        wait(lambda: "9 to" in screen.getvalue())
+        say(40 * "long ")
+        wait(lambda: "long long" in screen.getvalue())
+        with underway("within") as ignored:
+            ignored("nothing")
+        say("end")
+    parts = [part.rstrip("\n") for part in screen.getvalue().split("\r")]
+    assert any(part.startswith("9 to\\x1b go ... 0 s") and len(part) >= len("training for long ... 0 s") for part in parts)
+    assert all(len(part.rstrip()) < 60 for part in parts)
+    assert parts[-1].rstrip() == "end ... 0 s"
+    assert len(parts[-1]) >= len(parts[0])
+    assert "nothing" not in screen.getvalue()
+
+
+def test_a_pipe_keeps_to_its_words(capsys: pytest.CaptureFixture[str]) -> None:
+    with underway("training") as say:
+        say("something else")
+    assert capsys.readouterr().err == "training ... 0 s\n"
+
+
 def test_what_stops_says_so(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(KeyboardInterrupt), underway("compiling"):
         raise KeyboardInterrupt

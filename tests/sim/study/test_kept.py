@@ -141,8 +141,9 @@ class TestWhenItIsKept:
         assert found == [False, False, True, False, False, True, False]
 
     def test_as_often_as_one_sets(self, clock, tmp_path):
-        steps = [(10, 0.01 * n, n // 2) for n in range(1, 8)]
-        assert self.saved(Keeper(run(epochs=99), tmp_path, 30), clock, steps) == [False, False, True, False, False, True, False]
+        steps = [(10, 0.01 * n, n // 5) for n in range(1, 9)]
+        found = self.saved(Keeper(run(epochs=99), tmp_path, 30), clock, steps)
+        assert found == [False, False, True, False, True, False, False, True]
 
     def test_short_epochs_lose_little_time(self, clock, tmp_path):
         found = self.saved(Keeper(run(epochs=99), tmp_path), clock, [(0.1, 0.01 * n, n) for n in range(1, 60)], cost=0.05)
@@ -169,7 +170,7 @@ class TestWhenItIsKept:
 def noted(asked: Run, folder: Path, arrays: str = "numpy") -> str:
     """Carry out the run, whose kept state is of no use, and return what is told of that."""
     told: list[Told] = []
-    row = carry_out(asked, arrays, Keeper(asked, folder, None, told.append))
+    row = carry_out(asked, arrays, Keeper(asked, folder, tell=told.append))
     assert same(row, carry_out(asked))
     (note,) = [t.note for t in told if t.note]
     assert note.startswith(f"{place(folder, asked)}: ")

@@ -3,12 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 import re
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -284,6 +279,24 @@ def test_picture_of_many_lines(grid, tmp_path):
     assert "\N{LEFTWARDS ARROW} 10.0".encode() in first
 
 
+def test_document_of_runs_that_have_not_ended(grid, tmp_path):
+    study, table = load_study(grid), Table(tmp_path / "trial.csv")
+    table.add(row(study.runs[0], 0.5))
+    going = [row(study.runs[1], 0.875), row(study.runs[2], 0.25)]
+    document, picture = write(study, table, tmp_path, [dataclasses.replace(one, curve=(0.9, one.accuracy)) for one in going])
+    text = document.read_text()
+    assert "| standard | 1 of 2 | 50.00 | 50.00 | 75.00 | 98.50 |" in text
+    assert "| g = 8 | 0 of 2 |" in text
+    assert "| standard | 2 | 2 of 1 | 87.50 | 90.00 |" in text
+    assert "| g = 8 | 1 | 2 of 1 | 25.00 | 90.00 |" in text
+    drawn = picture.read_text()
+    assert "standard, unfinished" in drawn
+    assert "g = 8, unfinished" in drawn
+    table.rows.clear()
+    document, _ = write(study, table, tmp_path, going)
+    assert "| standard | 0 of 2 |" in document.read_text()
+
+
 def test_nothing_to_report(grid, tmp_path):
     with pytest.raises(ValueError, match="none of the runs"):
         write(load_study(grid), Table(tmp_path / "t.csv"), tmp_path)
@@ -305,52 +318,6 @@ def test_command_goes_on_where_it_was(grid, tmp_path, capsys):
     assert rows[kept.run.key] == kept, "what was done is not done again"
     assert cli.main(["study", str(grid), "--out", str(out)]) == 0
     assert "to go" not in capsys.readouterr().out
-
-
-@pytest.mark.parametrize("seconds", [1, 3])
-def test_an_interruption_is_one_line(seconds, grid, tmp_path):
-    """A terminal sends Ctrl-C to the workers, too: to those that are still starting, and to those that train."""
-    pytest.importorskip("distributed")
-    command = [sys.executable, "-m", "bnnedge.cli", "study", str(grid), "--out", str(tmp_path)]
-    with subprocess.Popen(command, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as study:
-        assert "0 of them done" in study.stdout.readline()
-        time.sleep(seconds)
-        os.killpg(study.pid, signal.SIGINT)
-        _, err = study.communicate()
-    assert study.returncode in (0, 130)  # 0: it had come to its end
-    assert "Traceback" not in err
-
-
-def test_runs_on_a_cluster_that_is_there(grid, tmp_path, capsys):
-    distributed = pytest.importorskip("distributed")
-    with distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=":0") as cluster:
-        address = cluster.scheduler_address
-        assert address.startswith("tcp://")
-        assert cli.main(["study", str(grid), "--out", str(tmp_path), "--scheduler", address]) == 0
-        seen = {transition[0] for transition in cluster.scheduler.transition_log}
-    assert "0 to go" in capsys.readouterr().out
-    rows = Table(tmp_path / "trial.csv").rows
-    assert len(rows) == 6
-    assert set(rows) <= seen, "that cluster carried them out"
-
-
-def test_a_worker_that_dies_loses_no_run(grid, tmp_path):
-    distributed = pytest.importorskip("distributed")
-    from bnnedge.sim.study.scheduler import work
-
-    study, table, killed = load_study(grid), Table(tmp_path / "t.csv"), []
-
-    def kill(done: Row, left: int) -> None:
-        if not killed:
-            killed.append(next(worker.pid for worker in cluster.workers.values()))
-            os.kill(killed[0], signal.SIGKILL)
-
-    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster:
-        assert work(study.runs, table, cluster, kill) == []
-        alive = [worker.pid for worker in cluster.workers.values()]
-    assert killed
-    assert killed[0] not in alive
-    assert set(Table(tmp_path / "t.csv").rows) == {run.key for run in study.runs}
 
 
 def test_a_run_that_fails_is_named(grid, tmp_path, capsys):

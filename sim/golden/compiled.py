@@ -45,6 +45,18 @@ class Compiled(Plain):
         counted: np.ndarray = sum(self._share(len(rows), 0.1 * bits.size, part))
         return 2 * counted - len(rows)
 
+    def gather(self, x: np.ndarray, layer: Geometry) -> np.ndarray:
+        images, height, width, channels = x.shape
+        if layer.outputs == 1 and layer.fan_in == height * width * channels and not layer.pad_y | layer.pad_x:
+            return x.reshape(images, -1)
+        rows = np.empty((images * layer.outputs, layer.fan_in), np.int8)
+        window = (layer.kernel_y, layer.kernel_x, layer.stride, layer.pad_y, layer.pad_x, layer.out_height, layer.out_width)
+        loops.gather(x.reshape(images, height, width * channels), channels, *window, 0, images, rows)
+        return rows
+
+    def double(self, y: np.ndarray, ones: np.ndarray) -> None:
+        loops.double(y, ones)
+
     def statistics(self, y: np.ndarray, pivot: np.ndarray) -> Pair:
         rows, pivot = _rows(y), _int32(pivot)
 
@@ -105,7 +117,7 @@ class Compiled(Plain):
         planes: int,
         at: tuple[int, int],
     ) -> tuple[np.ndarray, int]:
-        code = np.empty((len(d), layer.out_height, layer.out_width, layer.fan_out), np.int16)
+        code = np.empty((len(d), layer.out_height, layer.out_width, layer.fan_out), np.int8)
         maps = (d, active) if layer.pool == "none" else (d, active, route)
         loop = {"none": loops.codes, "signs": loops.codes_of_pooled_signs, "sums": loops.codes_of_pooled_sums}[layer.pool]
         given = (*maps, _int32(c1), _int32(c2), e, 1 << planes - 1, self._keys, *at, int(Kind.CODE), self.random.lanes)
@@ -126,13 +138,3 @@ def _halved(shape: tuple[int, ...]) -> tuple[int, ...]:
     images, height, width, channels = shape
     return images, height // 2, width // 2, channels
 
-
-def gather(x: np.ndarray, layer: Geometry) -> np.ndarray:
-    """`windows.gather` of int8."""
-    images, height, width, channels = x.shape
-    if layer.outputs == 1 and layer.fan_in == height * width * channels and not layer.pad_y | layer.pad_x:
-        return x.reshape(images, -1)
-    rows = np.empty((images * layer.outputs, layer.fan_in), np.int8)
-    windows = (layer.kernel_y, layer.kernel_x, layer.stride, layer.pad_y, layer.pad_x, layer.out_height, layer.out_width)
-    loops.gather(x.reshape(images, height, width * channels), channels, *windows, 0, images, rows)
-    return rows

@@ -1,28 +1,24 @@
 """The three products of training on 8-bit multipliers: those of `products`, of the same arguments, with the same sums.
 
-A sign fits a byte as it is. A code x of eight planes does not, but it is odd, and its half h = (x - 1) / 2 fits: x = 2 h + 1, so
-a sum of products with x is twice that with h, and the same sum with a map of ones in place of x. That one is the same for all
-images, or a product with a sum over the images: in both cases the work of one image.
+A sum of products with codes 2 q + 1 is twice that with their halves q, and the same sum with a map of ones in their place. That
+one is the same for all images, or a product with a sum over the images: in both cases the work of one image.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, Protocol
 
 import numpy as np
 
 from bnnedge.layers import Geometry
 from bnnedge.sim.golden import products
+from bnnedge.sim.golden.plain import Plain
 from bnnedge.sim.golden.threads import Threads
-from bnnedge.sim.windows import gather as plain_gather
+from bnnedge.sim.windows import gather
 
-Gather = Callable[[np.ndarray, Geometry], np.ndarray]
-"""Windows of a map as rows, as `windows.gather` does it."""
-
-_LARGEST = 127  # of a byte
 _WINDOWS = 1 << 19  # bytes of windows held at a time, which stay in a core's cache
 _SUMMED = (1 << 17) - 1  # products of two bytes whose sum fits 32 bits, whatever they are
 _RATE = 1 / 150  # nanoseconds that a multiplication takes, roughly
@@ -48,7 +44,8 @@ class Torch:
 
     def __call__(self, a: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
         if 1 in (*a.shape, *b.shape):  # PyTorch 2.13 computes something else with some of these, depending on their strides
-            np.matmul(a, b, out=out, dtype=np.int32)
+            single = np.float32 if a.shape[1] <= 1 << 10 else np.float64  # in which sums of 2**14 are exact
+            out[...] = a.astype(single) @ b.astype(single)
             return
         self._torch.set_num_threads(1)  # of this thread: its share of the work is one
         self._torch._int_mm(self._torch.from_numpy(a), self._torch.from_numpy(b), out=self._torch.from_numpy(out))
@@ -77,65 +74,72 @@ def transposed(layer: Geometry) -> Geometry:
     )
 
 
+def flat(layer: Geometry) -> Geometry | None:
+    """A layer of one window, the whole map, as one of a pixel; None for others."""
+    if layer.outputs > 1 or (layer.kernel_y, layer.kernel_x) != (layer.height, layer.width) or layer.pad_y or layer.pad_x:
+        return None
+    return dataclasses.replace(layer, height=1, width=1, channels=layer.fan_in, kernel_y=1, kernel_x=1, stride=1)
+
+
 class Int8:
-    """Products over threads, on NumPy's arrays."""
+    """Products over threads, on NumPy's arrays. elementwise: what gathers windows, and doubles sums."""
 
-    def __init__(self, multiply: Multiplier, threads: Threads, gather: Gather = plain_gather) -> None:
-        self._multiply, self._share, self._gather = multiply, threads.share, gather
+    def __init__(self, multiply: Multiplier, threads: Threads, elementwise: Plain) -> None:
+        self._multiply, self._share, self._elementwise = multiply, threads.share, elementwise
 
-    def forward(self, x: np.ndarray, weight: np.ndarray, layer: Geometry, bound: int) -> np.ndarray:
-        """`products.forward`; x has odd elements if `bound` is beyond 127."""
+    def forward(self, x: np.ndarray, weight: np.ndarray, layer: Geometry, planes: int) -> np.ndarray:
+        """`products.forward`."""
         y = np.empty((len(x), layer.outputs, layer.fan_out), np.int32)
-        most = max(1, _WINDOWS // (layer.outputs * layer.fan_in))
-        ones: np.ndarray | None = None
+        most, ones = max(1, _WINDOWS // (layer.outputs * layer.fan_in)), np.empty_like(y[:1])
 
         def part(start: int, stop: int) -> None:
             for first in range(start, stop, most):
                 some = slice(first, min(first + most, stop))
-                self._multiply(self._gather(_narrow(x[some], bound), layer), weight, y[some].reshape(-1, layer.fan_out))
-                if ones is not None:
-                    y[some] *= 2
-                    y[some] += ones
+                rows = self._elementwise.gather(x[some], layer)
+                self._multiply(rows, weight, y[some].reshape(-1, layer.fan_out))
+                if planes:
+                    self._elementwise.double(y[some], ones[0])
 
         with self._multiply.session():
-            ones = self._of_ones(x, weight, layer) if bound > _LARGEST else None
+            if planes:
+                self._multiply(self._elementwise.gather(np.ones_like(x[:1]), layer), weight, ones[0])
             self._share(len(x), _RATE * y.size * layer.fan_in, part)
         return y.reshape(len(x), layer.out_height, layer.out_width, layer.fan_out)
 
-    def data_gradient(self, code: np.ndarray, weight: np.ndarray, layer: Geometry, bound: int) -> np.ndarray:
+    def data_gradient(self, code: np.ndarray, weight: np.ndarray, layer: Geometry, planes: int) -> np.ndarray:
         """`products.data_gradient`, as the forward product of the transposed windows."""
+        shape, layer = (len(code), layer.height, layer.width, layer.channels), flat(layer) or layer
         if layer.stride > 1:
-            return products.data_gradient(code, weight, layer, bound)
+            return products.data_gradient(code, weight, layer, planes)
         taps = weight.reshape(layer.kernel_y, layer.kernel_x, layer.channels, layer.fan_out)[::-1, ::-1]
         back = np.ascontiguousarray(taps.transpose(0, 1, 3, 2)).reshape(-1, layer.channels)
-        return self.forward(code, back, transposed(layer), bound)
+        return self.forward(code, back, transposed(layer), planes).reshape(shape)
 
-    def weight_gradient(self, x: np.ndarray, code: np.ndarray, layer: Geometry, bound: int, largest: int) -> np.ndarray:
-        """`products.weight_gradient`, of int32 where that holds them; x has odd elements if `bound` is beyond 127."""
+    def weight_gradient(self, x: np.ndarray, code: np.ndarray, layer: Geometry, x_planes: int, planes: int) -> np.ndarray:
+        """`products.weight_gradient`, of int32 where that holds all sums."""
         most = min(_SUMMED // layer.outputs, max(1, _WINDOWS // (layer.outputs * layer.fan_in)))  # MAX_SIDE**2 outputs at most
-        narrow = _narrow(x, bound)
-        kind: Any = np.int32 if code.size // layer.fan_out * bound * largest < 1 << 31 else np.int64
+        kind: Any = np.int32 if len(x) * layer.outputs << x_planes + planes < 1 << 31 else np.int64
 
         def part(start: int, stop: int) -> np.ndarray:
-            slope = np.zeros((layer.fan_in, layer.fan_out), kind)
-            summed = np.empty(slope.shape, np.int32)
+            slope, summed = (np.zeros((layer.fan_in, layer.fan_out), each) for each in (kind, np.int32))
             for first in range(start, stop, most):
                 some = slice(first, min(first + most, stop))
-                codes = _narrow(code[some], largest).reshape(-1, layer.fan_out)
-                self._multiply(self._gather(narrow[some], layer).T, codes, summed)
-                slope += summed
+                rows = self._elementwise.gather(x[some], layer)
+                direct = first == start and kind is np.int32
+                self._multiply(rows.T, code[some].reshape(-1, layer.fan_out), slope if direct else summed)
+                if not direct:
+                    slope += summed
             return slope
 
         with self._multiply.session():
             parts = self._share(len(x), _RATE * code.size * layer.fan_in, part)
-            inputs = self._over_images(narrow) if largest > _LARGEST else None
+            inputs = self._over_images(x)
         slope: np.ndarray = sum(parts[1:], parts[0])
-        if inputs is not None:
-            slope *= 2
-            slope += plain_gather(inputs, layer).sum(0, dtype=kind)[:, None]
-        if bound > _LARGEST:
-            images = code.sum(0, np.float64).reshape(-1, layer.fan_out)
-            ones = plain_gather(np.ones((1, *x.shape[1:])), layer)
+        slope *= 2
+        slope += gather(inputs, layer).sum(0, dtype=kind)[:, None]
+        if x_planes:
+            images = (2 * code.sum(0, dtype=np.float64) + len(x)).reshape(-1, layer.fan_out)
+            ones = gather(np.ones((1, *x.shape[1:])), layer)
             slope *= 2
             slope += (ones.T @ images).astype(kind)
         return slope
@@ -145,14 +149,3 @@ class Int8:
         summed = np.empty((2, x[0].size), np.int32)
         self._multiply(np.ones((2, len(x)), np.int8), x.reshape(len(x), -1), summed)
         return summed[:1].reshape(1, *x.shape[1:])
-
-    def _of_ones(self, x: np.ndarray, weight: np.ndarray, layer: Geometry) -> np.ndarray:
-        """The sums (outputs, M) int32 of an image of ones."""
-        y = np.empty((layer.outputs, layer.fan_out), np.int32)
-        self._multiply(self._gather(np.ones((1, *x.shape[1:]), np.int8), layer), weight, y)
-        return y
-
-
-def _narrow(x: np.ndarray, bound: int) -> np.ndarray:
-    """A tensor with elements in +-`bound` as bytes, where they don't fit the halves of odd numbers."""
-    return (x >> 1 if bound > _LARGEST else x).astype(np.int8, copy=False)

@@ -179,10 +179,10 @@ def count(bits, start, stop, counts):
 
 @inlined
 def _code(dy, drawn, e, limit):
-    """The code, int16, that dy / 2**e is rounded to."""
+    """Half q, int8, of the code 2 q + 1 that dy / 2**e is rounded to."""
     noise = np.int32(np.int32(drawn << 8) >> np.int32(_BITS + 8 - (e + 1)))
     q = np.int32(np.int32(np.int32(dy - np.int32(1 << e)) + noise) >> np.int32(e + 1))
-    return np.int16(2 * min(max(q, np.int32(-limit)), np.int32(limit - 1)) + 1)
+    return np.int8(min(max(q, np.int32(-limit)), np.int32(limit - 1)))
 
 
 @inlined
@@ -193,7 +193,7 @@ def _seeds(states, keys, step, layer, kind, pixel, tile):
 
 @compiled
 def codes(d, active, c1, c2, e, limit, keys, step, layer, kind, lanes, start, stop, code):
-    """Codes (B, h, w, M) int16 of the centred gradient d (B, h, w, M) int32, rows start..stop of the map; sum |dy|."""
+    """Halves of codes (B, h, w, M) int8 of the centred gradient d (B, h, w, M) int32, rows start..stop of the map; sum |dy|."""
     images, _, width, channels = d.shape
     groups = -(-channels // lanes)
     states, drawn = np.empty((stop - start, width, groups), np.uint64), np.empty(groups * lanes + 16, np.int32)
@@ -256,7 +256,7 @@ def codes_of_pooled_sums(d, active, route, c1, c2, e, limit, keys, step, layer, 
                     x = c2[c] if active[image, y, x0, c] else np.int32(-c2[c])
                     dy = np.int32(np.int32(np.int32(d[image, y, x0, c] << _MEAN) - c1[c]) - x)
                     here = route[image, y, x0, c] == place
-                    other = np.int16(1) if drawn[c] >= 1 << _BITS - 1 else np.int16(-1)
+                    other = np.int8(0) if drawn[c] >= 1 << _BITS - 1 else np.int8(-1)  # +1 or -1
                     code[image, row, column, c] = _code(dy, drawn[c], e, limit) if here else other
                     total += abs(dy) if here else np.int32(0)
     return total
@@ -287,6 +287,15 @@ def updated(words, slope, rate, top, momentum, keys, step, layer, kind, lanes, i
                 w = np.int32(np.int32(words[row, c] >> _MOMENT) - move)
                 w = min(max(w, np.int32(-top)), np.int32(top - 1))
                 out[row, c] = np.int16(np.int32(w << _MOMENT) | np.int32(k & 15))
+
+
+@compiled
+def double(y, ones):
+    """2 y + ones, in place, of (B, n, M) and (n, M) int32."""
+    for image in range(y.shape[0]):
+        for row in range(y.shape[1]):
+            for c in range(y.shape[2]):
+                y[image, row, c] = np.int32(np.int32(y[image, row, c] << 1) + ones[row, c])
 
 
 @compiled

@@ -55,9 +55,9 @@ class Forward:
 
 
 def pixel_codes(pixels: Array, planes: int) -> Array:
-    """Codes of the uppermost `planes` bits of uint8 pixels: odd int16 in +-(2**planes - 1), of the same shape."""
+    """Halves q of the codes 2 q + 1 of the uppermost `planes` bits of uint8 pixels: int8, of the same shape."""
     xp = array_namespace(pixels)
-    return xp.astype(pixels >> f.MAX_PLANES - planes, xp.int16) * 2 - (2**planes - 1)
+    return xp.astype(xp.astype(pixels >> f.MAX_PLANES - planes, xp.int16) - 2 ** (planes - 1), xp.int8)
 
 
 class Golden:
@@ -103,15 +103,14 @@ class Golden:
         """Take one step on (B, ...) uint8 pixels and (B,) labels; `rate` as `formats.RATE` says."""
         xp, targets = self.library.xp, self.library.put(labels)
         g, layers, top = self.settings.gradient_planes, self.state.layers, len(self.state.layers) - 1
-        x, bound = self._input(pixels, self.settings.input_planes)
-        first, slope_bound = self._input(pixels, self.settings.slope_planes)
-        inputs, kept = [first], []
+        x, planes = self._input(pixels, self.settings.input_planes), self.settings.input_planes
+        inputs, kept = [self._input(pixels, self.settings.slope_planes)], []
         for i, (layer, geometry) in enumerate(zip(layers, self.network.geometry, strict=True)):
-            y, route = self._sums(x, layer, geometry, bound)
+            y, route = self._sums(x, layer, geometry, planes)
             mu, psi = self._statistics(i, layer, y)
             kept.append(self._normalise(i, layer, y, mu, psi, route))
             if i < top:
-                x, bound = self.elementwise.signs(kept[i].pooled), 1
+                x, planes = self.elementwise.signs(kept[i].pooled), 0
                 inputs.append(x)
         z, biased = logits(y[:, 0, 0, :], mu, psi, layers[top].beta >> f.MOMENT, self.configuration.latent)
         p, loss, hits = softmax(biased, targets)
@@ -119,30 +118,30 @@ class Golden:
         self._note(top, logits=biased, gradient=p)
         d, s1 = xp.astype(p, xp.int32)[:, None, None, :], total(p)
         s2 = total(p * z) * f.INVERSE_LOG2_E >> f.LOG2_E_FRACTION + f.LOGIT  # X itself is at hand, not its sign alone
-        above, largest = 0, 2**g - 1
+        above = 0
         for i in range(top, -1, -1):
             layer, geometry = layers[i], self.network.geometry[i]
             code, e = self._gradient_code(i, layer, d, s1, s2, kept.pop(), rate, above)
             above += e
             if i:
-                d = self.products.data_gradient(code, self.elementwise.signs(layer.sign), geometry, largest)
+                d = self.products.data_gradient(code, self.elementwise.signs(layer.sign), geometry, g)
                 d, s1, s2 = self.elementwise.masked(d, kept[-1].mask, kept[-1].pooled)
-            slope = self.products.weight_gradient(inputs.pop(), code, geometry, 1 if i else slope_bound, largest)
+            slope = self.products.weight_gradient(inputs.pop(), code, geometry, 0 if i else self.settings.slope_planes, g)
             self._note(i, slope=slope)
             at, places = (self.state.step, i, Kind.WEIGHT), (geometry.taps, geometry.tap_inputs)
             layer.weight = self.elementwise.updated(layer.weight, slope, rate, self._momentum, at, places)
         self.state.step += 1
         return Result(loss, hits)
 
-    def _input(self, pixels: np.ndarray, planes: int) -> tuple[Array, int]:
-        """Codes of (N, ...) pixels as the first layer's map (N, H, W, C), and the largest of them."""
+    def _input(self, pixels: np.ndarray, planes: int) -> Array:
+        """Halves of codes of (N, ...) pixels as the first layer's map (N, H, W, C)."""
         first = self.network.geometry[0]
         codes = pixel_codes(self.library.put(pixels), planes)
-        return self.library.xp.reshape(codes, (-1, first.height, first.width, first.channels)), 2**planes - 1
+        return self.library.xp.reshape(codes, (-1, first.height, first.width, first.channels))
 
-    def _sums(self, x: Array, layer: LayerState, geometry: Geometry, bound: int) -> tuple[Array, Array | None]:
-        """Sums of a map with elements in +-`bound`, and their route if they are pooled."""
-        y = self.products.forward(x, self.elementwise.signs(layer.sign), geometry, bound)
+    def _sums(self, x: Array, layer: LayerState, geometry: Geometry, planes: int) -> tuple[Array, Array | None]:
+        """Sums of a map, of `planes` as `products` says it, and their route if they are pooled."""
+        y = self.products.forward(x, self.elementwise.signs(layer.sign), geometry, planes)
         return self.elementwise.pool_sums(y) if geometry.pool == "sums" else (y, None)
 
     def _statistics(self, i: int, layer: LayerState, y: Array) -> tuple[Array, Array]:
@@ -183,7 +182,7 @@ class Golden:
     ) -> tuple[Array, int]:
         """Batch norm backward and stochastic rounding of d, a gradient at each of `kept.pooled`, to codes.
 
-        Learns beta, moves the exponent. Returns (B, out_height, out_width, M) int16 and the codes' exponent.
+        Learns beta, moves the exponent. Returns the codes' halves, (B, out_height, out_width, M) int8, and their exponent.
         """
         xp, geometry, planes = self.library.xp, self.network.geometry[i], self.settings.gradient_planes
         mean, step = self._means[i], self.state.step
@@ -191,8 +190,7 @@ class Golden:
         c1 = xp.astype(mean.rounded(s1 - (mean.of(sx, f.MEAN) * s2 >> f.MEAN)), xp.int32)
         c2 = xp.astype(mean.rounded(s2), xp.int32)
         self._note(i, d=d, s1=s1, s2=s2)
-        if self.keep:
-            self._note(i, dy=centred(d, kept.active, kept.route, geometry, c1, c2))
+        dy = centred(d, kept.active, kept.route, geometry, c1, c2) if self.keep else None
         e = min(max(0, layer.exponent - above), f.MAX_EXPONENT)
         code, size = self.elementwise.codes(d, kept.active, kept.route, geometry, c1, c2, e, planes, (step, i))
         # floor(log2(mean |dy|)), -1 below one
@@ -200,7 +198,8 @@ class Golden:
         layer.exponent = above + mean_log2 + f.headroom(planes) + 1 - planes
         at, rate = (step, i, Kind.BETA), rate >> f.BETA_RATE_SHIFT
         layer.beta = self.elementwise.updated(layer.beta[None, ...], s1[None, ...], rate, self._momentum, at, (1, 1))[0, :]
-        self._note(i, e=e, code=code)
+        if self.keep:
+            self._note(i, dy=dy, e=e, code=xp.astype(code, xp.int16) * 2 + 1)
         return code, e
 
     def infer(self, pixels: np.ndarray) -> Array:
@@ -211,14 +210,14 @@ class Golden:
 
     def _infer(self, pixels: np.ndarray) -> Array:
         xp = self.library.xp
-        x, bound = self._input(pixels, self.settings.input_planes)
+        x, planes = self._input(pixels, self.settings.input_planes), self.settings.input_planes
         for layer, geometry in zip(self.state.layers, self.network.geometry, strict=True):
-            y, _ = self._sums(x, layer, geometry, bound)
+            y, _ = self._sums(x, layer, geometry, planes)
             mu, psi = xp.astype(layer.mu, xp.int64), xp.astype(layer.psi, xp.int64)
             active, mask = self.elementwise.normalise(y, self._threshold(layer, mu, psi), psi)
             if geometry.pool == "signs":
                 active, _, _ = self.elementwise.pool_signs(active, mask)
-            x, bound = self.elementwise.signs(active), 1
+            x, planes = self.elementwise.signs(active), 0
         return logits(y[:, 0, 0, :], mu, psi, layer.beta >> f.MOMENT, self.configuration.latent)[1]
 
     def evaluate(self, pixels: np.ndarray, labels: np.ndarray) -> Result:

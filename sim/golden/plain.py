@@ -8,7 +8,7 @@ from __future__ import annotations
 from bnnedge import formats as f
 from bnnedge.formats import Kind
 from bnnedge.layers import Geometry
-from bnnedge.sim import pooling
+from bnnedge.sim import pooling, windows
 from bnnedge.sim.arrays import Array, array_namespace
 from bnnedge.sim.golden.random import Random
 
@@ -52,6 +52,15 @@ class Plain:
         """Sum of each channel's signs: (M,) int64."""
         return total(signs(bits))
 
+    def gather(self, x: Array, layer: Geometry) -> Array:
+        """Windows of a map as rows, see `windows.gather`."""
+        return windows.gather(x, layer)
+
+    def double(self, y: Array, ones: Array) -> None:
+        """2 y + ones in place: sums (B, n, M) int32 of codes, from those of their halves and those (n, M) of ones."""
+        y *= 2
+        y += ones
+
     def statistics(self, y: Array, pivot: Array) -> tuple[Array, Array]:
         """Sums of y and of abs(y - pivot): (M,) int64 of a map and (M,) int32."""
         return total(y), total(array_namespace(y).abs(y - pivot))
@@ -90,7 +99,7 @@ class Plain:
         planes: int,
         at: tuple[int, int],
     ) -> tuple[Array, int]:
-        """Codes, int16, of the gradient d / 2**e behind the batch norm, rounded at random, and the sum of its magnitudes.
+        """Halves q, int8, of the codes 2 q + 1 of the gradient d / 2**e behind the batch norm, and the sum of its magnitudes.
 
         d: int32, of what the next layer sees. active: signs of the statistics' samples. route: with a pool, where d goes.
         c1, c2: (M,) int32 with GRADIENT_MEAN bits. at: the step and the layer's number.
@@ -100,7 +109,7 @@ class Plain:
         draw = self.random.draw(*at, Kind.CODE, (layer.outputs, d.shape[0], layer.fan_out))
         draw = xp.reshape(xp.permute_dims(draw, (1, 0, 2)), (-1, layer.out_height, layer.out_width, layer.fan_out))
         if layer.pool == "sums":
-            code = xp.astype(signs(draw >= 1 << f.RANDOM_BITS - 1), xp.int16)
+            code = xp.astype(draw >= 1 << f.RANDOM_BITS - 1, xp.int8) - 1  # +1 or -1
             pooling.put(code, _rounded(dy, e, planes, pooling.pick(draw, route)), route)
         else:
             code = _rounded(dy, e, planes, draw)
@@ -125,9 +134,8 @@ class Plain:
 
 
 def _rounded(dy: Array, e: int, planes: int, draw: Array) -> Array:
-    """Codes, int16, that dy / 2**e is rounded to, up or down at random."""
+    """Halves q, int8, of the codes 2 q + 1 that dy / 2**e is rounded to, up or down at random."""
     xp = array_namespace(dy)
     limit = 1 << planes - 1
     noise = draw << 8 >> f.RANDOM_BITS + 8 - (e + 1)  # uniform in 0 .. 2**(e+1) - 1
-    q = xp.clip(dy - (1 << e) + noise >> e + 1, -limit, limit - 1)
-    return xp.astype(2 * q + 1, xp.int16)
+    return xp.astype(xp.clip(dy - (1 << e) + noise >> e + 1, -limit, limit - 1), xp.int8)

@@ -1,7 +1,8 @@
 """The three products of training, exact: on float BLAS for speed, in a type and in parts that no rounding can touch.
 
 Maps are (B, height, width, channels), weights (K, M) with rows in the order (y, x, channel) of the window; B images. A
-dense layer is a window over the whole map.
+dense layer is a window over the whole map. All are int8: signs, +1 and -1, where `planes` is 0, or the halves q of codes
+2 q + 1 of 1 to 8 planes.
 """
 
 from __future__ import annotations
@@ -50,36 +51,48 @@ def _memory(layer: Geometry) -> int:
     return _PART // (layer.outputs * layer.fan_in)
 
 
-def forward(x: Array, weight: Array, layer: Geometry, bound: int) -> Array:
-    """Sums (B, out_height, out_width, M) int32 of a map with elements in +-`bound` and weights of +-1."""
+def _whole(x: Array, planes: int, kind: Any) -> Array:
+    """The numbers that bytes stand for."""
+    x = array_namespace(x).astype(x, kind)
+    return 2 * x + 1 if planes else x
+
+
+def _bound(planes: int) -> int:
+    """The largest of these numbers."""
+    return 2**planes - 1 if planes else 1
+
+
+def forward(x: Array, weight: Array, layer: Geometry, planes: int) -> Array:
+    """Sums (B, out_height, out_width, M) int32 of a map, of `planes`, and signs of weights."""
     xp, images = array_namespace(x), x.shape[0]
-    kind, shape = exact(layer.fan_in, bound, xp), (layer.out_height, layer.out_width, layer.fan_out)
-    x, weight = xp.astype(x, kind), xp.astype(weight, kind)
+    kind, shape = exact(layer.fan_in, _bound(planes), xp), (layer.out_height, layer.out_width, layer.fan_out)
+    weight = xp.astype(weight, kind)
     y = xp.empty((images, *shape), dtype=xp.int32, device=library_of(x).device)
     for part in _parts(images, _memory(layer)):
-        y[part, ...] = xp.astype(xp.reshape(_product(gather(x[part, ...], layer), weight), (-1, *shape)), xp.int32)
+        rows = gather(_whole(x[part, ...], planes, kind), layer)
+        y[part, ...] = xp.astype(xp.reshape(_product(rows, weight), (-1, *shape)), xp.int32)
     return y
 
 
-def data_gradient(code: Array, weight: Array, layer: Geometry, bound: int) -> Array:
-    """Sums (B, H, W, C) int32 over the outputs that each input reaches; codes in +-`bound`, weights of +-1."""
+def data_gradient(code: Array, weight: Array, layer: Geometry, planes: int) -> Array:
+    """Sums (B, H, W, C) int32 over the outputs that each input reaches, of codes and signs of weights."""
     xp, images = array_namespace(code), code.shape[0]
-    kind = exact(layer.reach, bound, xp)
+    kind = exact(layer.reach, _bound(planes), xp)
     back = xp.astype(weight, kind).T
     d = xp.empty((images, layer.height, layer.width, layer.channels), dtype=xp.int32, device=library_of(code).device)
     for part in _parts(images, _memory(layer)):
-        rows = xp.reshape(xp.astype(code[part, ...], kind), (-1, layer.fan_out))
+        rows = xp.reshape(_whole(code[part, ...], planes, kind), (-1, layer.fan_out))
         d[part, ...] = xp.astype(scatter(_product(rows, back), layer), xp.int32)
     return d
 
 
-def weight_gradient(x: Array, code: Array, layer: Geometry, bound: int, largest: int) -> Array:
-    """Sums (K, M) int64 over all samples of inputs in +-`bound` times codes in +-`largest`."""
-    xp, images, bound = array_namespace(x), x.shape[0], bound * largest
+def weight_gradient(x: Array, code: Array, layer: Geometry, x_planes: int, planes: int) -> Array:
+    """Sums (K, M) int64 over all samples of a map, of `x_planes`, times codes of `planes`."""
+    xp, images, bound = array_namespace(x), x.shape[0], _bound(x_planes) * _bound(planes)
     most = max(1, min(_memory(layer), (1 << 24) // (layer.outputs * bound)))
     kind = exact(most * layer.outputs, bound, xp)
     slope = xp.zeros((layer.fan_in, layer.fan_out), dtype=xp.int64, device=library_of(x).device)
     for part in _parts(images, most):
-        rows = xp.reshape(xp.astype(code[part, ...], kind), (-1, layer.fan_out))
-        slope += xp.astype(_product(gather(xp.astype(x[part, ...], kind), layer).T, rows), xp.int64)
+        rows = xp.reshape(_whole(code[part, ...], planes, kind), (-1, layer.fan_out))
+        slope += xp.astype(_product(gather(_whole(x[part, ...], x_planes, kind), layer).T, rows), xp.int64)
     return slope

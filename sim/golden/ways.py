@@ -21,13 +21,13 @@ from bnnedge.configuration import Configuration
 from bnnedge.layers import Conv2D, Dense, Geometry, MaxPool2D
 from bnnedge.network import Network
 from bnnedge.settings import Settings
-from bnnedge.sim import windows
 from bnnedge.sim.arrays import NUMPY, Array
 from bnnedge.sim.golden import products
 from bnnedge.sim.golden.plain import Plain
 from bnnedge.sim.golden.random import Random
 from bnnedge.sim.golden.threads import Threads, usable
 from bnnedge.state import TrainingState
+from bnnedge.underway import underway
 
 if TYPE_CHECKING:
     from bnnedge.sim.golden.int8 import Multiplier
@@ -39,9 +39,9 @@ _WORTH = 1 << 24
 class Products(Protocol):
     """The three products of training, of the arguments that those of `products` have."""
 
-    def forward(self, x: Array, weight: Array, layer: Geometry, bound: int) -> Array: ...
-    def data_gradient(self, code: Array, weight: Array, layer: Geometry, bound: int) -> Array: ...
-    def weight_gradient(self, x: Array, code: Array, layer: Geometry, bound: int, largest: int) -> Array: ...
+    def forward(self, x: Array, weight: Array, layer: Geometry, planes: int) -> Array: ...
+    def data_gradient(self, code: Array, weight: Array, layer: Geometry, planes: int) -> Array: ...
+    def weight_gradient(self, x: Array, code: Array, layer: Geometry, x_planes: int, planes: int) -> Array: ...
 
 
 class Ways(NamedTuple):
@@ -58,20 +58,21 @@ def plain(random: Random, latent_top: int) -> Ways:
 
 def fastest(random: Random, latent_top: int) -> Ways:
     """What is installed; for NumPy's arrays."""
-    elementwise, gather, threads, multiply = Plain(random, latent_top), windows.gather, Threads(usable()), _multiplier()
+    threads, multiply = Threads(usable()), _multiplier()
+    elementwise = loops = Plain(random, latent_top)
     try:
-        from bnnedge.sim.golden import compiled
+        from bnnedge.sim.golden.compiled import Compiled
     except ImportError:  # Numba is not there, or another NumPy than it knows
         pass
     else:
-        gather = compiled.gather
+        loops = Compiled(random, latent_top, threads)
         if type(random) is Random:  # an ablation draws other numbers than the loops do
-            elementwise = compiled.Compiled(random, latent_top, threads)
+            elementwise = loops
     if multiply is None:
         return Ways(elementwise, products)
     from bnnedge.sim.golden.int8 import Int8
 
-    return Ways(elementwise, Int8(multiply, threads, gather))
+    return Ways(elementwise, Int8(multiply, threads, loops))
 
 
 def fitting(random: Random, latent_top: int, network: Network, batch: int) -> Ways:
@@ -117,11 +118,12 @@ def _agree() -> bool:
     pixels = random.randint(0, 256, (64, *network.input_shape)).astype(np.uint8)
     labels, found = random.randint(0, network.classes, 64), []
     try:
-        for ways in (plain, fastest):
-            state = TrainingState.initial(network, configuration.latent, settings.gradient_planes, 1)
-            golden = Golden(network, settings, configuration, state, ways=ways)
-            results = [golden.train(pixels, labels, 900) for _ in range(2)]
-            found.append((results, golden.infer(pixels).tolist(), state))
+        with underway("compiling the golden model's loops", "10 seconds, once", after=2):
+            for ways in (plain, fastest):
+                state = TrainingState.initial(network, configuration.latent, settings.gradient_planes, 1)
+                golden = Golden(network, settings, configuration, state, ways=ways)
+                results = [golden.train(pixels, labels, 900) for _ in range(2)]
+                found.append((results, golden.infer(pixels).tolist(), state))
         (*one, state), (*other, its_state) = found
         wrong = "gives other bits than the plain way" if one != other or state.differences(its_state) else ""
     except Exception as error:  # whatever such libraries raise where they don't get on with each other or with the processor

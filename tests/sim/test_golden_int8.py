@@ -10,11 +10,14 @@ import pytest
 
 from bnnedge import Conv2D, Dense, Network
 from bnnedge.layers import MAX_SIDE, Geometry
-from bnnedge.sim.golden import int8, products
+from bnnedge.sim.golden import Random, int8, products
 from bnnedge.sim.golden.int8 import Int8, Torch
+from bnnedge.sim.golden.plain import Plain
 from bnnedge.sim.golden.threads import Threads
 
 LAYERS = [Conv2D(5), Conv2D(4, 2, 2), Conv2D(3, 4, 1, "same"), Conv2D(3, 5, 2, "same"), Conv2D(2, 1, 2), Conv2D(1, 1), Dense(7)]
+
+PLAIN = Plain(Random(1, 8), 128)
 
 
 class Whole:
@@ -37,48 +40,48 @@ def second(layer: Conv2D | Dense) -> Geometry:
     return Network((7, 6), [Conv2D(3, 1), layer, Dense(2)]).geometry[1]
 
 
-def codes(random: np.random.RandomState, largest: int, shape: tuple[int, ...]) -> np.ndarray:
-    """Odd numbers in +-largest, of int16, the ends more often."""
-    values = np.array([-largest, largest, *range(-largest, largest + 1, 2)], np.int16)
-    return random.choice(values, shape)
+def halves(random: np.random.RandomState, planes: int, *shape: int) -> np.ndarray:
+    """Halves of codes of so many planes, the ends more often; of 0 signs."""
+    top = 2 ** (planes - 1)
+    return random.choice(np.array([-top, top - 1, *range(-top, top)] if planes else [-1, 1], np.int8), shape)
 
 
 @pytest.mark.parametrize("windows", [1, 1 << 19])
-@pytest.mark.parametrize(("bound", "largest"), [(1, 1), (1, 255), (127, 127), (255, 255), (255, 1), (3, 127)])
+@pytest.mark.parametrize(("x_planes", "planes"), [(0, 1), (0, 8), (7, 7), (8, 8), (8, 1), (2, 6)])
 @pytest.mark.parametrize("layer", LAYERS)
 def test_products(
-    monkeypatch: pytest.MonkeyPatch, multiply: Whole, layer: Conv2D | Dense, bound: int, largest: int, windows: int
+    monkeypatch: pytest.MonkeyPatch, multiply: Whole, layer: Conv2D | Dense, x_planes: int, planes: int, windows: int
 ) -> None:
     monkeypatch.setattr(int8, "_WINDOWS", windows)
     layer, random = second(layer), np.random.RandomState(1)
-    x, weight = codes(random, bound, (5, 7, 6, 3)), codes(random, 1, (layer.fan_in, layer.fan_out)).astype(np.int8)
-    code = codes(random, largest, (5, layer.out_height, layer.out_width, layer.fan_out))
-    fast = Int8(multiply, Threads(2))
-    y, d = fast.forward(x, weight, layer, bound), fast.data_gradient(code, weight, layer, largest)
+    x, weight = halves(random, x_planes, 5, 7, 6, 3), halves(random, 0, layer.fan_in, layer.fan_out)
+    code = halves(random, planes, 5, layer.out_height, layer.out_width, layer.fan_out)
+    fast = Int8(multiply, Threads(2), PLAIN)
+    y, d = fast.forward(x, weight, layer, x_planes), fast.data_gradient(code, weight, layer, planes)
     assert y.dtype == d.dtype == np.int32
-    np.testing.assert_array_equal(y, products.forward(x, weight, layer, bound))
-    np.testing.assert_array_equal(d, products.data_gradient(code, weight, layer, largest))
-    slope = fast.weight_gradient(x, code, layer, bound, largest)
-    np.testing.assert_array_equal(slope, products.weight_gradient(x, code, layer, bound, largest))
+    np.testing.assert_array_equal(y, products.forward(x, weight, layer, x_planes))
+    np.testing.assert_array_equal(d, products.data_gradient(code, weight, layer, planes))
+    slope = fast.weight_gradient(x, code, layer, x_planes, planes)
+    np.testing.assert_array_equal(slope, products.weight_gradient(x, code, layer, x_planes, planes))
 
 
-@pytest.mark.parametrize("largest", [3, 127, 255])
-@pytest.mark.parametrize("sign", [1, -1])
-def test_sums_at_the_end_of_their_range(multiply: Whole, largest: int, sign: int) -> None:
+@pytest.mark.parametrize("planes", [2, 7, 8])
+@pytest.mark.parametrize("half", [-128, 127])
+def test_sums_at_the_end_of_their_range(multiply: Whole, planes: int, half: int) -> None:
     """All products of one sign, of more samples than 32 bits hold the sum of."""
-    layer = Network((64, 64), [Conv2D(3, 1), Dense(2)]).geometry[0]
-    x, code = np.full((96, 64, 64, 1), largest, np.int16), np.full((96, 64, 64, 3), sign * 255, np.int16)
-    code[-1, -1, -1, 0] -= 2 * sign
-    total = sign * 96 * 64 * 64 * 255 * largest
-    slope = Int8(multiply, Threads(2)).weight_gradient(x, code, layer, largest, 255)
-    assert slope.tolist() == [[total - 2 * sign * largest, total, total]]
+    layer, largest = Network((64, 64), [Conv2D(3, 1), Dense(2)]).geometry[0], 2**planes - 1
+    x, code = np.full((96, 64, 64, 1), largest // 2, np.int8), np.full((96, 64, 64, 3), half, np.int8)
+    code[-1, -1, -1, 0] -= 1 if half > 0 else -1
+    total, less = 96 * 64 * 64 * (2 * half + 1) * largest, 2 * largest if half > 0 else -2 * largest
+    slope = Int8(multiply, Threads(2), PLAIN).weight_gradient(x, code, layer, planes, 8)
+    assert slope.tolist() == [[total - less, total, total]]
 
 
 def test_sums_of_the_largest_maps() -> None:
     small = Network((8, 8), [Conv2D(2, 1), Dense(2)]).geometry[0]
     layer = dataclasses.replace(small, height=MAX_SIDE, width=MAX_SIDE, out_height=MAX_SIDE, out_width=MAX_SIDE)
-    x, code = (np.full((3, MAX_SIDE, MAX_SIDE, channels), -255, np.int16) for channels in (1, 2))
-    slope = Int8(Whole(), Threads(1)).weight_gradient(x, code, layer, 255, 255)
+    x, code = (np.full((3, MAX_SIDE, MAX_SIDE, channels), -128, np.int8) for channels in (1, 2))
+    slope = Int8(Whole(), Threads(1), PLAIN).weight_gradient(x, code, layer, 8, 8)
     assert slope.tolist() == [[3 * MAX_SIDE**2 * 255**2] * 2]
 
 
@@ -106,8 +109,8 @@ def test_pytorch_keeps_its_threads() -> None:
     try:
         torch.set_num_threads(2)
         layer, random = second(Conv2D(5)), np.random.RandomState(1)
-        x, weight = codes(random, 1, (64, 7, 6, 3)), codes(random, 1, (layer.fan_in, layer.fan_out)).astype(np.int8)
-        Int8(Torch(), Threads(2)).forward(x, weight, layer, 1)
+        x, weight = halves(random, 0, 64, 7, 6, 3), halves(random, 0, layer.fan_in, layer.fan_out)
+        Int8(Torch(), Threads(2), PLAIN).forward(x, weight, layer, 0)
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)

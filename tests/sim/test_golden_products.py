@@ -37,21 +37,35 @@ def taps(layer: Geometry):
             yield (oy, ox), (iy, ix), slice(first, first + layer.channels)
 
 
+def halves(random: np.random.RandomState, planes: int, *shape: int) -> np.ndarray:
+    """Halves of codes of so many planes, the ends more often; of 0 signs."""
+    if not planes:
+        return signs(random, *shape)
+    top = 2 ** (planes - 1)
+    return random.choice(np.array([-top, top - 1, *range(-top, top)], np.int8), shape)
+
+
+def whole(half: np.ndarray, planes: int) -> np.ndarray:
+    return 2 * half.astype(int) + 1 if planes else half.astype(int)
+
+
 @pytest.mark.parametrize("part", [1, 1 << 22])
+@pytest.mark.parametrize(("x_planes", "planes"), [(0, 8), (8, 8), (2, 4), (1, 1), (5, 7)])
 @pytest.mark.parametrize("layer", LAYERS)
-def test_products(monkeypatch: pytest.MonkeyPatch, layer: Conv2D | Dense, part: int) -> None:
+def test_products(monkeypatch: pytest.MonkeyPatch, layer: Conv2D | Dense, x_planes: int, planes: int, part: int) -> None:
     monkeypatch.setattr(products, "_PART", part)
     layer, random = second(layer), np.random.RandomState(1)
-    x, weight = random.randint(-9, 10, (5, 7, 6, 3)), signs(random, layer.fan_in, layer.fan_out)
-    code = random.randint(-255, 256, (5, layer.out_height, layer.out_width, layer.fan_out))
+    half, weight = halves(random, x_planes, 5, 7, 6, 3), signs(random, layer.fan_in, layer.fan_out)
+    code_half = halves(random, planes, 5, layer.out_height, layer.out_width, layer.fan_out)
+    x, code = whole(half, x_planes), whole(code_half, planes)
     y, d, slope = np.zeros_like(code), np.zeros_like(x), np.zeros(weight.shape, int)
     for (oy, ox), (iy, ix), rows in taps(layer):
         y[:, oy, ox] += x[:, iy, ix] @ weight[rows]
         d[:, iy, ix] += code[:, oy, ox] @ weight[rows].T
         slope[rows] += x[:, iy, ix].T @ code[:, oy, ox]
-    np.testing.assert_array_equal(products.forward(x, weight, layer, 9), y)
-    np.testing.assert_array_equal(products.data_gradient(code, weight, layer, 255), d)
-    np.testing.assert_array_equal(products.weight_gradient(x, code, layer, 9, 255), slope)
+    np.testing.assert_array_equal(products.forward(half, weight, layer, x_planes), y)
+    np.testing.assert_array_equal(products.data_gradient(code_half, weight, layer, planes), d)
+    np.testing.assert_array_equal(products.weight_gradient(half, code_half, layer, x_planes, planes), slope)
 
 
 @pytest.mark.parametrize("turned", [False, True])
@@ -79,27 +93,27 @@ def test_small_products_stay_in_the_calling_thread() -> None:
     assert process < 1.2 * thread, (process, thread)
 
 
-@pytest.mark.parametrize("largest", [3, 255])
-def test_large_products_are_not_rounded(largest: int) -> None:
+@pytest.mark.parametrize("planes", [2, 8])
+def test_large_products_are_not_rounded(planes: int) -> None:
     """Sums beyond 2**24, all of one sign but for one odd code, which float32 would lose."""
-    layer = Network((64, 64), [Conv2D(2, 1), Dense(2)]).geometry[0]
-    x, code = np.full((96, 64, 64, 1), largest, np.int16), np.full((96, 64, 64, 2), 255, np.int16)
-    code[-1, -1, -1, 0] = 253
+    layer, largest = Network((64, 64), [Conv2D(2, 1), Dense(2)]).geometry[0], 2**planes - 1
+    x, code = np.full((96, 64, 64, 1), largest // 2, np.int8), np.full((96, 64, 64, 2), 127, np.int8)
+    code[-1, -1, -1, 0] = 126
     total = 96 * 64 * 64 * 255 * largest
-    assert products.weight_gradient(x, code, layer, largest, 255).tolist() == [[total - 2 * largest, total]]
+    assert products.weight_gradient(x, code, layer, planes, 8).tolist() == [[total - 2 * largest, total]]
 
 
 def test_long_sums_are_not_rounded() -> None:
     layer = Network((70_000,), [Dense(2)]).geometry[0]
-    x = np.full((1, 1, 1, layer.fan_in), 255, np.int16)
-    x[0, 0, 0, 0] = 254
+    x = np.full((1, 1, 1, layer.fan_in), 127, np.int8)
+    x[0, 0, 0, 0] = 126
     weight = np.ones((layer.fan_in, 2), np.int8)
-    assert products.forward(x, weight, layer, 255).ravel().tolist() == [255 * layer.fan_in - 1] * 2
+    assert products.forward(x, weight, layer, 8).ravel().tolist() == [255 * layer.fan_in - 2] * 2
     layer = Network((2,), [Dense(70_000), Dense(2)]).geometry[0]
-    code = np.full((1, 1, 1, layer.fan_out), 255, np.int16)
-    code[0, 0, 0, 0] = 253
+    code = np.full((1, 1, 1, layer.fan_out), 127, np.int8)
+    code[0, 0, 0, 0] = 126
     weight = np.ones((2, layer.fan_out), np.int8)
-    assert products.data_gradient(code, weight, layer, 255).ravel().tolist() == [255 * layer.fan_out - 2] * 2
+    assert products.data_gradient(code, weight, layer, 8).ravel().tolist() == [255 * layer.fan_out - 2] * 2
 
 
 @pytest.mark.parametrize("kind", [bool, np.int32])

@@ -14,14 +14,14 @@ from bnnedge.network import Network
 from bnnedge.state import TrainingState
 
 _WORK = 1 << 26  # products of weights and images in a second of simulation, about
-_LONG = 30.0  # seconds a step, from which on a call takes one; else a few, of which the cycles of one can be told
+_LONG = 30.0  # seconds a step, from which on a call takes as few as can be
 _CALL = 1.0  # seconds between two reports of progress
 
 
 def call_steps(network: Network, batch: int) -> int:
-    """Steps that a call of the device takes at first, where somebody looks on."""
+    """Steps that a call of the device takes, or begins with, where somebody looks on: two at least, to tell a step's cycles."""
     work = batch * sum(layer.fan_in * layer.fan_out * layer.outputs for layer in network.geometry)
-    return max(4 if work < _LONG * _WORK else 1, _WORK // work)
+    return max(4 if work < _LONG * _WORK else 2, _WORK // work)
 
 
 @dataclasses.dataclass

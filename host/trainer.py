@@ -310,8 +310,11 @@ class Trainer:
                 pace = Pace(steps_per_call)
             elif self._checker.level == "all":
                 pace = Pace(1)
+            elif often:
+                # Which steps begin a call is seen in the cycles that a clock counts: these shall be the same every time.
+                pace = Pace(call_steps(self.network, plan.batch), fixed=bool(self.device.counters()))
             else:
-                pace = Pace(call_steps(self.network, plan.batch), fixed=False) if often else Pace(plan.epoch_steps)
+                pace = Pace(plan.epoch_steps)
             self._checker.begin()
             due = min(self._checker.due, plan.steps - plan.step)
             if due:

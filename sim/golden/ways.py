@@ -2,6 +2,7 @@
 
     what              plain                      faster, with the same bits
     products          float BLAS (`products`)    PyTorch's of bytes (`int8`)
+    - of signs        the same                   loops over bits, compiled by Numba (`bits`)
     all else          arrays (`plain`)           loops that Numba compiles (`compiled`)
 
 Each is taken where its library is there; a board has NumPy alone, which does. Before that they must give, once in a process, what
@@ -13,7 +14,8 @@ from __future__ import annotations
 import functools
 import time
 import warnings
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -58,21 +60,26 @@ def plain(random: Random, latent_top: int) -> Ways:
 
 def fastest(random: Random, latent_top: int) -> Ways:
     """What is installed; for NumPy's arrays."""
-    threads, multiply = Threads(usable()), _multiplier()
-    elementwise = loops = Plain(random, latent_top)
+    elementwise, threads = Plain(random, latent_top), Threads(usable())
     try:
+        from bnnedge.sim.golden.bits import Bits
         from bnnedge.sim.golden.compiled import Compiled
     except ImportError:  # Numba is not there, or another NumPy than it knows
-        pass
-    else:
-        loops = Compiled(random, latent_top, threads)
-        if type(random) is Random:  # an ablation draws other numbers than the loops do
-            elementwise = loops
+        return Ways(elementwise, _without_bits(threads, elementwise))
+    loops = Compiled(random, latent_top, threads)
+    without = _without_bits(threads, loops)
+    # An ablation draws other numbers than the loops do.
+    return Ways(loops if type(random) is Random else elementwise, Bits(without, threads) if _bits() else without)
+
+
+def _without_bits(threads: Threads, elementwise: Plain) -> Products:
+    """The products on bytes where these are faster, or else on floats."""
+    multiply = _multiplier()
     if multiply is None:
-        return Ways(elementwise, products)
+        return products
     from bnnedge.sim.golden.int8 import Int8
 
-    return Ways(elementwise, Int8(multiply, threads, loops))
+    return Int8(multiply, threads, elementwise)
 
 
 def fitting(random: Random, latent_top: int, network: Network, batch: int) -> Ways:
@@ -93,18 +100,33 @@ def _multiplier() -> Multiplier | None:
         return None
     single = np.ones((64, 64), np.float32)  # so small that BLAS, too, computes it in one thread
     narrow, out = single.astype(np.int8), np.empty(single.shape, np.int32)
-
-    def seconds(number: int) -> float:
-        started = time.perf_counter()
-        if number % 2:
-            np.matmul(single, single)
-        else:
-            multiply(narrow, narrow, out)
-        return time.perf_counter() - started
-
     with multiply.session():
-        taken = [seconds(number) for number in range(40)]
-    return multiply if min(taken[::2]) < min(taken[1::2]) else None
+        faster = _faster(lambda: multiply(narrow, narrow, out), lambda: np.matmul(single, single))
+    return multiply if faster else None
+
+
+@functools.cache
+def _bits() -> bool:
+    """Whether sums of signs are faster by counting bits, as on a processor that counts those of a whole vector at once."""
+    from bnnedge.sim.golden.bits import Bits
+    from bnnedge.sim.golden.compiled import Compiled
+
+    layer, alone = Network((10, 10, 1), [Conv2D(64), Conv2D(64), Dense(2)]).geometry[1], Threads(1)
+    x, weight = np.ones((4, 8, 8, 64), np.int8), np.ones((layer.fan_in, layer.fan_out), np.int8)
+    without = _without_bits(alone, Compiled(Random(0, 16), 128, alone))
+    counted = Bits(without, alone)
+    return _faster(lambda: counted.forward(x, weight, layer, 0), lambda: without.forward(x, weight, layer, 0))
+
+
+def _faster(one: Callable[[], Any], other: Callable[[], Any]) -> bool:
+    """Whether one function takes less time than another, by the shortest of 20 runs of each by turns."""
+    taken: tuple[list[float], list[float]] = ([], [])
+    for _ in range(20):
+        for function, times in zip((one, other), taken, strict=True):
+            started = time.perf_counter()
+            function()
+            times.append(time.perf_counter() - started)
+    return min(taken[0]) < min(taken[1])
 
 
 @functools.cache
@@ -112,7 +134,8 @@ def _agree() -> bool:
     """Whether the fastest way gives the plain one's bits, as far as two steps of a small network tell."""
     from bnnedge.sim.golden.model import Golden
 
-    network = Network((7, 6, 2), [Conv2D(3, padding="same"), MaxPool2D(), Conv2D(5, 1), MaxPool2D("sums"), Dense(9), Dense(3)])
+    wide, narrow = Conv2D(35, padding="same"), Conv2D(5, 2, padding="same")
+    network = Network((7, 6, 2), [wide, MaxPool2D(), narrow, MaxPool2D("sums"), Dense(9), Dense(3)])
     settings, configuration = Settings(batch=64, slope_planes=8, seed=5), Configuration("probe", lanes=8, word=32)
     random = np.random.RandomState(1)
     pixels = random.randint(0, 256, (64, *network.input_shape)).astype(np.uint8)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import sys
 from collections.abc import Callable, Iterator
 
@@ -56,12 +57,19 @@ def bytes_of_torch(random: Random, latent_top: int) -> Ways:
     return Ways(loops, Int8(Torch(), Threads(2), loops))
 
 
-WAYS = [compiled_loops, bytes_of_numpy, both, bytes_of_torch]
+def bits_of_signs(random: Random, latent_top: int) -> Ways:
+    elementwise, rest = both(random, latent_top)
+    return Ways(elementwise, sys.modules["bnnedge.sim.golden.bits"].Bits(rest, Threads(2)))
+
+
+WAYS = [compiled_loops, bytes_of_numpy, both, bytes_of_torch, bits_of_signs]
 
 
 @pytest.fixture(autouse=True)
-def _threads_for_little(monkeypatch: pytest.MonkeyPatch) -> None:
+def _all_for_little(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(threads, "_WORTH", 100)
+    with contextlib.suppress(ImportError):  # Numba is not there
+        monkeypatch.setattr("bnnedge.sim.golden.bits._FEWEST", 1)
 
 
 def equal(network: Network, settings: Settings, config: Configuration, seed: int, way: Choice, state: TrainingState) -> None:
@@ -126,7 +134,7 @@ def test_any_number_of_threads(most: int) -> None:
 @pytest.fixture
 def _anew() -> Iterator[None]:
     """What was found out once in this process is found out again."""
-    found = (ways._agree, ways._multiplier)
+    found = (ways._agree, ways._multiplier, ways._bits)
     for each in found:
         each.cache_clear()
     yield
@@ -152,12 +160,42 @@ def test_steps_that_are_worth_it_take_the_fast_way() -> None:
 def test_numpy_alone_does(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torch", None)
     monkeypatch.setitem(sys.modules, "numba", None)
-    for loaded in ("compiled", "loops"):
+    for loaded in ("compiled", "loops", "bits", "popcount"):
         monkeypatch.delitem(sys.modules, f"bnnedge.sim.golden.{loaded}", raising=False)
         monkeypatch.delattr(f"bnnedge.sim.golden.{loaded}", raising=False)
     way = chosen([Dense(256), Dense(10)])
     assert type(way.elementwise) is Plain
     assert way.products is products
+
+
+@pytest.mark.usefixtures("_anew")
+@pytest.mark.parametrize("faster", [True, False])
+def test_bits_are_counted_where_that_is_faster(monkeypatch: pytest.MonkeyPatch, faster: bool) -> None:
+    bits = pytest.importorskip("bnnedge.sim.golden.bits", exc_type=ImportError)
+    monkeypatch.setattr(ways, "_faster", lambda one, other: faster)
+    assert isinstance(chosen([Dense(256), Dense(10)]).products, bits.Bits) == faster
+
+
+@pytest.mark.usefixtures("_anew")
+def test_bits_are_counted_without_pytorch(monkeypatch: pytest.MonkeyPatch) -> None:
+    bits = pytest.importorskip("bnnedge.sim.golden.bits", exc_type=ImportError)
+    monkeypatch.setitem(sys.modules, "torch", None)
+    monkeypatch.setattr(ways, "_faster", lambda one, other: True)
+    way = chosen([Dense(256), Dense(10)]).products
+    assert isinstance(way, bits.Bits)
+    assert way.weight_gradient == products.weight_gradient
+
+
+def test_the_faster_of_two_is_told_by_its_shortest_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, spent = [0.0], itertools.cycle([9.0, 2.0, 1.0, 8.0])
+    monkeypatch.setattr(ways.time, "perf_counter", lambda: now[0])
+
+    def run() -> None:
+        now[0] += next(spent)
+
+    assert ways._faster(run, run)
+    next(spent)
+    assert not ways._faster(run, run)
 
 
 @pytest.mark.usefixtures("_anew")

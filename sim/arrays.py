@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import importlib
+import os
 from typing import Any
 
 import numpy as np
@@ -35,8 +36,14 @@ class Library:
         return self.xp.asarray(array, device=self.device)
 
     def exact(self) -> contextlib.AbstractContextManager[None]:
-        """Around products that must be exact: whatever a user of PyTorch has set, float32 is computed as float32 there."""
-        if not getattr(self.xp, "__name__", "").endswith("torch"):
+        """Around products that must be exact: whatever a user of PyTorch has set, float32 is computed as float32 there.
+
+        ValueError for CuPy, if it has been told to round.
+        """
+        name = getattr(self.xp, "__name__", "").rpartition(".")[2]
+        if name == "cupy" and os.environ.get("CUPY_TF32", "0") not in ("", "0"):
+            raise ValueError("CUPY_TF32 lets CuPy round the factors of products: unset it, or compute with another library")
+        if name != "torch":
             return contextlib.nullcontext()
         return precision.exact(str(self.device or "cpu").partition(":")[0])
 

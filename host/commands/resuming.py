@@ -60,7 +60,10 @@ def begun(arguments: argparse.Namespace) -> Begun:
     found = Begun(saved, folder, _report(folder, saved) if folder else None)
     if found.run:
         _recall(arguments, found.run)
-    arguments.out = arguments.out or folder
+    if arguments.out is None and folder:
+        for name in ("checkpoint.npz", "report.json", "curve.png", "reference.npz"):
+            options.check_unasked(folder / name)
+        arguments.out = folder
     return found
 
 
@@ -82,6 +85,8 @@ def _recall(arguments: argparse.Namespace, run: Run) -> None:
         arguments.arrays = asked["arrays"]
     if arguments.check is None and asked.get("check") in ("first", "all", "none") and arguments.device == report["device"]:
         arguments.check = asked["check"]
+    if arguments.save_every is None and isinstance(asked.get("save_every"), (int, float)):
+        arguments.save_every = max(0.0, asked["save_every"])
     if asked.get("reference") is True:
         arguments.reference = True
     if arguments.data is None and arguments.samples is None:

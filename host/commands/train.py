@@ -103,7 +103,6 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--save-every",
         type=minutes,
-        default=MINUTES,
         metavar="MINUTES",
         help=f"keep the state of a run within a long epoch, too, and not only after each one (default: {MINUTES:g})",
     )
@@ -116,11 +115,12 @@ def run(arguments: argparse.Namespace) -> int:
     begun = resuming.begun(arguments) if arguments.resume else None
     data, source = _data(arguments, begun)
     arguments.device, arguments.check = arguments.device or "rtl", arguments.check or "first"
+    arguments.save_every = MINUTES if arguments.save_every is None else arguments.save_every
     with _trainer(arguments, data, begun) as trainer:
         name = f"{data.name}-{trainer.network.name}-{arguments.device}"
         out = make_folder(arguments.out or Path("runs") / re.sub(r"[^\w.-]+", "-", name)[:60])
         print(_heading(trainer, data, arguments), flush=True)
-        asked = {name: getattr(arguments, name) for name in ("check", "reference", "arrays")}
+        asked = {name: getattr(arguments, name) for name in ("check", "reference", "arrays", "save_every")}
         folder = RunFolder(out, data.name, {**source, "asked": asked}, arguments.save_every)
         status = _fit(trainer, data, arguments, folder)
         if status:

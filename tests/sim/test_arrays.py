@@ -1,6 +1,7 @@
 """The golden model gives the same bits in every array library: a strict one of the standard, and those that are installed."""
 
 import sys
+import types
 
 import numpy as np
 import pytest
@@ -97,3 +98,14 @@ def test_nearest_rounds_the_middle_up_alone() -> None:
     moments, targets = np.arange(-8, 8), np.array([[7], [-8]])
     nearest = np.floor((7 * moments + targets) / 8 + 0.5)
     np.testing.assert_array_equal(moments + (targets - moments + (0x8004 & 7) >> 3), nearest)
+
+
+def test_cupy_that_was_told_to_round(monkeypatch: pytest.MonkeyPatch) -> None:
+    cupy = Library(types.SimpleNamespace(__name__="array_api_compat.cupy"))
+    for harmless in ("", "0"):
+        monkeypatch.setenv("CUPY_TF32", harmless)
+        with cupy.exact():
+            pass
+    monkeypatch.setenv("CUPY_TF32", "1")
+    with pytest.raises(ValueError, match="CUPY_TF32 lets CuPy round the factors of products: unset it"):
+        cupy.exact()

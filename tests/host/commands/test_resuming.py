@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -236,7 +237,7 @@ def test_without_its_report_all_must_be_said(files, whole, tmp_path, content, ca
 def test_a_process_that_is_killed_whenever(files, tmp_path):
     """Not at places of our choice: as soon as it has come a step further."""
     out, saved = tmp_path / "run", tmp_path / "run" / "checkpoint.npz"
-    own = ["--device", "golden", "--epochs", "20", "--save-every", "0"]
+    own = ["--device", "golden", "--epochs", "20", "--save-every", "0"]  # which it keeps as it is resumed
     arguments, steps, kills = words(files, out, *own), 0, 0
     while kills < 2:
         with open(tmp_path / "log", "w") as log:
@@ -248,8 +249,9 @@ def test_a_process_that_is_killed_whenever(files, tmp_path):
             process.kill()
             process.wait()
         kills += 1
-        steps, arguments = checkpoint.load(saved).plan.step, ["train", "--resume", str(out), "--save-every", "0"]
+        steps, arguments = checkpoint.load(saved).plan.step, ["train", "--resume", str(out)]
     assert main(arguments) == 0
+    assert report_in(out)["asked"]["save_every"] == 0
     assert main(words(files, tmp_path / "whole", *own)) == 0
     assert saved.read_bytes() == (tmp_path / "whole" / "checkpoint.npz").read_bytes()
     assert [report_in(out)[name] for name in HISTORIES] == [report_in(tmp_path / "whole")[name] for name in HISTORIES]
@@ -314,3 +316,17 @@ def test_the_library_that_computes(files, whole, tmp_path, capsys, monkeypatch):
 def test_libraries_that_cannot_be(files, tmp_path, capsys, options, text):
     assert main(words(files, tmp_path, *options)) == 1
     assert text in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["checkpoint.npz", "report.json", "curve.png", "reference.npz"])
+def test_a_link_in_a_strangers_folder_is_not_written_through(files, whole, tmp_path, capsys, name):
+    out, own = tmp_path / "run", tmp_path / "own"
+    shutil.copytree(whole, out)
+    own.write_bytes((out / name).read_bytes() if (out / name).exists() else b"mine")
+    before = own.read_bytes()
+    (out / name).unlink(missing_ok=True)
+    (out / name).symlink_to(own)
+    assert main(["train", "--resume", str(out), "--epochs", "5"]) == 1
+    assert f"{out / name} is a link, or no file, and nobody asked to write there" in capsys.readouterr().err
+    assert own.read_bytes() == before
+    assert main(["train", "--resume", str(out), "--epochs", "5", "--out", str(tmp_path / "other")]) == 0

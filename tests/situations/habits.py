@@ -235,7 +235,7 @@ KEYWORDS = [
     Row("fit of a network", lambda folder: NETWORK.fit(X, Y), r"'fit': a Trainer does that, Trainer\(network\).fit"),
     Row("load_weights", lambda folder: trainer().load_weights("w.h5"), r"Trainer.load\(path\) makes a trainer"),
     Row("bnnedge.ModelCheckpoint", lambda folder: bnnedge.ModelCheckpoint, "no ModelCheckpoint: use bnnedge.BestCheckpoint"),
-    Row("bnnedge.BackupAndRestore", lambda folder: bnnedge.BackupAndRestore, "no BackupAndRestore: use bnnedge.PeriodicCheckpoint"),
+    Row("bnnedge.BackupAndRestore", lambda folder: bnnedge.BackupAndRestore, "use bnnedge.PeriodicCheckpoint"),
     Row("bnnedge.callbacks.ReduceLROnPlateau", lambda folder: bnnedge.callbacks.ReduceLROnPlateau, "use Trainer.schedule="),
     Row("fit(shuffle='batch')", refused(shuffle="batch"), "shuffle must be True or False, not 'batch'"),
     Row("fit(resume='run.npz')", refused(resume="run.npz"), "resume must be True or False, not 'run.npz'"),

@@ -66,13 +66,14 @@ class RunFolder(PeriodicCheckpoint):
 
     def save(self) -> None:
         """Write the checkpoint, and the report and the curve so far, if they take little of the time."""
+        report = None
         if self._reported is None and self.trained:
-            self._write()  # first, so that no checkpoint of this run is without a report
+            report = self._write()  # first, so that no checkpoint of this run is without a report
         super().save()
-        if not self.trained or time.monotonic() < self._report_due or self._reported is self._plan():
-            return
-        report, now = self._write(), time.monotonic()
-        if now >= self._curve_due and report["train_loss"]:
+        if report is None and self.trained and time.monotonic() >= self._report_due:
+            report = self._write()
+        now = time.monotonic()
+        if report and report["train_loss"] and now >= self._curve_due:
             with contextlib.suppress(ImportError, ValueError, OSError):  # told as the run ends
                 save_curve(self.folder / "curve.png", report)
             self._curve_due = time.monotonic() + _SHARE * (time.monotonic() - now)

@@ -60,6 +60,13 @@ def test_each_file_takes_a_small_share_of_the_time(tmp_path, clock, monkeypatch)
     assert [i + 1 for i, drawn in enumerate(looks.curves) if drawn] == [4, 15, 26]
 
 
+def test_a_long_epoch_has_its_curve_at_once(tmp_path, clock, monkeypatch):
+    monkeypatch.setattr(folder, "_FIRST", 1)
+    looks = Looks(tmp_path, clock)
+    Trainer(NETWORK, settings=Settings(batch=64)).fit(X, Y, epochs=2, callbacks=[RunFolder(tmp_path, "own"), looks])
+    assert (looks.epochs[0], looks.curves[0]) == (1, True)
+
+
 def test_the_report_is_complete_as_the_run_ends(tmp_path, clock):
     trainer = Trainer(NETWORK, settings=Settings(batch=64))
     keeps = RunFolder(tmp_path / "new", "own", {"asked": {"check": "first"}})

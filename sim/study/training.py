@@ -18,7 +18,6 @@ from bnnedge.data.augment import Augment
 from bnnedge.devices.golden import GoldenDevice
 from bnnedge.network import Network
 from bnnedge.report.spread import largest, spread
-from bnnedge.runner import call_steps
 from bnnedge.samples import digest
 from bnnedge.sim import reference
 from bnnedge.sim.arrays import Library, library
@@ -29,8 +28,6 @@ from bnnedge.sim.study.kept import Keeper, Kept
 from bnnedge.sim.study.shared import Images, Shared
 from bnnedge.sim.study.table import Row
 from bnnedge.trainer import Trainer
-
-_CALLS = 50  # of the device in an epoch of a large network: a part of an epoch can be told, and kept
 
 
 class Samples(NamedTuple):
@@ -88,6 +85,8 @@ class _Course(Callback):
     spread: before the first epoch, and after each.
     """
 
+    often = True
+
     def __init__(self, trainer: Trainer, keeper: Keeper, spreads: Sequence[float]) -> None:
         self.trainer, self.keeper = trainer, keeper
         self.spread = list(spreads) or [self._now()]
@@ -124,7 +123,6 @@ def _integer(run: Run, samples: Samples, arrays: Library, keeper: Keeper, kept: 
             progress=False,
             augment=Augment.parse(run.augment) if run.augment else None,
             resume=kept is not None,
-            steps_per_call=max(call_steps(network, run.batch), len(samples.x) // run.batch // _CALLS),
         ).history
     curve = tuple(history["val_accuracy"])
     return Row(run, curve[-1], history["accuracy"][-1], history["loss"][-1], 0.0, curve, tuple(course.spread))

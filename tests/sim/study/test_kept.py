@@ -58,7 +58,8 @@ def stopped(asked: Run, folder: Path, after: int, arrays: str = "numpy") -> list
 def each_call(monkeypatch):
     """Let each call of the device be a step, and each be told."""
     monkeypatch.setattr(kept, "_TELL", 0)
-    monkeypatch.setattr("bnnedge.sim.study.training.call_steps", lambda network, batch: 1)
+    monkeypatch.setattr("bnnedge.trainer.call_steps", lambda network, batch: 1)
+    monkeypatch.setattr("bnnedge.runner.Pace.took", lambda self, steps, seconds: None)
 
 
 @pytest.mark.parametrize("asked", RUNS, ids=lambda run: f"{run.model}-{run.optimiser or run.steps}")

@@ -49,6 +49,17 @@ def positive(text: str) -> int:
 positive.__name__ = "positive whole number"  # argparse names the type in its errors
 
 
+def minutes(text: str) -> float:
+    """A number of minutes, 0 or more, for argparse."""
+    number = float(text)
+    if not number >= 0:
+        raise argparse.ArgumentTypeError(f"must be a number of minutes, 0 or more, not {text}")
+    return number
+
+
+minutes.__name__ = "number of minutes"
+
+
 def megahertz(text: str) -> int:
     """A frequency, for argparse: MHz as text, Hz as a number; up to 250 MHz, the most that a Zynq's fabric gets."""
     number = float(text)

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from bnnedge.callbacks.periodic import MINUTES
 from bnnedge.commands import options
-from bnnedge.commands.train import minutes
 from bnnedge.files import make_folder
 from bnnedge.report.progress import can_show
 from bnnedge.terminal import counted, printable
@@ -42,7 +41,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--save-every",
-        type=minutes,
+        type=options.minutes,
         default=MINUTES,
         metavar="MINUTES",
         help="within an epoch, between two saves of a run's state, from which it goes on after a kill (default: "

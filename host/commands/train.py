@@ -43,17 +43,6 @@ def augmentation(text: str) -> Augment:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
-def minutes(text: str) -> float:
-    """A number of minutes, 0 or more, for argparse."""
-    number = float(text)
-    if not number >= 0:
-        raise argparse.ArgumentTypeError(f"must be a number of minutes, 0 or more, not {text}")
-    return number
-
-
-minutes.__name__ = "number of minutes"
-
-
 def add(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     options.add_network(parser)
@@ -102,7 +91,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--save-every",
-        type=minutes,
+        type=options.minutes,
         metavar="MINUTES",
         help=f"keep the state of a run within a long epoch, too, and not only after each one (default: {MINUTES:g})",
     )

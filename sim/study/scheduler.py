@@ -84,7 +84,7 @@ def work(
         }
         for future in futures.values():
             future.add_done_callback(told.put)
-        watch.began(workers or len(client.scheduler_info()["workers"]))
+        watch.began(workers or max(1, sum(client.nthreads().values())))
         while left:
             new = told.get()
             if isinstance(new, Told):

@@ -283,6 +283,14 @@ ROWS = [
     Row("a folder of an unset variable", lambda f: bnnedge("notebooks", ""), "DIR is empty"),
     Row("one of two runs is an unset variable", lambda f: bnnedge("compare", f, ""), "DIR is empty"),
     Row("a scheduler without a port", lambda f: bnnedge("study", "digits", "--scheduler", "host"), "such as tcp://HOST:8786"),
+    Row("a study saved when?", lambda f: bnnedge("study", "digits", "--save-every", "never"), "invalid number of minutes value"),
+    Row("a study saved before now", lambda f: bnnedge("study", "digits", "--save-every=-1"), "minutes, 0 or more, not -1"),
+    Row("a study without workers", lambda f: bnnedge("study", "digits", "--workers", "0"), "must be a positive whole number"),
+    Row(
+        "workers here for a cluster elsewhere",
+        lambda f: bnnedge("study", "digits", "--out", f, "--scheduler", "tcp://host:8786", "--workers", "2"),
+        "--workers are those of this machine: leave it out with --scheduler",
+    ),
     # Paths
     Row("--resume of a folder", lambda f: train(f, "--resume", trained(f), "--steps", 3), says("after 3 steps")),
     Row("--start of a folder", lambda f: train(f, "--start", trained(f), "--steps", 3), works),

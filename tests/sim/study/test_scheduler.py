@@ -191,7 +191,10 @@ def test_a_worker_has_one_thread(monkeypatch, capfd):
     def threads() -> tuple[list[int], set[str]]:
         import numpy as np
 
+        from bnnedge.sim.golden.threads import usable
+
         np.ones((300, 300)) @ np.ones((300, 300))
+        assert usable() == 1, "the golden model takes as many"
         return [library["num_threads"] for library in threadpoolctl.threadpool_info()], set(os.environ)
 
     with scheduler._cluster(1) as cluster, distributed.Client(cluster, set_as_default=False) as client:
@@ -221,12 +224,6 @@ def test_runs_on_a_cluster_that_is_there(tmp_path, capsys):
     rows = Table(tmp_path / "trial.csv").rows
     assert len(rows) == 5
     assert set(rows) <= seen, "that cluster carried them out"
-
-
-def test_workers_are_of_this_machine(tmp_path, capsys):
-    words = ["study", "digits", "--out", str(tmp_path), "--scheduler", "tcp://127.0.0.1:8786", "--workers", "2"]
-    assert cli.main(words) == 1
-    assert "--workers are those of this machine" in capsys.readouterr().err
 
 
 def test_who_watches_is_told(trial, tmp_path):

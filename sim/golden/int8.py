@@ -20,6 +20,7 @@ from bnnedge.sim.golden.threads import Threads
 from bnnedge.sim.windows import gather
 
 _WINDOWS = 1 << 19  # bytes of windows held at a time, which stay in a core's cache
+_NARROW = 100  # columns; with fewer, PyTorch's product is up to a third faster the other way round
 _SUMMED = (1 << 17) - 1  # products of two bytes whose sum fits 32 bits, whatever they are
 _RATE = 1 / 150  # nanoseconds that a multiplication takes, roughly
 
@@ -120,13 +121,16 @@ class Int8:
         most = min(_SUMMED // layer.outputs, max(1, _WINDOWS // (layer.outputs * layer.fan_in)))  # MAX_SIDE**2 outputs at most
         kind: Any = np.int32 if len(x) * layer.outputs << x_planes + planes < 1 << 31 else np.int64
 
+        turned = layer.fan_out < min(layer.fan_in, _NARROW)
+
         def part(start: int, stop: int) -> np.ndarray:
-            slope, summed = (np.zeros((layer.fan_in, layer.fan_out), each) for each in (kind, np.int32))
+            shape = (layer.fan_out, layer.fan_in) if turned else (layer.fan_in, layer.fan_out)
+            slope, summed = (np.zeros(shape, each) for each in (kind, np.int32))
             for first in range(start, stop, most):
                 some = slice(first, min(first + most, stop))
-                rows = self._elementwise.gather(x[some], layer)
+                rows, codes = self._elementwise.gather(x[some], layer), code[some].reshape(-1, layer.fan_out)
                 direct = first == start and kind is np.int32
-                self._multiply(rows.T, code[some].reshape(-1, layer.fan_out), slope if direct else summed)
+                self._multiply(*((codes.T, rows) if turned else (rows.T, codes)), slope if direct else summed)
                 if not direct:
                     slope += summed
             return slope
@@ -134,7 +138,8 @@ class Int8:
         with self._multiply.session():
             parts = self._share(len(x), _RATE * code.size * layer.fan_in, part)
             inputs = self._over_images(x)
-        slope: np.ndarray = sum(parts[1:], parts[0])
+        slope = sum(parts[1:], parts[0])
+        slope = np.ascontiguousarray(slope.T) if turned else slope
         slope *= 2
         slope += gather(inputs, layer).sum(0, dtype=kind)[:, None]
         if x_planes:

@@ -1,12 +1,13 @@
 """What a training step of the golden model takes, part by part, and beside a float32 product and PyTorch's own training.
 
     python tests/benchmarks/golden.py --threads 2
-    python tests/benchmarks/golden.py --network mlp --batch 128
+    python tests/benchmarks/golden.py --network mlp --batch 128 --plain
 
 Prints a Markdown table with a column for each network. The golden model's step, as many multiplications in float32 products
 `a @ b` of the same sizes, and a float32 step of PyTorch (`torch_step`) run by turns, and the least time of each counts: what
-else the machine does only adds to it, so that ratios hold though it is busy. The parts are those of the fastest step. Each
-network has a process of its own, with as many threads as asked for, and another one for its peak of memory.
+else the machine does only adds to it, so that ratios hold though it is busy. The parts are those of the fastest step. Random
+numbers are drawn within the loops that round and update; what drawing them alone takes has a row of its own. Each network has a
+process of its own, with as many threads as asked for, and another one for its peak of memory.
 """
 
 from __future__ import annotations
@@ -15,42 +16,37 @@ import argparse
 import dataclasses
 import functools
 import importlib.util
-import inspect
 import multiprocessing
 import os
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from types import ModuleType
+from types import SimpleNamespace
 from typing import Any
 
+import draws
 import numpy as np
 
 from bnnedge import Settings, configuration, formats
 from bnnedge.commands import options
 from bnnedge.network import Network
 from bnnedge.sim.arrays import library, to_numpy
-from bnnedge.sim.golden import Golden, Random, model
+from bnnedge.sim.golden import Golden, ways
+from bnnedge.sim.golden.plain import Plain
+from bnnedge.sim.golden.threads import Threads, usable
 from bnnedge.state import TrainingState
 
 PARTS = {
-    "forward": "products, forward",
-    "data_gradient": "products, data gradient",
-    "weight_gradient": "products, weight gradient",
-    "draw": "random numbers",
-    "_statistics": "statistics",
-    "_normalise": "signs and masks",
-    "_gradient_code": "sums, rounding",
-    "_updated": "update",
+    "products, forward": ("forward",),
+    "products, data gradient": ("data_gradient",),
+    "products, weight gradient": ("weight_gradient",),
+    "statistics": ("statistics",),
+    "signs, masks, pooling": ("signs", "normalise", "pool_sums", "pool_signs"),
+    "gradients, rounding": ("masked", "total_signs", "codes"),
+    "update": ("updated",),
 }
-"""Part of a step by the name of the function that computes it; what no function of `PARTED` computes is the rest."""
-PARTED: list[tuple[Any, tuple[str, ...]]] = [
-    (model, ("forward", "data_gradient", "weight_gradient")),
-    (Random, ("draw",)),
-    (Golden, ("_statistics", "_normalise", "_gradient_code", "_updated")),
-]
-"""Modules and classes with those functions, as the golden model finds them."""
+"""Parts of a step, and the operations of `Golden.products` and `Golden.elementwise` that make them; all else is the rest."""
 EPOCH = 60_000
 PAUSE = 0.02
 """Seconds between turns: the threads of one library spin for a while after its work, and would slow the next one's down."""
@@ -59,54 +55,53 @@ THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_
 
 
 class Timers:
-    """Seconds that functions take by their part of the step, each without the time of those that it calls."""
+    """Seconds that operations take by their part of the step."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
-        self._below = [0.0]  # of each function under way: the time of those that it called
 
-    def wrap(self, owner: Any, names: tuple[str, ...] = ()) -> None:
-        """Time functions of a module, a class or an object: those of the names, or all public ones that it defines."""
-        for name in names or [name for name in dir(owner) if not name.startswith("_")]:
-            function = getattr(owner, name)
-            imported = isinstance(owner, ModuleType) and getattr(function, "__module__", None) != owner.__name__
-            if names or (callable(function) and not inspect.isclass(function) and not imported):
-                setattr(owner, name, self.timed(function, PARTS.get(name, name)))
+    def watched(self, golden: Golden) -> Golden:
+        """The golden model with its operations timed, as it calls them: not as they call each other."""
+        parts = {name: part for part, names in PARTS.items() for name in names}
+        for owner in ("products", "elementwise"):
+            operations = getattr(golden, owner)
+            own = {name: part for name, part in parts.items() if hasattr(operations, name)}
+            timed = {name: self.timed(getattr(operations, name), part) for name, part in own.items()}
+            setattr(golden, owner, SimpleNamespace(**timed))
+        return golden
 
     def timed(self, function: Callable[..., Any], part: str) -> Callable[..., Any]:
         """The function, adding its time to a part's."""
 
         @functools.wraps(function)
         def wrapped(*arguments: Any, **keywords: Any) -> Any:
-            self._below.append(0.0)
             start = time.perf_counter()
-            try:
-                return function(*arguments, **keywords)
-            finally:
-                seconds = time.perf_counter() - start
-                self.seconds[part] = self.seconds.get(part, 0) + seconds - self._below.pop()
-                self._below[-1] += seconds
+            result = function(*arguments, **keywords)
+            self.seconds[part] = self.seconds.get(part, 0) + time.perf_counter() - start
+            return result
 
         return wrapped
 
 
 @dataclasses.dataclass
 class Measured:
-    """Seconds of a golden step and its parts, of as many multiplications in float32, and of PyTorch's step, if it is there."""
+    """Seconds of a golden step and its parts, of its random numbers, of as many multiplications in float32, of PyTorch's step."""
 
     step: float
     parts: dict[str, float]
+    random: float
     products: float
     torch_step: float | None
 
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """What is measured: a built-in network or a file, images a step, and the array library of the golden model."""
+    """What is measured: a built-in network or a file, images a step, the golden model's arrays, and whether in its plain way."""
 
     name: str
     batch: int
     arrays: str = "numpy"
+    plain: bool = False
 
     @property
     def network(self) -> Network:
@@ -121,11 +116,15 @@ class Case:
         rng, network = np.random.default_rng(1), self.network
         return rng.integers(0, 256, (self.batch, *network.input_shape), np.uint8), rng.integers(0, network.classes, self.batch)
 
-    def golden(self) -> Callable[[], Any]:
-        """A step of the golden model."""
+    def golden(self) -> Golden:
+        """The golden model at its start."""
         network, settings, config = self.network, self.settings, configuration("pynq-z2")
         state = TrainingState.initial(network, config.latent, settings.gradient_planes, settings.seed)
-        golden = Golden(network, settings, config, state.mapped(library(self.arrays).put))
+        put = library(self.arrays).put
+        return Golden(network, settings, config, state.mapped(put), ways=ways.plain if self.plain else None)
+
+    def step(self, golden: Golden) -> Callable[[], Any]:
+        """A step of it."""
         pixels, labels = self.data()
 
         def step() -> None:
@@ -133,6 +132,14 @@ class Case:
             to_numpy(golden.state.layers[0].weight)  # a GPU computes on while Python goes on
 
         return step
+
+    def random(self, golden: Golden) -> Callable[[], Any]:
+        """The random numbers of a step, drawn as it draws them, and nothing else."""
+        tensors = list(draws.tensors(self.network, self.batch))
+        if type(golden.elementwise) is Plain:
+            return lambda: [draws.plain(golden.random, tensor) for tensor in tensors]
+        threads = Threads(usable())
+        return lambda: [draws.compiled(golden.random, tensor, threads) for tensor in tensors]
 
     def torch(self) -> Callable[[], Any]:
         """A step of PyTorch in float32."""
@@ -171,10 +178,9 @@ def products(case: Case) -> float:
 
 def measure(case: Case, threads: int, least: float) -> Measured:
     """Time a network's steps and products by turns for so many seconds, in a process whose libraries have that many threads."""
-    timers = Timers()
-    for owner, names in PARTED:
-        timers.wrap(owner, names)
-    turns = {"step": _timed(case.golden()), "products": lambda: products(case)}
+    timers, golden = Timers(), case.golden()
+    turns = {"random": _timed(case.random(golden)), "products": lambda: products(case)}
+    turns["step"] = _timed(case.step(timers.watched(golden)))
     if has_torch():
         import torch
 
@@ -192,7 +198,7 @@ def measure(case: Case, threads: int, least: float) -> Measured:
                 if seconds < found[name]:
                     found[name], parts = seconds, timers.seconds if name == "step" else parts
         if time.monotonic() >= end:
-            return Measured(found["step"], parts, found["products"], found.get("torch step"))
+            return Measured(found["step"], parts, found["random"], found["products"], found.get("torch step"))
 
 
 def _timed(step: Callable[[], Any]) -> Callable[[], float]:
@@ -206,7 +212,7 @@ def _timed(step: Callable[[], Any]) -> Callable[[], float]:
 
 def peak(case: Case, of_torch: bool) -> float | None:
     """MB by which two steps raise a fresh process's memory at its peak; None where the system does not tell."""
-    step = case.torch() if of_torch else case.golden()
+    step = case.torch() if of_torch else case.step(case.golden())
     try:
         Path("/proc/self/clear_refs").write_text("5")  # the peak so far is forgotten
         before = _memory("VmRSS")
@@ -236,6 +242,7 @@ def rows(case: Case, threads: int, least: float) -> dict[str, str]:
         "a step, ms": f"{1e3 * m.step:.1f}",
         **{f"- {part}": f"{1e3 * seconds:.1f}" for part, seconds in m.parts.items()},
         "- rest": f"{1e3 * (m.step - sum(m.parts.values())):.1f}",
+        "random numbers of these, ms": f"{1e3 * m.random:.1f}",
         "images/s": f"{case.batch / m.step:,.0f}",
         f"an epoch of {EPOCH:,} images, s": f"{EPOCH / case.batch * m.step:.1f}",
         "multiplications a step, 10^9": f"{case.multiplications / 1e9:.2f}",
@@ -267,14 +274,15 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1, metavar="N", help="of each library (default: 1)")
     parser.add_argument("--seconds", type=float, default=10, metavar="S", help="of measuring, for each network (default: 10)")
     parser.add_argument("--arrays", default="numpy", help="the golden model's: numpy, torch, torch:cuda, cupy (default: numpy)")
+    parser.add_argument("--plain", action="store_true", help="the golden model's plain way, though there is a faster one")
     a = parser.parse_args()
     if not has_torch():
         print("PyTorch is not installed: its rows are left out\n")
     columns = {}
     for name in a.network:
-        case = Case(name, a.batch or (128 if name == "mlp" else 64), a.arrays)
+        case = Case(name, a.batch or (128 if name == "mlp" else 64), a.arrays, a.plain)
         columns[f"{name}, B = {case.batch}"] = rows(case, a.threads, a.seconds)
-    print(f"{a.threads} thread{'s' * (a.threads > 1)}\n\n{table(columns)}")
+    print(f"{a.threads} thread{'s' * (a.threads > 1)}{', the plain way' * a.plain}\n\n{table(columns)}")
 
 
 if __name__ == "__main__":

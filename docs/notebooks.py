@@ -68,6 +68,8 @@ def _tidy(notebook: Any) -> None:
                 output.text = _UNDERWAY.sub("", _BAR.sub("", output.text))
             elif "image/png" in output.data:
                 output.data["image/png"] = _small(output.data["image/png"])
+        if "outputs" in cell:  # without texts of which nothing is left
+            cell.outputs = [output for output in cell.outputs if output.output_type != "stream" or output.text]
 
 
 def _small(picture: str) -> str:

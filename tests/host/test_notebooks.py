@@ -137,6 +137,12 @@ def test_time_left_is_not_stored(tmp_path, script):
     assert script.told(notebook.cells[0]) == ["stdout: epoch 2/2 loss 1\n"]
 
 
+def test_what_is_compiled_the_first_time_alone_is_not_stored(tmp_path, script):
+    code = "print('compiling the loops of the golden model (20 seconds) ... 12 s')"
+    notebook = script.run(script.nbformat.v4.new_notebook(cells=[script.nbformat.v4.new_code_cell(code)]), tmp_path)
+    assert script.told(notebook.cells[0]) == []
+
+
 EXPECTED = {
     "1-first-training": ["stopped after 54 of 132 steps", "the same predictions: True"],
     "2-without-a-board": ["device rtl", "bit-exact: True"],

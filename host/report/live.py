@@ -63,15 +63,15 @@ class LivePlot(Callback):
 
     Parameters
     ----------
-    trainer: whose `fit` gets this callback, if the counters of earlier runs are to count, too; `steps_per_call` of `fit` says
-        how often there is something new.
+    trainer: whose `fit` gets this callback, if the counters of earlier runs are to count, too. There is something new about
+        once a second, or as often as `steps_per_call` of `fit` says.
 
     Raises
     ------
     ModuleNotFoundError: matplotlib or IPython is not installed
     """
 
-    shows = True
+    shows = often = True
 
     def __init__(self, trainer: Trainer | None = None) -> None:
         try:

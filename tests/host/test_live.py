@@ -127,6 +127,17 @@ def test_interrupt_leaves_the_last_step(screen, texts, monkeypatch):
     assert len(screen.displays) == 2
 
 
+def test_a_long_epoch_is_drawn_as_it_goes_on(screen, monkeypatch):
+    monkeypatch.setattr(live, "_PAUSE", 0)
+    monkeypatch.setattr(live, "_SHARE", 0)
+    monkeypatch.setattr("bnnedge.trainer.call_steps", lambda network, batch: 2)
+    monkeypatch.setattr("bnnedge.runner._CALL", 0)  # each call takes longer than it should
+    trainer = Trainer(NETWORK, settings=Settings(batch=64))
+    trainer.fit(*DATA, callbacks=LivePlot())
+    steps = len(DATA[0]) // 64
+    assert len(screen.displays[0]) >= -(-steps // 2)
+
+
 @pytest.mark.parametrize("module", ["IPython.display", "matplotlib.figure"])
 def test_missing_package(module, monkeypatch):
     monkeypatch.setitem(sys.modules, module, None)

@@ -130,5 +130,6 @@ def _work(study: Study, table: Table, arguments: argparse.Namespace) -> list[str
         except ModuleNotFoundError as error:
             raise ValueError(f"studies need the Python module {error.name}: pip install 'bnnedge[study]'") from error
         except KeyboardInterrupt:
-            print(f"\n{printable(table.folder.as_posix())} keeps what was trained: the same command goes on", file=sys.stderr)
+            if table.folder.exists():  # else there is nothing yet, and the lines above say which runs have ended
+                print(f"\n{printable(str(table.folder))} keeps the states of runs: the same command goes on", file=sys.stderr)
             raise

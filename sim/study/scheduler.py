@@ -27,8 +27,10 @@ from bnnedge.sim.study.shared import Shared, Sharing
 from bnnedge.sim.study.sizing import workers as number_of_workers
 from bnnedge.sim.study.table import Row, Table
 from bnnedge.sim.study.training import carry_out
+from bnnedge.underway import underway
 
 _TOPIC = "bnnedge study"
+_NEVER = 1e9  # seconds
 # Of the libraries that would take a thread for each core: BLAS by OpenMP and of its own, Numba.
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS", "NUMBA_NUM_THREADS")
 
@@ -115,7 +117,8 @@ def _carried_out(run: Run, arrays: str, folder: Path, every: float, shared: Shar
         worker.log_event(_TOPIC, {"told": dataclasses.asdict(told)})
 
     try:
-        return carry_out(run, arrays, Keeper(run, folder, every, tell), shared)
+        with underway("", after=_NEVER):  # what takes its time in a worker is no line of its own
+            return carry_out(run, arrays, Keeper(run, folder, every, tell), shared)
     except (ValueError, OSError, RuntimeError, ImportError, MemoryError) as error:  # as the command line has them
         return str(error)
 

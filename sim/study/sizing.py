@@ -11,7 +11,7 @@ from bnnedge.meminfo import meminfo
 from bnnedge.sim.study.grid import Run
 
 # Measured with networks of the package, and rounded up: see tests/sim/study/test_sizing.py.
-_PROCESS = 256 << 20  # bytes of a worker with its libraries
+_PROCESS = 448 << 20  # bytes of a worker with its libraries, PyTorch and Numba among them
 _COLUMN = 12  # for each number of a batch's windows, in the layer that has the most: gathered, and gradients of them
 _WEIGHT = 32  # for each weight: itself, moments, gradient
 _EVALUATION = 160 << 20  # of the integer form, which classifies many images at a time

@@ -95,13 +95,14 @@ def place(folder: Path, run: Run) -> Path:
 class Told:
     """How far a run is.
 
-    key: of the run. share: of its steps that are taken, 0..1. curve: as in a `Row`, so far. seconds: it took so far. note: what
-    else there is to say, perhaps nothing.
+    key: of the run. share: of its steps that are taken, 0..1. epochs: that it has ended. accuracy: after the last of these.
+    seconds: it took so far. note: what else there is to say, perhaps nothing.
     """
 
     key: str
     share: float = 0.0
-    curve: tuple[float, ...] = ()
+    epochs: int = 0
+    accuracy: float = 0.0
     seconds: float = 0.0
     note: str = ""
 
@@ -179,7 +180,7 @@ class Keeper:
         self._epochs = len(curve)
         if closed or now - self._told >= _TELL:
             self._told = now
-            self._tell(Told(self.run.key, share, tuple(curve), self.seconds))
+            self._tell(Told(self.run.key, share, len(curve), curve[-1] if curve else 0.0, self.seconds))
 
     def _due(self, since: float, closed: bool) -> bool:
         return self.path is not None and since >= min(self.every, _COST * self._cost if closed else math.inf)

@@ -106,8 +106,8 @@ class Progress(Watch):
         if self._say is not None:
             self._say(self.line())
             return
-        closed, since = len(told.curve) > self._epochs.get(run.key, 0), time.monotonic() - self._printed
-        self._epochs[run.key] = len(told.curve)
+        closed, since = told.epochs > self._epochs.get(run.key, 0), time.monotonic() - self._printed
+        self._epochs[run.key] = told.epochs
         if since >= (_PAUSE if closed else _LONG):
             self._print(f"{_name(run)}: {_place(run, told)}{self._remaining()}")
 
@@ -138,5 +138,5 @@ def _name(run: Run) -> str:
 
 
 def _place(run: Run, told: Told) -> str:
-    accuracy = f", accuracy {told.curve[-1]:.2%}" if told.curve else ""
+    accuracy = f", accuracy {told.accuracy:.2%}" if told.epochs else ""
     return f"{told.share * run.epochs:.1f} of {run.epochs} epochs{accuracy}"

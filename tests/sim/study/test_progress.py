@@ -19,7 +19,7 @@ def row(run: Run, seconds: float) -> Row:
 
 
 def told(run: Run, share: float, seconds: float, *curve: float) -> Told:
-    return Told(run.key, share, curve, seconds)
+    return Told(run.key, share, len(curve), curve[-1] if curve else 0.0, seconds)
 
 
 class TestLeft:

@@ -237,7 +237,7 @@ def test_who_watches_is_told(trial, tmp_path):
             told.append(workers)
 
         def went_on(self, run, new: Told) -> None:
-            told.append((run.label, len(new.curve)))
+            told.append((run.label, new.epochs))
 
         def ended(self, run, row: Row | None, left: int) -> None:
             told.append((run.label, left))

@@ -57,27 +57,17 @@ def _next(state):
 
 
 @inlined
-def _turned(state, bits):
-    """The state rotated right by 0 < bits < 64."""
-    return state >> np.uint64(bits) | state << np.uint64(64 - bits)
-
-
-@inlined
 def _drawn(states, lanes, drawn):
-    """Fill `drawn`, int32, with 16 bits a lane from a row's states (groups,); let these go on to the next row.
+    """Fill `drawn` (groups * lanes,) int32 with 16 bits a lane from a row's states (groups,); let these go on to the next row.
 
-    drawn: groups * lanes + 16 numbers: of less than 16 lanes the rest is overwritten by the next group. Lane 4 m + r reads word m
-    of the state rotated right by 4 r: 16 lanes read all there is, and the next 16 read the same again.
+    Lane i reads the bits from 4 i on, cyclically.
     """
     for group in range(states.shape[0]):
-        state = states[group]
-        turned = (state, _turned(state, _TURN), _turned(state, 2 * _TURN), _turned(state, 3 * _TURN))
-        for first in range(group * lanes, (group + 1) * lanes, 16):
-            at = np.uintp(first)
-            for m in range(4):
-                for r in range(4):
-                    word = turned[r] >> np.uint64(_BITS * m) & np.uint64((1 << _BITS) - 1)
-                    drawn[at + np.uintp(4 * m + r)] = np.int32(word)
+        state, first = states[group], np.uintp(group * lanes)
+        for lane in range(np.uintp(lanes)):
+            right = np.uint64(_TURN) * np.uint64(lane) & np.uint64(63)
+            turned = state >> right | state << (np.uint64(64) - right & np.uint64(63))
+            drawn[first + lane] = np.int32(turned & np.uint64((1 << _BITS) - 1))
         states[group] = _next(state)
 
 
@@ -196,7 +186,7 @@ def codes(d, active, c1, c2, e, limit, keys, step, layer, kind, lanes, start, st
     """Halves of codes (B, h, w, M) int8 of the centred gradient d (B, h, w, M) int32, rows start..stop of the map; sum |dy|."""
     images, _, width, channels = d.shape
     groups = -(-channels // lanes)
-    states, drawn = np.empty((stop - start, width, groups), np.uint64), np.empty(groups * lanes + 16, np.int32)
+    states, drawn = np.empty((stop - start, width, groups), np.uint64), np.empty(groups * lanes, np.int32)
     total = np.int64(0)
     for image in range(images):
         for row in range(start, stop):
@@ -218,7 +208,7 @@ def codes_of_pooled_signs(d, active, route, c1, c2, e, limit, keys, step, layer,
     """The same where signs are pooled: d and route (B, h, w, M), active and code (B, 2h, 2w, M), rows start..stop of these."""
     images, _, width, channels = active.shape
     groups = -(-channels // lanes)
-    states, drawn = np.empty((stop - start, width, groups), np.uint64), np.empty(groups * lanes + 16, np.int32)
+    states, drawn = np.empty((stop - start, width, groups), np.uint64), np.empty(groups * lanes, np.int32)
     total = np.int64(0)
     for image in range(images):
         for row in range(start, stop):
@@ -242,7 +232,7 @@ def codes_of_pooled_sums(d, active, route, c1, c2, e, limit, keys, step, layer, 
     """The same where sums are pooled: d, active, route (B, h, w, M), code (B, 2h, 2w, M), rows start..stop of it."""
     images, _, width, channels = code.shape
     groups = -(-channels // lanes)
-    states, drawn = np.empty((stop - start, width, groups), np.uint64), np.empty(groups * lanes + 16, np.int32)
+    states, drawn = np.empty((stop - start, width, groups), np.uint64), np.empty(groups * lanes, np.int32)
     total = np.int64(0)
     for image in range(images):
         for row in range(start, stop):
@@ -270,7 +260,7 @@ def updated(words, slope, rate, top, momentum, keys, step, layer, kind, lanes, i
     """
     channels, tiles = words.shape[1], -(-inputs // lanes)
     groups = -(-channels // lanes)
-    state, drawn = np.empty(groups, np.uint64), np.empty(groups * lanes + 16, np.int32)
+    state, drawn = np.empty(groups, np.uint64), np.empty(groups * lanes, np.int32)
     for each in range(start, stop):
         tap, tile = each // tiles, each % tiles
         _seeds(state, keys, step, layer, kind, tap, tile)

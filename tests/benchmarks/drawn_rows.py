@@ -11,7 +11,7 @@ from bnnedge.sim.golden.loops import _drawn, _seeds, compiled
 def first_lane(keys, layer, kind, lanes, rows, columns, start, stop):
     """Draw tiles start..stop, of all places, of a tensor at step 0; the sum of what lane 0 draws."""
     tiles, groups, total = -(-rows // lanes), -(-columns // lanes), np.int64(0)
-    state, drawn = np.empty(groups, np.uint64), np.empty(groups * lanes + 16, np.int32)
+    state, drawn = np.empty(groups, np.uint64), np.empty(groups * lanes, np.int32)
     for each in range(start, stop):
         place, tile = each // tiles, each % tiles
         _seeds(state, keys, 0, layer, kind, place, tile)

@@ -78,23 +78,22 @@ def work(
         client = stack.enter_context(Client(cluster, set_as_default=False))  # type: ignore[no-untyped-call]
         told: queue.SimpleQueue[Any] = queue.SimpleQueue()
         client.subscribe_topic(_TOPIC, lambda event: told.put(Told(**event[1]["told"])))
-        folder, left, failures = table.folder.resolve(), len(missing), []
-        futures = {
-            # The run's key is dask's, too: the same run asked for twice is carried out once.
-            key: client.submit(_carried_out, run, arrays, folder, every, shared.get(run.data), key=key, pure=False)
-            for key, run in missing.items()
-        }
-        for future in futures.values():
-            future.add_done_callback(told.put)
         watch.began(workers or max(1, sum(client.nthreads().values())))
-        while left:
+        folder, failures, futures, waiting = table.folder.resolve(), [], {}, list(missing.values())
+        while waiting or futures:
+            # To workers of ours one at a time: dask would share out all at once, and let one wait for what another one has.
+            while waiting and len(futures) < (workers or len(missing)):
+                run = waiting.pop(0)
+                given = (run, arrays, folder, every, shared.get(run.data))
+                # The run's key is dask's, too: the same run asked for twice is carried out once.
+                futures[run.key] = client.submit(_carried_out, *given, key=run.key, pure=False)
+                futures[run.key].add_done_callback(told.put)
             new = told.get()
             if isinstance(new, Told):
                 if new.key in futures:
                     watch.went_on(missing[new.key], new)
                 continue
-            left -= 1
-            run = missing[new.key]
+            run, left = missing[new.key], len(waiting) + len(futures) - 1
             del futures[new.key]
             row = new.result() if new.status == "finished" else str(new.exception())
             if isinstance(row, Row):

@@ -246,3 +246,23 @@ def test_who_watches_is_told(trial, tmp_path):
     assert work([run for run in study.runs if run.label == "tanh"], table, watch=Told_(), workers=3) == []
     assert told == [1, *(("tanh", epoch) for epoch in range(1, 13)), ("tanh", 0)]
     assert_same(Table(table.path).rows, {key: row for key, row in whole.items() if row.run.label == "tanh"})
+
+
+def test_no_run_waits_for_a_worker_while_another_has_none(tmp_path, monkeypatch):
+    from bnnedge.sim.study.scheduler import work
+
+    path = tmp_path / "trial.yaml"
+    path.write_text(GRID.replace("epochs: 12", "epochs: 1"))
+    at_once, given, submit = [], [], distributed.Client.submit
+
+    def counted(self, *arguments, **named):
+        future = submit(self, *arguments, **named)
+        given.append(future)
+        at_once.append(sum(not other.done() for other in given))
+        return future
+
+    monkeypatch.setattr(distributed.Client, "submit", counted)
+    table = Table(tmp_path / "t.csv")
+    assert work(load_study(path).runs, table, workers=2) == []
+    assert len(table.rows) == len(given) == 5
+    assert max(at_once) <= 2

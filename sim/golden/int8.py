@@ -138,12 +138,13 @@ class Int8:
         with self._multiply.session():
             parts = self._share(len(x), _RATE * code.size * layer.fan_in, part)
             inputs = self._over_images(x)
+            codes = self._over_images(code) if x_planes else None
         slope = sum(parts[1:], parts[0])
         slope = np.ascontiguousarray(slope.T) if turned else slope
         slope *= 2
         slope += gather(inputs, layer).sum(0, dtype=kind)[:, None]
-        if x_planes:
-            images = (2 * code.sum(0, dtype=np.float64) + len(x)).reshape(-1, layer.fan_out)
+        if codes is not None:
+            images = (2.0 * codes + len(x)).reshape(-1, layer.fan_out)
             ones = gather(np.ones((1, *x.shape[1:])), layer)
             slope *= 2
             slope += (ones.T @ images).astype(kind)

@@ -50,9 +50,12 @@ class Compiled(Plain):
         if layer.outputs == 1 and layer.fan_in == height * width * channels and not layer.pad_y | layer.pad_x:
             return x.reshape(images, -1)
         rows = np.empty((images * layer.outputs, layer.fan_in), np.int8)
-        window = (layer.kernel_y, layer.kernel_x, layer.stride, layer.pad_y, layer.pad_x, layer.out_height, layer.out_width)
-        loops.gather(x.reshape(images, height, width * channels), channels, *window, 0, images, rows)
+        loops.gather(x.reshape(images, height, width * channels), channels, *_window(layer), 0, images, rows)
         return rows
+
+    def scatter(self, rows: np.ndarray, ones: np.ndarray, layer: Geometry, out: np.ndarray) -> None:
+        images, height, width, channels = out.shape
+        loops.scatter(rows, ones, channels, *_window(layer), out.reshape(images, height, width * channels))
 
     def double(self, y: np.ndarray, ones: np.ndarray) -> None:
         loops.double(y, ones)
@@ -132,6 +135,10 @@ class Compiled(Plain):
         tiles = places[0] * -(-places[1] // lanes)
         self._share(tiles, 1.0 * words.size, lambda start, stop: loops.updated(*given, start, stop, out))
         return out
+
+
+def _window(layer: Geometry) -> tuple[int, ...]:
+    return layer.kernel_y, layer.kernel_x, layer.stride, layer.pad_y, layer.pad_x, layer.out_height, layer.out_width
 
 
 def _halved(shape: tuple[int, ...]) -> tuple[int, ...]:

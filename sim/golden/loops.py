@@ -319,3 +319,23 @@ def gather(x, channels, ky, kx, stride, pad_y, pad_x, out_h, out_w, start, stop,
                         for i in range(np.uintp(high), np.uintp(span)):
                             rows[at, to + i] = 0
                 at += 1
+
+
+@compiled
+def scatter(rows, ones, channels, ky, kx, stride, pad_y, pad_x, out_h, out_w, out):
+    """Sum 2 row + ones at the places of the windows of maps (B, h, w * channels), all int32: `plain.Plain.scatter`."""
+    images, height, width = out.shape
+    span = kx * channels
+    for image in range(images):
+        out[image] = 0
+        for oy in range(out_h):
+            for ox in range(out_w):
+                row, left = rows[(image * out_h + oy) * out_w + ox], (ox * stride - pad_x) * channels
+                low, high = max(0, -left), min(span, width - left)
+                for tap in range(ky):
+                    y = oy * stride + tap - pad_y
+                    if 0 <= y < height and low < high:
+                        source, to = np.uintp(tap * span + low), np.uintp(left + low)
+                        for i in range(np.uintp(high - low)):
+                            value = np.int32(np.int32(row[source + i] << 1) + ones[source + i])
+                            out[image, y, to + i] = np.int32(out[image, y, to + i] + value)

@@ -56,6 +56,13 @@ class Plain:
         """Windows of a map as rows, see `windows.gather`."""
         return windows.gather(x, layer)
 
+    def scatter(self, rows: Array, ones: Array, layer: Geometry, out: Array) -> None:
+        """Windows of codes' sums into the map (B, H, W, C) int32, see `windows.scatter`.
+
+        Each is 2 row + ones, from those of the codes' halves (B * outputs, K) and of a one (K,), int32.
+        """
+        out[...] = windows.scatter(2 * rows + ones, layer)
+
     def double(self, y: Array, ones: Array) -> None:
         """2 y + ones in place: sums (B, n, M) int32 of codes, from those of their halves and those (n, M) of ones."""
         y *= 2

@@ -27,7 +27,7 @@ def draw(title: str, groups: Groups, path: Path, unfinished: Sequence[Row] = ())
     begun = {row.run.label for row in unfinished}
     few = sum(bool(rows) or label in begun for label, rows in groups.items()) <= CURVES
     groups = {plain(label): rows for label, rows in groups.items() if rows}
-    figure = _curves(groups, unfinished) if few else _accuracies(groups)
+    figure = _curves(groups, unfinished) if few or not groups else _accuracies(groups)
     figure.suptitle(plain(title), fontsize=11)
     save(figure, path)
 
@@ -52,7 +52,7 @@ def _curves(groups: Groups, unfinished: Sequence[Row] = ()) -> Figure:
     """
     from matplotlib.figure import Figure
 
-    both = have_spreads({**groups, "": unfinished})
+    both = have_spreads({**groups, "\n": unfinished})  # no label has that
     figure = Figure(figsize=(11 if both else 7.2, 4.0), layout="constrained")
     left, *right = figure.subplots(1, 1 + both, squeeze=False)[0]
     for label, rows in groups.items():

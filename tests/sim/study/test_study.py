@@ -297,6 +297,15 @@ def test_document_of_runs_that_have_not_ended(grid, tmp_path):
     assert "| standard | 0 of 2 |" in document.read_text()
 
 
+def test_picture_of_many_that_have_not_ended(grid, tmp_path):
+    run = load_study(grid).runs[0]
+    going = [row(dataclasses.replace(run, label=f"line {i}")) for i in range(13)]
+    draw("many", {one.run.label: [] for one in going}, tmp_path / "a.svg", going)
+    assert b"line 12, unfinished" in (tmp_path / "a.svg").read_bytes()
+    draw("many", {one.run.label: [one] for one in going}, tmp_path / "a.svg", going[:1])
+    assert b"unfinished" not in (tmp_path / "a.svg").read_bytes(), "their accuracies would mean nothing"
+
+
 def test_nothing_to_report(grid, tmp_path):
     with pytest.raises(ValueError, match="none of the runs"):
         write(load_study(grid), Table(tmp_path / "t.csv"), tmp_path)

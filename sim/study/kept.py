@@ -18,7 +18,7 @@ import numpy as np
 
 from bnnedge import checkpoint
 from bnnedge.callbacks.periodic import MINUTES
-from bnnedge.checkpoint import Checkpoint, CheckpointError
+from bnnedge.checkpoint import Checkpoint
 from bnnedge.files import remove
 from bnnedge.sim.study.grid import Run
 from bnnedge.sim.study.table import Row
@@ -202,14 +202,16 @@ class Keeper:
 def unfinished(folder: Path, runs: Iterable[Run]) -> list[Row]:
     """What is known of those among `runs` that go on or were stopped, and have ended an epoch: their rows so far.
 
-    What they have of their last epoch is not known, and NaN. A file that cannot be read is passed over: the study tells of it.
+    Loss and accuracy of training are not known. A file that cannot be read is passed over: the study tells of it.
     """
     rows = []
     for run in runs:
-        with contextlib.suppress(CheckpointError):
+        with contextlib.suppress(ValueError):
             kept = Kept.load(place(folder, run), whole=False)
             if kept.key == run.key and kept.curve:
-                rows.append(Row(run, kept.curve[-1], math.nan, math.nan, kept.seconds, kept.curve, kept.spread))
+                row = Row(run, kept.curve[-1], 0.0, math.nan, kept.seconds, kept.curve, kept.spread)
+                row.check()
+                rows.append(row)
     return rows
 
 

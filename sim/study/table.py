@@ -30,6 +30,16 @@ class Row:
     curve: tuple[float, ...]
     spread: tuple[float, ...] = ()
 
+    def check(self) -> None:
+        """ValueError if these are no results of a training."""
+        for name in _RESULTS:
+            _check(name, getattr(self, name))
+        for name in _LISTS:
+            for value in getattr(self, name):
+                _check(name, value)
+        if not self.curve:
+            raise ValueError("curve is empty")
+
 
 _RESULTS = ("accuracy", "train_accuracy", "loss", "seconds")
 _LISTS = ("curve", "spread")
@@ -99,16 +109,15 @@ def _row(values: list[str]) -> Row:
     run = Run(**{field.name: kinds[str(field.type)](fields[field.name]) for field in dataclasses.fields(Run)})
     if run.key != fields["key"]:
         raise ValueError(f"key {fields['key']!r:.40} is not that of the run, {run.key}")
-    results = {name: _number(name, fields[name]) for name in _RESULTS}
-    curve, spread = (tuple(_number(name, value) for value in fields[name].split()) for name in _LISTS)
-    if not curve:
-        raise ValueError("curve is empty")
-    return Row(run, **results, curve=curve, spread=spread)
+    results = {name: float(fields[name]) for name in _RESULTS}
+    curve, spread = (tuple(map(float, fields[name].split())) for name in _LISTS)
+    row = Row(run, **results, curve=curve, spread=spread)
+    row.check()
+    return row
 
 
-def _number(name: str, text: str) -> float:
-    """A result; ValueError if it is none. Of a training that went astray, loss and spread may be infinite, or NaN."""
-    value, high = float(text), _HIGHEST.get(name)
+def _check(name: str, value: float) -> None:
+    """ValueError if it is no such result. Of a training that went astray, loss and spread may be infinite, or NaN."""
+    high = _HIGHEST.get(name)
     if high is not None and not 0 <= value <= high:
-        raise ValueError(f"{name} must be a number in 0..{high:g}, not {text!r:.40}")
-    return value
+        raise ValueError(f"{name} must be a number in 0..{high:g}, not {value:.40g}")

@@ -50,13 +50,14 @@ def carry_out(run: Run, arrays: str = "numpy", keeper: Keeper | None = None, sha
     train = {"integer": _integer, "tanh": _tanh}.get(run.model, _float)
     kept = keeper.begin(digest(np.ascontiguousarray(samples.x), samples.y), arrays)
     try:
-        row = train(run, samples, computing, keeper, kept)
+        row = dataclasses.replace(train(run, samples, computing, keeper, kept), seconds=keeper.seconds)
+        row.check()
     except (ValueError, KeyError, TypeError) as error:  # what is wrong with the run itself comes again
         if kept is None:
             raise
         keeper.forget(error)
-        row = train(run, samples, computing, keeper, None)
-    return dataclasses.replace(row, seconds=keeper.seconds)
+        row = dataclasses.replace(train(run, samples, computing, keeper, None), seconds=keeper.seconds)
+    return row
 
 
 def _samples(run: Run, shared: Shared | None) -> Samples:

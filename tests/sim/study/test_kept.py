@@ -209,6 +209,7 @@ class TestDamage:
             ({"curve": "0.5 x"}, "could not convert string to float"),
             ({"curve": 3}, "it is of another run, or of other data"),
             ({"seconds": None}, "float() argument"),
+            ({"seconds": -1e6}, "seconds must be a number in 0..1e+09, not -9"),
             ({"training": None}, "it is of another run, or of other data"),
             ({"training": 3}, "it is not a checkpoint of bnnedge"),
         ],
@@ -222,6 +223,16 @@ class TestDamage:
         header = {**json.loads(arrays.pop("header").tobytes()), **change}
         checkpoint.write(path, header, arrays)
         assert said in noted(asked, tmp_path)
+
+    def test_of_results_that_are_none(self, tmp_path):
+        for model, name in (("standard", "history.test_accuracy"), ("tanh", "accuracy")):
+            asked = run(model, epochs=2)
+            stopped(asked, tmp_path, 5)
+            path = place(tmp_path, asked)
+            found = Kept.load(path)
+            assert len(found.curve) == 1
+            dataclasses.replace(found, state={**found.state, name: np.array([1.5])}).save(path)
+            assert "curve must be a number in 0..1, not 1.5" in noted(asked, tmp_path)
 
     def test_of_other_arrays(self, tmp_path):
         asked = run("standard", epochs=1)

@@ -103,8 +103,8 @@ class Golden:
         """Take one step on (B, ...) uint8 pixels and (B,) labels; `rate` as `formats.RATE` says."""
         xp, targets = self.library.xp, self.library.put(labels)
         g, layers, top = self.settings.gradient_planes, self.state.layers, len(self.state.layers) - 1
-        x, planes = self._input(pixels, self.settings.input_planes), self.settings.input_planes
-        inputs, kept = [self._input(pixels, self.settings.slope_planes)], []
+        x, planes = self._input(pixels), self.settings.input_planes
+        inputs, kept = [x >> planes - self.settings.slope_planes], []
         for i, (layer, geometry) in enumerate(zip(layers, self.network.geometry, strict=True)):
             y, route = self._sums(x, layer, geometry, planes)
             mu, psi = self._statistics(i, layer, y)
@@ -133,10 +133,10 @@ class Golden:
         self.state.step += 1
         return Result(loss, hits)
 
-    def _input(self, pixels: np.ndarray, planes: int) -> Array:
+    def _input(self, pixels: np.ndarray) -> Array:
         """Halves of codes of (N, ...) pixels as the first layer's map (N, H, W, C)."""
         first = self.network.geometry[0]
-        codes = pixel_codes(self.library.put(pixels), planes)
+        codes = pixel_codes(self.library.put(pixels), self.settings.input_planes)
         return self.library.xp.reshape(codes, (-1, first.height, first.width, first.channels))
 
     def _sums(self, x: Array, layer: LayerState, geometry: Geometry, planes: int) -> tuple[Array, Array | None]:
@@ -210,7 +210,7 @@ class Golden:
 
     def _infer(self, pixels: np.ndarray) -> Array:
         xp = self.library.xp
-        x, planes = self._input(pixels, self.settings.input_planes), self.settings.input_planes
+        x, planes = self._input(pixels), self.settings.input_planes
         for layer, geometry in zip(self.state.layers, self.network.geometry, strict=True):
             y, _ = self._sums(x, layer, geometry, planes)
             mu, psi = xp.astype(layer.mu, xp.int64), xp.astype(layer.psi, xp.int64)

@@ -106,7 +106,6 @@ class Int8:
         """`products.weight_gradient`, of int32 where that holds all sums."""
         most = min(_SUMMED // layer.outputs, max(1, _WINDOWS // (layer.outputs * layer.fan_in)))  # MAX_SIDE**2 outputs at most
         kind: Any = np.int32 if len(x) * layer.outputs << x_planes + planes < 1 << 31 else np.int64
-
         turned = layer.fan_out < min(layer.fan_in, _NARROW)
 
         def part(start: int, stop: int) -> np.ndarray:
@@ -116,7 +115,8 @@ class Int8:
                 some = slice(first, min(first + most, stop))
                 rows, codes = self._elementwise.gather(x[some], layer), code[some].reshape(-1, layer.fan_out)
                 direct = first == start and kind is np.int32
-                self._multiply(*((codes.T, rows) if turned else (rows.T, codes)), slope if direct else summed)
+                left, right = (codes.T, rows) if turned else (rows.T, codes)
+                self._multiply(left, right, slope if direct else summed)
                 if not direct:
                     slope += summed
             return slope

@@ -98,10 +98,11 @@ def _multiplier() -> Multiplier | None:
         multiply = Torch()
     except (ImportError, OSError):  # PyTorch is not there, or a library that it needs
         return None
-    single = np.ones((64, 64), np.float32)  # so small that BLAS, too, computes it in one thread
-    narrow, out = single.astype(np.int8), np.empty(single.shape, np.int32)
+    # Of many rows, beside which a call takes no time; BLAS computes 64 at a time, in one thread.
+    single, weight = np.ones((32, 64, 64), np.float32), np.ones((64, 64), np.float32)
+    narrow, signs, out = np.ones((2048, 64), np.int8), np.ones((64, 64), np.int8), np.empty((2048, 64), np.int32)
     with multiply.session():
-        faster = _faster(lambda: multiply(narrow, narrow, out), lambda: np.matmul(single, single))
+        faster = _faster(lambda: multiply(narrow, signs, out), lambda: np.matmul(single, weight))
     return multiply if faster else None
 
 
@@ -112,7 +113,7 @@ def _bits() -> bool:
     from bnnedge.sim.golden.compiled import Compiled
 
     layer, alone = Network((10, 10, 1), [Conv2D(64), Conv2D(64), Dense(2)]).geometry[1], Threads(1)
-    x, weight = np.ones((4, 8, 8, 64), np.int8), np.ones((layer.fan_in, layer.fan_out), np.int8)
+    x, weight = np.ones((32, 8, 8, 64), np.int8), np.ones((layer.fan_in, layer.fan_out), np.int8)
     without = _without_bits(alone, Compiled(Random(0, 16), 128, alone))
     counted = Bits(without, alone)
     return _faster(lambda: counted.forward(x, weight, layer, 0), lambda: without.forward(x, weight, layer, 0))

@@ -208,7 +208,9 @@ def test_a_worker_has_one_thread(monkeypatch, capfd):
             assert worker.memory_manager.memory_limit is None
             os.kill(worker.pid, signal.SIGKILL)  # the one in its place has one thread, too
             before = worker.pid
-            while worker.pid in (before, None):
+            for _ in range(1200):
+                if worker.pid not in (before, None):
+                    break
                 time.sleep(0.05)
 
 

@@ -121,16 +121,22 @@ def pool_signs(active, mask, start, stop, pooled, kept, route):
         for row in range(pooled.shape[1]):
             for column in range(pooled.shape[2]):
                 y, x = 2 * row, 2 * column
-                for c in range(pooled.shape[3]):  # without branches: from the last place to the first one that is set
-                    a, b = np.uint8(active[image, y, x, c]), np.uint8(active[image, y, x + 1, c])
-                    d, e = np.uint8(active[image, y + 1, x, c]), np.uint8(active[image, y + 1, x + 1, c])
-                    place = np.uint8(3) if e else np.uint8(0)
-                    found = np.uint8(mask[image, y + 1, x + 1, c]) if e else np.uint8(mask[image, y, x, c])
-                    place, found = (np.uint8(2), np.uint8(mask[image, y + 1, x, c])) if d else (place, found)
-                    place, found = (np.uint8(1), np.uint8(mask[image, y, x + 1, c])) if b else (place, found)
-                    place, found = (np.uint8(0), np.uint8(mask[image, y, x, c])) if a else (place, found)
-                    pooled[image, row, column, c] = a | b | d | e
-                    kept[image, row, column, c], route[image, row, column, c] = found, place
+                a, b, d, e = active[image, y, x], active[image, y, x + 1], active[image, y + 1, x], active[image, y + 1, x + 1]
+                of_a, of_b = mask[image, y, x], mask[image, y, x + 1]
+                of_d, of_e = mask[image, y + 1, x], mask[image, y + 1, x + 1]
+                ones, masks, places = pooled[image, row, column], kept[image, row, column], route[image, row, column]
+                for c in range(pooled.shape[3]):  # from the last place to the first one that is set
+                    found, place = of_a[c], np.uint8(0)
+                    if e[c]:
+                        found, place = of_e[c], np.uint8(3)
+                    if d[c]:
+                        found, place = of_d[c], np.uint8(2)
+                    if b[c]:
+                        found, place = of_b[c], np.uint8(1)
+                    if a[c]:
+                        found, place = of_a[c], np.uint8(0)
+                    ones[c] = a[c] | b[c] | d[c] | e[c]
+                    masks[c], places[c] = found, place
 
 
 @compiled

@@ -28,8 +28,8 @@ test: $(READY) ## run the tests, but for the long ones
 test-long: $(READY) ## run the long tests; what they print is kept in docs/evidence.txt
 	$(IN_VENV) pytest -n $(JOBS) --dist worksteal -m long -rA tests
 
-test-libraries: $(LIBRARIES)/.ready ## run the tests with Larq (TensorFlow), Brevitas and arrays of PyTorch, about 3 GB, in build/libraries
-	$(LIBRARIES)/bin/python -m pytest -rA tests/host/importer/test_larq.py tests/host/importer/test_brevitas.py tests/sim/test_arrays.py
+test-libraries: $(LIBRARIES)/.ready ## run the tests with Larq (TensorFlow), Brevitas and PyTorch, about 3 GB, in build/libraries
+	$(LIBRARIES)/bin/python -m pytest -rA tests/host/importer/test_larq.py tests/host/importer/test_brevitas.py tests/sim/test_arrays.py tests/sim/test_precision.py tests/sim/test_golden_*.py tests/benchmarks
 
 # They need a newer protobuf than pynq's gRPC allows: so they have an environment of their own.
 $(LIBRARIES)/.ready: tests/host/importer/requirements.txt pyproject.toml setup.py

@@ -82,6 +82,9 @@ def look(trials: bool = True) -> list[Finding]:
         lambda: _package("qonnx", "exchange", "imports ONNX models", needed=False, trial=trials),
         lambda: _package("keras", "keras", "imports Keras models", needed=False, trial=trials),
         lambda: _package("distributed", "study", "spreads studies over cores", needed=False, trial=trials),
+        lambda: _package("numba", "fast", "compiles the golden model's loops", needed=False, trial=trials),
+        lambda: _package("torch", "fast", "multiplies bytes for the golden model", needed=False, trial=trials),
+        *([_golden] if trials else []),
         *(functools.partial(_flow, name) for name in FLOWS),
         lambda: _package("pynq", "board", "trains on a PYNQ board", needed=False),  # selftest tries it
         lambda: Finding("data digits", str(Path(sources.__file__).with_name("digits.npz")), ""),
@@ -117,6 +120,14 @@ def _package(module: str, extra: str, use: str, name: str = "", needed: bool = T
         if trial and (why := _broken(module)):
             found, remedy = "", f"{found} is installed, but cannot be imported ({why}): {remedy}"
     return Finding(name or module, found, remedy, needed)
+
+
+def _golden() -> Finding:
+    try:
+        from bnnedge.sim.golden.ways import summary
+    except ModuleNotFoundError:
+        return Finding("golden model", "", "this package has no bnnedge.sim: install it whole", needed=False)
+    return Finding("golden model", summary(), "")
 
 
 def _broken(module: str) -> str:

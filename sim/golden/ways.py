@@ -89,6 +89,19 @@ def fitting(random: Random, latent_top: int, network: Network, batch: int) -> Wa
     return plain(random, latent_top) if small or not _agree() else fastest(random, latent_top)
 
 
+def summary() -> str:
+    """What computes large steps here, in words."""
+    if not _agree():
+        return "NumPy alone, for the others don't agree with it"
+    elementwise, multiplying = fastest(Random(0, 16), 128)
+    found = [
+        "Numba's loops" if type(elementwise) is not Plain else "",
+        "counted bits" if type(multiplying).__name__ == "Bits" else "",
+        "PyTorch's products of bytes" if _multiplier() else "",
+    ]
+    return ", ".join(filter(None, found)) or "NumPy alone"
+
+
 @functools.cache
 def _multiplier() -> Multiplier | None:
     """PyTorch's products of bytes, where they are faster than those of float32: not every processor has them."""

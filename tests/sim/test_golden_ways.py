@@ -212,3 +212,14 @@ def test_a_way_that_fails_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compiled.Compiled, "signs", lambda self, bits: np.zeros(3) @ np.zeros(4))
     with pytest.warns(UserWarning, match="NumPy alone, since with Numba or PyTorch it matmul: "):
         assert type(chosen([Dense(256), Dense(10)]).elementwise) is Plain
+
+
+@pytest.mark.usefixtures("_anew")
+def test_what_computes_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("numba")
+    assert "Numba's loops" in ways.summary()
+    monkeypatch.setattr(ways, "_multiplier", lambda: None)
+    monkeypatch.setitem(sys.modules, "bnnedge.sim.golden.compiled", None)
+    assert ways.summary() == "NumPy alone"
+    monkeypatch.setattr(ways, "_agree", lambda: False)
+    assert ways.summary() == "NumPy alone, for the others don't agree with it"

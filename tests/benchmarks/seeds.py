@@ -5,7 +5,8 @@
 
 Runs `bnnedge study` with one seed and with all of them by turns, each a process of its own with all that it begins and ends
 with, and prints the least time of each, its parts, and the ratio. With W workers and nothing in each other's way it would be
-seeds / W, and less where start and end, which all of them share, take a good part.
+seeds / W, and less where start and end, which all of them share, take a good part. It says something on a machine that does
+nothing else; on another one processor times, whose ratio is that of the work, come closer.
 """
 
 from __future__ import annotations
@@ -33,11 +34,12 @@ runs: [{{label: integer, model: integer, rate: 0.02}}]
 
 @dataclasses.dataclass(frozen=True)
 class Time:
-    """Of a study: seconds in all, of its runs on average, and those in which no run went on."""
+    """Of a study: seconds in all, of its runs on average, those in which no run went on, and of processor time in all."""
 
     whole: float
     run: float
     rest: float
+    processor: float
 
 
 def measure(folder: Path, arguments: argparse.Namespace, seeds: int) -> Time:
@@ -49,11 +51,12 @@ def measure(folder: Path, arguments: argparse.Namespace, seeds: int) -> Time:
     table.unlink(missing_ok=True)
     workers = min(arguments.workers, seeds)
     command = [sys.executable, "-m", "bnnedge.cli", "study", str(path), "--out", str(folder), "--workers", str(workers)]
-    began = time.monotonic()
+    began, before = time.monotonic(), os.times()
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    whole = time.monotonic() - began
+    whole, after = time.monotonic() - began, os.times()
+    processor = sum(getattr(after, name) - getattr(before, name) for name in ("children_user", "children_system"))
     runs = [row.seconds for row in Table(table).rows.values()]
-    return Time(whole, statistics.mean(runs), whole - sum(runs) / workers)
+    return Time(whole, statistics.mean(runs), whole - sum(runs) / workers, processor)
 
 
 def main() -> None:
@@ -77,9 +80,9 @@ def main() -> None:
         f"{printable(arguments.network)} on {printable(arguments.data)}, {arguments.epochs} epochs, B = {arguments.batch}, "
         f"{arguments.workers} workers of one thread; load {os.getloadavg()[0]:.1f}\n"
     )
-    print("| seeds | s in all | a run | start, end, waiting |\n|---|---|---|---|")
+    print("| seeds | s in all | a run | start, end, waiting | processor time |\n|---|---|---|---|---|")
     for seeds, each in found.items():
-        print(f"| {seeds} | {each.whole:.1f} | {each.run:.1f} | {each.rest:.1f} |")
+        print(f"| {seeds} | {each.whole:.1f} | {each.run:.1f} | {each.rest:.1f} | {each.processor:.1f} |")
     print(f"\nratio {found[arguments.seeds].whole / found[1].whole:.2f}")
 
 

@@ -50,7 +50,7 @@ class Kept:
         header: dict[str, Any] = {"format": FORMAT, "version": VERSION, "training": None}
         fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.name != "state"}
         # A training that went astray has no finite numbers, and JSON no others.
-        header.update(fields, **{name: " ".join(map(repr, fields[name])) for name in ("curve", "spread")})
+        header.update(fields, **{name: " ".join(repr(float(value)) for value in fields[name]) for name in ("curve", "spread")})
         arrays = self.state
         if isinstance(arrays, Checkpoint):
             header["training"], arrays = checkpoint.packed(arrays)

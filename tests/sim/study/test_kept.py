@@ -101,6 +101,16 @@ def stop_at(number: int):
     return tell
 
 
+def test_is_read_as_it_was_written(tmp_path):
+    spread = (0.1, float("inf"), np.float64(1) / 3)
+    one = Kept("0" * 12, 1.5, (np.float32(0.1), 1 / 3), spread, 1 << 31, "numpy", {"a": np.array([float("nan"), 0.1])})
+    one.save(tmp_path / "a.npz")
+    other = Kept.load(tmp_path / "a.npz")
+    assert dataclasses.replace(other, state=one.state) == one
+    assert other.state["a"].tobytes() == one.state["a"].tobytes()
+    assert Kept.load(tmp_path / "a.npz", whole=False) == dataclasses.replace(one, state={})
+
+
 def test_seconds_are_those_of_all_parts(tmp_path):
     stopped(run(), tmp_path, 4)
     path = place(tmp_path, run())

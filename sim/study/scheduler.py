@@ -79,7 +79,8 @@ def work(
         told: queue.SimpleQueue[Any] = queue.SimpleQueue()
         client.subscribe_topic(_TOPIC, lambda event: told.put(Told(**event[1]["told"])))
         watch.began(workers or max(1, sum(client.nthreads().values())))
-        folder, failures, futures, waiting = table.folder.resolve(), [], {}, list(missing.values())
+        folder, failures, waiting = table.folder.resolve(), list[str](), list(missing.values())
+        futures: dict[str, Any] = {}
         while waiting or futures:
             # To workers of ours one at a time: dask would share out all at once, and let one wait for what another one has.
             while waiting and len(futures) < (workers or len(missing)):

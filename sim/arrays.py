@@ -35,15 +35,22 @@ class Library:
             array = array.copy()
         return self.xp.asarray(array, device=self.device)
 
+    def on_processor(self) -> bool:
+        """Whether these are PyTorch's arrays in the processor's memory, which NumPy's can share."""
+        return self._name == "torch" and str(self.put(np.zeros(1, np.int8)).device) == "cpu"
+
+    @property
+    def _name(self) -> str:
+        return getattr(self.xp, "__name__", "").rpartition(".")[2]
+
     def exact(self) -> contextlib.AbstractContextManager[None]:
         """Around products that must be exact: whatever a user of PyTorch has set, float32 is computed as float32 there.
 
         ValueError for CuPy, if it has been told to round.
         """
-        name = getattr(self.xp, "__name__", "").rpartition(".")[2]
-        if name == "cupy" and os.environ.get("CUPY_TF32", "0") not in ("", "0"):
+        if self._name == "cupy" and os.environ.get("CUPY_TF32", "0") not in ("", "0"):
             raise ValueError("CUPY_TF32 lets CuPy round the factors of products: unset it, or compute with another library")
-        if name != "torch":
+        if self._name != "torch":
             return contextlib.nullcontext()
         return precision.exact(str(self.device or "cpu").partition(":")[0])
 

@@ -28,7 +28,8 @@ class GoldenDevice(SharedDevice):
     ----------
     configuration: the accelerator to imitate, its limits included. Its lanes and latent bits enter the results.
 
-    library: that computes; see `bnnedge.sim.arrays.library`. The results don't depend on it.
+    library: that computes; see `bnnedge.sim.arrays.library`. The results don't depend on it. On a processor NumPy takes PyTorch's
+        place, for which there are faster ways (`bnnedge.sim.golden.ways`), some of them PyTorch's own.
     random: what is drawn for rounding; anything but the default is an ablation, and not what the accelerator does.
 
     A probe also returns, of layers with signs pooled, the pooled signs ("1.pooled"), and of those with sums pooled the
@@ -39,7 +40,8 @@ class GoldenDevice(SharedDevice):
 
     def __init__(self, configuration: Configuration, library: Library = NUMPY, random: type[Random] = Random) -> None:
         super().__init__()
-        self.configuration, self.library, self.random = configuration, library, random
+        self.configuration, self.random = configuration, random
+        self.library = NUMPY if library.on_processor() else library
         self._golden: Golden | None = None
 
     @exclusive

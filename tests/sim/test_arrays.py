@@ -34,7 +34,8 @@ def other(request: pytest.FixtureRequest) -> Library:
 
 
 def device(network: Network, settings: Settings, of: Library) -> GoldenDevice:
-    opened = GoldenDevice(CONFIG, of)
+    opened = GoldenDevice(CONFIG)
+    opened.library = of  # PyTorch on a processor, too
     opened.prepare(network, settings)
     opened.load_state(TrainingState.initial(network, CONFIG.latent, settings.gradient_planes, 7))
     return opened
@@ -66,6 +67,14 @@ def test_trains_as_any_device(other: Library) -> None:
         with Trainer(network, GoldenDevice(CONFIG, of), settings=settings) as trainer:
             histories.append(trainer.fit(x, y, epochs=2, validation_data=(x, y)).history)
     assert histories[0] == histories[1]
+
+
+def test_on_a_processor_numpy_computes(other: Library) -> None:
+    there = other.put(np.zeros(3, np.int8))
+    on_processor = type(there).__module__ == "torch" and there.device.type == "cpu"
+    assert other.on_processor() == on_processor
+    assert GoldenDevice(CONFIG, other).library == (NUMPY if on_processor else other)
+    assert not NUMPY.on_processor()
 
 
 def test_arrays_go_there_and_back(other: Library) -> None:

@@ -23,7 +23,8 @@ PIXELS, LABELS = RANDOM.randint(0, 256, (256, 5, 6)).astype(np.uint8), RANDOM.ra
 
 def bits(of: Library) -> list[np.ndarray]:
     """All that a device comes to by three steps, and logits."""
-    device = GoldenDevice(CONFIG, of)
+    device = GoldenDevice(CONFIG)
+    device.library = of  # PyTorch on a processor, too
     device.prepare(NETWORK, SETTINGS)
     device.load_state(TrainingState.initial(NETWORK, CONFIG.latent, SETTINGS.gradient_planes, 7))
     told = device.train(PIXELS, LABELS, np.arange(192), 900)

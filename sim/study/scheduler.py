@@ -74,6 +74,7 @@ def work(
             sets = _datasets(missing.values())
             workers = min(len(missing), workers or number_of_workers(missing.values(), sets))
             shared = _shared(stack.enter_context(Sharing()), sets)
+            sets.clear()  # from now on they are in memory once
             cluster = stack.enter_context(_cluster(workers))
         client = stack.enter_context(Client(cluster, set_as_default=False))  # type: ignore[no-untyped-call]
         told: queue.SimpleQueue[Any] = queue.SimpleQueue()

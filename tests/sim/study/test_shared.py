@@ -11,7 +11,8 @@ import zlib
 import numpy as np
 import pytest
 
-from bnnedge import Dataset, data
+from bnnedge import Dataset, Dense, Network, data
+from bnnedge.samples import training_samples
 from bnnedge.sim.study import Run
 from bnnedge.sim.study.shared import Sharing
 from bnnedge.sim.study.training import carry_out
@@ -59,6 +60,17 @@ def test_odd_sizes():
     assert np.array_equal(images.x_train, dataset.x_train)
     assert np.array_equal(images.y_test, dataset.y_test)
     assert images.classes == 3
+
+
+def test_a_trainer_makes_no_copy():
+    network = Network((8, 8), [Dense(10)])
+    with Sharing() as sharing:
+        images = sharing.share(data.load("digits")).images()
+        test = images.x_test, images.y_test
+        samples, validation, _ = training_samples(network, images.x_train, images.y_train, test)
+    assert np.shares_memory(samples.images, images.x_train)
+    assert validation is not None
+    assert np.shares_memory(validation.images, images.x_test)
 
 
 @pytest.mark.parametrize("model", ["integer", "standard", "tanh"])

@@ -155,6 +155,7 @@ def _agree() -> bool:
     pixels = random.randint(0, 256, (64, *network.input_shape)).astype(np.uint8)
     labels, found = random.randint(0, network.classes, 64), []
     try:
+        _multiplier()  # PyTorch is imported, which takes time, too
         with underway("compiling the golden model's loops", "10 seconds, once", after=2):
             for ways in (plain, fastest):
                 state = TrainingState.initial(network, configuration.latent, settings.gradient_planes, 1)

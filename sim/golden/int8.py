@@ -7,6 +7,7 @@ one is the same for all images, or a product with a sum over the images: in both
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Iterator
 from typing import Any, Protocol
 
@@ -68,7 +69,7 @@ class Int8:
     def forward(self, x: np.ndarray, weight: np.ndarray, layer: Geometry, planes: int) -> np.ndarray:
         """`products.forward`."""
         y = np.empty((len(x), layer.outputs, layer.fan_out), np.int32)
-        most, ones = max(1, _WINDOWS // (layer.outputs * layer.fan_in)), np.empty_like(y[:1])
+        most, ones = max(1, _WINDOWS // (layer.outputs * layer.fan_in)), np.empty_like(y[:2])
 
         def part(start: int, stop: int) -> None:
             for first in range(start, stop, most):
@@ -80,14 +81,15 @@ class Int8:
 
         with self._multiply.session():
             if planes:
-                self._multiply(self._elementwise.gather(np.ones_like(x[:1]), layer), weight, ones[0])
+                rows = self._elementwise.gather(np.ones_like(x[:2]), layer)  # of two images, as PyTorch likes it
+                self._multiply(rows, weight, ones.reshape(-1, layer.fan_out))
             self._share(len(x), _RATE * y.size * layer.fan_in, part)
         return y.reshape(len(x), layer.out_height, layer.out_width, layer.fan_out)
 
     def data_gradient(self, code: np.ndarray, weight: np.ndarray, layer: Geometry, planes: int) -> np.ndarray:
         """`products.data_gradient`."""
         d = np.empty((len(code), layer.height, layer.width, layer.channels), np.int32)
-        back, ones = np.ascontiguousarray(weight.T), weight.sum(1, dtype=np.int32)
+        back, ones = np.ascontiguousarray(weight.T), np.empty((2, layer.fan_in), np.int32)
         most = max(1, _SUMS // (layer.outputs * layer.fan_in))
 
         def part(start: int, stop: int) -> None:
@@ -96,9 +98,10 @@ class Int8:
                 some = slice(first, min(first + most, stop))
                 codes = code[some].reshape(-1, layer.fan_out)
                 self._multiply(codes, back, rows[: len(codes)])
-                self._elementwise.scatter(rows[: len(codes)], ones, layer, d[some])
+                self._elementwise.scatter(rows[: len(codes)], ones[0], layer, d[some])
 
         with self._multiply.session():
+            self._multiply(np.ones((2, layer.fan_out), np.int8), back, ones)
             self._share(len(code), _RATE * code.size * layer.fan_in, part)
         return d
 
@@ -130,10 +133,10 @@ class Int8:
         slope *= 2
         slope += gather(inputs, layer).sum(0, dtype=kind)[:, None]
         if codes is not None:
-            images = (2.0 * codes + len(x)).reshape(-1, layer.fan_out)
-            ones = gather(np.ones((1, *x.shape[1:])), layer)
-            slope *= 2
-            slope += (ones.T @ images).astype(kind)
+            images = (2 * codes.astype(np.int64) + len(x)).reshape(-1, layer.fan_out)
+            ones = gather(np.ones((1, *x.shape[1:3], 1), np.int64), dataclasses.replace(layer, channels=1))
+            slope *= 2  # without BLAS, whose threads wait for more in busy loops, on cores that others need
+            slope += np.repeat(np.einsum("ot,om->tm", ones, images), layer.channels, axis=0).astype(kind)
         return slope
 
     def _over_images(self, x: np.ndarray) -> np.ndarray:

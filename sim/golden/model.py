@@ -104,9 +104,10 @@ class Golden:
         xp, targets = self.library.xp, self.library.put(labels)
         g, layers, top = self.settings.gradient_planes, self.state.layers, len(self.state.layers) - 1
         x, planes = self._input(pixels), self.settings.input_planes
-        inputs, kept = [x >> planes - self.settings.slope_planes], []
+        inputs, kept, weights = [x >> planes - self.settings.slope_planes], [], []
         for i, (layer, geometry) in enumerate(zip(layers, self.network.geometry, strict=True)):
-            y, route = self._sums(x, layer, geometry, planes)
+            weights.append(self.elementwise.signs(layer.sign))
+            y, route = self._sums(x, weights[i], geometry, planes)
             mu, psi = self._statistics(i, layer, y)
             kept.append(self._normalise(i, layer, y, mu, psi, route))
             if i < top:
@@ -124,7 +125,7 @@ class Golden:
             code, e = self._gradient_code(i, layer, d, s1, s2, kept.pop(), rate, above)
             above += e
             if i:
-                d = self.products.data_gradient(code, self.elementwise.signs(layer.sign), geometry, g)
+                d = self.products.data_gradient(code, weights.pop(), geometry, g)
                 d, s1, s2 = self.elementwise.masked(d, kept[-1].mask, kept[-1].pooled)
             slope = self.products.weight_gradient(inputs.pop(), code, geometry, 0 if i else self.settings.slope_planes, g)
             self._note(i, slope=slope)
@@ -139,9 +140,9 @@ class Golden:
         codes = pixel_codes(self.library.put(pixels), self.settings.input_planes)
         return self.library.xp.reshape(codes, (-1, first.height, first.width, first.channels))
 
-    def _sums(self, x: Array, layer: LayerState, geometry: Geometry, planes: int) -> tuple[Array, Array | None]:
-        """Sums of a map, of `planes` as `products` says it, and their route if they are pooled."""
-        y = self.products.forward(x, self.elementwise.signs(layer.sign), geometry, planes)
+    def _sums(self, x: Array, weight: Array, geometry: Geometry, planes: int) -> tuple[Array, Array | None]:
+        """Sums of a map, of `planes` as `products` says it, and signs of weights, and their route if they are pooled."""
+        y = self.products.forward(x, weight, geometry, planes)
         return self.elementwise.pool_sums(y) if geometry.pool == "sums" else (y, None)
 
     def _statistics(self, i: int, layer: LayerState, y: Array) -> tuple[Array, Array]:
@@ -212,7 +213,7 @@ class Golden:
         xp = self.library.xp
         x, planes = self._input(pixels), self.settings.input_planes
         for layer, geometry in zip(self.state.layers, self.network.geometry, strict=True):
-            y, _ = self._sums(x, layer, geometry, planes)
+            y, _ = self._sums(x, self.elementwise.signs(layer.sign), geometry, planes)
             mu, psi = xp.astype(layer.mu, xp.int64), xp.astype(layer.psi, xp.int64)
             active, mask = self.elementwise.normalise(y, self._threshold(layer, mu, psi), psi)
             if geometry.pool == "signs":

@@ -64,6 +64,26 @@ def make_folder(path: str | os.PathLike[str]) -> Path:
     return path
 
 
+@contextlib.contextmanager
+def alone(folder: str | os.PathLike[str], taken: str) -> Iterator[None]:
+    """Keep a folder, which is made if need be, for this process, as long as others ask, too; it leaves no file there.
+
+    ValueError, with what `taken` says, if another one has it. File systems without locks keep nobody out.
+    """
+    handle = os.open(make_folder(folder), os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(f"{folder}: {taken}") from None
+        except OSError as error:
+            if error.errno not in (errno.EBADF, errno.ENOLCK, errno.ENOTSUP, errno.EINVAL):
+                raise
+        yield
+    finally:
+        os.close(handle)
+
+
 def remove(path: str | os.PathLike[str]) -> None:
     """Remove a file, if it is there, and what saves of it left that were killed. OSError if it can't be."""
     Path(path).unlink(missing_ok=True)

@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import re
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from bnnedge.configuration import CONFIGURATIONS, Configuration
 from bnnedge.data import Dataset, load
 from bnnedge.data.augment import Augment
 from bnnedge.devices import DEVICES
-from bnnedge.files import make_folder
+from bnnedge.files import alone
 from bnnedge.overview import shape
 from bnnedge.rates import RATE, SCHEDULE, SCHEDULES
 from bnnedge.report import Reference, save_curve, write_json
@@ -33,6 +34,7 @@ from bnnedge.underway import underway
 
 # For some data sets, and for the others; more such defaults in `options`.
 _EPOCHS = {"digits": 30}, 10
+_TAKEN = "another `bnnedge train` writes there just now: wait for its end, or give another folder (--out)"
 
 
 def augmentation(text: str) -> Augment:
@@ -107,34 +109,48 @@ def run(arguments: argparse.Namespace) -> int:
     arguments.save_every = MINUTES if arguments.save_every is None else arguments.save_every
     with _trainer(arguments, data, begun) as trainer:
         name = f"{data.name}-{trainer.network.name}-{arguments.device}"
-        out = make_folder(arguments.out or Path("runs") / re.sub(r"[^\w.-]+", "-", name)[:60])
-        print(_heading(trainer, data, arguments), flush=True)
-        asked = {name: getattr(arguments, name) for name in ("check", "reference", "arrays", "save_every")}
-        folder = RunFolder(out, data.name, {**source, "asked": asked}, arguments.save_every)
-        status = _fit(trainer, data, arguments, folder)
-        if status:
-            return status
-        past: dict[str, Any] = {}
-        if begun and not folder.trained:
-            print("this run has come to its end already: nothing was left to train", flush=True)
-            past = begun.past(trainer.plan.step) if trainer.plan else {}
-        measurement = None
-        if past.get("cycles_per_image") is None:
-            with underway("measuring the cycles of a step", after=2):
-                measurement = trainer.measure(data.x_train, data.y_train, _extra_steps(trainer))
-        # Before the reference, which takes its time and may be interrupted.
-        drawn, reference = None, Reference(**past["reference"]) if past.get("reference") else None
-        report = {**folder.report(measurement), **past}
-        write_json(out / "report.json", report)
-        try:
-            if arguments.reference and not reference:
-                reference = train_standard(trainer, data, source["data_sha256"], out, arguments.save_every)
-                report = {**folder.report(measurement, reference), **past}
-                write_json(out / "report.json", report)
-                forget(out)
-        finally:
-            drawn = _draw(out / "curve.png", report, reference)
-        print(_result(trainer, report, out))
+        out = Path(arguments.out or Path("runs") / re.sub(r"[^\w.-]+", "-", name)[:60])
+        with alone(out, _TAKEN):
+            options.check_folder(out)
+            return _run(trainer, data, source, arguments, begun, out)
+
+
+def _run(
+    trainer: Trainer,
+    data: Dataset,
+    source: Mapping[str, Any],
+    arguments: argparse.Namespace,
+    begun: resuming.Begun | None,
+    out: Path,
+) -> int:
+    """Train, and leave the results in `out`; return the exit status."""
+    print(_heading(trainer, data, arguments), flush=True)
+    asked = {name: getattr(arguments, name) for name in ("check", "reference", "arrays", "save_every")}
+    folder = RunFolder(out, data.name, {**source, "asked": asked}, arguments.save_every)
+    status = _fit(trainer, data, arguments, folder)
+    if status:
+        return status
+    past: dict[str, Any] = {}
+    if begun and not folder.trained:
+        print("this run has come to its end already: nothing was left to train", flush=True)
+        past = begun.past(trainer.plan.step) if trainer.plan else {}
+    measurement = None
+    if past.get("cycles_per_image") is None:
+        with underway("measuring the cycles of a step", after=2):
+            measurement = trainer.measure(data.x_train, data.y_train, _extra_steps(trainer))
+    # Before the reference, which takes its time and may be interrupted.
+    drawn, reference = None, Reference(**past["reference"]) if past.get("reference") else None
+    report = {**folder.report(measurement), **past}
+    write_json(out / "report.json", report)
+    try:
+        if arguments.reference and not reference:
+            reference = train_standard(trainer, data, source["data_sha256"], out, arguments.save_every)
+            report = {**folder.report(measurement, reference), **past}
+            write_json(out / "report.json", report)
+            forget(out)
+    finally:
+        drawn = _draw(out / "curve.png", report, reference)
+    print(_result(trainer, report, out))
     return 0 if drawn else 1
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import re
 import signal
@@ -13,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from bnnedge.files import atomic, make_folder
+from bnnedge.files import alone, atomic, make_folder
 
 # Begins to write the file of its argument, says so, and waits to be killed or told to go on.
 WRITER = """
@@ -254,6 +256,28 @@ def test_a_folder_without_permission_names_the_file(tmp_path: Path) -> None:
     with pytest.raises(PermissionError) as caught:
         write(tmp_path / "closed" / "file")
     assert caught.value.filename == str(tmp_path / "closed" / "file")
+
+
+def test_a_folder_for_one_process_alone(tmp_path: Path) -> None:
+    place = tmp_path / "new" / "folder"
+    with alone(place, "taken"):
+        with pytest.raises(ValueError, match=r"/new/folder: taken$"), alone(place, "taken"):
+            pass
+        with alone(tmp_path / "other", "taken"):
+            write(place / "file")
+    with pytest.raises(RuntimeError), alone(place, "taken"):
+        raise RuntimeError
+    with alone(place, "taken"):
+        assert names(place) == ["file"]
+
+
+def test_a_file_system_without_locks_keeps_nobody_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def flock(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with alone(tmp_path, "taken"), alone(tmp_path, "taken"):
+        pass
 
 
 PRINTER = "from bnnedge.files import atomic\nprint('before')\nwith atomic({!r}) as f: f.write(b'content\\n')\nprint('behind')"

@@ -257,6 +257,30 @@ def test_a_process_that_is_killed_whenever(files, tmp_path):
     assert [report_in(out)[name] for name in HISTORIES] == [report_in(tmp_path / "whole")[name] for name in HISTORIES]
 
 
+def test_two_at_once_in_a_folder(files, whole, tmp_path, capsys, monkeypatch):
+    """The second would mix its files with the first one's."""
+    out, usual, codes = tmp_path / "run", Course._advance, []
+
+    def advance(self, *arguments):
+        if not codes:
+            codes.append(main(words(files, out, "--epochs", 4, "--seed", 2)))
+            codes.append(main(words(files, tmp_path / "other", "--epochs", 1)))
+        return usual(self, *arguments)
+
+    monkeypatch.setattr(Course, "_advance", advance)
+    assert main(words(files, out, "--epochs", 4, "--samples", 199)) == 0
+    assert codes == [1, 0]
+    assert f"{out}: another `bnnedge train` writes there just now: wait for its end" in capsys.readouterr().err
+    assert (out / "checkpoint.npz").read_bytes() == (whole / "checkpoint.npz").read_bytes()
+
+
+def test_a_folder_that_cannot_be_written_to_is_told_of_before_the_training(files, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # as on a file system that is read-only
+    monkeypatch.setattr(Trainer, "fit", None)
+    assert main(words(files, tmp_path, "--epochs", 1)) == 1
+    assert capsys.readouterr().err == f"bnnedge: error: {tmp_path}: Permission denied\n"
+
+
 def test_an_unfinished_run_can_be_looked_at(files, whole, tmp_path, capsys):
     out = tmp_path / "run"
     killed(lambda: dying(Course, "_advance", 3), words(files, out, "--epochs", 4, "--samples", 199))

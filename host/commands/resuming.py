@@ -17,7 +17,11 @@ from bnnedge.report.evaluation import images_of
 from bnnedge.report.run import Run, load_run
 
 # Of a report: what it says of a training that took no time.
-_PAST = ("wall_seconds", "wall_steps", "bit_exact", "checked_steps", "check_seconds")
+_PAST = (
+    *("device", "config", "configuration", "memory_bytes"),
+    *("wall_seconds", "wall_steps", "bit_exact", "checked_steps", "check_seconds"),
+)
+_OTHER = "give the same with --data, or begin a new run from its weights with --start"
 _MEASURED = ("cycles_per_image", "images_per_second", "clock_hz", "engine_utilisation")
 
 
@@ -32,7 +36,13 @@ class Begun:
     def data(self, download: bool) -> Dataset:
         """The data set that the run was begun with; `DataError` if it is not there any more, or not the same."""
         assert self.run is not None
-        return images_of(self.run, download)
+        return images_of(self.run, download, _OTHER)
+
+    def check(self, name: str, sha256: str) -> None:
+        """ValueError if the data set of this name is another than the run was begun with, as far as that is known."""
+        own = self.run.report.get("data_sha256") if self.run else None
+        if own and own != sha256:
+            raise ValueError(f"--data {name}: these are not the images that the run was begun with: {_OTHER}")
 
     def past(self, step: int) -> dict[str, Any]:
         """What the report knows of the training up to this step, its last one; empty if it knows nothing of it."""
@@ -55,6 +65,8 @@ def begun(arguments: argparse.Namespace) -> Begun:
         raise ValueError(f"{', '.join(given)} cannot change with --resume: they come from the checkpoint")
     path = Path(arguments.resume)
     saved = checkpoint.load(path)
+    if saved.plan is None:
+        raise ValueError(f"{path}: there is no run in it to go on with: begin one from its weights with --start")
     _same_lanes(saved, arguments.config)
     folder = path if path.is_dir() else path.parent if path.name == "checkpoint.npz" else None
     found = Begun(saved, folder, _report(folder, saved) if folder else None)
@@ -89,7 +101,7 @@ def _recall(arguments: argparse.Namespace, run: Run) -> None:
         arguments.save_every = max(0.0, asked["save_every"])
     if asked.get("reference") is True:
         arguments.reference = True
-    if arguments.data is None and arguments.samples is None:
+    if arguments.samples is None:
         arguments.samples = report["samples"]
 
 

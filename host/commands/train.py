@@ -135,7 +135,7 @@ def _run(
         print("this run has come to its end already: nothing was left to train", flush=True)
         past = begun.past(trainer.plan.step) if trainer.plan else {}
     measurement = None
-    if past.get("cycles_per_image") is None:
+    if past.get("cycles_per_image") is None and past.get("device", trainer.device.name) == trainer.device.name:
         with underway("measuring the cycles of a step", after=2):
             measurement = trainer.measure(data.x_train, data.y_train, _extra_steps(trainer))
     # Before the reference, which takes its time and may be interrupted.
@@ -163,7 +163,10 @@ def _data(arguments: argparse.Namespace, begun: resuming.Begun | None) -> tuple[
         name = arguments.data or "digits"
     with underway(f"reading {printable(name)}", after=2) if not arguments.download else contextlib.nullcontext():
         whole = begun.data(arguments.download) if begun and recalled else load(name, download=arguments.download)
-    return options.limited(whole, arguments.samples), origin(name, whole)
+    source = origin(name, whole)
+    if begun:
+        begun.check(name, source["data_sha256"])
+    return options.limited(whole, arguments.samples), source
 
 
 def _trainer(arguments: argparse.Namespace, data: Dataset, begun: resuming.Begun | None) -> Trainer:

@@ -50,10 +50,10 @@ def _digest(data: Dataset) -> str:
     return found.hexdigest()
 
 
-def images_of(run: Run, download: bool = False) -> Dataset:
+def images_of(run: Run, download: bool = False, otherwise: str = "--data evaluates on what it is now") -> Dataset:
     """The data set of a run, if it is still the same; `DataError` if not.
 
-    download: fetch it, if it has a name and is not on this machine.
+    download: fetch it, if it has a name and is not on this machine. otherwise: what would work, if it has changed.
     """
     named, path, digest = (run.report.get(key) for key in ("data", "data_path", "data_sha256"))
     own = f"the data set {named!r} is needed, see option --data"
@@ -70,7 +70,7 @@ def images_of(run: Run, download: bool = False) -> Dataset:
     except DataError as error:
         raise DataError(f"{own}; {error}") from error
     if digest and _digest(found) != digest:
-        raise DataError(f"{own}: {path} is no longer what the run was trained on; --data {path} evaluates on what it is now")
+        raise DataError(f"{own}: {path} is no longer what the run was trained on; {otherwise}")
     return found
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bnnedge import Trainer, checkpoint
+from bnnedge import Dense, Network, Trainer, checkpoint
 from bnnedge.cli import main
 from bnnedge.commands import train as command
 from bnnedge.course import Course
@@ -192,7 +192,8 @@ def test_other_options_than_the_runs(files, whole, tmp_path, capsys):
     killed(lambda: dying(Course, "_advance", 8), words(files, out, "--epochs", 4, "--check", "--samples", 199))
     resume = ["train", "--resume", str(out)]
     assert main([*resume, "--data", "digits"]) == 1
-    assert "samples" in (error := capsys.readouterr().err) or "shape" in error
+    text = "--data digits: these are not the images that the run was begun with: give the same with --data"
+    assert text in capsys.readouterr().err
     assert main([*resume, "--samples", "128"]) == 1
     assert "the run to resume began with other data (199 images; these are 128)" in capsys.readouterr().err
     assert main([*resume, "--batch", "128"]) == 1
@@ -205,18 +206,23 @@ def test_other_options_than_the_runs(files, whole, tmp_path, capsys):
 def test_data_that_have_changed_or_gone(files, tmp_path, capsys):
     data = tmp_path / "own.npz"
     data.write_bytes((files / "small.npz").read_bytes())
-    arguments = words(files, tmp_path / "run", "--epochs", 4)
+    arguments = words(files, tmp_path / "run", "--epochs", 4, "--samples", 199)
     arguments[arguments.index("--data") + 1] = str(data)
     killed(lambda: dying(Course, "_advance", 3), arguments)
     arrays = dict(np.load(data))
     arrays["x_test"] = arrays["x_test"] // 2
     np.savez(data, **arrays)
     assert main(["train", "--resume", str(tmp_path / "run")]) == 1
-    assert f"{data} is no longer what the run was trained on" in capsys.readouterr().err
+    text = f"{data} is no longer what the run was trained on; give the same with --data, or begin a new run from its weights"
+    assert text in capsys.readouterr().err
+    # The training images are the same: but the accuracies before and after would be of other test images.
+    assert main(["train", "--resume", str(tmp_path / "run"), "--data", str(data)]) == 1
+    assert f"--data {data}: these are not the images that the run was begun with" in capsys.readouterr().err
     data.unlink()
     assert main(["train", "--resume", str(tmp_path / "run")]) == 1
     assert f"{data} is not there any more" in capsys.readouterr().err
     assert main(["train", "--resume", str(tmp_path / "run"), "--data", str(files / "small.npz")]) == 0
+    assert report_in(tmp_path / "run")["samples"] == 199
 
 
 @pytest.mark.parametrize("content", [None, "{}", "{", "another's"])
@@ -255,6 +261,26 @@ def test_a_process_that_is_killed_whenever(files, tmp_path):
     assert main(words(files, tmp_path / "whole", *own)) == 0
     assert saved.read_bytes() == (tmp_path / "whole" / "checkpoint.npz").read_bytes()
     assert [report_in(out)[name] for name in HISTORIES] == [report_in(tmp_path / "whole")[name] for name in HISTORIES]
+
+
+def test_on_another_device_after_its_end_it_is_still_the_run_of_its_own(files, whole, tmp_path, monkeypatch):
+    shutil.copytree(whole, tmp_path / "run")
+    before = report_in(whole)
+    assert main(["train", "--resume", str(tmp_path / "run"), "--device", "golden"]) == 0
+    assert {**report_in(tmp_path / "run"), "asked": before["asked"]} == before
+    # Nor is anything measured on a device that did not train.
+    golden = tmp_path / "golden"
+    assert main(words(files, golden, "--epochs", 1, "--device", "golden")) == 0
+    monkeypatch.setattr(Trainer, "measure", None)
+    assert main(["train", "--resume", str(golden), "--device", "rtl"]) == 0
+    assert report_in(golden)["device"] == "golden"
+
+
+def test_a_checkpoint_without_a_run(tmp_path, capsys):
+    with Trainer(Network((8, 8), [Dense(10)])) as trainer:
+        trainer.save(tmp_path / "new.npz")
+    assert main(["train", "--resume", str(tmp_path / "new.npz"), "--device", "golden"]) == 1
+    assert "new.npz: there is no run in it to go on with: begin one from its weights with --start" in capsys.readouterr().err
 
 
 def test_two_at_once_in_a_folder(files, whole, tmp_path, capsys, monkeypatch):

@@ -49,12 +49,15 @@ def positive(text: str) -> int:
 positive.__name__ = "positive whole number"  # argparse names the type in its errors
 
 
+_NEVER = 1e9  # minutes: a report can hold them, and not infinity
+
+
 def minutes(text: str) -> float:
     """A number of minutes, 0 or more, for argparse."""
     number = float(text)
     if not number >= 0:
         raise argparse.ArgumentTypeError(f"must be a number of minutes, 0 or more, not {text}")
-    return number
+    return min(number, _NEVER)
 
 
 minutes.__name__ = "number of minutes"

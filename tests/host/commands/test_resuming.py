@@ -307,6 +307,16 @@ def test_a_folder_that_cannot_be_written_to_is_told_of_before_the_training(files
     assert capsys.readouterr().err == f"bnnedge: error: {tmp_path}: Permission denied\n"
 
 
+@pytest.mark.parametrize("minutes", ["inf", "1e300"])
+def test_never_within_an_epoch(files, tmp_path, minutes):
+    """The report must hold it: otherwise the run goes on by the default, or as if there were no report."""
+    assert main(words(files, tmp_path, "--epochs", 1, "--save-every", minutes)) == 0
+    asked = load_run(tmp_path).report["asked"]
+    assert asked["save_every"] > 60 * 24 * 365
+    assert main(["train", "--resume", str(tmp_path)]) == 0
+    assert report_in(tmp_path)["asked"] == asked
+
+
 def test_an_unfinished_run_can_be_looked_at(files, whole, tmp_path, capsys):
     out = tmp_path / "run"
     killed(lambda: dying(Course, "_advance", 3), words(files, out, "--epochs", 4, "--samples", 199))

@@ -61,8 +61,8 @@ class RunFolder(PeriodicCheckpoint):
         """Keep what the run came to, and report it."""
         self.seconds = time.monotonic() - self._began
         super().on_train_end(logs)
-        if self._kept is not None and self.trained and self._reported is not self._plan():
-            self._write()
+        if self._kept is not None and self.trained:
+            self._write(ended=True)
 
     def save(self) -> None:
         """Write the checkpoint, and the report and the curve so far, if they take little of the time."""
@@ -82,10 +82,11 @@ class RunFolder(PeriodicCheckpoint):
         """The content of report.json, of the run as far as it went."""
         return {**summary(self.trainer, self.data, measurement, reference, self.seconds, self._step), **self.told}
 
-    def _write(self) -> dict[str, Any]:
+    def _write(self, ended: bool = False) -> dict[str, Any]:
         now = time.monotonic()
         self.seconds, self._reported = now - self._began, self._plan()
-        report = {**self.report(self.trainer.measured), "finished": False}
+        report = self.report(self.trainer.measured)
+        report["finished"] &= ended  # not before the last checkpoint
         write_json(self.folder / "report.json", report)
         self._report_due = time.monotonic() + _SHARE * (time.monotonic() - now)
         return report

@@ -74,6 +74,7 @@ def test_the_report_is_complete_as_the_run_ends(tmp_path, clock):
     run = load_run(tmp_path / "new")
     assert run.report["steps"] == run.report["planned_steps"] == 9
     assert (run.report["data"], run.report["asked"]) == ("own", {"check": "first"})
+    assert (run.report["finished"], run.unfinished) == (True, None)
     assert keeps.trained
     with pytest.raises(KeyboardInterrupt):
         trainer.fit(X, Y, epochs=5, resume=True, callbacks=[keeps, Interrupts()])

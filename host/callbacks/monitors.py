@@ -196,15 +196,23 @@ class BestCheckpoint(Monitor):
         make_folder(path.parent)
         if path.is_dir():
             raise IsADirectoryError(f"BestCheckpoint: {path} is a folder; give the name of a file")
+        plan = self.trainer.plan
+        assert plan is not None
+        if self.best_epoch is not None and plan.step == (self.best_epoch + 1) * plan.epoch_steps:
+            # The run was interrupted as this epoch ended, perhaps by another callback, before it was saved here.
+            self._save(self.best_epoch, {name: values[-1] for name, values in plan.history.items() if values})
         return None
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, float]) -> bool | None:
         if self._follow(epoch, logs[self.monitor]):
-            path = self._path(epoch, logs)
-            self.trainer.save(path)
-            if self.verbose:
-                print(f"epoch {epoch + 1}: {self.monitor} {self.best:.4g}, saved to {path}", flush=True)
+            self._save(epoch, logs)
         return None
+
+    def _save(self, epoch: int, logs: Mapping[str, float]) -> None:
+        path = self._path(epoch, logs)
+        self.trainer.save(path)
+        if self.verbose:
+            print(f"epoch {epoch + 1}: {self.monitor} {self.best:.4g}, saved to {path}", flush=True)
 
     def _path(self, epoch: int, logs: Mapping[str, float]) -> Path:
         try:

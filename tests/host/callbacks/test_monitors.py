@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from trainings import Stop
 
-from bnnedge import BestCheckpoint, Callback, CSVLogger, Dense, EarlyStopping, Network, Settings, Trainer
+from bnnedge import BestCheckpoint, Callback, CSVLogger, Dense, EarlyStopping, Network, PeriodicCheckpoint, Settings, Trainer
 
 NETWORK = Network((4, 4), [Dense(16), Dense(4)])
 RANDOM = np.random.RandomState(1)
@@ -117,6 +117,22 @@ def test_a_worse_one_of_a_resumed_run_replaces_no_better_one(tmp_path):
     trainer.fit(X, Y, epochs=12, validation_data=TEST, callbacks=[BestCheckpoint(path), Ends(5)])
     trainer.fit(X, Y, validation_data=TEST, resume=True, callbacks=BestCheckpoint(path))
     assert Trainer.load(path).plan.closed == int(np.argmin(WHOLE.history["val_loss"])) + 1
+
+
+def test_an_epoch_that_another_callback_was_interrupted_in_is_saved_too(tmp_path):
+    class Interrupts(Callback):
+        def on_epoch_end(self, epoch):
+            if epoch == 1:
+                raise KeyboardInterrupt
+
+    kept, path = tmp_path / "kept.npz", tmp_path / "{epoch}-{loss:.3f}.npz"
+    with pytest.raises(KeyboardInterrupt):
+        make().fit(X, Y, epochs=12, callbacks=[PeriodicCheckpoint(kept), Interrupts(), BestCheckpoint(path, "loss")])
+    trainer, losses = Trainer.load(kept), WHOLE.history["loss"]
+    assert losses[1] < losses[0]
+    assert not (second := tmp_path / f"2-{losses[1]:.3f}.npz").exists()
+    trainer.fit(X, Y, resume=True, callbacks=BestCheckpoint(path, "loss"))
+    assert second.read_bytes() == kept.read_bytes()
 
 
 def test_names_of_checkpoints(tmp_path):

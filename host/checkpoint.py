@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import io
 import json
 import os
@@ -89,8 +90,11 @@ def packed(checkpoint: Checkpoint) -> tuple[dict[str, Any], dict[str, np.ndarray
 def write(path: str | os.PathLike[str], header: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
     """Write an .npz file of a header, which JSON can hold, and arrays of numbers; whole or not at all. OSError if it can't."""
     # In memory first: where a disk is full, an archive cut short would complain once more as it is thrown away.
-    content = io.BytesIO()
-    np.savez(content, **arrays, header=np.frombuffer(json.dumps(header).encode(), np.uint8))
+    content, text = io.BytesIO(), json.dumps(header).encode()
+    if len(text) > _HEADER_BYTES:
+        wrong = "the history has too many epochs for a checkpoint: begin a new run, of fewer and longer epochs"
+        raise OSError(errno.EFBIG, wrong, os.fspath(path))
+    np.savez(content, **arrays, header=np.frombuffer(text, np.uint8))
     with atomic(path) as file:
         file.write(content.getbuffer())
 

@@ -15,7 +15,7 @@ from bnnedge.parsing import parse_json, read_text
 from bnnedge.settings import Settings
 from bnnedge.terminal import counted
 
-LARGEST = 1 << 22  # bytes of a report: a hundred for each epoch
+LARGEST = 1 << 24  # bytes of a report: two hundred for each epoch that a checkpoint can hold
 _AGAIN = "copy the folder again, or train again"
 
 

@@ -94,6 +94,21 @@ def test_interrupted_write_keeps_the_last(path):
     assert os.listdir(path.parent) == [path.name]
 
 
+def test_a_history_that_could_not_be_read_again_replaces_nothing(path):
+    before, plan = path.read_bytes(), make_plan()
+
+    def of(epochs):
+        history = {name: tuple(np.random.RandomState(1).rand(epochs)) for name in plan.history}
+        long = dataclasses.replace(plan, epochs=epochs, steps=4 * epochs, step=4 * epochs, history=history)
+        return dataclasses.replace(make(), plan=long)
+
+    with pytest.raises(OSError, match="too many epochs for a checkpoint: begin a new run"):
+        checkpoint.save(path, of(100_000))
+    assert path.read_bytes() == before
+    checkpoint.save(path, of(70_000))
+    assert checkpoint.load(path).plan.closed == 70_000
+
+
 def test_missing(tmp_path):
     with pytest.raises(CheckpointError, match=r"checkpoint .*none\.npz: there is no such file"):
         checkpoint.load(tmp_path / "none.npz")

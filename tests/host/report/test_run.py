@@ -42,7 +42,7 @@ def test_no_folder(tmp_path: Path) -> None:
         (b'{"seed": 1' + b"0" * 400 + b"}", "a whole number has 401 digits"),
         (b'{"rate": 1e400}', "the number 1e400 is too large"),
         (b'{"seed": 1, "seed": 2}', "the key 'seed' stands twice"),
-        (b" " * (1 << 22) + b"{}", "it is larger than 4,194,304 bytes"),
+        (b" " * (1 << 24) + b"{}", "it is larger than 16,777,216 bytes"),
         (b"[" + b"[]," * 20_000, "divided into more lists and tables than 10,000"),
         (b'{"seed": NaN}', "NaN is no number of JSON"),
         (b"[]", "it is no table"),

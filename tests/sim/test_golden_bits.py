@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from limits import EXTREMES, description
+from operands import LAYERS, second, signs
 
 from bnnedge import Conv2D, Dense, Network
 from bnnedge.layers import Geometry
@@ -23,34 +24,17 @@ def _bits_of_any_layer(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(threads, "_WORTH", 100)
 
 
-def signs(random: np.random.RandomState, shape: tuple[int, ...]) -> np.ndarray:
-    return (2 * random.randint(0, 2, shape) - 1).astype(np.int8)
-
-
 def equal(x: np.ndarray, weight: np.ndarray, layer: Geometry, most: int = 2) -> None:
     y = bits.Bits(SimpleNamespace(data_gradient=None, weight_gradient=None), Threads(most)).forward(x, weight, layer, 0)
     assert y.dtype == np.int32
     np.testing.assert_array_equal(y, products.forward(x, weight, layer, 0), layer.name)
 
 
-LAYERS = [
-    Conv2D(5),
-    Conv2D(4, 2, 2),
-    Conv2D(3, 4, 1, "same"),
-    Conv2D(70, 5, 2, "same"),
-    Conv2D(2, 7, 2, "same"),
-    Conv2D(2, 1, 2),
-    Conv2D(1, 1),
-    Dense(1),
-    Dense(65),
-]
-
-
 @pytest.mark.parametrize("channels", [1, 2, 7, 8, 9, 31, 32, 33, 40, 63, 64, 65, 96, 130])
 @pytest.mark.parametrize("layer", LAYERS)
 def test_windows_and_words(monkeypatch: pytest.MonkeyPatch, layer: Conv2D | Dense, channels: int) -> None:
-    geometry, random = Network((7, 6), [Conv2D(channels, 1), layer, Dense(2)]).geometry[1], np.random.RandomState(channels)
-    x, weight = signs(random, (5, 7, 6, channels)), signs(random, (geometry.fan_in, geometry.fan_out))
+    geometry, random = second(layer, channels), np.random.RandomState(channels)
+    x, weight = signs(random, 5, 7, 6, channels), signs(random, geometry.fan_in, geometry.fan_out)
     for at_a_time in (1, 1 << 18):
         monkeypatch.setattr(bits, "_MAP", at_a_time)
         equal(x, weight, geometry)
@@ -60,7 +44,7 @@ def test_windows_and_words(monkeypatch: pytest.MonkeyPatch, layer: Conv2D | Dens
 def test_dense_layers(inputs: int) -> None:
     geometry, random = Network((3, 3), [Dense(inputs), Dense(10), Dense(2)]).geometry[1], np.random.RandomState(inputs)
     for images in (1, 3, 64):
-        equal(signs(random, (images, 1, 1, inputs)), signs(random, (inputs, 10)), geometry)
+        equal(signs(random, images, 1, 1, inputs), signs(random, inputs, 10), geometry)
 
 
 def test_random_layers() -> None:
@@ -70,8 +54,8 @@ def test_random_layers() -> None:
         network, _ = description(seed, config, convolutions=seed % 3 > 0, most=150)
         random = np.random.RandomState(seed)
         for layer in network.geometry:
-            x = signs(random, (3, layer.height, layer.width, layer.channels))
-            weight = signs(random, (layer.fan_in, layer.fan_out))
+            x = signs(random, 3, layer.height, layer.width, layer.channels)
+            weight = signs(random, layer.fan_in, layer.fan_out)
             equal(x, weight, layer, most=1 + seed % 3)
             equal(np.ones_like(x), np.ones_like(weight), layer)
             equal(np.ones_like(x), -np.ones_like(weight), layer)
@@ -81,7 +65,7 @@ def test_random_layers() -> None:
 
 def test_a_part_of_a_larger_map() -> None:
     geometry, random = Network((9, 8, 3), [Conv2D(6), Dense(2)]).geometry[0], np.random.RandomState(1)
-    equal(signs(random, (8, 9, 8, 3))[1::2], signs(random, (27, 6)), geometry)
+    equal(signs(random, 8, 9, 8, 3)[1::2], signs(random, 27, 6), geometry)
 
 
 def test_all_else_is_left_to_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,30 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 
 import numpy as np
 import pytest
+from operands import LAYERS, Whole, halves, second
 
 from bnnedge import Conv2D, Dense, Network
-from bnnedge.layers import MAX_SIDE, Geometry
+from bnnedge.layers import MAX_SIDE
 from bnnedge.sim.golden import Random, int8, products
 from bnnedge.sim.golden.int8 import Int8, Torch
 from bnnedge.sim.golden.plain import Plain
 from bnnedge.sim.golden.threads import Threads
 
-LAYERS = [Conv2D(5), Conv2D(4, 2, 2), Conv2D(3, 4, 1, "same"), Conv2D(3, 5, 2, "same"), Conv2D(2, 1, 2), Conv2D(1, 1), Dense(7)]
-
 PLAIN = Plain(Random(1, 8), 128)
-
-
-class Whole:
-    def __call__(self, a: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
-        assert a.dtype == b.dtype == np.int8
-        np.matmul(a, b, out=out, dtype=np.int32)
-
-    session = contextlib.nullcontext
 
 
 @pytest.fixture(params=["numpy", "torch"])
@@ -34,16 +24,6 @@ def multiply(request: pytest.FixtureRequest) -> Whole | Torch:
         return Whole()
     pytest.importorskip("torch")
     return Torch()
-
-
-def second(layer: Conv2D | Dense) -> Geometry:
-    return Network((7, 6), [Conv2D(3, 1), layer, Dense(2)]).geometry[1]
-
-
-def halves(random: np.random.RandomState, planes: int, *shape: int) -> np.ndarray:
-    """Halves of codes of so many planes, the ends more often; of 0 signs."""
-    top = 2 ** (planes - 1)
-    return random.choice(np.array([-top, top - 1, *range(-top, top)] if planes else [-1, 1], np.int8), shape)
 
 
 @pytest.mark.parametrize("windows", [1, 1 << 19])

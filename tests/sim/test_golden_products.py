@@ -9,23 +9,13 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+from operands import LAYERS, halves, second, signs
 
 from bnnedge import Conv2D, Dense, Network
 from bnnedge.layers import Geometry
 from bnnedge.sim import pooling
 from bnnedge.sim.golden import products
 from bnnedge.sim.golden.mean import Mean
-
-LAYERS = [Conv2D(5), Conv2D(4, 2, 2), Conv2D(3, 4, 1, "same"), Conv2D(3, 5, 2, "same"), Conv2D(2, 1, 2), Dense(7)]
-
-
-def second(layer: Conv2D | Dense, height: int = 7, width: int = 6) -> Geometry:
-    """Geometry of a layer behind a map of 3 channels."""
-    return Network((height, width), [Conv2D(3, 1), layer, Dense(2)]).geometry[1]
-
-
-def signs(random: np.random.RandomState, *shape: int) -> np.ndarray:
-    return (2 * random.randint(0, 2, shape) - 1).astype(np.int8)
 
 
 def taps(layer: Geometry):
@@ -35,14 +25,6 @@ def taps(layer: Geometry):
         if 0 <= iy < layer.height and 0 <= ix < layer.width:
             first = (y * layer.kernel_x + x) * layer.channels
             yield (oy, ox), (iy, ix), slice(first, first + layer.channels)
-
-
-def halves(random: np.random.RandomState, planes: int, *shape: int) -> np.ndarray:
-    """Halves of codes of so many planes, the ends more often; of 0 signs."""
-    if not planes:
-        return signs(random, *shape)
-    top = 2 ** (planes - 1)
-    return random.choice(np.array([-top, top - 1, *range(-top, top)], np.int8), shape)
 
 
 def whole(half: np.ndarray, planes: int) -> np.ndarray:

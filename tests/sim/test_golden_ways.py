@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pytest
 from limits import EXTREMES, corner_state, description, images, work
+from operands import Whole
 
 from bnnedge import Conv2D, Dense, MaxPool2D, Network, Settings
 from bnnedge.configuration import Configuration, configuration
@@ -23,17 +24,6 @@ from bnnedge.sim.golden.ways import Ways
 from bnnedge.state import TrainingState
 
 Choice = Callable[[Random, int], Ways]
-
-
-class Whole:
-    """A multiplier of NumPy's integers."""
-
-    def __call__(self, a: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
-        assert a.dtype == b.dtype == np.int8
-        assert out.dtype == np.int32
-        np.matmul(a, b, out=out, dtype=np.int32)
-
-    session = contextlib.nullcontext
 
 
 def compiled_loops(random: Random, latent_top: int, most: int = 2) -> Ways:

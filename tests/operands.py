@@ -1,0 +1,51 @@
+"""What products of the golden model are made of: layers with all kinds of windows, random maps and weights, and a multiplier."""
+
+from __future__ import annotations
+
+import contextlib
+
+import numpy as np
+
+from bnnedge import Conv2D, Dense, Network
+from bnnedge.layers import Geometry
+
+LAYERS = [
+    Conv2D(5),
+    Conv2D(4, 2, 2),
+    Conv2D(3, 4, 1, "same"),
+    Conv2D(70, 5, 2, "same"),
+    Conv2D(2, 7, 2, "same"),
+    Conv2D(2, 1, 2),
+    Conv2D(1, 1),
+    Dense(1),
+    Dense(130),
+]
+
+
+def second(layer: Conv2D | Dense, channels: int = 3) -> Geometry:
+    """Geometry of a layer behind a map of 7 x 6 pixels."""
+    return Network((7, 6), [Conv2D(channels, 1), layer, Dense(2)]).geometry[1]
+
+
+def signs(random: np.random.RandomState, *shape: int) -> np.ndarray:
+    """+1 and -1, int8."""
+    return (2 * random.randint(0, 2, shape) - 1).astype(np.int8)
+
+
+def halves(random: np.random.RandomState, planes: int, *shape: int) -> np.ndarray:
+    """Halves of codes of so many planes, int8, the ends more often; of 0 signs."""
+    if not planes:
+        return signs(random, *shape)
+    top = 2 ** (planes - 1)
+    return random.choice(np.array([-top, top - 1, *range(-top, top)], np.int8), shape)
+
+
+class Whole:
+    """A multiplier of NumPy's integers, as `golden.int8.Multiplier` describes it."""
+
+    def __call__(self, a: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
+        assert a.dtype == b.dtype == np.int8
+        assert out.dtype == np.int32
+        np.matmul(a, b, out=out, dtype=np.int32)
+
+    session = contextlib.nullcontext

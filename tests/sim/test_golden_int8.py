@@ -45,14 +45,17 @@ def test_products(
     np.testing.assert_array_equal(slope, products.weight_gradient(x, code, layer, x_planes, planes))
 
 
+@pytest.mark.parametrize("images", [7, 12, 96])
 @pytest.mark.parametrize("planes", [2, 7, 8])
+@pytest.mark.parametrize("x_end", [-1, 1])
 @pytest.mark.parametrize("half", [-128, 127])
-def test_sums_at_the_end_of_their_range(multiply: Whole, planes: int, half: int) -> None:
-    """All products of one sign, of more samples than 32 bits hold the sum of."""
-    layer, largest = Network((64, 64), [Conv2D(3, 1), Dense(2)]).geometry[0], 2**planes - 1
-    x, code = np.full((96, 64, 64, 1), largest // 2, np.int8), np.full((96, 64, 64, 3), half, np.int8)
+def test_sums_at_the_end_of_their_range(multiply: Whole, half: int, x_end: int, planes: int, images: int) -> None:
+    """All products of one sign but for one code; of 8 planes, 7 images' sum fits 32 bits, 12 images' 32 bits without a sign."""
+    layer, x_half = Network((64, 64), [Conv2D(3, 1), Dense(2)]).geometry[0], (x_end << planes - 1) - (x_end > 0)
+    x, code = np.full((images, 64, 64, 1), x_half, np.int8), np.full((images, 64, 64, 3), half, np.int8)
     code[-1, -1, -1, 0] -= 1 if half > 0 else -1
-    total, less = 96 * 64 * 64 * (2 * half + 1) * largest, 2 * largest if half > 0 else -2 * largest
+    total = images * 64 * 64 * (2 * half + 1) * (2 * x_half + 1)
+    less = (2 if half > 0 else -2) * (2 * x_half + 1)
     slope = Int8(multiply, Threads(2), PLAIN).weight_gradient(x, code, layer, planes, 8)
     assert slope.tolist() == [[total - less, total, total]]
 

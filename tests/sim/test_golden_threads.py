@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
 
 import pytest
@@ -56,6 +57,8 @@ def test_a_fork_has_threads_of_its_own() -> None:
     assert names == [os.getpid()] * 2
     child = os.fork()
     if not child:
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(20)  # seconds, after which the child ends as failed: threads that aren't there would never answer
         own = Threads(2).share(2, 1e9, lambda start, stop: os.getpid())
         os._exit(own != [os.getpid()] * 2)
     assert os.waitpid(child, 0)[1] == 0

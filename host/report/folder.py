@@ -11,6 +11,7 @@ from typing import Any
 
 from bnnedge.callbacks import PeriodicCheckpoint
 from bnnedge.callbacks.periodic import MINUTES
+from bnnedge.files import remove
 from bnnedge.report.curve import save_curve
 from bnnedge.report.summary import Reference, summary, write_json
 from bnnedge.runner import Measurement
@@ -69,6 +70,9 @@ class RunFolder(PeriodicCheckpoint):
         report = None
         if self._reported is None and self.trained:
             report = self._write()  # first, so that no checkpoint of this run is without a report
+            if not self._step:
+                with contextlib.suppress(OSError):
+                    remove(self.folder / "curve.png")  # another run's
         super().save()
         if report is None and self.trained and time.monotonic() >= self._report_due:
             report = self._write()

@@ -84,7 +84,10 @@ def test_the_report_is_complete_as_the_run_ends(tmp_path, clock):
 
 
 class Interrupts(Callback):
-    def on_epoch_end(self, epoch, logs):
+    def __init__(self, hook="on_epoch_end"):
+        setattr(self, hook, self.interrupt)
+
+    def interrupt(self, epoch, logs):
         raise KeyboardInterrupt
 
 
@@ -96,6 +99,20 @@ def test_a_run_that_was_finished_leaves_all_as_it_is(tmp_path):
     trainer.fit(X, Y, resume=True, callbacks=keeps)
     assert not keeps.trained
     assert (tmp_path / "report.json").read_text() == "another's"
+
+
+def test_the_curve_of_another_run_goes_with_its_checkpoint(tmp_path):
+    curve, trainer = tmp_path / "curve.png", Trainer(NETWORK, settings=Settings(batch=64))
+    curve.write_bytes(b"another's")
+    with pytest.raises(KeyboardInterrupt):
+        trainer.fit(X, Y, epochs=5, callbacks=[Interrupts("on_epoch_begin"), RunFolder(tmp_path, "own")])
+    assert curve.exists(), "nothing was trained"
+    with pytest.raises(KeyboardInterrupt):
+        trainer.fit(X, Y, epochs=5, callbacks=[RunFolder(tmp_path, "own"), Interrupts()])
+    assert not curve.exists()
+    curve.write_bytes(b"its own")
+    trainer.fit(X, Y, resume=True, callbacks=RunFolder(tmp_path, "own"))
+    assert curve.exists()
 
 
 def test_no_curve_where_it_cannot_be_drawn(tmp_path, monkeypatch):

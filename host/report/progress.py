@@ -39,8 +39,9 @@ class Progress(Callback):
         self._steps, self._epochs, self._tested = int(logs["steps"]), int(logs["epochs"]), ""
         self._started = self._told = time.monotonic()
         if logs["step"] < logs["steps"]:
-            epoch = self._done * self._epochs // int(logs["steps"]) + 1
-            self._bar = _bar(int(logs["steps"]), self._done, f"epoch {epoch}/{self._epochs}")
+            plan = self.trainer.plan
+            assert plan is not None
+            self._bar = _bar(int(logs["steps"]), self._done, f"epoch {plan.epoch + 1}/{self._epochs}")
             if self._bar is not None:
                 self._alive = beating(self._bar.refresh)
 

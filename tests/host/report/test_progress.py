@@ -53,6 +53,15 @@ def test_unless_told_otherwise(trainer, where):
         assert bar.endswith("\n")
 
 
+def test_a_resumed_run_is_shown_in_its_own_epoch_at_once(trainer, monkeypatch):
+    """Though its last epoch is to be a short one."""
+    texts = []
+    monkeypatch.setattr(progress, "_bar", lambda total, done, text: texts.append((total, done, text)))
+    trainer.fit(X, Y, steps=19, callbacks=[Progress()])
+    trainer.fit(X, Y, steps=31, resume=True, callbacks=[Progress()])
+    assert texts == [(19, 0, "epoch 1/2"), (31, 19, "epoch 2/4")]
+
+
 def test_none(trainer, where):
     trainer.fit(X, Y, epochs=2, progress=False)
     assert where.shown() == ("", "")

@@ -148,6 +148,8 @@ def _run(
             report = {**folder.report(measurement, reference), **past}
             write_json(out / "report.json", report)
             forget(out)
+    except KeyboardInterrupt:
+        return _interrupted(out)
     finally:
         drawn = _draw(out / "curve.png", report, reference)
     print(_result(trainer, report, out))
@@ -226,12 +228,16 @@ def _fit(trainer: Trainer, data: Dataset, arguments: argparse.Namespace, folder:
         write_json(folder.folder / "report.json", folder.report(None))
         raise
     except KeyboardInterrupt:
-        kept = f"; go on with --resume {printable(str(folder.folder))}" if folder.trained else ""
-        print(f"\ninterrupted{kept}", file=sys.stderr)
-        return 130
+        return _interrupted(folder.folder if folder.trained else None)
     finally:
         progress.close()
     return 0
+
+
+def _interrupted(kept: Path | None) -> int:
+    """Say so, and how to go on with what is kept in a folder; return the exit status."""
+    print(f"\ninterrupted{f'; go on with --resume {printable(str(kept))}' if kept else ''}", file=sys.stderr)
+    return 130
 
 
 def _extra_steps(trainer: Trainer) -> int:

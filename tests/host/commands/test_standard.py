@@ -65,6 +65,17 @@ def test_goes_on_bit_for_bit(whole, tmp_path, monkeypatch, every, lost):
     assert sorted(os.listdir(tmp_path)) == ["checkpoint.npz", "curve.png", "report.json"]
 
 
+def test_an_interrupt_says_how_to_go_on(tmp_path, monkeypatch, capsys):
+    def interrupted(*arguments):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Standard, "train_batch", interrupted)
+        assert main(["train", *OPTIONS, "--out", str(tmp_path)]) == 130
+    assert capsys.readouterr().err.endswith(f"\ninterrupted; go on with --resume {tmp_path}\n")
+    assert (tmp_path / "curve.png").exists()
+
+
 def damaged(path):
     path.write_bytes(path.read_bytes()[:-30])
 

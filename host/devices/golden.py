@@ -71,7 +71,7 @@ class GoldenDevice(SharedDevice):
         with self._running(changes=True), self.library.exact():
             for i in range(count):
                 chosen = order[i * batch : (i + 1) * batch]
-                result = golden.train(images[chosen], labels[chosen], rate)
+                result = golden.train(images[chosen], labels[chosen], int(rate))
                 steps.append(StepResult(result.loss, result.hits))
         return steps
 

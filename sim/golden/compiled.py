@@ -6,7 +6,7 @@ import numpy as np
 
 from bnnedge.formats import Kind
 from bnnedge.layers import Geometry
-from bnnedge.sim.golden import loops
+from bnnedge.sim.golden import loops, rounding
 from bnnedge.sim.golden.plain import Plain
 from bnnedge.sim.golden.random import Random
 from bnnedge.sim.golden.threads import Threads
@@ -50,7 +50,7 @@ class Compiled(Plain):
         if layer.outputs == 1 and layer.fan_in == height * width * channels and not layer.pad_y | layer.pad_x:
             return x.reshape(images, -1)
         rows = np.empty((images * layer.outputs, layer.fan_in), np.int8)
-        loops.gather(x.reshape(images, height, width * channels), channels, *_window(layer), 0, images, rows)
+        loops.gather(x.reshape(images, height, width * channels), channels, *_window(layer), rows)
         return rows
 
     def scatter(self, rows: np.ndarray, ones: np.ndarray, layer: Geometry, out: np.ndarray) -> None:
@@ -122,7 +122,11 @@ class Compiled(Plain):
     ) -> tuple[np.ndarray, int]:
         code = np.empty((len(d), layer.out_height, layer.out_width, layer.fan_out), np.int8)
         maps = (d, active) if layer.pool == "none" else (d, active, route)
-        loop = {"none": loops.codes, "signs": loops.codes_of_pooled_signs, "sums": loops.codes_of_pooled_sums}[layer.pool]
+        loop = {
+            "none": rounding.codes,
+            "signs": rounding.codes_of_pooled_signs,
+            "sums": rounding.codes_of_pooled_sums,
+        }[layer.pool]
         given = (*maps, _int32(c1), _int32(c2), e, 1 << planes - 1, self._keys, *at, int(Kind.CODE), self.random.lanes)
         parts = self._share(layer.out_height, 1.2 * code.size, lambda start, stop: loop(*given, start, stop, code))
         return code, sum(parts)
@@ -133,7 +137,7 @@ class Compiled(Plain):
         out, (step, layer, kind), lanes = np.empty_like(words), at, self.random.lanes
         given = (words, slope, rate, self.latent_top, momentum, self._keys, step, layer, int(kind), lanes, places[1])
         tiles = places[0] * -(-places[1] // lanes)
-        self._share(tiles, 1.0 * words.size, lambda start, stop: loops.updated(*given, start, stop, out))
+        self._share(tiles, 1.0 * words.size, lambda start, stop: rounding.updated(*given, start, stop, out))
         return out
 
 

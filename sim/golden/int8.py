@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
+import threading
 from collections.abc import Iterator
 from typing import Any, Protocol
 
@@ -38,6 +40,8 @@ class Multiplier(Protocol):
 class Torch:
     """PyTorch's products. ModuleNotFoundError where it is not installed."""
 
+    _lock, _sessions, _before = threading.Lock(), 0, 0  # of all: how many threads PyTorch has is one setting of the process
+
     def __init__(self) -> None:
         import torch
 
@@ -53,11 +57,30 @@ class Torch:
 
     @contextlib.contextmanager
     def session(self) -> Iterator[None]:
-        before = self._torch.get_num_threads()
+        """Behind it PyTorch has as many threads again, in this thread and, when others are in none any more, in all."""
+        with Torch._lock:
+            if not Torch._sessions:
+                Torch._before = self._torch.get_num_threads()
+            Torch._sessions += 1
         try:
             yield
         finally:
-            self._torch.set_num_threads(before)
+            with Torch._lock:
+                Torch._sessions -= 1
+                self._torch.set_num_threads(Torch._before)
+
+
+def exact(multiply: Multiplier) -> bool:
+    """Whether products are exact at the ends of bytes, within its session.
+
+    Processors without an instruction for products of bytes (AVX-512 VNNI and the like) add pairs of them in 16 bits.
+    """
+    for left, right in itertools.product((1, 127, -128), (127, -128)):
+        a, b, out = np.full((64, 64), left, np.int8), np.full((64, 64), right, np.int8), np.empty((64, 64), np.int32)
+        multiply(a, b, out)
+        if (out != 64 * left * right).any():
+            return False
+    return True
 
 
 class Int8:
@@ -106,7 +129,7 @@ class Int8:
         return d
 
     def weight_gradient(self, x: np.ndarray, code: np.ndarray, layer: Geometry, x_planes: int, planes: int) -> np.ndarray:
-        """`products.weight_gradient`, of int32 where that holds all sums."""
+        """`products.weight_gradient`, int32 where that holds all sums."""
         most = min(_SUMMED // layer.outputs, max(1, _WINDOWS // (layer.outputs * layer.fan_in)))  # MAX_SIDE**2 outputs at most
         kind: Any = np.int32 if len(x) * layer.outputs << x_planes + planes < 1 << 31 else np.int64
         turned = layer.fan_out < min(layer.fan_in, _NARROW)

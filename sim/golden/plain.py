@@ -69,27 +69,33 @@ class Plain:
         y += ones
 
     def statistics(self, y: Array, pivot: Array) -> tuple[Array, Array]:
-        """Sums of y and of abs(y - pivot): (M,) int64 of a map and (M,) int32."""
+        """Sums of y and of abs(y - pivot), (M,) int64; y: a map (B, h, w, M) int32 of up to 22 bits, pivot: (M,) likewise."""
         return total(y), total(array_namespace(y).abs(y - pivot))
 
     def normalise(self, y: Array, tau: Array, psi: Array) -> tuple[Array, Array]:
-        """Signs and straight-through mask, bool: y >= tau and abs(y - tau) <= psi; tau, psi (M,) with STATISTICS bits."""
+        """Signs and straight-through mask of a map y (B, h, w, M) int32, bool: y >= tau and abs(y - tau) <= psi.
+
+        tau, psi: (M,) with STATISTICS fraction bits, within 30 bits.
+        """
         xp = array_namespace(y)
         distance = (y << f.STATISTICS) - xp.astype(tau, xp.int32)
         return distance >= 0, xp.abs(distance) <= xp.astype(psi, xp.int32)
 
     def pool_sums(self, y: Array) -> tuple[Array, Array]:
-        """The largest of each four sums, and its route."""
+        """The largest of each four sums of a map (B, 2h, 2w, M) int32, and its route: (B, h, w, M) int32 and uint8."""
         return pooling.maximum(y)
 
     def pool_signs(self, active: Array, mask: Array) -> tuple[Array, Array, Array]:
-        """The pooled map of signs, the mask along its route, both bool, and the route."""
+        """The pooled map of signs and the mask along its route, bool, and the route, uint8: (B, h, w, M) of (B, 2h, 2w, M)."""
         xp = array_namespace(active)
         pooled, route = pooling.maximum(xp.astype(active, xp.int8))
         return xp.astype(pooled, xp.bool), pooling.pick(mask, route), route
 
     def masked(self, d: Array, mask: Array, pooled: Array) -> tuple[Array, Array, Array]:
-        """d where the mask is set, 0 elsewhere, its sums, and those of d times the signs: (M,) int64."""
+        """d (B, h, w, M) int32 where the mask is set, 0 elsewhere, its sums, and those of d times the signs: (M,) int64.
+
+        d, C-contiguous, may be written over.
+        """
         xp = array_namespace(d)
         d = d * xp.astype(mask, xp.int32)
         return d, total(d), total(d * signs(pooled))
@@ -108,8 +114,8 @@ class Plain:
     ) -> tuple[Array, int]:
         """Halves q, int8, of the codes 2 q + 1 of the gradient d / 2**e behind the batch norm, and the sum of its magnitudes.
 
-        d: int32, of what the next layer sees. active: signs of the statistics' samples. route: with a pool, where d goes.
-        c1, c2: (M,) int32 with GRADIENT_MEAN bits. at: the step and the layer's number.
+        d: (B, h, w, M) int32, of what the next layer sees. active: signs of the statistics' samples. route: with a pool, where d
+        goes, of d's shape. c1, c2: (M,) with GRADIENT_MEAN bits. e: 0..16. planes: 1..8. at: the step and the layer's number.
         """
         xp = array_namespace(d)
         dy = centred(d, active, route, layer, c1, c2)
@@ -127,7 +133,8 @@ class Plain:
     ) -> Array:
         """Words (K, M) int16 after a step of sign momentum (or sign-SGD) against the signs of a slope (K, M).
 
-        at: the step, the layer's number, and the kind of tensor. places: those that draw each for itself, and their rows.
+        slope: int32 or int64. rate: 0..65535. at: the step, the layer's number, and the kind of tensor. places: how many draw
+        each for itself, and their rows.
         """
         xp, top = array_namespace(words), self.latent_top
         draw = xp.reshape(self.random.draw(*at, (*places, words.shape[1])), words.shape)

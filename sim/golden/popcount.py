@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numba.extending import intrinsic
 
-from bnnedge.sim.golden.loops import compiled
+from bnnedge.sim.golden.jit import compiled
 
 WORD = 32
 """Bits of a word: channels of a pixel, or of a tap of the weights."""

@@ -17,8 +17,10 @@ def usable() -> int:
     """Threads that a step may use: OMP_NUM_THREADS, as other libraries take it, at most the cores of this process."""
     affinity = getattr(os, "sched_getaffinity", None)
     cores = len(affinity(0)) if affinity else os.cpu_count() or 1
-    wanted = os.environ.get("OMP_NUM_THREADS", "").split(",")[0]
-    return min(cores, int(wanted)) if wanted.isdigit() and int(wanted) else cores
+    wanted = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
+    return min(cores, int(wanted)) if wanted.isdecimal() and int(wanted) else cores
+
+_WORTH = 50_000  # nanoseconds' work that is worth a thread of its own: handing it over takes some 20,000
 
 
 @functools.cache
@@ -37,21 +39,23 @@ class Threads:
         self.most = most
 
     def share(self, count: int, work: float, function: Callable[[int, int], Any]) -> list[Any]:
-        """What function(start, stop) returns of the parts of range(count), in order.
+        """What function(start, stop) returns of the parts of range(count), in order; it is called in several threads at once.
 
-        work: nanoseconds that all of it takes one thread, roughly.
+        work: nanoseconds that all of it takes one thread, roughly. What the function raises comes when all parts have ended.
         """
         parts = max(1, min(self.most, count, int(work / _WORTH)))
         if parts == 1:
             return [function(0, count)]
         ends = [count * i // parts for i in range(parts + 1)]
-        pool = _executor(self.most, os.getpid())
-        others = [pool.submit(function, ends[i], ends[i + 1]) for i in range(1, parts)]
+        others: list[concurrent.futures.Future[Any]] = []
         try:
-            own = function(ends[0], ends[1])
+            try:
+                pool = _executor(self.most, os.getpid())
+                others += (pool.submit(function, ends[i], ends[i + 1]) for i in range(1, parts))
+            except RuntimeError:  # Python ends, and starts no threads any more
+                pass
+            own = [function(ends[0], ends[1])]
         finally:
             concurrent.futures.wait(others)
-        return [own, *(other.result() for other in others)]
-
-
-_WORTH = 50_000  # nanoseconds' work that is worth a thread of its own: handing it over takes some 20,000
+        own += (other.result() for other in others)
+        return [*own, *(function(ends[i], ends[i + 1]) for i in range(len(own), parts))]

@@ -5,8 +5,9 @@
     - of signs        the same                   loops over bits, compiled by Numba (`bits`)
     all else          arrays (`plain`)           loops that Numba compiles (`compiled`)
 
-Each is taken where its library is there; a board has NumPy alone, which does. Before that they must give, once in a process, what
-the plain way gives for a small network: another processor, another version or a compiled file out of date shows there.
+Each is taken where its library is there; a board has NumPy alone, which does. Before that, once in a process, each library must
+give what the plain way gives for a small network, codes at the ends of their range included: another version or a compiled file
+out of date shows there. Not every processor multiplies bytes exactly, or fast: there it is float BLAS again.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import functools
 import time
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
@@ -39,7 +41,7 @@ _WORTH = 1 << 24
 
 
 class Products(Protocol):
-    """The three products of training, of the arguments that those of `products` have."""
+    """The three products of training, of the arguments that those of `products` have; weight gradients are int32 or int64."""
 
     def forward(self, x: Array, weight: Array, layer: Geometry, planes: int) -> Array: ...
     def data_gradient(self, code: Array, weight: Array, layer: Geometry, planes: int) -> Array: ...
@@ -59,22 +61,26 @@ def plain(random: Random, latent_top: int) -> Ways:
 
 
 def fastest(random: Random, latent_top: int) -> Ways:
-    """What is installed; for NumPy's arrays."""
-    elementwise, threads = Plain(random, latent_top), Threads(usable())
-    try:
-        from bnnedge.sim.golden.bits import Bits
+    """What is installed, and computes as the plain way does; for NumPy's arrays."""
+    threads = Threads(usable())
+    elementwise = loops = Plain(random, latent_top)
+    if _numba():
         from bnnedge.sim.golden.compiled import Compiled
-    except ImportError:  # Numba is not there, or another NumPy than it knows
-        return Ways(elementwise, _without_bits(threads, elementwise))
-    loops = Compiled(random, latent_top, threads)
-    without = _without_bits(threads, loops)
-    # An ablation draws other numbers than the loops do.
-    return Ways(loops if type(random) is Random else elementwise, Bits(without, threads) if _bits() else without)
+
+        loops = Compiled(random, latent_top, threads)
+        if type(random) is Random:  # an ablation draws other numbers than the loops do
+            elementwise = loops
+    multiplying = _without_bits(threads, loops)
+    if _bits():
+        from bnnedge.sim.golden.bits import Bits
+
+        multiplying = Bits(multiplying, threads)
+    return Ways(elementwise, multiplying)
 
 
 def _without_bits(threads: Threads, elementwise: Plain) -> Products:
     """The products on bytes where these are faster, or else on floats."""
-    multiply = _multiplier()
+    multiply = _pytorch()
     if multiply is None:
         return products
     from bnnedge.sim.golden.int8 import Int8
@@ -86,26 +92,38 @@ def fitting(random: Random, latent_top: int, network: Network, batch: int) -> Wa
     """The fastest for steps that are worth it."""
     work = 3 * batch * sum(layer.outputs * layer.fan_in * layer.fan_out for layer in network.geometry)
     small = random.library is not NUMPY or work < _WORTH
-    return plain(random, latent_top) if small or not _agree() else fastest(random, latent_top)
+    return (plain if small else fastest)(random, latent_top)
 
 
 def summary() -> str:
     """What computes large steps here, in words."""
-    if not _agree():
-        return "NumPy alone, for the others don't agree with it"
-    elementwise, multiplying = fastest(Random(0, 16), 128)
     found = [
-        "Numba's loops" if type(elementwise) is not Plain else "",
-        "counted bits" if type(multiplying).__name__ == "Bits" else "",
-        "PyTorch's products of bytes" if _multiplier() else "",
+        "Numba's loops" if _numba() else "",
+        "counted bits" if _bits() else "",
+        "PyTorch's products of bytes" if _pytorch() else "",
     ]
     return ", ".join(filter(None, found)) or "NumPy alone"
 
 
 @functools.cache
-def _multiplier() -> Multiplier | None:
-    """PyTorch's products of bytes, where they are faster than those of float32: not every processor has them."""
-    from bnnedge.sim.golden.int8 import Torch
+def _numba() -> bool:
+    """Whether loops are there that compute as the plain way does."""
+    try:
+        from bnnedge.sim.golden.bits import Bits
+        from bnnedge.sim.golden.compiled import Compiled
+    except ImportError:  # Numba is not there, or another NumPy than it knows
+        return False
+    threads = Threads(1)
+    with underway("compiling the golden model's loops", "10 seconds, once", after=2):
+        kept = Path(__file__).with_name("__pycache__")
+        remedy = f"delete what it has compiled (*.nbi and *.nbc in {kept}), or take another version of it"
+        return _agrees("Numba", remedy, lambda random, top: Ways(Compiled(random, top, threads), Bits(products, threads)))
+
+
+@functools.cache
+def _pytorch() -> Multiplier | None:
+    """PyTorch's products of bytes, where they are exact, faster than those of float32, and compute as the plain way does."""
+    from bnnedge.sim.golden.int8 import Int8, Torch, exact
 
     try:
         multiply = Torch()
@@ -114,14 +132,24 @@ def _multiplier() -> Multiplier | None:
     # Of many rows, beside which a call takes no time; BLAS computes 64 at a time, in one thread.
     single, weight = np.ones((32, 64, 64), np.float32), np.ones((64, 64), np.float32)
     narrow, signs, out = np.ones((2048, 64), np.int8), np.ones((64, 64), np.int8), np.empty((2048, 64), np.int32)
+
+    def ways(random: Random, latent_top: int) -> Ways:
+        elementwise = Plain(random, latent_top)
+        return Ways(elementwise, Int8(multiply, Threads(1), elementwise))
+
     with multiply.session():
-        faster = _faster(lambda: multiply(narrow, signs, out), lambda: np.matmul(single, weight))
-    return multiply if faster else None
+        try:
+            worth = exact(multiply) and _faster(lambda: multiply(narrow, signs, out), lambda: np.matmul(single, weight))
+        except (AttributeError, RuntimeError):  # a version without this product, or of another NumPy
+            return None
+    return multiply if worth and _agrees("PyTorch", "take another version of it", ways) else None
 
 
 @functools.cache
 def _bits() -> bool:
     """Whether sums of signs are faster by counting bits, as on a processor that counts those of a whole vector at once."""
+    if not _numba():
+        return False
     from bnnedge.sim.golden.bits import Bits
     from bnnedge.sim.golden.compiled import Compiled
 
@@ -143,29 +171,32 @@ def _faster(one: Callable[[], Any], other: Callable[[], Any]) -> bool:
     return min(taken[0]) < min(taken[1])
 
 
-@functools.cache
-def _agree() -> bool:
-    """Whether the fastest way gives the plain one's bits, as far as two steps of a small network tell."""
+def _agrees(name: str, remedy: str, ways: Callable[[Random, int], Ways]) -> bool:
+    """Whether these ways give the plain one's bits, as far as steps of a small network tell; a warning, if not."""
+    try:
+        wrong = "it computes otherwise" if _outcome(ways) != _outcome(plain) else ""
+    except Exception as error:  # whatever a library raises that does not get on with another one or with the processor
+        wrong = f"it says: {' '.join(str(error).split()) or type(error).__name__}"
+    if wrong:
+        warnings.warn(f"the golden model computes without {name}, which is slower, since {wrong}; {remedy}", stacklevel=2)
+    return not wrong
+
+
+def _outcome(ways: Callable[[Random, int], Ways]) -> list[Any]:
+    """Results, logits and weights of steps with codes of all sizes, and with codes at the ends of their range."""
     from bnnedge.sim.golden.model import Golden
 
     wide, narrow = Conv2D(35, padding="same"), Conv2D(5, 2, padding="same")
     network = Network((7, 6, 2), [wide, MaxPool2D(), narrow, MaxPool2D("sums"), Dense(9), Dense(3)])
     settings, configuration = Settings(batch=64, slope_planes=8, seed=5), Configuration("probe", lanes=8, word=32)
-    random = np.random.RandomState(1)
-    pixels = random.randint(0, 256, (64, *network.input_shape)).astype(np.uint8)
-    labels, found = random.randint(0, network.classes, 64), []
-    try:
-        _multiplier()  # PyTorch is imported, which takes time, too
-        with underway("compiling the golden model's loops", "10 seconds, once", after=2):
-            for ways in (plain, fastest):
-                state = TrainingState.initial(network, configuration.latent, settings.gradient_planes, 1)
-                golden = Golden(network, settings, configuration, state, ways=ways)
-                results = [golden.train(pixels, labels, 900) for _ in range(2)]
-                found.append((results, golden.infer(pixels).tolist(), state))
-        (*one, state), (*other, its_state) = found
-        wrong = "gives other bits than the plain way" if one != other or state.differences(its_state) else ""
-    except Exception as error:  # whatever such libraries raise where they don't get on with each other or with the processor
-        wrong = " ".join(str(error).split()) or type(error).__name__
-    if wrong:
-        warnings.warn(f"the golden model computes with NumPy alone, since with Numba or PyTorch it {wrong}", stacklevel=4)
-    return not wrong
+    random, found = np.random.RandomState(1), list[Any]()
+    state = TrainingState.initial(network, configuration.latent, settings.gradient_planes, 1)
+    golden = Golden(network, settings, configuration, state, ways=ways)
+    for _ in range(2):
+        for _ in range(3):
+            pixels = random.randint(0, 256, (64, *network.input_shape)).astype(np.uint8)
+            found.append(golden.train(pixels, random.randint(0, network.classes, 64), 900))
+            found += [layer.weight.tolist() for layer in state.layers]
+        for layer in state.layers:
+            layer.exponent = -100
+    return [*found, golden.infer(pixels).tolist()]

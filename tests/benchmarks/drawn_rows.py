@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from bnnedge.sim.golden.loops import _drawn, _seeds, compiled
+from bnnedge.sim.golden.jit import compiled
+from bnnedge.sim.golden.rounding import draw, seeds
 
 
 @compiled
@@ -14,8 +15,8 @@ def first_lane(keys, layer, kind, lanes, rows, columns, start, stop):
     state, drawn = np.empty(groups, np.uint64), np.empty(groups * lanes, np.int32)
     for each in range(start, stop):
         place, tile = each // tiles, each % tiles
-        _seeds(state, keys, 0, layer, kind, place, tile)
+        seeds(state, keys, 0, layer, kind, place, tile)
         for _ in range(tile * lanes, min((tile + 1) * lanes, rows)):
-            _drawn(state, lanes, drawn)
+            draw(state, lanes, drawn)
             total += drawn[0]
     return total

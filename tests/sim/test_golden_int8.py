@@ -97,3 +97,21 @@ def test_pytorch_keeps_its_threads() -> None:
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
+
+
+def test_pytorch_keeps_its_threads_with_sessions_in_several_threads() -> None:
+    torch = pytest.importorskip("torch")
+    before, multiply = torch.get_num_threads(), Torch()
+    try:
+        torch.set_num_threads(2)
+        a, out = np.ones((2, 2), np.int8), np.empty((2, 2), np.int32)
+        first, second_ = multiply.session(), multiply.session()
+        first.__enter__()
+        multiply(a, a, out)
+        second_.__enter__()  # it finds one thread
+        first.__exit__(None, None, None)
+        multiply(a, a, out)
+        second_.__exit__(None, None, None)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 
 import pytest
 
 from bnnedge.sim.golden.threads import Threads, usable
 
+_SAID = [("1", 1), (" 1", 1), ("2,1", 2), ("3", 3), ("99", 3), ("", 3), ("0", 3), ("-1", 3), ("many", 3), ("\u00b2", 3)]
 
-@pytest.mark.parametrize(
-    ("said", "threads"), [("1", 1), ("2,1", 2), ("3", 3), ("99", 3), ("", 3), ("0", 3), ("-1", 3), ("many", 3), (None, 3)]
-)
+
+@pytest.mark.parametrize(("said", "threads"), [*_SAID, (None, 3)])
 def test_usable_threads(monkeypatch: pytest.MonkeyPatch, said: str | None, threads: int) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: {0, 2, 5})
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
@@ -49,6 +51,18 @@ def test_failures_come_when_all_have_ended(failing: int) -> None:
     with pytest.raises(ValueError, match=f"part {failing}"):
         Threads(2).share(2, 1e9, part)
     assert ended == [1 - failing]
+
+
+@pytest.mark.parametrize("late", ["atexit.register(share)", "threading.Thread(target=lambda: (main.join(), share())).start()"])
+def test_as_python_ends_the_calling_thread_computes(late: str) -> None:
+    program = (
+        "import atexit, threading; from bnnedge.sim.golden.threads import Threads;"
+        "main = threading.main_thread();"
+        "share = lambda: print(Threads(3).share(7, 1e9, lambda start, stop: (start, stop)));"
+        f"share(); {late}"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert done.stdout == "[(0, 2), (2, 4), (4, 7)]\n" * 2, done.stderr
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")

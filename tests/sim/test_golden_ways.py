@@ -15,7 +15,7 @@ from operands import Whole
 
 from bnnedge import Conv2D, Dense, MaxPool2D, Network, Settings
 from bnnedge.configuration import Configuration, configuration
-from bnnedge.sim.golden import Golden, Random, products, threads, ways
+from bnnedge.sim.golden import Golden, Random, int8, products, threads, ways
 from bnnedge.sim.golden.int8 import Int8, Torch
 from bnnedge.sim.golden.plain import Plain
 from bnnedge.sim.golden.random import Nearest
@@ -124,7 +124,7 @@ def test_any_number_of_threads(most: int) -> None:
 @pytest.fixture
 def _anew() -> Iterator[None]:
     """What was found out once in this process is found out again."""
-    found = (ways._agree, ways._multiplier, ways._bits)
+    found = (ways._numba, ways._pytorch, ways._bits)
     for each in found:
         each.cache_clear()
     yield
@@ -150,7 +150,7 @@ def test_steps_that_are_worth_it_take_the_fast_way() -> None:
 def test_numpy_alone_does(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torch", None)
     monkeypatch.setitem(sys.modules, "numba", None)
-    for loaded in ("compiled", "loops", "bits", "popcount"):
+    for loaded in ("compiled", "loops", "rounding", "bits", "popcount", "jit"):
         monkeypatch.delitem(sys.modules, f"bnnedge.sim.golden.{loaded}", raising=False)
         monkeypatch.delattr(f"bnnedge.sim.golden.{loaded}", raising=False)
     way = chosen([Dense(256), Dense(10)])
@@ -189,27 +189,67 @@ def test_the_faster_of_two_is_told_by_its_shortest_run(monkeypatch: pytest.Monke
 
 
 @pytest.mark.usefixtures("_anew")
-def test_a_way_that_computes_otherwise_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_loops_that_compute_otherwise_are_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     compiled = pytest.importorskip("bnnedge.sim.golden.compiled", exc_type=ImportError)
     monkeypatch.setattr(compiled.Compiled, "statistics", lambda self, y, pivot: (np.zeros_like(pivot), np.zeros_like(pivot)))
-    with pytest.warns(UserWarning, match="computes with NumPy alone, since with Numba or PyTorch it gives other bits"):
+    with pytest.warns(UserWarning, match=r"without Numba, which is slower, since it computes otherwise; delete .*\*.nbi and"):
         assert type(chosen([Dense(256), Dense(10)]).elementwise) is Plain
 
 
 @pytest.mark.usefixtures("_anew")
-def test_a_way_that_fails_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_loops_that_fail_are_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     compiled = pytest.importorskip("bnnedge.sim.golden.compiled", exc_type=ImportError)
     monkeypatch.setattr(compiled.Compiled, "signs", lambda self, bits: np.zeros(3) @ np.zeros(4))
-    with pytest.warns(UserWarning, match="NumPy alone, since with Numba or PyTorch it matmul: "):
+    with pytest.warns(UserWarning, match="without Numba, which is slower, since it says: matmul: "):
         assert type(chosen([Dense(256), Dense(10)]).elementwise) is Plain
+
+
+class Saturating(Whole):
+    """Adds pairs of products in 16 bits, as processors do that have no instruction for products of bytes."""
+
+    def __call__(self, a: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
+        unsigned, signed = a.astype(np.int32) + 128, b.astype(np.int32)
+        if unsigned.shape[1] % 2:
+            unsigned, signed = np.pad(unsigned, ((0, 0), (0, 1))), np.pad(signed, ((0, 1), (0, 0)))
+        pairs = unsigned[:, 0::2, None] * signed[None, 0::2] + unsigned[:, 1::2, None] * signed[None, 1::2]
+        out[...] = np.clip(pairs, -(1 << 15), (1 << 15) - 1).sum(1) - 128 * signed.sum(0)
+
+
+class Failing(Whole):
+    def __call__(self, a: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
+        raise RuntimeError("Numpy is not available")
+
+
+class Wrong(Whole):
+    def __call__(self, a: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
+        super().__call__(a, b, out)
+        if len(a) == 5:
+            out[...] += 1
+
+
+@pytest.mark.usefixtures("_anew")
+@pytest.mark.parametrize(("multiplier", "taken"), [(Whole, True), (Saturating, False), (Failing, False)])
+def test_products_that_are_not_exact_are_not_taken(
+    monkeypatch: pytest.MonkeyPatch, multiplier: type[Whole], taken: bool
+) -> None:
+    monkeypatch.setattr(int8, "Torch", multiplier)
+    monkeypatch.setattr(ways, "_faster", lambda one, other: True)
+    assert (ways._pytorch() is not None) == taken
+
+
+@pytest.mark.usefixtures("_anew")
+def test_products_that_compute_otherwise_are_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(int8, "Torch", Wrong)
+    monkeypatch.setattr(ways, "_faster", lambda one, other: True)
+    with pytest.warns(UserWarning, match="without PyTorch, which is slower, since it computes otherwise; take another version"):
+        assert ways._pytorch() is None
 
 
 @pytest.mark.usefixtures("_anew")
 def test_what_computes_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("numba")
     assert "Numba's loops" in ways.summary()
-    monkeypatch.setattr(ways, "_multiplier", lambda: None)
-    monkeypatch.setitem(sys.modules, "bnnedge.sim.golden.compiled", None)
+    monkeypatch.setattr(ways, "_pytorch", lambda: None)
+    monkeypatch.setattr(ways, "_numba", lambda: False)
+    ways._bits.cache_clear()
     assert ways.summary() == "NumPy alone"
-    monkeypatch.setattr(ways, "_agree", lambda: False)
-    assert ways.summary() == "NumPy alone, for the others don't agree with it"

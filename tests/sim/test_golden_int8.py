@@ -26,14 +26,16 @@ def multiply(request: pytest.FixtureRequest) -> Whole | Torch:
     return Torch()
 
 
-@pytest.mark.parametrize("windows", [1, 1 << 19])
-@pytest.mark.parametrize(("x_planes", "planes"), [(0, 1), (0, 8), (7, 7), (8, 8), (8, 1), (2, 6)])
+@pytest.mark.parametrize("most", [1, 2, 5])
+@pytest.mark.parametrize(("x_planes", "planes"), [(0, 1), (0, 8), (1, 8), (7, 7), (8, 8), (8, 1), (2, 6)])
 @pytest.mark.parametrize("layer", LAYERS)
 def test_products(
-    monkeypatch: pytest.MonkeyPatch, multiply: Whole, layer: Conv2D | Dense, x_planes: int, planes: int, windows: int
+    monkeypatch: pytest.MonkeyPatch, multiply: Whole, layer: Conv2D | Dense, x_planes: int, planes: int, most: int
 ) -> None:
-    monkeypatch.setattr(int8, "_WINDOWS", windows)
+    """Of five images, up to `most` at a time."""
     layer, random = second(layer), np.random.RandomState(1)
+    for held in ("_WINDOWS", "_SUMS"):
+        monkeypatch.setattr(int8, held, most * layer.outputs * layer.fan_in)
     x, weight = halves(random, x_planes, 5, 7, 6, 3), halves(random, 0, layer.fan_in, layer.fan_out)
     code = halves(random, planes, 5, layer.out_height, layer.out_width, layer.fan_out)
     fast = Int8(multiply, Threads(2), PLAIN)
@@ -84,6 +86,18 @@ def test_products_of_any_size(multiply: Whole) -> None:
             a, b, out = matrix(random, m, k), matrix(random, k, n), np.empty((m, n), np.int32)
             multiply(a, b, out)
             np.testing.assert_array_equal(out, a.astype(np.float64) @ b, f"{a.shape} {a.strides} {b.shape} {b.strides}")
+
+
+@pytest.mark.parametrize("inputs", [1024, 1025, 2047, (1 << 17) - 1])
+def test_long_products_of_a_single_row_or_column(multiply: Whole, inputs: int) -> None:
+    """The largest sums, odd where float32 would round those beyond 2**24."""
+    ends = np.full((3, inputs), -128, np.int8)
+    ends[:, 0] = -127
+    with multiply.session():
+        for a, b in ((ends[:1], ends.T), (ends, ends[:1].T), (ends[:1], ends[:1].T)):
+            out = np.empty((len(a), b.shape[1]), np.int32)
+            multiply(a, b, out)
+            assert (out == (inputs - 1) * 128**2 + 127**2).all()
 
 
 def test_pytorch_keeps_its_threads() -> None:

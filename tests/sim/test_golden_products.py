@@ -31,12 +31,13 @@ def whole(half: np.ndarray, planes: int) -> np.ndarray:
     return 2 * half.astype(int) + 1 if planes else half.astype(int)
 
 
-@pytest.mark.parametrize("part", [1, 1 << 22])
+@pytest.mark.parametrize("most", [1, 2, 5])
 @pytest.mark.parametrize(("x_planes", "planes"), [(0, 8), (8, 8), (2, 4), (1, 1), (5, 7)])
 @pytest.mark.parametrize("layer", LAYERS)
-def test_products(monkeypatch: pytest.MonkeyPatch, layer: Conv2D | Dense, x_planes: int, planes: int, part: int) -> None:
-    monkeypatch.setattr(products, "_PART", part)
+def test_products(monkeypatch: pytest.MonkeyPatch, layer: Conv2D | Dense, x_planes: int, planes: int, most: int) -> None:
+    """Of five images, up to `most` at a time."""
     layer, random = second(layer), np.random.RandomState(1)
+    monkeypatch.setattr(products, "_PART", most * layer.outputs * layer.fan_in)
     half, weight = halves(random, x_planes, 5, 7, 6, 3), signs(random, layer.fan_in, layer.fan_out)
     code_half = halves(random, planes, 5, layer.out_height, layer.out_width, layer.fan_out)
     x, code = whole(half, x_planes), whole(code_half, planes)
@@ -75,23 +76,24 @@ def test_small_products_stay_in_the_calling_thread() -> None:
     assert process < 1.2 * thread, (process, thread)
 
 
-@pytest.mark.parametrize("planes", [2, 8])
+@pytest.mark.parametrize("planes", [2, 5, 8])
 def test_large_products_are_not_rounded(planes: int) -> None:
-    """Sums beyond 2**24, all of one sign but for one odd code, which float32 would lose."""
-    layer, largest = Network((64, 64), [Conv2D(2, 1), Dense(2)]).geometry[0], 2**planes - 1
-    x, code = np.full((96, 64, 64, 1), largest // 2, np.int8), np.full((96, 64, 64, 2), 127, np.int8)
+    """Sums beyond 2**24, of one image from 5 planes on: odd, so that float32 would lose their last bit."""
+    layer, largest = Network((63, 65), [Conv2D(2, 1), Dense(2)]).geometry[0], 2**planes - 1
+    x, code = np.full((97, 63, 65, 1), largest // 2, np.int8), np.full((97, 63, 65, 2), 127, np.int8)
     code[-1, -1, -1, 0] = 126
-    total = 96 * 64 * 64 * 255 * largest
+    total = 97 * 63 * 65 * 255 * largest
     assert products.weight_gradient(x, code, layer, planes, 8).tolist() == [[total - 2 * largest, total]]
 
 
 def test_long_sums_are_not_rounded() -> None:
-    layer = Network((70_000,), [Dense(2)]).geometry[0]
+    """Odd ones, a little beyond 2**24."""
+    layer = Network((70_001,), [Dense(2)]).geometry[0]
     x = np.full((1, 1, 1, layer.fan_in), 127, np.int8)
     x[0, 0, 0, 0] = 126
     weight = np.ones((layer.fan_in, 2), np.int8)
     assert products.forward(x, weight, layer, 8).ravel().tolist() == [255 * layer.fan_in - 2] * 2
-    layer = Network((2,), [Dense(70_000), Dense(2)]).geometry[0]
+    layer = Network((2,), [Dense(70_001), Dense(2)]).geometry[0]
     code = np.full((1, 1, 1, layer.fan_out), 127, np.int8)
     code[0, 0, 0, 0] = 126
     weight = np.ones((2, layer.fan_out), np.int8)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 
 import numpy as np
+import pytest
 
 from bnnedge import Conv2D, Dense, Network
 from bnnedge.layers import Geometry
+from bnnedge.sim.golden import int8
 
 LAYERS = [
     Conv2D(5),
@@ -49,3 +51,13 @@ class Whole:
         np.matmul(a, b, out=out, dtype=np.int32)
 
     session = contextlib.nullcontext
+
+
+def pytorch() -> int8.Torch:
+    """PyTorch's multiplier; the test is skipped where it is not there, or not exact."""
+    pytest.importorskip("torch")
+    multiply = int8.Torch()
+    with multiply.session():
+        if not int8.exact(multiply):
+            pytest.skip("PyTorch's products of bytes are not exact on this processor")
+    return multiply

@@ -6,7 +6,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from operands import LAYERS, Whole, halves, second
+from operands import LAYERS, Whole, halves, pytorch, second
 
 from bnnedge import Conv2D, Dense, Network
 from bnnedge.layers import MAX_SIDE
@@ -22,8 +22,7 @@ PLAIN = Plain(Random(1, 8), 128)
 def multiply(request: pytest.FixtureRequest) -> Whole | Torch:
     if request.param == "numpy":
         return Whole()
-    pytest.importorskip("torch")
-    return Torch()
+    return pytorch()
 
 
 @pytest.mark.parametrize("most", [1, 2, 5])

@@ -11,12 +11,12 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pytest
 from limits import EXTREMES, corner_state, description, images, work
-from operands import Whole
+from operands import Whole, pytorch
 
 from bnnedge import Conv2D, Dense, MaxPool2D, Network, Settings
 from bnnedge.configuration import Configuration, configuration
 from bnnedge.sim.golden import Golden, Random, int8, products, threads, ways
-from bnnedge.sim.golden.int8 import Int8, Torch
+from bnnedge.sim.golden.int8 import Int8
 from bnnedge.sim.golden.plain import Plain
 from bnnedge.sim.golden.random import Nearest
 from bnnedge.sim.golden.threads import Threads
@@ -42,9 +42,8 @@ def both(random: Random, latent_top: int, most: int = 2) -> Ways:
 
 
 def bytes_of_torch(random: Random, latent_top: int) -> Ways:
-    pytest.importorskip("torch")
     loops = compiled_loops(random, latent_top).elementwise
-    return Ways(loops, Int8(Torch(), Threads(2), loops))
+    return Ways(loops, Int8(pytorch(), Threads(2), loops))
 
 
 def bits_of_signs(random: Random, latent_top: int) -> Ways:

@@ -130,9 +130,9 @@ def _labels(network: Network, y: Any, name: str, count: int) -> np.ndarray:
     return labels
 
 
-def digest(images: np.ndarray, labels: np.ndarray) -> int:
-    """32 bits that tell a data set from another."""
-    return zlib.crc32(np.ascontiguousarray(labels, "<i8").data, zlib.crc32(images.data))
+def digest(images: np.ndarray, labels: np.ndarray, before: int = 0) -> int:
+    """32 bits that tell a data set from another. before: those of what comes before it."""
+    return zlib.crc32(np.ascontiguousarray(labels, "<i8").data, zlib.crc32(images.data, before))
 
 
 class Unchanged(Callback):

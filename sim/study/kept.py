@@ -19,6 +19,7 @@ import numpy as np
 from bnnedge import checkpoint
 from bnnedge.callbacks.periodic import MINUTES
 from bnnedge.checkpoint import Checkpoint
+from bnnedge.commands.options import check_unasked
 from bnnedge.files import remove
 from bnnedge.sim.study.grid import Run
 from bnnedge.sim.study.table import Row
@@ -33,8 +34,8 @@ _TELL = 1.0  # seconds between two reports within an epoch
 class Kept:
     """A run that was stopped.
 
-    key: of the run. seconds: it took so far. curve, spread: as in a `Row`, so far. digest: CRC-32 of its training images and
-    labels. arrays: library that computed. state: of the training, a `Checkpoint` or, of floats, arrays by name.
+    key: of the run. seconds: it took so far. curve, spread: as in a `Row`, so far. digest: CRC-32 of its images, labels and
+    network. arrays: library that computed. state: of the training, a `Checkpoint` or, of floats, arrays by name.
     """
 
     key: str
@@ -140,10 +141,16 @@ class Keeper:
     def begin(self, digest: int, arrays: str) -> Kept | None:
         """What is there to go on from, of a run with these data; None, perhaps after a note, where it begins anew.
 
-        arrays: library that computes.
+        digest: as in `Kept`. arrays: library that computes.
         """
         self._digest, self._arrays = digest, arrays
         kept = None
+        if self.path is not None:
+            try:
+                check_unasked(self.path)
+            except ValueError as error:
+                self.note(f"{error}; the run goes on without being kept")
+                self.path = None
         if self.path is not None and self.path.exists():
             try:
                 kept = Kept.load(self.path)
@@ -151,7 +158,7 @@ class Keeper:
                 spreads = len(kept.curve) + 1 if integer else len(kept.spread)
                 found, wanted = (kept.key, kept.digest, len(kept.spread)), (self.run.key, digest, spreads)
                 if found != wanted or isinstance(kept.state, Checkpoint) != integer:
-                    raise ValueError(f"{self.path}: it is of another run, or of other data")
+                    raise ValueError(f"{self.path}: it is of another run, another network or other data")
                 if not integer and kept.arrays != arrays:  # floats are the same up to rounding alone
                     raise ValueError(f"{self.path}: it was computed with {kept.arrays}, not {arrays}")
             except ValueError as error:
@@ -215,10 +222,16 @@ def unfinished(folder: Path, runs: Iterable[Run]) -> list[Row]:
     return rows
 
 
+def dropped(path: Path) -> None:
+    """Remove the state of a run that has ended, if it can be: a study ends no sooner for what is left."""
+    with contextlib.suppress(OSError):
+        remove(path)
+
+
 def cleaned(folder: Path, runs: Mapping[str, Any]) -> None:
     """Remove the states of runs, by key, that have ended; and the folder, if nothing else is in it."""
     for path in folder.glob("*.npz"):
         if path.stem in runs:
-            remove(path)
+            dropped(path)
     with contextlib.suppress(OSError):
         folder.rmdir()

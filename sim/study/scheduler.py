@@ -19,9 +19,9 @@ from typing import Any
 from bnnedge import data
 from bnnedge.callbacks.periodic import MINUTES
 from bnnedge.data import DataError, Dataset
-from bnnedge.files import make_folder, remove
+from bnnedge.files import make_folder
 from bnnedge.sim.study.grid import Run
-from bnnedge.sim.study.kept import Keeper, Told, cleaned, place
+from bnnedge.sim.study.kept import Keeper, Told, cleaned, dropped, place
 from bnnedge.sim.study.progress import Watch
 from bnnedge.sim.study.shared import Shared, Sharing
 from bnnedge.sim.study.sizing import workers as number_of_workers
@@ -100,7 +100,7 @@ def work(
             row = new.result() if new.status == "finished" else str(new.exception())
             if isinstance(row, Row):
                 table.add(row)
-                remove(place(table.folder, run))
+                dropped(place(table.folder, run))
                 watch.ended(run, row, left)
             else:
                 failures.append(f"{run.label}, seed {run.seed}: {row}")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import json
+import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, cast
 
@@ -48,11 +50,11 @@ def carry_out(run: Run, arrays: str = "numpy", keeper: Keeper | None = None, sha
     """
     keeper, computing, samples = keeper or Keeper(run), library(arrays), _samples(run, shared)
     train = {"integer": _integer, "tanh": _tanh}.get(run.model, _float)
-    kept = keeper.begin(digest(np.ascontiguousarray(samples.x), samples.y), arrays)
+    kept = keeper.begin(_content(run, samples), arrays)
     try:
         row = dataclasses.replace(train(run, samples, computing, keeper, kept), seconds=keeper.seconds)
         row.check()
-    except (ValueError, KeyError, TypeError) as error:  # what is wrong with the run itself comes again
+    except (ValueError, KeyError, TypeError, OverflowError) as error:  # what is wrong with the run itself comes again
         if kept is None:
             raise
         keeper.forget(error)
@@ -74,6 +76,13 @@ def _samples(run: Run, shared: Shared | None) -> Samples:
         return Samples(x, y, found.x_test, found.y_test, found.classes)
     kept = len(x) - run.holdout
     return Samples(x[:kept], y[:kept], x[kept:], y[kept:], found.classes)
+
+
+def _content(run: Run, samples: Samples) -> int:
+    """32 bits that tell what the files hold that a run names, images and network, from what they held before."""
+    found = digest(np.ascontiguousarray(samples.x), samples.y)
+    found = digest(np.ascontiguousarray(samples.x_test), samples.y_test, found)
+    return found if run.model == "tanh" else zlib.crc32(json.dumps(_network(run, samples).to_dict()).encode(), found)
 
 
 def _network(run: Run, samples: Samples) -> Network:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from bnnedge import checkpoint
+from bnnedge import checkpoint, data
 from bnnedge.sim.study import Run, kept
-from bnnedge.sim.study.kept import Keeper, Kept, Told, cleaned, place
+from bnnedge.sim.study.kept import Keeper, Kept, Told, cleaned, dropped, place
 from bnnedge.sim.study.table import Row
 from bnnedge.sim.study.training import carry_out
 
@@ -213,14 +214,14 @@ class TestDamage:
         [
             ({"version": 2}, "its format is version 2; this bnnedge reads version 1"),
             ({"format": "bnnedge checkpoint"}, "it is not the state of a study's run"),
-            ({"key": "0" * 12}, "it is of another run, or of other data"),
-            ({"digest": 1}, "it is of another run, or of other data"),
-            ({"spread": ""}, "it is of another run, or of other data"),
+            ({"key": "0" * 12}, "it is of another run, another network or other data"),
+            ({"digest": 1}, "it is of another run, another network or other data"),
+            ({"spread": ""}, "it is of another run, another network or other data"),
             ({"curve": "0.5 x"}, "could not convert string to float"),
-            ({"curve": 3}, "it is of another run, or of other data"),
+            ({"curve": 3}, "it is of another run, another network or other data"),
             ({"seconds": None}, "float() argument"),
             ({"seconds": -1e6}, "seconds must be a number in 0..1e+09, not -9"),
-            ({"training": None}, "it is of another run, or of other data"),
+            ({"training": None}, "it is of another run, another network or other data"),
             ({"training": 3}, "it is not a checkpoint of bnnedge"),
         ],
     )
@@ -259,7 +260,55 @@ class TestDamage:
             asked = run(model, network=str(file), epochs=1)
             stopped(asked, tmp_path, 2)
             file.write_text("{input_shape: [8, 8], layers: [{dense: 64}, {dense: 10}]}")
-            assert "snapshot" in noted(asked, tmp_path) if model == "integer" else "shape" in noted(asked, tmp_path)
+            assert "another network" in noted(asked, tmp_path)
+
+    def test_of_a_network_with_as_many_weights(self, tmp_path):
+        file, layers = tmp_path / "own.yaml", "{input_shape: [8, 8], layers: [{conv2d: 8}, %s, flatten, {dense: 10}]}"
+        file.write_text(layers % "maxpool2d")
+        asked = run("standard", network=str(file), epochs=1)
+        stopped(asked, tmp_path, 2)
+        file.write_text(layers % "{maxpool2d: sums}")
+        assert "another network" in noted(asked, tmp_path)
+
+    @pytest.mark.parametrize("model", ["integer", "standard", "tanh"])
+    @pytest.mark.parametrize("name", ["x_train", "y_train", "x_test", "y_test"])
+    def test_of_a_file_that_was_changed(self, model, name, tmp_path):
+        """Of test images, too: the curve would begin with accuracies on others."""
+        found = data.load("digits")
+        arrays = {key: getattr(found, key)[:200] for key in ("x_train", "y_train", "x_test", "y_test")}
+        np.savez(tmp_path / "own.npz", **arrays)
+        asked = run(model, data=str(tmp_path / "own.npz"), samples=0, epochs=1)
+        stopped(asked, tmp_path, 2)
+        np.savez(tmp_path / "own.npz", **{**arrays, name: np.roll(arrays[name], 1, 0)})
+        assert "other data" in noted(asked, tmp_path)
+
+    @pytest.mark.parametrize("name", ["steps", "hits", "network.steps"])
+    def test_of_numbers_beyond_all(self, name, tmp_path):
+        asked = run("standard", epochs=1)
+        stopped(asked, tmp_path, 2)
+        path = place(tmp_path, asked)
+        found = Kept.load(path)
+        dataclasses.replace(found, state={**found.state, name: np.array(np.inf)}).save(path)
+        assert "infinity" in noted(asked, tmp_path)
+
+    @pytest.mark.parametrize("kind", ["link", "link to nothing", "pipe", "folder"])
+    def test_what_is_no_file_stays_as_it_is(self, kind, tmp_path):
+        """A link would have us write elsewhere, and a pipe wait for ever."""
+        asked, elsewhere, told = run("standard", epochs=1), tmp_path / "elsewhere", list[Told]()
+        path = place(tmp_path, asked)
+        if kind == "link":
+            elsewhere.write_text("precious")
+        if kind == "pipe":
+            os.mkfifo(path)
+        elif kind == "folder":
+            path.mkdir()
+        else:
+            path.symlink_to(elsewhere)
+        assert same(carry_out(asked, keeper=Keeper(asked, tmp_path, 0, told.append)), carry_out(asked))
+        assert [t.note for t in told if t.note] == [
+            f"{path} is a link, or no file, and nobody asked to write there: move it away; the run goes on without being kept"
+        ]
+        assert [elsewhere.read_text()] == ["precious"] if kind == "link" else not elsewhere.exists()
 
     def test_a_run_that_is_wrong_is_wrong(self, tmp_path):
         asked = run("standard", batch=201)
@@ -278,3 +327,11 @@ def test_what_has_ended_is_removed(tmp_path):
     cleaned(folder, {"1" * 12: None})
     assert not folder.exists()
     cleaned(folder, {})
+
+
+def test_what_cannot_be_removed_stays(tmp_path):
+    path = tmp_path / "a.runs" / f"{'0' * 12}.npz"
+    path.mkdir(parents=True)
+    dropped(path)
+    cleaned(path.parent, {"0" * 12: None})
+    assert path.is_dir()

@@ -21,13 +21,13 @@ Compiled = pytest.importorskip("bnnedge.sim.golden.compiled", exc_type=ImportErr
 
 SUM = 1 << 21  # sums have 22 bits
 MU = 1 << f.MU_BITS - 1
-SHAPES = [  # the largest batch, the most places, more groups of channels than 64
+SHAPES = [  # the largest batch, more groups of channels than 64, the most places and more rows than 16 bits count
     (512, 2, 2, 1),
     (512, 2, 4, 5),
     (256, 6, 2, 17),
     (64, 4, 6, 65),
     (64, 2, 2, 300),
-    (4, 64, 64, 2),
+    (20, 64, 64, 1),
 ]
 
 

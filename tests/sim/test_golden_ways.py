@@ -15,6 +15,7 @@ from operands import Whole, pytorch
 
 from bnnedge import Conv2D, Dense, MaxPool2D, Network, Settings
 from bnnedge.configuration import Configuration, configuration
+from bnnedge.sim.arrays import library
 from bnnedge.sim.golden import Golden, Random, int8, products, threads, ways
 from bnnedge.sim.golden.int8 import Int8
 from bnnedge.sim.golden.plain import Plain
@@ -142,7 +143,17 @@ def test_steps_that_are_worth_it_take_the_fast_way() -> None:
     pytest.importorskip("numba")
     assert type(chosen([Dense(256), Dense(10)]).elementwise).__name__ == "Compiled"
     assert type(chosen([Dense(16), Dense(10)]).elementwise) is Plain
-    assert type(chosen([Dense(256), Dense(10)], random=Nearest).elementwise) is Plain
+    ablation = chosen([Dense(256), Dense(10)], random=Nearest).elementwise
+    assert type(ablation) is Plain
+    assert type(ablation.random) is Nearest
+
+
+def test_arrays_of_other_libraries_take_the_plain_way() -> None:
+    pytest.importorskip("array_api_strict")
+    network = Network((28, 28), [Dense(256), Dense(10)])
+    way = ways.fitting(Random(1, 16, library("array_api_strict")), 128, network, 64)
+    assert type(way.elementwise) is Plain
+    assert way.products is products
 
 
 @pytest.mark.usefixtures("_anew")

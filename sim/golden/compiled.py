@@ -55,6 +55,7 @@ class Compiled(Plain):
 
     def scatter(self, rows: np.ndarray, ones: np.ndarray, layer: Geometry, out: np.ndarray) -> None:
         images, height, width, channels = out.shape
+        assert out.flags.c_contiguous  # of others `reshape` would make a copy
         loops.scatter(rows, ones, channels, *_window(layer), out.reshape(images, height, width * channels))
 
     def double(self, y: np.ndarray, ones: np.ndarray) -> None:
@@ -99,6 +100,7 @@ class Compiled(Plain):
 
     def masked(self, d: np.ndarray, mask: np.ndarray, pooled: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         rows = _rows(d)
+        assert d.flags.c_contiguous
 
         def part(start: int, stop: int) -> np.ndarray:
             sums = np.zeros((2, rows.shape[1]), np.int64)

@@ -121,6 +121,24 @@ def test_any_number_of_threads(most: int) -> None:
     equal(network, Settings(batch=64, seed=9), config, 4, functools.partial(both, most=most), state)
 
 
+@pytest.mark.parametrize("order", ["F", "flipped", "strided", "read-only"])
+def test_pixels_in_any_order(order: str) -> None:
+    network, config = Network((6, 7, 3), [Conv2D(5), MaxPool2D(), Dense(4)]), configuration("sim-small")
+    drawn = np.random.RandomState(2).randint(0, 256, (64, 6, 7, 6)).astype(np.uint8)
+    whole = {
+        "F": np.asfortranarray(drawn[..., :3]),
+        "flipped": drawn[::-1, ::-1, ::-1, :3],
+        "strided": drawn[..., ::2],
+        "read-only": drawn[..., :3].copy(),
+    }[order]
+    whole.flags.writeable = False
+    results = []
+    for pixels, way in ((whole, both), (np.ascontiguousarray(whole), ways.plain)):
+        golden = Golden(network, Settings(batch=64), config, TrainingState.initial(network, config.latent, 8, 1), ways=way)
+        results.append((golden.train(pixels, np.arange(64) % 4, 900), golden.infer(pixels).tolist()))
+    assert results[0] == results[1]
+
+
 @pytest.fixture
 def _anew() -> Iterator[None]:
     """What was found out once in this process is found out again."""

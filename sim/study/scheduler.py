@@ -180,12 +180,14 @@ def _cluster(workers: int) -> Iterator[Any]:
         yield cluster
     finally:
         # Asked to end, they would wait for their runs, and complain. What they keep is whole at any time.
-        for nanny in cluster.workers.values() if cluster else ():
-            nanny.close_gracefully()
-            if nanny.pid:
-                os.kill(nanny.pid, signal.SIGKILL)
-        if cluster:
-            cluster.close()
+        with _held():  # of who presses Ctrl-C again
+            for nanny in cluster.workers.values() if cluster else ():
+                nanny.close_gracefully()
+                with contextlib.suppress(ProcessLookupError):  # what asked us to end may have ended the worker
+                    if nanny.pid:
+                        os.kill(nanny.pid, signal.SIGKILL)
+            if cluster:
+                cluster.close()
 
 
 @contextlib.contextmanager
@@ -215,13 +217,23 @@ def _single_threads() -> Iterator[None]:
 def _uninterrupted() -> Iterator[None]:
     """Hold Ctrl-C back: for us until the end of the block, for the processes and threads that are started in it for good.
 
-    A terminal sends it to all of them, and each worker would print where it was; `work` ends them itself. Of what else asks us
-    to end, we alone know nothing until the end of the block: a half of a cluster could not be closed.
+    A terminal sends it to all of them, and each worker would print where it was; `work` ends them itself.
     """
     resource_tracker.ensure_running()  # who starts it lets Ctrl-C through again
-    mask, asked, handlers = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT}), list[int](), {}
+    with _held():
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            yield
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+@contextlib.contextmanager
+def _held() -> Iterator[None]:
+    """Know nothing of what asks us to end until the end of the block: a half of a cluster could not be closed."""
+    asked, handlers = list[int](), {}
     if threading.current_thread() is threading.main_thread():
-        for number in (signal.SIGTERM, signal.SIGHUP):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             if callable(signal.getsignal(number)):
                 handlers[number] = signal.signal(number, lambda number, _: asked.append(number))
     try:
@@ -229,6 +241,5 @@ def _uninterrupted() -> Iterator[None]:
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         if asked:
             signal.raise_signal(asked[0])

@@ -31,6 +31,7 @@ from bnnedge.underway import underway
 
 _TOPIC = "bnnedge study"
 _NEVER = 1e9  # seconds
+_REMEDY = "where memory is short, give fewer, --workers N"
 # Of the libraries that would take a thread for each core: BLAS by OpenMP and of its own, Numba.
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS", "NUMBA_NUM_THREADS")
 
@@ -97,7 +98,7 @@ def work(
                 continue
             run, left = missing[new.key], len(waiting) + len(futures) - 1
             del futures[new.key]
-            row = new.result() if new.status == "finished" else str(new.exception())
+            row = new.result() if new.status == "finished" else _said(new.exception())
             if isinstance(row, Row):
                 table.add(row)
                 dropped(place(table.folder, run))
@@ -122,6 +123,16 @@ def _carried_out(run: Run, arrays: str, folder: Path, every: float, shared: Shar
             return carry_out(run, arrays, Keeper(run, folder, every, tell), shared)
     except (ValueError, OSError, RuntimeError, ImportError, MemoryError) as error:  # as the command line has them
         return str(error)
+
+
+def _said(error: BaseException) -> str:
+    """What to say of an error that a worker does not return."""
+    from distributed.scheduler import KilledWorker
+
+    if isinstance(error, KilledWorker):
+        deaths = error.allowed_failures + 1
+        return f"each of {deaths} workers died with it: {_REMEDY}; the same command goes on from what is kept"
+    return str(error)
 
 
 def _datasets(runs: Any) -> dict[str, Dataset]:
@@ -177,6 +188,9 @@ def _cluster(workers: int) -> Iterator[Any]:
             cluster = LocalCluster(  # type: ignore[no-untyped-call]
                 n_workers=workers, threads_per_worker=1, memory_limit=0, dashboard_address=":0"
             )
+    except RuntimeError as error:
+        raise RuntimeError(f"no worker could be started ({error}): {_REMEDY}") from error
+    else:
         yield cluster
     finally:
         # Asked to end, they would wait for their runs, and complain. What they keep is whole at any time.

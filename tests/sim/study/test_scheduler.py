@@ -145,6 +145,37 @@ def test_a_worker_that_is_killed_costs_no_run(trial, tmp_path):
     assert not (tmp_path / "trial.runs").exists()
 
 
+@pytest.mark.long
+def test_a_run_whose_workers_are_killed_each_time_is_given_up_and_kept(tmp_path):
+    path = tmp_path / "trial.yaml"
+    path.write_text(GRID[: GRID.index("  - {label: standard")].replace("epochs: 12", "epochs: 2000"))
+    running = Running(path, tmp_path)
+    for _ in range(4):
+        running.wait(lambda: running.kept())
+        before = running.kept()[0].curve
+        running.wait(lambda before=before: len(running.kept()[0].curve) > len(before))
+        os.kill(running.workers()[0], signal.SIGKILL)
+    _, err = running.process.communicate(timeout=60)
+    assert running.process.returncode == 1
+    (said,) = [line for line in err.splitlines() if line.startswith("failed: ")]
+    assert said.endswith(
+        "seed 1: each of 4 workers died with it: where memory is short, give fewer, --workers N; "
+        "the same command goes on from what is kept"
+    )
+    assert running.kept()
+
+
+def test_a_worker_that_cannot_be_started_is_told(trial, tmp_path, monkeypatch, capsys):
+    def none(**_):
+        raise RuntimeError("Nanny failed to start.")
+
+    monkeypatch.setattr(distributed, "LocalCluster", none)
+    assert cli.main(["study", str(trial[0]), "--out", str(tmp_path)]) == 1
+    wanted = "bnnedge: error: no worker could be started (Nanny failed to start.): where memory is short, give fewer, --workers N"
+    assert capsys.readouterr().err.strip() == wanted
+    assert not (tmp_path / "trial.runs").exists()
+
+
 def test_it_goes_on_from_what_was_kept(trial, tmp_path, monkeypatch):
     """Not from the beginning, which would give the same row: from a state that nothing else could lead to."""
     path, whole = trial

@@ -15,7 +15,9 @@ LOADED = time.time()
 def _is_command() -> bool:
     """Whether this is the command `bnnedge`, and no program of a user's that imports the package, nor a worker."""
     words = sys.orig_argv[1:]
-    return os.path.basename(words[0]) == "bnnedge" if words and words[0][:1] != "-" else "-m bnnedge.cli" in " ".join(words)
+    if words and words[0][:1] != "-":
+        return os.path.basename(words[0]) == "bnnedge"
+    return any(option == "-m" and name in ("bnnedge", "bnnedge.cli") for option, name in zip(words, words[1:], strict=False))
 
 
 def _leave(*_: Any) -> None:

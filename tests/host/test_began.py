@@ -32,7 +32,10 @@ def script(folder: Path) -> str:
     return str(path)
 
 
-@pytest.mark.parametrize("words", [["-m", "bnnedge.cli"], ["-X", "utf8", "-m", "bnnedge.cli", "train"], [script, "train"]])
+MODULES = [["-m", "bnnedge"], ["-m", "bnnedge.cli"], ["-X", "utf8", "-m", "bnnedge.cli", "train"]]
+
+
+@pytest.mark.parametrize("words", [*MODULES, [script, "train"]])
 def test_the_command(tmp_path, words):
     words = [word if isinstance(word, str) else word(tmp_path) for word in words]
     done = run(tmp_path, *words)

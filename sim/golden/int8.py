@@ -112,7 +112,7 @@ class Int8:
     def data_gradient(self, code: np.ndarray, weight: np.ndarray, layer: Geometry, planes: int) -> np.ndarray:
         """`products.data_gradient`."""
         d = np.empty((len(code), layer.height, layer.width, layer.channels), np.int32)
-        back, ones = np.ascontiguousarray(weight.T), np.empty((2, layer.fan_in), np.int32)
+        back, ones = weight.T, np.empty((2, layer.fan_in), np.int32)
         most = max(1, _SUMS // (layer.outputs * layer.fan_in))
 
         def part(start: int, stop: int) -> None:
@@ -134,32 +134,43 @@ class Int8:
         kind: Any = np.int32 if len(x) * layer.outputs << x_planes + planes < 1 << 31 else np.int64
         turned = layer.fan_out < min(layer.fan_in, _NARROW)
 
-        def part(start: int, stop: int) -> np.ndarray:
+        def part(start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
             shape = (layer.fan_out, layer.fan_in) if turned else (layer.fan_in, layer.fan_out)
-            slope, summed = (np.zeros(shape, each) for each in (kind, np.int32))
+            slope: np.ndarray | None = None
+            summed: np.ndarray | None = None
             for first in range(start, stop, most):
                 some = slice(first, min(first + most, stop))
                 rows, codes = self._elementwise.gather(x[some], layer), code[some].reshape(-1, layer.fan_out)
-                direct = first == start and kind is np.int32
                 left, right = (codes.T, rows) if turned else (rows.T, codes)
-                self._multiply(left, right, slope if direct else summed)
-                if not direct:
-                    slope += summed
-            return slope
+                out = np.empty(shape, np.int32) if summed is None else summed
+                self._multiply(left, right, out)
+                if slope is None:
+                    slope = out.astype(kind, copy=False)
+                else:
+                    slope, summed = np.add(slope, out, out=slope), out
+            assert slope is not None  # a part has an image
+            return slope.T if turned else slope, self._over_images(x[start:stop])
 
         with self._multiply.session():
-            parts = self._share(len(x), _RATE * code.size * layer.fan_in, part)
-            inputs = self._over_images(x)
+            slopes, summed = zip(*self._share(len(x), _RATE * code.size * layer.fan_in, part), strict=True)
             codes = self._over_images(code) if x_planes else None
-        slope = sum(parts[1:], parts[0])
-        slope = np.ascontiguousarray(slope.T) if turned else slope
-        slope *= 2
-        slope += gather(inputs, layer).sum(0, dtype=kind)[:, None]
+        inputs = gather(sum(summed), layer).sum(0, dtype=kind)
+        slope = np.empty((layer.fan_in, layer.fan_out), kind)
+
+        def finish(start: int, stop: int) -> None:
+            some = slice(start, stop)
+            np.multiply(slopes[0][some], 2, out=slope[some])
+            for other in slopes[1:]:
+                slope[some] += 2 * other[some]
+            slope[some] += inputs[some, None]
+
+        self._share(layer.fan_in, slope.size, finish)
         if codes is not None:
             images = (2 * codes.astype(np.int64) + len(x)).reshape(-1, layer.fan_out)
             ones = gather(np.ones((1, *x.shape[1:3], 1), np.int64), dataclasses.replace(layer, channels=1))
             slope *= 2  # without BLAS, whose threads wait for more in busy loops, on cores that others need
-            slope += np.repeat(np.einsum("ot,om->tm", ones, images), layer.channels, axis=0).astype(kind)
+            taps = slope.reshape(-1, layer.channels, layer.fan_out)
+            taps += np.einsum("ot,om->tm", ones, images).astype(kind)[:, None]
         return slope
 
     def _over_images(self, x: np.ndarray) -> np.ndarray:

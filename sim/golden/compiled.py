@@ -31,7 +31,7 @@ class Compiled(Plain):
 
     def signs(self, bits: np.ndarray) -> np.ndarray:
         out, rows = np.empty(bits.shape, np.int8), _rows(bits)
-        self._share(len(rows), 0.1 * bits.size, lambda start, stop: loops.signs(rows, start, stop, _rows(out)))
+        self._share(len(rows), 0.06 * bits.size, lambda start, stop: loops.signs(rows, start, stop, _rows(out)))
         return out
 
     def total_signs(self, bits: np.ndarray) -> np.ndarray:
@@ -42,7 +42,7 @@ class Compiled(Plain):
             loops.count(rows, start, stop, counts)
             return counts
 
-        counted: np.ndarray = sum(self._share(len(rows), 0.1 * bits.size, part))
+        counted: np.ndarray = sum(self._share(len(rows), 0.05 * bits.size, part))
         return 2 * counted - len(rows)
 
     def gather(self, x: np.ndarray, layer: Geometry) -> np.ndarray:
@@ -69,7 +69,7 @@ class Compiled(Plain):
             loops.statistics(rows, pivot, start, stop, sums[0], sums[1])
             return sums
 
-        sums: np.ndarray = sum(self._share(len(rows), 0.2 * y.size, part))
+        sums: np.ndarray = sum(self._share(len(rows), 0.15 * y.size, part))
         return sums[0], sums[1]
 
     def normalise(self, y: np.ndarray, tau: np.ndarray, psi: np.ndarray) -> Pair:
@@ -79,13 +79,13 @@ class Compiled(Plain):
         def part(start: int, stop: int) -> None:
             loops.normalise(rows, tau, psi, start, stop, _rows(active), _rows(mask))
 
-        self._share(len(rows), 0.3 * y.size, part)
+        self._share(len(rows), 0.2 * y.size, part)
         return active, mask
 
     def pool_sums(self, y: np.ndarray) -> Pair:
         shape = _halved(y.shape)
         best, route = np.empty(shape, np.int32), np.empty(shape, np.uint8)
-        self._share(len(y), 0.2 * y.size, lambda start, stop: loops.pool_sums(y, start, stop, best, route))
+        self._share(len(y), 0.15 * y.size, lambda start, stop: loops.pool_sums(y, start, stop, best, route))
         return best, route
 
     def pool_signs(self, active: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -95,7 +95,7 @@ class Compiled(Plain):
         def part(start: int, stop: int) -> None:
             loops.pool_signs(active, mask, start, stop, pooled, kept, route)
 
-        self._share(len(active), 0.7 * active.size, part)
+        self._share(len(active), 0.1 * active.size, part)
         return pooled, kept, route
 
     def masked(self, d: np.ndarray, mask: np.ndarray, pooled: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -107,7 +107,7 @@ class Compiled(Plain):
             loops.masked_sums(rows, _rows(mask), _rows(pooled), start, stop, sums[0], sums[1])
             return sums
 
-        sums: np.ndarray = sum(self._share(len(rows), 0.5 * d.size, part))
+        sums: np.ndarray = sum(self._share(len(rows), 0.4 * d.size, part))
         return d, sums[0], sums[1]
 
     def codes(
@@ -130,7 +130,7 @@ class Compiled(Plain):
             "sums": rounding.codes_of_pooled_sums,
         }[layer.pool]
         given = (*maps, _int32(c1), _int32(c2), e, 1 << planes - 1, self._keys, *at, int(Kind.CODE), self.random.lanes)
-        parts = self._share(layer.out_height, 1.2 * code.size, lambda start, stop: loop(*given, start, stop, code))
+        parts = self._share(layer.out_height, 0.6 * code.size, lambda start, stop: loop(*given, start, stop, code))
         return code, sum(parts)
 
     def updated(
@@ -139,7 +139,7 @@ class Compiled(Plain):
         out, (step, layer, kind), lanes = np.empty_like(words), at, self.random.lanes
         given = (words, slope, rate, self.latent_top, momentum, self._keys, step, layer, int(kind), lanes, places[1])
         tiles = places[0] * -(-places[1] // lanes)
-        self._share(tiles, 1.0 * words.size, lambda start, stop: rounding.updated(*given, start, stop, out))
+        self._share(tiles, 0.5 * words.size, lambda start, stop: rounding.updated(*given, start, stop, out))
         return out
 
 

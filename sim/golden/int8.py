@@ -164,7 +164,7 @@ class Int8:
                 slope[some] += 2 * other[some]
             slope[some] += inputs[some, None]
 
-        self._share(layer.fan_in, slope.size, finish)
+        self._share(layer.fan_in, 0.5 * slope.size * len(slopes), finish)
         if codes is not None:
             images = (2 * codes.astype(np.int64) + len(x)).reshape(-1, layer.fan_out)
             ones = gather(np.ones((1, *x.shape[1:3], 1), np.int64), dataclasses.replace(layer, channels=1))

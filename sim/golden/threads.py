@@ -20,7 +20,7 @@ def usable() -> int:
     wanted = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
     return min(cores, int(wanted)) if wanted.isdecimal() and int(wanted) else cores
 
-_WORTH = 50_000  # nanoseconds' work that is worth a thread of its own: handing it over takes some 20,000
+_WORTH = 100_000  # nanoseconds' work that is worth a thread of its own: handing it over and waiting for it take as long
 
 
 @functools.cache

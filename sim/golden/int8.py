@@ -1,4 +1,4 @@
-"""The three products of training on 8-bit multipliers: those of `products`, of the same arguments, with the same sums.
+"""The three products of training as those of matrices of bytes: `products`, of the same arguments, with the same sums.
 
 A sum of products with codes 2 q + 1 is twice that with their halves q, and the same sum with a map of ones in their place. That
 one is the same for all images, or a product with a sum over the images: in both cases the work of one image.
@@ -31,10 +31,22 @@ class Multiplier(Protocol):
     """Multiplies matrices of bytes."""
 
     def __call__(self, a: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
-        """Write the product of (m, k) and (k, n) int8, of any strides, into (m, n) int32, in the calling thread."""
+        """Write the product of (m, k) and (k, n) int8, of any strides, into (m, n) int32."""
 
     def session(self) -> contextlib.AbstractContextManager[Any]:
         """Within it `__call__` may be used, by the calling thread and by others."""
+
+
+class Blas:
+    """Products of NumPy's BLAS, in float32 where its sums are exact; it has threads of its own."""
+
+    session = contextlib.nullcontext
+
+    def __call__(self, a: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
+        terms, most = a.shape[1], 1 << 24
+        exact = terms << 14 <= most or terms * _largest(a) * _largest(b) <= most
+        single = np.float32 if exact else np.float64
+        out[...] = a.astype(single) @ b.astype(single)
 
 
 class Torch:
@@ -49,8 +61,7 @@ class Torch:
 
     def __call__(self, a: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
         if 1 in (*a.shape, *b.shape):  # PyTorch 2.13 computes something else with some of these, depending on their strides
-            single = np.float32 if a.shape[1] <= 1 << 10 else np.float64  # in which sums of 2**14 are exact
-            out[...] = a.astype(single) @ b.astype(single)
+            Blas()(a, b, out)
             return
         self._torch.set_num_threads(1)  # of this thread: its share of the work is one
         self._torch._int_mm(self._torch.from_numpy(a), self._torch.from_numpy(b), out=self._torch.from_numpy(out))
@@ -68,6 +79,10 @@ class Torch:
             with Torch._lock:
                 Torch._sessions -= 1
                 self._torch.set_num_threads(Torch._before)
+
+
+def _largest(a: np.ndarray) -> int:
+    return max(int(a.max()), -int(a.min()))
 
 
 def exact(multiply: Multiplier) -> bool:

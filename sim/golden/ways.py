@@ -1,7 +1,7 @@
 """Which code computes a network's steps: the plain one, which is the definition, or a faster one that is installed.
 
     what              plain                      faster, with the same bits
-    products          float BLAS (`products`)    PyTorch's of bytes (`int8`)
+    products          float BLAS (`products`)    PyTorch's of bytes, or BLAS's of blocks that loops gather (`int8`)
     - of signs        the same                   loops over bits, compiled by Numba (`bits`)
     all else          arrays (`plain`)           loops that Numba compiles (`compiled`)
 
@@ -79,13 +79,17 @@ def fastest(random: Random, latent_top: int) -> Ways:
 
 
 def _without_bits(threads: Threads, elementwise: Plain) -> Products:
-    """The products on bytes where these are faster, or else on floats."""
-    multiply = _pytorch()
-    if multiply is None:
-        return products
-    from bnnedge.sim.golden.int8 import Int8
+    """PyTorch's products, or else BLAS's: a block of windows at a time where loops gather them, and in one thread.
 
-    return Int8(multiply, threads, elementwise)
+    BLAS has threads of its own, which take longer over a block than one does: 305 ms a step of CNV on two cores, 244 on one.
+    """
+    from bnnedge.sim.golden.int8 import Blas, Int8
+
+    multiply = _pytorch()
+    if multiply is not None:
+        return Int8(multiply, threads, elementwise)
+    blocks = threads.most == 1 and type(elementwise) is not Plain
+    return Int8(Blas(), threads, elementwise) if blocks else products
 
 
 def fitting(random: Random, latent_top: int, network: Network, batch: int) -> Ways:
@@ -111,13 +115,19 @@ def _numba() -> bool:
     try:
         from bnnedge.sim.golden.bits import Bits
         from bnnedge.sim.golden.compiled import Compiled
+        from bnnedge.sim.golden.int8 import Blas, Int8
     except ImportError:  # Numba is not there, or another NumPy than it knows
         return False
-    threads = Threads(1)
+    alone = Threads(1)
+
+    def ways(random: Random, latent_top: int) -> Ways:
+        loops = Compiled(random, latent_top, alone)
+        return Ways(loops, Bits(Int8(Blas(), alone, loops), alone))
+
     with underway("compiling the golden model's loops", "10 seconds, once", after=2):
         kept = Path(__file__).with_name("__pycache__")
         remedy = f"delete what it has compiled (*.nbi and *.nbc in {kept}), or take another version of it"
-        return _agrees("Numba", remedy, lambda random, top: Ways(Compiled(random, top, threads), Bits(products, threads)))
+        return _agrees("Numba", remedy, ways)
 
 
 @functools.cache

@@ -11,18 +11,17 @@ from operands import LAYERS, Whole, halves, pytorch, second
 from bnnedge import Conv2D, Dense, Network
 from bnnedge.layers import MAX_SIDE
 from bnnedge.sim.golden import Random, int8, products
-from bnnedge.sim.golden.int8 import Int8, Torch
+from bnnedge.sim.golden.int8 import Blas, Int8, Torch
 from bnnedge.sim.golden.plain import Plain
 from bnnedge.sim.golden.threads import Threads
 
 PLAIN = Plain(Random(1, 8), 128)
 
 
-@pytest.fixture(params=["numpy", "torch"])
-def multiply(request: pytest.FixtureRequest) -> Whole | Torch:
-    if request.param == "numpy":
-        return Whole()
-    return pytorch()
+@pytest.fixture(params=["numpy", "blas", "torch"])
+def multiply(request: pytest.FixtureRequest) -> Whole | Blas | Torch:
+    made: Whole | Blas | Torch = {"numpy": Whole, "blas": Blas, "torch": pytorch}[request.param]()
+    return made
 
 
 @pytest.mark.parametrize("most", [1, 2, 5])

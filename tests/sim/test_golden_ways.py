@@ -17,7 +17,7 @@ from bnnedge import Conv2D, Dense, MaxPool2D, Network, Settings
 from bnnedge.configuration import Configuration, configuration
 from bnnedge.sim.arrays import library
 from bnnedge.sim.golden import Golden, Random, int8, products, threads, ways
-from bnnedge.sim.golden.int8 import Int8
+from bnnedge.sim.golden.int8 import Blas, Int8
 from bnnedge.sim.golden.plain import Plain
 from bnnedge.sim.golden.random import Nearest
 from bnnedge.sim.golden.threads import Threads
@@ -42,6 +42,11 @@ def both(random: Random, latent_top: int, most: int = 2) -> Ways:
     return Ways(loops, Int8(Whole(), Threads(most), loops))
 
 
+def blocks_of_blas(random: Random, latent_top: int) -> Ways:
+    loops = compiled_loops(random, latent_top).elementwise
+    return Ways(loops, Int8(Blas(), Threads(1), loops))
+
+
 def bytes_of_torch(random: Random, latent_top: int) -> Ways:
     loops = compiled_loops(random, latent_top).elementwise
     return Ways(loops, Int8(pytorch(), Threads(2), loops))
@@ -52,7 +57,7 @@ def bits_of_signs(random: Random, latent_top: int) -> Ways:
     return Ways(elementwise, sys.modules["bnnedge.sim.golden.bits"].Bits(rest, Threads(2)))
 
 
-WAYS = [compiled_loops, bytes_of_numpy, both, bytes_of_torch, bits_of_signs]
+WAYS = [compiled_loops, bytes_of_numpy, both, blocks_of_blas, bytes_of_torch, bits_of_signs]
 
 
 @pytest.fixture(autouse=True)
@@ -195,13 +200,15 @@ def test_bits_are_counted_where_that_is_faster(monkeypatch: pytest.MonkeyPatch, 
 
 
 @pytest.mark.usefixtures("_anew")
-def test_bits_are_counted_without_pytorch(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("count", [1, 2])
+def test_bits_are_counted_without_pytorch(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+    monkeypatch.setattr(ways, "usable", lambda: count)
     bits = pytest.importorskip("bnnedge.sim.golden.bits", exc_type=ImportError)
     monkeypatch.setitem(sys.modules, "torch", None)
     monkeypatch.setattr(ways, "_faster", lambda one, other: True)
     way = chosen([Dense(256), Dense(10)]).products
     assert isinstance(way, bits.Bits)
-    assert way.weight_gradient == products.weight_gradient
+    assert isinstance(way._rest, Int8) == (count == 1)  # BLAS shares blocks badly among its threads
 
 
 def test_the_faster_of_two_is_told_by_its_shortest_run(monkeypatch: pytest.MonkeyPatch) -> None:

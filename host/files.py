@@ -70,18 +70,21 @@ def alone(folder: str | os.PathLike[str], taken: str) -> Iterator[None]:
 
     ValueError, with what `taken` says, if another one has it. File systems without locks keep nobody out.
     """
-    handle = os.open(make_folder(folder), os.O_RDONLY | os.O_CLOEXEC)
-    try:
+    while True:
+        handle = os.open(make_folder(folder), os.O_RDONLY | os.O_CLOEXEC)
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ValueError(f"{folder}: {taken}") from None
-        except OSError as error:
-            if error.errno not in (errno.EBADF, errno.ENOLCK, errno.ENOTSUP, errno.EINVAL):
-                raise
-        yield
-    finally:
-        os.close(handle)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise ValueError(f"{folder}: {taken}") from None
+            except OSError as error:
+                if error.errno not in (errno.EBADF, errno.ENOLCK, errno.ENOTSUP, errno.EINVAL):
+                    raise
+            if os.fstat(handle).st_nlink:  # else the process that had it before has removed it as it ended
+                yield
+                return
+        finally:
+            os.close(handle)
 
 
 def remove(path: str | os.PathLike[str]) -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import errno
-import fcntl
 import logging
 import os
 import queue
@@ -19,7 +17,7 @@ from typing import Any
 from bnnedge import data
 from bnnedge.callbacks.periodic import MINUTES
 from bnnedge.data import DataError, Dataset
-from bnnedge.files import make_folder
+from bnnedge.files import alone
 from bnnedge.sim.study.grid import Run
 from bnnedge.sim.study.kept import Keeper, Told, cleaned, dropped, place
 from bnnedge.sim.study.progress import Watch
@@ -31,6 +29,7 @@ from bnnedge.underway import underway
 
 _TOPIC = "bnnedge study"
 _NEVER = 1e9  # seconds
+_TAKEN = "this study goes on already, in another process: wait for its end, or give another folder (--out)"
 _REMEDY = "where memory is short, give fewer, --workers N"
 # Of the libraries that would take a thread for each core: BLAS by OpenMP and of its own, Numba.
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS", "NUMBA_NUM_THREADS")
@@ -64,7 +63,7 @@ def work(
 
     watch = watch or Watch()
     with contextlib.ExitStack() as stack:
-        stack.enter_context(_alone(table.folder))
+        stack.enter_context(alone(table.folder, _TAKEN))  # each would lose the rows of the other
         table.read()
         missing = {run.key: run for run in runs if run.key not in table.rows}
         stack.callback(lambda: cleaned(table.folder, table.rows))
@@ -150,29 +149,6 @@ def _shared(sharing: Sharing, sets: dict[str, Dataset]) -> dict[str, Shared]:
         with contextlib.suppress(OSError, AttributeError):  # each worker loads it
             found[name] = sharing.share(dataset)
     return found
-
-
-@contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Keep other processes from the same study in the same folder: each would lose the rows of the other."""
-    while True:
-        make_folder(folder)
-        lock = os.open(folder, os.O_RDONLY)
-        try:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise ValueError(
-                    f"{folder}: this study goes on already, in another process: wait for its end, or give another folder (--out)"
-                ) from None
-            except OSError as error:
-                if error.errno not in (errno.EBADF, errno.ENOLCK, errno.ENOTSUP, errno.EINVAL):
-                    raise
-            if os.fstat(lock).st_nlink:  # else the process that had it before has removed it as it ended
-                yield
-                return
-        finally:
-            os.close(lock)
 
 
 @contextlib.contextmanager

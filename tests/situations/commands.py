@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import re
@@ -13,6 +14,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 
@@ -375,8 +377,8 @@ def closed(folder: Path, stream: int) -> list[str]:
 
 def no_curve(folder: Path) -> str:
     """The disk is full when all but the curve is written."""
-    (folder / "run").mkdir()
-    (folder / "run" / "curve.png").symlink_to("/dev/full")
-    return train(folder, "--steps", 1)
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder / "run" / "curve.png"))
+    with mock.patch("bnnedge.commands.train.save_curve", side_effect=full):
+        return train(folder, "--steps", 1)
 
 

@@ -600,9 +600,9 @@ def test_inference_gives_scores_while_rows_of_the_next_batch_wait() -> None:
     step = first_step("none")
     golden = Golden(step.network, step.settings, CONFIG, step.before.copy())
     scores = golden.infer(step.pixels).ravel().tolist()
-    x = golden._input(step.pixels, step.settings.input_planes)[0]
-    layer = step.before.layers[0]
-    y = golden._sums(x, layer, step.plan.geometry[0], 3)[0]
+    layer, planes = step.before.layers[0], step.settings.input_planes
+    weight = golden.elementwise.signs(layer.sign)
+    y = golden.products.forward(golden._input(step.pixels), weight, step.plan.geometry[0], planes)
     active = 64 * y >= layer.mu - ((layer.beta.astype(np.int64) >> 4) * layer.psi >> CONFIG.latent - 1)
     signs = np.where(active, 1, -1).reshape(64, -1) @ np.where(step.before.layers[1].weight >= 0, 1, -1)
     step = Step("none", 0, gradient_planes=2, input_planes=2, slope_planes=1)

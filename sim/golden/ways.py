@@ -184,12 +184,18 @@ def _faster(one: Callable[[], Any], other: Callable[[], Any]) -> bool:
 def _agrees(name: str, remedy: str, ways: Callable[[Random, int], Ways]) -> bool:
     """Whether these ways give the plain one's bits, as far as steps of a small network tell; a warning, if not."""
     try:
-        wrong = "it computes otherwise" if _outcome(ways) != _outcome(plain) else ""
+        wrong = "it computes otherwise" if _outcome(ways) != _wanted() else ""
     except Exception as error:  # whatever a library raises that does not get on with another one or with the processor
         wrong = f"it says: {' '.join(str(error).split()) or type(error).__name__}"
     if wrong:
         warnings.warn(f"the golden model computes without {name}, which is slower, since {wrong}; {remedy}", stacklevel=2)
     return not wrong
+
+
+@functools.cache
+def _wanted() -> list[Any]:
+    """The plain way's outcome, which each library is held against."""
+    return _outcome(plain)
 
 
 def _outcome(ways: Callable[[Random, int], Ways]) -> list[Any]:

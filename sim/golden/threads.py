@@ -12,6 +12,8 @@ import os
 from collections.abc import Callable
 from typing import Any
 
+_WORTH = 100_000  # nanoseconds' work that is worth a thread of its own: handing it over and waiting for it take as long
+
 
 def usable() -> int:
     """Threads that a step may use: OMP_NUM_THREADS, as other libraries take it, at most the cores of this process."""
@@ -19,8 +21,6 @@ def usable() -> int:
     cores = len(affinity(0)) if affinity else os.cpu_count() or 1
     wanted = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
     return min(cores, int(wanted)) if wanted.isdecimal() and int(wanted) else cores
-
-_WORTH = 100_000  # nanoseconds' work that is worth a thread of its own: handing it over and waiting for it take as long
 
 
 @functools.cache

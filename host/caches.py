@@ -7,7 +7,7 @@ import os
 import re
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 VARIABLE = "BNNEDGE_CACHE"
@@ -51,7 +51,13 @@ def tools() -> dict[str, str]:
 @contextlib.contextmanager
 def followed(*names: str) -> Iterator[None]:
     """Let what is started or imported meanwhile see the variables of `tools`, or those of these names alone."""
-    given = {name: value for name, value in tools().items() if name in names or not names}
+    with environment({name: value for name, value in tools().items() if name in names or not names}):
+        yield
+
+
+@contextlib.contextmanager
+def environment(given: Mapping[str, str]) -> Iterator[None]:
+    """Let what is started or imported meanwhile see these environment variables, and put back what was."""
     before = {name: os.environ.get(name) for name in given}
     os.environ.update(given)
     try:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from bnnedge import data
+from bnnedge.caches import environment
 from bnnedge.callbacks.periodic import MINUTES
 from bnnedge.data import DataError, Dataset
 from bnnedge.files import alone
@@ -188,19 +189,11 @@ def _single_threads() -> Iterator[None]:
     """
     import dask
 
-    before = {name: os.environ.get(name) for name in _THREADS}
-    os.environ.update(dict.fromkeys(_THREADS, "1"))  # which goes before dask's own settings
     spawned = {**dask.config.get("distributed.nanny.pre-spawn-environ"), **dict.fromkeys(_THREADS, 1)}
     spawned.pop("MALLOC_TRIM_THRESHOLD_", None)
-    try:
-        with dask.config.set({"distributed.nanny.pre-spawn-environ": spawned}):
-            yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
+    # What the environment says goes before dask's own settings.
+    with environment(dict.fromkeys(_THREADS, "1")), dask.config.set({"distributed.nanny.pre-spawn-environ": spawned}):
+        yield
 
 
 @contextlib.contextmanager

@@ -6,21 +6,32 @@ s_i = +-1, stored as the g bits of the unsigned number u, code = 2*u - (2**g - 1
 """
 
 import enum
+from typing import NamedTuple
 
 import numpy as np
 
-LEAST_BATCH, MOST_BATCH = 64, 512  # images of a step
+VERSION = 2  # of the arithmetic; states and programs of another one are refused
+BATCH_STEP, MOST_BATCH = 16, 512  # images of a step: a multiple, at most
 MAX_PLANES = 8  # planes of a pixel or of a gradient code, at most
 
 STATISTICS = 6  # fraction bits of mu, psi and tau
-DECAY = 3  # moving += (new - moving) / 2**DECAY; 2**min(step, DECAY) in the first steps
+DECAY = 3  # moving += (new - moving) / 2**DECAY, of mu, psi and the gradient's mean; less in the first steps
+SIZE_DECAY = 6  # likewise, of the size of the gradient's mean
+WARM_UP = 2  # a decay is step / 2**WARM_UP at most
 
 MOMENT = 4  # bits of the moment k, -8..7, standing for (2k + 1) / 16, below the latent weight in one word
 WEIGHT_WORD = 16  # bits of such a word; in memory it may be narrower, `Configuration.weight_word`
 WEIGHTS_PER_CYCLE = 4  # words that the update moves at a time
 RATE = 8  # fraction bits of the learning rate below one LSB of the latent weight
 RATE_BITS = 16
-BETA_RATE_SHIFT = 2  # beta learns at a quarter of the weights' rate
+
+BETA_BITS = 20  # of beta, all but the sign fraction bits
+BETA_USED = 12  # the uppermost of them, which move thresholds and logits
+CENTRE = 8  # fraction bits of a channel's mean gradient, by which codes are centred and beta learns, and of its size
+CENTRE_BITS = 32
+UNIT_SHIFT = 8  # bits that a mean gradient is shifted at most when the exponents above it have changed
+STEP_FRACTION, STEP_LIMIT = 8, 3  # beta moves by rate * m / 2**bits(v), a quotient with these fraction bits, within 2**STEP_LIMIT
+BETA_RATE = 4  # fraction bits of that product below the lowest bit of beta
 
 GRADIENT_MEAN = 2  # fraction bits kept when the batch means are subtracted from the gradient
 MAX_EXPONENT = 16  # e, the gradient code stands for code * 2**e
@@ -39,7 +50,6 @@ PROBABILITY = 12  # fraction bits of softmax and of dz
 MU_BITS = 28  # a signed 22-bit sum and STATISTICS fraction bits; psi is unsigned of the same width
 SUM_BITS = 32  # sums of a channel over the rows of one pass, signed: the compiler keeps passes small enough
 TOTAL_BITS = 40  # sums of a channel over a batch: 22-bit numbers, up to 2**18 samples
-SIGNS_BITS = 20  # sum of the signs of these samples, signed; four for each sample where signs are pooled
 SLOPE_GUARD = 5  # bits that a weight gradient summed over several passes has beyond `accumulator`
 MEAN = 16  # 1/n = reciprocal / 2**(MEAN + ceil(log2 n)), exact if n is a power of two
 WINDOW_BITS = 16  # of a convolution of pixels: columns of its window times channels, at most
@@ -65,13 +75,28 @@ class Kind(enum.IntEnum):
 
     CODE = 0
     WEIGHT = 1
-    BETA = 2
 
 
-def headroom(planes: int) -> int:
-    """Bits between the largest code and the mean of |code|.
+class Code(NamedTuple):
+    """Format of a layer's gradient codes: `planes` planes; `twin`: the two lowest weigh the same, and there is a zero."""
 
-    The mean is 2**(planes-1-headroom) .. 2**(planes-headroom). Heavy tails want room: 4 bits with 6 planes
-    or more, 3 with 4 and 5; fewer planes cannot afford it.
-    """
-    return 4 if planes >= 6 else 3 if planes >= 4 else 2
+    planes: int
+    twin: bool = False
+
+    @property
+    def largest(self) -> int:
+        """The largest |code|."""
+        return 1 << self.planes - 1 if self.twin else (1 << self.planes) - 1
+
+    @property
+    def bits(self) -> int:
+        """log2 of the range of codes, from end to end half of it: codes reach 2**bits, or less by one."""
+        return self.planes - self.twin
+
+    @property
+    def headroom(self) -> int:
+        """Bits between the largest code and the mean of |code|, rounded down: the mean is 2**(bits-1-headroom) .. twice that.
+
+        Heavy tails want room; where three of four gradients are none, the mean says less.
+        """
+        return 5 if self.twin else 3

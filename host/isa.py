@@ -11,7 +11,7 @@ import dataclasses
 import enum
 from collections.abc import Mapping
 
-VERSION = 2
+VERSION = 3
 INSTRUCTION_BYTES = 128
 SEMAPHORES = 8
 TOKEN_BITS = 4  # of the count of a semaphore
@@ -54,9 +54,9 @@ UNITS: dict[Opcode, Unit] = {
 class Head(enum.IntEnum):
     """What becomes of the sums of a PASS."""
 
-    FORWARD = 0  # batch norm statistics; sign and mask of each output
-    LOSS = 1  # last layer: statistics, softmax, loss, batch norm backward, gradient codes
-    BACKWARD = 2  # mask, batch norm backward, gradient codes
+    FORWARD = 0  # sign and mask of each output; sums for its moving averages
+    LOSS = 1  # last layer: statistics of the batch, softmax, loss, gradient codes
+    BACKWARD = 2  # mask, gradient codes; sums for the moving averages of the gradient
     UPDATE = 3  # sign of the weight gradient moves the latent weights in DDR; new binary weights
 
 
@@ -89,7 +89,7 @@ class Pool(enum.IntEnum):
     """What becomes of 2 x 2 neighbouring outputs: FORWARD multiplies, BACKWARD emits codes at each of the four places."""
 
     NONE = 0
-    SIGNS = 1  # +1 if any of the four signs is +1; all four are kept too
+    SIGNS = 1  # +1 if any of the four signs is +1, with the first place where it is
     SUMS = 2  # the largest of the four sums goes on, with its place
 
 
@@ -106,14 +106,12 @@ def _walk(prefix: str, what: str, *loops: str) -> dict[str, Field]:
 # the taps tap_y, tap_x of the contraction, then words.
 _PASS: dict[str, Field] = {
     "head": Field(2, "Head"),
-    "inference": Field(1, "thresholds from the moving averages, which stay; LOSS stops after the logits"),
+    "inference": Field(1, "nothing is summed, no average moves; LOSS takes the moving averages and stops after the logits"),
     "sign_sgd": Field(1, "moment = sign of the gradient (sign-SGD)"),
-    "statistics": Field(1, "sums of each channel are added to its totals"),
-    "fresh": Field(1, "the totals begin at 0"),
-    "emit": Field(1, "the sums go on to the head; if not, the pass is over when they have been added up"),
-    "commit": Field(1, "moving averages (FORWARD) or beta (BACKWARD) move"),
-    "opens": Field(1, "BACKWARD: first emitting pass of the layer: its exponent is set"),
-    "closes": Field(1, "BACKWARD: last emitting pass of the layer: the next step's exponent follows"),
+    "fresh": Field(1, "the sums of these channels begin at 0; if not, they are added to those of the passes before"),
+    "commit": Field(1, "the sums are complete: behind the pass the moving averages and, BACKWARD and LOSS, beta move"),
+    "opens": Field(1, "BACKWARD: first pass of the layer: its exponent is set"),
+    "closes": Field(1, "BACKWARD: last pass of the layer: the next step's exponent follows"),
     "continues": Field(1, "UPDATE: sums are added to those that the pass before left unfinished"),
     "unfinished": Field(1, "UPDATE: the sums stay in the tile buffer for the pass that continues"),
     "pool": Field(2, "Pool"),
@@ -142,35 +140,34 @@ _PASS: dict[str, Field] = {
     "strip_shift": Field(6, "bits of that word from step to step"),
     "window": Field(5, "bits of a pixel, if all columns of taps lie side by side in that word; 0: they have words of their own"),
     "left_planes": Field(4, "planes of the left operand"),
+    "left_twin": Field(1, "its two least significant planes weigh the same"),
     **_walk("left", "left buffer address of the first output's first tap, most significant plane", "y", "x", "tile"),
     "left_tap_y": Field(16, "from row to row of taps (modulo 2**16)"),
     "left_tap_x": Field(16, "from column to column of taps (modulo 2**16)"),
     "left_plane": Field(16, "from plane to the next less significant plane (modulo 2**16)"),
     "right_planes": Field(4, "planes of the right operand"),
+    "right_twin": Field(1, "its two least significant planes weigh the same"),
     **_walk("right", "right buffer address of the first group's first tap, most significant plane", "group"),
     "right_tap_y": Field(16, "from row to row of taps (modulo 2**16)"),
     "right_tap_x": Field(16, "from column to column of taps (modulo 2**16)"),
     "right_plane": Field(16, "from plane to the next less significant plane (modulo 2**16)"),
-    **_walk("side", "BACKWARD: left buffer address of the layer's signs, as rows", "y", "x", "tile"),
-    "side_plane": Field(16, "from the signs to the masks, and on to the places of the maxima (pool SUMS)"),
-    **_walk("wide", "BACKWARD, pool SIGNS: left buffer address of the signs at the first place, as rows", "y", "x", "tile"),
-    "rows_planes": Field(4, "planes written as rows; FORWARD: sign, mask, place of the maximum (2 planes); 0: none"),
+    **_walk("side", "BACKWARD: left buffer address of the layer's masks, as rows", "y", "x", "tile"),
+    "side_plane": Field(16, "with `pool`, from the masks to the lower bits of the routes, and on to the upper ones"),
+    "rows_planes": Field(4, "planes written as rows; FORWARD: sign, mask, with `pool` the route (2 planes); 0: none"),
     "rows_buffer": Field(1, "LEFT or RIGHT"),
     **_walk("rows", "buffer address of plane 0 of the first tile", "y", "x", "tile"),
     "rows_plane": Field(16, "from plane to plane (modulo 2**16)"),
-    "pooled_planes": Field(2, "FORWARD, pool SIGNS: planes written as rows once for the four places: sign, mask; 0: none"),
-    **_walk("pooled", "address of plane 0 of the first tile, in the buffer of the rows", "y", "x", "tile"),
-    "pooled_plane": Field(16, "from plane to plane (modulo 2**16)"),
-    "columns_planes": Field(4, "planes written as columns; FORWARD: sign (with pool SIGNS the pooled one); 0: none"),
+    "columns_planes": Field(4, "planes written as columns; FORWARD: sign; 0: none"),
     "columns_buffer": Field(1, "LEFT or RIGHT"),
     **_walk("columns", "buffer address of plane 0 of the first tile", "group", "y", "x"),
     "columns_plane": Field(16, "from plane to plane"),
+    "twin": Field(1, "LOSS, BACKWARD: the codes' two lowest planes weigh the same"),
     "random_base": Field(12, "place of the first tile for the random generator"),
     "random_y": Field(12, "from y to y"),
     "random_x": Field(12, "from x to x"),
     "channel": Field(12, "parameter memory address of the first group's first channel"),
     "exponent": Field(12, "parameter memory address of the layer's exponent record"),
-    "batch_log2": Field(4, "log2 of the batch"),
+    "images": Field(10, "LOSS: images of the batch"),
     "reciprocal": Field(17, "1/n, n samples of a channel, with `formats.MEAN` + `mean_log2` fraction bits"),
     "mean_log2": Field(5, "ceil(log2 n)"),
     "count": Field(32, "LOSS, BACKWARD: gradients in the tensor, the divisor of mean |dy|"),

@@ -20,32 +20,33 @@ PASS = instruction_layout(isa.Opcode.PASS)
 TRANSFER = instruction_layout(isa.Opcode.LOAD)
 LOOP = instruction_layout(isa.Opcode.LOOP)
 
-# One channel of the parameter memory; in DDR mu and psi share the first 64-bit word, beta is the second.
-# An exponent record keeps E in `mu`.
-RECORD = data.StructLayout({"mu": signed(formats.MU_BITS), "psi": unsigned(formats.MU_BITS), "beta": signed(formats.WEIGHT_WORD)})
-RECORD_BEATS = 2
+# One channel of the parameter memory. In DDR mu and psi share the first of RECORD_BEATS words of 64 bits, centre and size (m
+# and v in docs/arithmetic.md) the second, beta is the third. An exponent record keeps E in `mu` and the unit A in `centre`.
+RECORD = data.StructLayout(
+    {
+        "mu": signed(formats.MU_BITS),
+        "psi": unsigned(formats.MU_BITS),
+        "beta": signed(formats.BETA_BITS),
+        "centre": signed(formats.CENTRE_BITS),
+        "size": signed(formats.CENTRE_BITS),
+    }
+)
+RECORD_BEATS = 3
 
 
 # What the statistics need at the start of a group; a backward group has no pivots. fresh: its totals begin at 0.
 PIVOTS = data.StructLayout({"channel": 12, "forward": 1, "group": 10, "fresh": 1})
 
-# Sums of a channel over a batch: y, |y - pivot| and nothing, or d, d * x^ and x^.
-TOTALS = data.StructLayout(
-    {
-        "first": signed(formats.TOTAL_BITS),
-        "second": signed(formats.TOTAL_BITS),
-        "signs": signed(formats.SIGNS_BITS),
-    }
-)
+# Sums of a channel over a batch: y and |y - pivot|, or d and |d|, of which nobody takes the second.
+TOTALS = data.StructLayout({"first": signed(formats.TOTAL_BITS), "second": signed(formats.TOTAL_BITS)})
 
-SIDE_BITS = 4
+SIDE_BITS = 2  # of a route
 
 
 def tile_row(config: Configuration) -> data.ArrayLayout:
     """A row of the tile buffer: for each of Q columns a slope (UPDATE), or a sum and what stands beside it.
 
-    side: BACKWARD: the sign of the activation, with pool SUMS the place of the maximum above it (2 bits), with pool SIGNS
-    the signs at the four places. FORWARD with pool SUMS: the place of the maximum in bits 1 and 2.
+    side: with `pool`, the place of four that the gradient is routed to; FORWARD with pool SUMS: the place of the maximum.
     """
     value = data.StructLayout({"value": signed(config.accumulator), "side": SIDE_BITS})
     slope = signed(config.accumulator + formats.SLOPE_GUARD)
@@ -63,8 +64,7 @@ def tile_meta() -> data.StructLayout:
             "head": isa.Head,
             "pool": isa.Pool,
             "place": 2,
-            "statistics": 1,
-            "emit": 1,
+            "inference": 1,
             "continues": 1,
             "unfinished": 1,
             "begins": 1,

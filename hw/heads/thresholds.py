@@ -1,0 +1,138 @@
+"""What a group's columns need before their first row, from their records alone: thresholds forward, the centre backward."""
+
+from __future__ import annotations
+
+from amaranth import Const, Module, Mux, Signal, signed
+from amaranth.hdl import Value
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from bnnedge import formats
+from bnnedge.configuration import Configuration
+from bnnedge.hw.delay import delayed
+from bnnedge.hw.layouts import RECORD
+from bnnedge.hw.product import product
+
+RECORD_LATENCY = 2  # of the parameter memory
+STAGES = RECORD_LATENCY + 7  # from column number to its result
+SHIFT_BITS = formats.UNIT_SHIFT.bit_length()
+CENTRE_DROP = formats.CENTRE - formats.GRADIENT_MEAN  # fraction bits of a centre beyond those of a gradient
+
+
+def gradient_bits(config: Configuration) -> int:
+    """Bits of dy = 4 d - c1 and of c1, both signed: |d| <= 2**(accumulator - 1), |c1| <= 2**(CENTRE_BITS - 1 - CENTRE_DROP)."""
+    largest = (1 << config.accumulator - 1 + formats.GRADIENT_MEAN) + (1 << formats.CENTRE_BITS - 1 - CENTRE_DROP)
+    return largest.bit_length() + 1
+
+
+def column_layout(config: Configuration) -> data.StructLayout:
+    """What the rows need of a column.
+
+    Backward: mean, to be subtracted from 4 d. Forward: mean is the threshold, with as many fraction bits: y >= threshold is
+    a +1, and -below < y - threshold < above passes the straight-through mask (below is 1 at least).
+    """
+    distance = config.accumulator + 1
+    return data.StructLayout({"mean": signed(gradient_bits(config)), "above": distance, "below": distance})
+
+
+def saturate(value: Value, bits: int) -> Value:
+    """`value` as a signed number of `bits` bits, the nearest there is."""
+    low, high = -(1 << bits - 1), (1 << bits - 1) - 1
+    return Mux(value < low, low, Mux(value > high, high, value))[:bits].as_signed()
+
+
+def aligned(m: Module, value: Value, shift: Value, name: str) -> Value:
+    """A centre or size in the unit of this step, two cycles later: value * 2**shift, rounded down, within CENTRE_BITS.
+
+    shift: signed, from -UNIT_SHIFT to UNIT_SHIFT - 1, constant.
+    """
+    left = (shift + formats.UNIT_SHIFT)[:SHIFT_BITS]
+    shifted = delayed(m, (value << left) >> formats.UNIT_SHIFT, 1, f"{name}_shifted")
+    return delayed(m, saturate(shifted, formats.CENTRE_BITS), 1, f"{name}_aligned")
+
+
+class Thresholds(wiring.Component):
+    """Works through the Q columns of a group, one a cycle.
+
+    Forward: tau = mu - beta * psi, and the whole numbers that y is compared with.
+    Backward: c1, the centre m in the unit of this step.
+
+    Members
+    -------
+    begin: in, one cycle, with `backward`, `channel` of column 0 and `shift` of the layer's unit stable until `done`.
+    reading: out, the parameter memory is read, at `address`: from the cycle behind `begin` on for Q cycles; record: in,
+    RECORD_LATENCY cycles later.
+    valid, column, result: out, one column's result. done: out, one cycle, behind the last of them.
+    """
+
+    def __init__(self, config: Configuration) -> None:
+        self.config = config
+        super().__init__(
+            {
+                "begin": In(1),
+                "backward": In(1),
+                "channel": In(range(config.channels)),
+                "shift": In(signed(SHIFT_BITS)),
+                "reading": Out(1),
+                "address": Out(range(config.channels)),
+                "record": In(RECORD),
+                "valid": Out(1),
+                "column": Out(range(config.lanes)),
+                "result": Out(column_layout(config)),
+                "done": Out(1),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        config, lanes = self.config, self.config.lanes
+        column = Signal(range(lanes))
+        with m.If(self.begin):
+            m.d.sync += [self.reading.eq(1), column.eq(0)]
+        with m.Elif(self.reading):
+            m.d.sync += column.eq(column + 1)
+            with m.If(column == lanes - 1):
+                m.d.sync += self.reading.eq(0)
+        m.d.comb += self.address.eq(self.channel + column)
+        valid: Value = self.reading
+        for stage in range(STAGES):
+            later = Signal(name=f"valid_{stage}")
+            m.d.sync += later.eq(valid)
+            valid = later
+        m.d.comb += [self.valid.eq(valid), self.column.eq(delayed(m, column, STAGES, "column"))]
+        m.d.sync += self.done.eq(self.valid & (self.column == lanes - 1))
+
+        # What is called name_s is a register that holds a column's value s cycles behind its record.
+        def register(name: str, value: Value, bits: int) -> Signal:
+            found = Signal(signed(bits), name=name, reset_less=True)
+            m.d.sync += found.eq(value)
+            return found
+
+        # Forward. 3: beta * psi. 4: tau. 6: whole thresholds. 7: their distances.
+        record, one = self.record, 1 << formats.STATISTICS
+        beta = record.beta[formats.BETA_BITS - formats.BETA_USED :].as_signed()
+        product_3 = product(m, record.psi, beta, "product")
+        mu_3, psi_3 = delayed(m, record.mu, 3, "mu"), delayed(m, record.psi, 3, "psi")
+        psi_4 = delayed(m, psi_3, 1, "psi_3")
+        bits = formats.MU_BITS + 3
+        tau_4 = register("tau_4", mu_3 - (product_3 >> formats.BETA_USED - 1), bits)
+        less_4 = register("less_4", Const(one - 1) - psi_3, bits)
+
+        def whole(name: str, value: Value) -> Signal:
+            exact = register(f"{name}_5", value, bits)
+            return register(f"{name}_6", saturate(exact >> formats.STATISTICS, config.accumulator), config.accumulator)
+
+        threshold_6 = whole("threshold", tau_4 + (one - 1))
+        high_6, low_6 = whole("high", tau_4 + psi_4), whole("low", tau_4 + less_4)
+
+        # Backward. 2: the centre in the unit of this step. 3: c1.
+        centre_2 = aligned(m, record.centre, self.shift, "centre")
+        c1_3 = delayed(m, (centre_2 + (1 << CENTRE_DROP - 1)) >> CENTRE_DROP, 1, "c1")
+        result = Signal(column_layout(config), reset_less=True)
+        m.d.sync += [
+            result.mean.eq(Mux(self.backward, delayed(m, c1_3, 3, "c1_3"), threshold_6 << formats.GRADIENT_MEAN)),
+            result.above.eq(high_6 - threshold_6 + 1),
+            result.below.eq(threshold_6 - low_6 + 1),
+        ]
+        m.d.comb += self.result.eq(result)
+        return m

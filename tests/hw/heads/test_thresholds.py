@@ -1,0 +1,177 @@
+"""Thresholds and centres of a group's columns against plain integers."""
+
+from __future__ import annotations
+
+import random
+from typing import Any, NamedTuple
+
+import pytest
+from amaranth import ResetInserter, Signal
+from hardware import TINY, simulate
+
+from bnnedge.hw.heads.thresholds import RECORD_LATENCY, STAGES, Thresholds, column_layout, gradient_bits
+
+CONFIG = TINY
+LANES = CONFIG.lanes
+SUM = CONFIG.largest_sum
+ONE = 64  # mu, psi and tau have 6 fraction bits
+BETA = 1 << 19
+CENTRE = 1 << 31
+LOWEST, HIGHEST = -(1 << CONFIG.accumulator - 1), (1 << CONFIG.accumulator - 1) - 1
+
+
+class Record(NamedTuple):
+    """An entry of the parameter memory."""
+
+    mu: int = 0
+    psi: int = 0
+    beta: int = 0
+    centre: int = 0
+    size: int = 0
+
+
+class Group(NamedTuple):
+    """One run: settings, and what stands in the parameter memory."""
+
+    records: list[Record]
+    backward: bool = False
+    shift: int = 0
+    channel: int = 0
+
+
+def within(value: int, low: int = LOWEST, high: int = HIGHEST) -> int:
+    return max(low, min(value, high))
+
+
+def expected(group: Group, record: Record) -> dict[str, int]:
+    """A column's result; forward, all of it counts."""
+    if group.backward:
+        m = within((record.centre << 8 + group.shift) >> 8, -CENTRE, CENTRE - 1)
+        return {"mean": (m + 32) >> 6}
+    tau = record.mu - ((record.beta >> 8) * record.psi >> 11)
+    threshold, low, high = within(-(-tau // ONE)), within(-((record.psi - tau) // ONE)), within((tau + record.psi) // ONE)
+    return {"mean": 4 * threshold, "above": high + 1 - threshold, "below": threshold + 1 - low}
+
+
+def check(*groups: Group) -> None:
+    """Run the groups one after another; compare results, order and timing."""
+    dut = Thresholds(CONFIG)
+    memory: list[Record] = [Record()] * CONFIG.channels
+
+    async def parameters(ctx: Any) -> None:
+        """The parameter memory; what is not asked for is no record."""
+        junk = Record(-1, 1, -1, -1, 1)
+        coming = [junk] * (RECORD_LATENCY - 1)
+        async for _, _, reading, address in ctx.tick().sample(dut.reading, dut.address):
+            coming.append(memory[address] if reading else junk)
+            ctx.set(dut.record, coming.pop(0)._asdict())
+
+    async def bench(ctx: Any) -> None:
+        for group in groups:
+            memory[:] = [Record(1, 2, 3, 4, 5)] * CONFIG.channels
+            memory[group.channel : group.channel + LANES] = group.records
+            for name in ("backward", "shift", "channel"):
+                ctx.set(getattr(dut, name), getattr(group, name))
+            ctx.set(dut.begin, 1)
+            await ctx.tick()
+            ctx.set(dut.begin, 0)
+            await ctx.tick().repeat(STAGES)
+            for column in range(LANES):
+                assert ctx.get(dut.valid)
+                assert not ctx.get(dut.done)
+                assert not ctx.get(dut.reading)
+                assert ctx.get(dut.column) == column
+                want, result = expected(group, group.records[column]), ctx.get(dut.result)
+                assert {name: getattr(result, name) for name in want} == want, (group, column)
+                await ctx.tick()
+            assert ctx.get(dut.done)
+            assert not ctx.get(dut.valid)
+            await ctx.tick()
+            assert not ctx.get(dut.done)
+
+    simulate(dut, bench, background=[parameters])
+
+
+def drawn(seed: int, **settings: Any) -> Group:
+    """A group of random records, small and large, at the ends of their ranges too."""
+    source = random.Random(seed)
+
+    def record() -> Record:
+        largest, gradient = source.choice((3, 1000, SUM * ONE)), source.choice((40, 100_000, CENTRE - 1))
+        return Record(
+            mu=source.choice((-largest, largest, source.randint(-largest, largest))),
+            psi=source.choice((0, 2 * largest, source.randint(0, 2 * largest))),
+            beta=source.choice((-BETA, BETA - 1, 0, -1, source.randrange(-BETA, BETA))),
+            centre=source.choice((-gradient - 1, gradient, 0, source.randint(-gradient, gradient))),
+            size=source.randint(0, CENTRE - 1),
+        )
+
+    channel = source.randrange(0, CONFIG.channels, LANES)
+    return Group([record() for _ in range(LANES)], **{"channel": channel, **settings})
+
+
+def test_forward_gives_whole_thresholds() -> None:
+    check(*(drawn(seed) for seed in range(120)))
+
+
+@pytest.mark.parametrize("shift", range(-8, 8))
+def test_backward_gives_the_centre_in_the_unit_of_this_step(shift: int) -> None:
+    check(*(drawn(seed, backward=True, shift=shift) for seed in range(20)))
+
+
+def test_forward_and_backward_groups_follow_each_other() -> None:
+    check(*(drawn(seed, backward=seed % 2 == 1, shift=seed % 16 - 8) for seed in range(30)))
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        pytest.param(Record(SUM * ONE, 2 * SUM * ONE, -BETA), id="threshold and high beyond the largest sum"),
+        pytest.param(Record(-SUM * ONE, 2 * SUM * ONE, BETA - 1), id="threshold and low beyond the smallest sum"),
+        pytest.param(Record(SUM * ONE, 0), id="threshold at the largest sum"),
+        pytest.param(Record(-SUM * ONE, 0), id="threshold at the smallest sum"),
+        pytest.param(Record((1 << 27) - 1, (1 << 28) - 1, BETA - 1), id="all that a record holds"),
+        pytest.param(Record(-(1 << 27), (1 << 28) - 1, -BETA), id="all that a record holds, below"),
+        pytest.param(Record(0, 0, -1), id="no deviation"),
+        pytest.param(Record(0, 1, 255), id="bits of beta that don't count"),
+    ],
+)
+def test_forward_corners(record: Record) -> None:
+    check(Group([record] * LANES), Group([Record(), record, Record(), record]))
+
+
+@pytest.mark.parametrize("centre", [-CENTRE, CENTRE - 1, 31, 32, -32, -33])
+@pytest.mark.parametrize("shift", [-8, -1, 0, 7])
+def test_backward_corners(centre: int, shift: int) -> None:
+    check(Group([Record(centre=centre)] * LANES, backward=True, shift=shift))
+
+
+def test_the_last_channels_of_the_memory_are_reached() -> None:
+    check(drawn(1, channel=CONFIG.channels - LANES), drawn(2, channel=CONFIG.channels - LANES, backward=True))
+
+
+def test_the_largest_gradient_less_the_largest_centre_fits() -> None:
+    largest = 4 * (SUM + 32) + (1 << 25)
+    assert -(1 << gradient_bits(CONFIG) - 1) <= -largest <= largest < 1 << gradient_bits(CONFIG) - 1
+    assert column_layout(CONFIG).members["mean"].width == gradient_bits(CONFIG) == 27
+
+
+def test_a_reset_ends_the_run() -> None:
+    reset = Signal()
+    unit = Thresholds(CONFIG)
+
+    async def bench(ctx: Any) -> None:
+        ctx.set(unit.begin, 1)
+        await ctx.tick()
+        ctx.set(unit.begin, 0)
+        await ctx.tick().repeat(STAGES - 2)
+        ctx.set(reset, 1)
+        await ctx.tick()
+        ctx.set(reset, 0)
+        for _ in range(STAGES + LANES + 2):
+            assert not ctx.get(unit.valid)
+            assert not ctx.get(unit.reading)
+            assert not ctx.get(unit.done)
+            await ctx.tick()
+
+    simulate(ResetInserter(reset)(unit), bench)

@@ -14,7 +14,7 @@ from bnnedge.isa import Head, Opcode, Pool
 
 Order = dict[str, int]
 ADDRESS = 1 << 16
-PASSED_ON = ("head", "pool", "statistics", "emit", "continues", "unfinished", "row_first", "row_last")
+PASSED_ON = ("head", "pool", "inference", "continues", "unfinished", "row_first", "row_last")
 
 
 class Tile(NamedTuple):
@@ -30,7 +30,6 @@ class Tile(NamedTuple):
     high: int
     shift: int
     side: int
-    wide: int
     columns: int
     group: int
     tile: int
@@ -41,6 +40,18 @@ class Tile(NamedTuple):
 def half(stride: int) -> int:
     """Half a stride of 16 bits, as an address."""
     return signed(stride, 16) // 2 % ADDRESS
+
+
+def weights(planes: int, twin: int) -> list[int]:
+    """Logarithms of what an operand's planes weigh."""
+    return [max(plane - twin, 0) for plane in range(planes)]
+
+
+def pairs_of(planes: tuple[int, int], twins: tuple[int, int]) -> list[tuple[int, int, int]]:
+    """Pairs of planes (left, right) in order, each with the logarithm of its weight, which falls one by one."""
+    left, right = (weights(*operand) for operand in zip(planes, twins, strict=True))
+    pairs = [(i, j, left[i] + right[j]) for i in range(planes[0]) for j in range(planes[1])]
+    return sorted(pairs, key=lambda pair: (-pair[2], -left[pair[0]], -pair[1], -pair[0]))
 
 
 def on_the_map(order: Order, axis: str, step: int, place: int) -> list[int]:
@@ -93,7 +104,6 @@ def tiles_of(order: Order, config: Configuration) -> Iterator[Tile]:
                 high=(columns[-1] + 1) * window if columns else 0,
                 shift=x % order["strip"] * strip_shift + (strip_shift >> 1) * (place & 1),
                 side=(walked("side", y=y, x=x, tile=tile) + word // config.granules) % ADDRESS,
-                wide=(walked("wide", y=y, x=x, tile=tile) + word // config.granules) % ADDRESS,
                 columns=walked("columns", y=y, x=x),
                 group=group,
                 tile=tile,
@@ -124,6 +134,8 @@ def drawn(source: random.Random, config: Configuration, **fixed: Any) -> Order:
         "columns": source.randint(1, config.lanes),
         "left_planes": source.choice((1, 1, 2, 3)),
         "right_planes": source.choice((1, 1, 2)),
+        "left_twin": source.getrandbits(1),
+        "right_twin": source.getrandbits(1),
         "strip": 1,
         "strip_shift": source.randrange(0, 16, 2),
         "window": 0,
@@ -138,6 +150,8 @@ def drawn(source: random.Random, config: Configuration, **fixed: Any) -> Order:
             f"taps_{axis}": source.randint(1, 4),
         }
     order |= {name: int(value) for name, value in fixed.items()}
+    for side in ("left", "right"):  # twin planes are two at least; a TRANSPOSE knows none
+        order[f"{side}_twin"] &= order[f"{side}_planes"] > 1 and order["opcode"] == Opcode.PASS
     if order["window"]:
         taps = min(order["taps_x"], 16 // order["window"])
         order |= {"words": 1, "tail": config.word, "x_pitch": 0, "taps_x": taps}

@@ -26,7 +26,7 @@ class Fetch(wiring.Component):
     hold: in, the buffers' reading ports are lent to someone else in this cycle.
     left_address, right_address, reading: out, a read of both buffers. shift, window: out, same cycle: of the left words
     only the `WINDOW_BITS` from `shift` on are wanted. tag: out, same cycle, what the words are for.
-    side: out, instead: the left words hold the tile's sides: bit SIDE_BITS its masks, bits below it a bit of `side`; in
+    side: out, instead: the left words hold one of the tile's sides: bit SIDE_BITS its masks, others that bit of its routes; in
     them `side_granule` is the group's place. side_end: they are the tile's last.
     transpose: out, instead: the left words are to be transposed, see `Transpose`.
     drained: in, one cycle: the sums' register will be free when the next tile arrives.
@@ -72,7 +72,7 @@ class Fetch(wiring.Component):
         is_pass = order.opcode == isa.Opcode.PASS
         is_backward = order.head == isa.Head.BACKWARD
         strips = order.window != 0
-        begins_group = coming.payload.meta.first & order.statistics & is_pass
+        begins_group = coming.payload.meta.first & (order.head != isa.Head.UPDATE) & ~order.inference
         m.d.comb += [
             prepare.order.eq(order),
             walk.order.eq(order),
@@ -127,8 +127,7 @@ class Fetch(wiring.Component):
         with m.If(self.drained != spend):
             m.d.sync += credit.eq(self.drained)
 
-        side = Signal(range(SIDE_BITS + 1))
-        side_address, wide_right, wide_down = Signal(16), Signal(16), Signal(16)
+        side, side_address = Signal(SIDE_BITS + 1), Signal(16)
         pause, plane = Signal(range(max(2, granules))), Signal(4)
         with m.FSM():
             with m.State("IDLE"):
@@ -150,7 +149,7 @@ class Fetch(wiring.Component):
                     self.reading.eq(self.busy),
                     self.tag.valid.eq(self.busy),
                 ]
-                m.d.sync += side.eq(0)
+                m.d.sync += side.eq(1 << SIDE_BITS)
                 with m.If(self.busy):
                     m.d.comb += walk.step.eq(1)
                     with m.If(walk.last):
@@ -159,31 +158,17 @@ class Fetch(wiring.Component):
                             m.next = "SIDES"
                         with m.Else():
                             end_tile()
-            # A backward tile is followed by its sides.
+            # A backward tile is followed by its sides: the masks, with a pool the lower bits of the routes, then the upper ones.
             with m.State("SIDES"):
-                wide = order.pool == isa.Pool.SIGNS
-                last_side, planes = Signal.like(side), Signal.like(side)
+                last_side = Mux(order.pool == isa.Pool.NONE, side[SIDE_BITS], side[SIDE_BITS - 1])
                 m.d.comb += [
-                    last_side.eq(Mux(wide, SIDE_BITS, planes - 1)),
-                    planes.eq(Mux(order.pool == isa.Pool.SUMS, SIDE_BITS, 2)),
-                    wide_right.eq(order.wide_x.as_signed() >> 1),
-                    wide_down.eq(order.wide_y.as_signed() >> 1),
                     self.reading.eq(~self.hold),
-                    self.left_address.eq(side_address),
+                    self.left_address.eq(Mux(side[SIDE_BITS], this.side, side_address)),
                 ]
-                with m.If(wide & (side != SIDE_BITS)):
-                    m.d.comb += self.left_address.eq(this.wide + Mux(side[0], wide_right, 0) + Mux(side[1], wide_down, 0))
-                with m.Elif(wide):
-                    m.d.comb += self.left_address.eq(this.side + order.side_plane)
-                with m.Elif(side == 0):
-                    m.d.comb += self.left_address.eq(this.side)
                 with m.If(~self.hold):
-                    # Planes come in the order sign, mask, place of the maximum.
-                    bit = Mux(wide, side, Mux(side == 1, SIDE_BITS, Mux(side == 0, 0, (side - 1)[: len(side)])))
-                    m.d.comb += self.side.eq(1 << bit)
-                    m.d.sync += side.eq(side + 1)
-                    m.d.sync += side_address.eq(self.left_address + order.side_plane)
-                    with m.If(side == last_side):
+                    m.d.comb += self.side.eq(side)
+                    m.d.sync += [side.eq(side.rotate_left(1)), side_address.eq(self.left_address + order.side_plane)]
+                    with m.If(last_side):
                         m.d.comb += self.side_end.eq(1)
                         end_tile()
 

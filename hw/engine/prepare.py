@@ -20,9 +20,8 @@ def tile_layout(config: Configuration) -> data.StructLayout:
 
     left, right: addresses of the first tap on the map, most significant planes. last_y, last_x: rows and columns of taps,
     minus 1. low, high: with strips, the bits of a word that count, low <= bit < high; shift: after that word was shifted
-    down so far. empty: no tap falls on the map. side, wide: addresses of the side words, in them `granule` is the group's
-    place. channel: of the group's first column.
-    group_begins: the tile is the first of its group. ends: it is the last of the pass.
+    down so far. empty: no tap falls on the map. side: address of the masks, in that word `granule` is the group's place.
+    channel: of the group's first column. ends: the tile is the last of the pass.
     """
     return data.StructLayout(
         {
@@ -35,7 +34,6 @@ def tile_layout(config: Configuration) -> data.StructLayout:
             "high": 5,
             "empty": 1,
             "side": 16,
-            "wide": 16,
             "granule": range(config.granules),
             "column_word": PASS.members["first_tile"].width,  # TRANSPOSE: number of the tile, from its word's first granule
             "columns": 16,  # TRANSPOSE: address of the columns of this pixel
@@ -89,7 +87,7 @@ class Prepare(wiring.Component):
                 strides["x"] = x_stride
             return follow(m, loops, name, getattr(order, f"{name}_base"), strides)
 
-        left, side, wide = by_pixel("left", Mux(last_of_strip, order.left_x, 0)), by_pixel("side"), by_pixel("wide")
+        left, side = by_pixel("left", Mux(last_of_strip, order.left_x, 0)), by_pixel("side")
         right = follow(m, loops, "right", order.right_base, {"group": order.right_group})
         columns = follow(m, loops, "columns", order.columns_base, {"y": order.columns_y, "x": order.columns_x})
         strips = order.window != 0
@@ -114,7 +112,6 @@ class Prepare(wiring.Component):
                     left_1.eq(left + down + across),
                     right_1.eq(right),
                     tile.side.eq(side + group // granules),
-                    tile.wide.eq(wide + group // granules),
                     tile.granule.eq(group % granules),
                     tile.column_word.eq(order.first_tile % granules + loops.tile),
                     tile.columns.eq(columns),
@@ -129,7 +126,7 @@ class Prepare(wiring.Component):
                     tile.meta.begins.eq(loops.first & (loops.group == 0)),
                     tile.meta.columns.eq(Mux(loops.group == order.groups - 1, order.columns, config.lanes)),
                 ]
-                for name in ("head", "pool", "statistics", "emit", "continues", "unfinished", "row_first", "row_last"):
+                for name in ("head", "pool", "inference", "continues", "unfinished", "row_first", "row_last"):
                     m.d.sync += getattr(tile.meta, name).eq(getattr(order, name))
                 for axis in axes.values():
                     axis.place()

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from amaranth import ResetInserter, Signal
 from hardware import TINY, simulate, stalls, steady, stream_get, stream_put
-from tiles import ADDRESS, Order, Tile, drawn, half, tiles_of
+from tiles import ADDRESS, Order, Tile, drawn, pairs_of, tiles_of
 
 from bnnedge.configuration import Configuration
 from bnnedge.hw.buffers.banked import READ_LATENCY
@@ -31,15 +31,14 @@ Event = tuple[Any, ...]
 def operands(order: Order, tile: Tile, config: Configuration) -> Iterator[Event]:
     """A tile's words. Those of a tile without a tap are read from anywhere, and none of their bits counts."""
     ends = order["left_planes"] - 1, order["right_planes"] - 1
-    pairs = [(i, j) for i in range(ends[0] + 1) for j in range(ends[1] + 1)]
-    pairs.sort(key=lambda pair: (-sum(pair), -pair[0]))  # falling diagonals, on each the left plane falls
+    pairs = pairs_of((order["left_planes"], order["right_planes"]), (order["left_twin"], order["right_twin"]))
     taps: list[tuple[int, int] | None] = [*tile.taps] or [None]
     steps = [(n, tap, word) for n in range(len(pairs)) for tap in taps for word in range(order["words"])]
     for n, tap, word in steps:
         last_word = word == order["words"] - 1
         new_pair = tap == taps[0] and word == 0
         last = (n, tap, word) == steps[-1]
-        flags = (n == 0 and new_pair, new_pair and n > 0 and sum(pairs[n - 1]) > sum(pairs[n]), last)
+        flags = (n == 0 and new_pair, new_pair and n > 0 and pairs[n - 1][2] > pairs[n][2], last)
         meta = tile_meta().const(tile.meta).as_bits() if last else None
         if tap is None:
             yield ("multiply", None, None, *flags, 0, 0, meta)
@@ -56,13 +55,7 @@ def operands(order: Order, tile: Tile, config: Configuration) -> Iterator[Event]
 def sides(order: Order, tile: Tile, config: Configuration) -> Iterator[Event]:
     """The words of a BACKWARD tile's sides."""
     granule = (order["first_group"] + tile.group) % config.granules
-    if order["pool"] == Pool.SIGNS:
-        for place in range(4):
-            address = tile.wide + half(order["wide_y"]) * (place >> 1) + half(order["wide_x"]) * (place & 1)
-            yield ("side", 1 << place, address % ADDRESS, granule, False)
-        yield ("side", MASKS, (tile.side + order["side_plane"]) % ADDRESS, granule, True)
-        return
-    planes = (1, MASKS) if order["pool"] == Pool.NONE else (1, MASKS, 2, 4)
+    planes = (MASKS,) if order["pool"] == Pool.NONE else (MASKS, 1, 2)
     for number, bits in enumerate(planes):
         yield ("side", bits, (tile.side + number * order["side_plane"]) % ADDRESS, granule, bits == planes[-1])
 
@@ -80,7 +73,7 @@ def events_of(order: Order, config: Configuration) -> Iterator[Event]:
                     number = order["first_tile"] % config.granules + tile.tile
                     yield ("transpose", address % ADDRESS, word, plane, number, tile.columns, tile.shift)
             continue
-        if tile.meta["first"] and order["statistics"]:
+        if tile.meta["first"] and order["head"] != Head.UPDATE and not order["inference"]:
             channel = (order["channel"] + tile.group * config.lanes) % 4096
             forward = order["head"] != Head.BACKWARD
             yield ("pivots", channel, forward, (order["first_group"] + tile.group) % 1024, order["fresh"])
@@ -244,7 +237,8 @@ def test_a_pass_of_nothing_but_taps_outside_the_map() -> None:
 
 def test_eight_planes_on_both_sides() -> None:
     shape = {"left_planes": 8, "right_planes": 8, "words": 2, "groups": 1, "tiles": 2, "height": 1, "width": 1}
-    Run(TINY, seed=2).check([drawn(random.Random(2), TINY, **shape)])
+    twins = [{"left_twin": left, "right_twin": right} for left in (0, 1) for right in (0, 1)]
+    Run(TINY, seed=2).check([drawn(random.Random(2), TINY, **shape, **twin) for twin in twins])
 
 
 def full(source: random.Random, **fixed: Any) -> Order:
@@ -257,7 +251,7 @@ def full(source: random.Random, **fixed: Any) -> Order:
 @pytest.mark.parametrize("pool", Pool)
 def test_tiles_come_without_a_gap(head: Head, pool: Pool) -> None:
     """A tile of n words takes n cycles, and its sides one each, from group to group."""
-    order = full(random.Random(3), head=head, pool=pool, groups=3, words=5, taps_y=1, taps_x=1, statistics=1)
+    order = full(random.Random(3), head=head, pool=pool, groups=3, words=5, taps_y=1, taps_x=1, inference=0)
     run = Run(TINY, seed=3, stall=0, drain=range(1, 4))
     run.check([order])
     cycles = [time for event, time in zip(run.events, run.times, strict=True) if event[0] in ("multiply", "side")]
@@ -275,7 +269,7 @@ def test_a_tile_of_one_word_costs_the_time_to_prepare_it() -> None:
 
 def test_without_a_drain_the_second_tile_goes_as_far_as_its_last_word() -> None:
     shape = {"tiles": 3, "words": 3, "left_planes": 1, "right_planes": 2, "taps_y": 1, "taps_x": 1}
-    order = full(random.Random(4), head=Head.UPDATE, statistics=0, **shape)
+    order = full(random.Random(4), head=Head.UPDATE, **shape)
     run = Run(TINY, seed=4, drain=None)
     with pytest.raises(AssertionError, match="has not ended"):
         run.go([order], limit=200)
@@ -290,14 +284,14 @@ def test_a_drain_at_any_time_lets_exactly_one_more_tile_end(drain: int) -> None:
 
 
 def test_a_group_waits_until_its_pivots_are_asked_for() -> None:
-    order = full(random.Random(7), groups=3, tiles=1, words=1, statistics=1)
+    order = full(random.Random(7), groups=3, tiles=1, words=1, head=Head.FORWARD, inference=0)
     run = Run(TINY, seed=7, stall=0, drain=range(1, 2))
     run.stalls[2] = stalls(7, 0.98)
     run.check([order])
 
 
-def test_without_statistics_no_pivots_are_asked_for() -> None:
-    orders = [drawn(random.Random(6), TINY, head=head, statistics=0) for head in Head]
+def test_without_sums_no_pivots_are_asked_for() -> None:
+    orders = [drawn(random.Random(6), TINY, head=head, inference=head != Head.UPDATE) for head in Head]
     run = Run(TINY, seed=6)
     run.check(orders)
     assert "pivots" not in {event[0] for event in run.events}

@@ -29,7 +29,6 @@ def expected(order: Order, tile: Tile, config: Configuration) -> dict[str, Any]:
     values: dict[str, Any] = {
         "empty": int(not tile.taps),
         "side": tile.side,
-        "wide": tile.wide,
         "granule": (order["first_group"] + tile.group) % config.granules,
         "column_word": order["first_tile"] % config.granules + tile.tile,
         "columns": tile.columns,

@@ -15,17 +15,20 @@ from bnnedge.hw.layouts import PASS
 class Walk(wiring.Component):
     """Addresses of a tile's operands, one pair of words a cycle.
 
-    Pairs of planes go diagonal by diagonal, i + j from the most significant one down. With L planes on the left and R on
-    the right, diagonal d holds the pairs (i, d - i); i falls within a diagonal. Addresses follow by adding strides, which
-    point to the *less* significant plane.
+    A plane's level is the logarithm of its weight: its number, of twin planes that less one and 0 at least. Pairs of levels
+    go diagonal by diagonal, i + j from the most significant one down. With L levels on the left and R on the right,
+    diagonal d holds the pairs (i, d - i); i falls within a diagonal. Where a level has two planes, the more significant one
+    by its number comes first, and the left one changes first. Addresses follow by adding strides, which point to the *less*
+    significant plane.
 
     Members
     -------
-    order: in, the instruction, stable from the cycle before the first `tile`. tile: in, one cycle: go to the first words of
-    a tile that begins at `left_start`, `right_start`, with taps 0..`last_y` by 0..`last_x`. step: in, one cycle: go on to
-    the next words.
+    order: in, the instruction, stable from the cycle before the first `tile`; right_planes: in, instead of its own. An
+    operand of twin planes has 2 planes at least. tile: in, one cycle: go to the first words of a tile that begins at
+    `left_start`, `right_start`, with taps 0..`last_y` by 0..`last_x`. step: in, one cycle: go on to the next words.
     left, right: out, present addresses. first: out, they are a tile's first. double: out, they start another diagonal.
-    last_word: out, the last word of a tap. last: out, of the tile. plane: out, of the left operand. word: out.
+    last_word: out, the last word of a tap. last: out, of the tile. plane: out, of the left operand, unless its planes are
+    twins. word: out.
     """
 
     def __init__(self) -> None:
@@ -58,8 +61,16 @@ class Walk(wiring.Component):
         # Where the present diagonal starts: its largest i.
         start_i, start_j = Signal(4), Signal(4)
         first_pair, new_diagonal, first_here = Signal(), Signal(), Signal()
+        # Of a level with two planes, the less significant one by its number.
+        left_lower, right_lower = Signal(), Signal()
         final_word, final_pair = Signal.like(self.word), Signal(range(formats.MAX_PLANES**2))
-        m.d.sync += [final_word.eq(order.words - 1), final_pair.eq(order.left_planes * self.right_planes - 1)]
+        final_i, final_j = Signal(4), Signal(4)
+        m.d.sync += [
+            final_word.eq(order.words - 1),
+            final_pair.eq(order.left_planes * self.right_planes - 1),
+            final_i.eq(order.left_planes - 1 - order.left_twin),
+            final_j.eq(self.right_planes - 1 - order.right_twin),
+        ]
 
         lasts: list[Value] = []  # of all countdowns, in the next cycle
 
@@ -122,9 +133,9 @@ class Walk(wiring.Component):
 
         with m.If(self.tile):
             go("diagonal", [side["start"] for side in sides])
-            for a, b, planes in ((i, start_i, order.left_planes), (j, start_j, self.right_planes)):
-                m.d.sync += [a.eq(planes - 1), b.eq(planes - 1)]
-            m.d.sync += self.word.eq(0)
+            for level, start, final in ((i, start_i, final_i), (j, start_j, final_j)):
+                m.d.sync += [level.eq(final), start.eq(final)]
+            m.d.sync += [self.word.eq(0), left_lower.eq(0), right_lower.eq(0)]
             m.d.sync += [first_pair.eq(1), new_diagonal.eq(0), first_here.eq(1)]
         with m.Elif(self.step):
             m.d.sync += [first_here.eq(0), self.word.eq(self.word + 1)]
@@ -135,10 +146,17 @@ class Walk(wiring.Component):
                 with m.Elif(~last_y):
                     go("row", [side["row"] + side["tap_y"] for side in sides])
                 with m.Else():
-                    m.d.sync += [first_pair.eq(0), first_here.eq(1)]
+                    m.d.sync += [first_pair.eq(0), first_here.eq(1), new_diagonal.eq(0), left_lower.eq(0), right_lower.eq(0)]
                     left, right = sides
-                    with m.If((i != 0) & (j != self.right_planes - 1)):
-                        m.d.sync += [i.eq(i - 1), j.eq(j + 1), new_diagonal.eq(0)]
+                    more_left = order.left_twin & (i == 0) & ~left_lower
+                    more_right = order.right_twin & (j == 0) & ~right_lower
+                    lower_right = ~more_left | right_lower
+                    with m.If(more_left | more_right):
+                        m.d.sync += [left_lower.eq(more_left), right_lower.eq(lower_right)]
+                        moves = zip(sides, (more_left, lower_right), strict=True)
+                        go("row", [side["pair"] + Mux(lower, side["plane"], 0) for side, lower in moves])
+                    with m.Elif((i != 0) & (j != final_j)):
+                        m.d.sync += [i.eq(i - 1), j.eq(j + 1)]
                         go("pair", [left["pair"] + left["plane"], right["pair"] - right["plane"]])
                     with m.Else():
                         down_right = start_j != 0

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from amaranth import ResetInserter, Signal
 from hardware import TINY, simulate
+from tiles import pairs_of, weights
 
 from bnnedge.configuration import Configuration
 from bnnedge.hw.engine.array import LaneArray, finish_latency
@@ -18,12 +19,16 @@ Range = tuple[int, int]
 
 @dataclasses.dataclass
 class Tile:
-    """Operands (lanes, planes, words, bits) of one tile, which bits of each word count, and what goes with it."""
+    """Operands (lanes, planes, words, bits) of one tile, which bits of each word count, and what goes with it.
+
+    twins: whether the planes of the left and of the right operand are twins.
+    """
 
     left: np.ndarray
     right: np.ndarray
     ranges: list[Range]
     meta: dict[str, int]
+    twins: tuple[int, int] = (0, 0)
 
     def valid(self, operand: np.ndarray) -> np.ndarray:
         """(lanes, planes, bits) that count."""
@@ -31,36 +36,39 @@ class Tile:
 
     @property
     def products(self) -> np.ndarray:
-        """Row by column, of the odd integers that the planes stand for."""
-        return codes(self.valid(self.left)) @ codes(self.valid(self.right)).T
+        """Row by column, of the integers that the planes stand for."""
+        return codes(self.valid(self.left), self.twins[0]) @ codes(self.valid(self.right), self.twins[1]).T
 
     @property
     def bias(self) -> int:
         """The largest product there could be."""
-        scale = [2 ** operand.shape[1] - 1 for operand in (self.left, self.right)]
-        return self.valid(self.left).shape[2] * scale[0] * scale[1]
+        scales = [int(codes(np.ones((1, planes, 1)), twin)[0, 0]) for planes, twin in zip(self.planes, self.twins, strict=True)]
+        return self.valid(self.left).shape[2] * scales[0] * scales[1]
+
+    @property
+    def planes(self) -> tuple[int, int]:
+        return self.left.shape[1], self.right.shape[1]
 
     def cycles(self) -> list[dict[str, Any]]:
         """Inputs of the array, cycle by cycle."""
         tags = []
-        planes = self.left.shape[1], self.right.shape[1]
-        for diagonal in reversed(range(sum(planes) - 1)):
-            pairs = [(i, diagonal - i) for i in range(planes[0]) if 0 <= diagonal - i < planes[1]]
-            for i, j in pairs:
-                for w, (low, high) in enumerate(self.ranges):
-                    new_diagonal = (i, j) == pairs[0] and w == 0 and diagonal != sum(planes) - 2
-                    tag = {"valid": 1, "double": new_diagonal, "low": low, "high": high}
-                    words = {"left": integers(self.left[:, i, w]), "right": integers(self.right[:, j, w])}
-                    tags.append({**words, "tag": tag})
+        before: int | None = None
+        for i, j, weight in pairs_of(self.planes, self.twins):
+            for w, (low, high) in enumerate(self.ranges):
+                double = before is not None and weight < before and w == 0
+                tag = {"valid": 1, "double": int(double), "low": low, "high": high}
+                words = {"left": integers(self.left[:, i, w]), "right": integers(self.right[:, j, w])}
+                tags.append({**words, "tag": tag})
+            before = weight
         tags[0]["tag"]["first"] = 1
         tags[-1]["tag"] |= {"last": 1, "meta": self.meta}
         return tags
 
 
-def codes(bits: np.ndarray) -> np.ndarray:
-    """Odd integers (lanes, bits) of (lanes, planes, bits), least significant plane first."""
-    weights = 2 ** np.arange(bits.shape[1], dtype=np.int64)
-    return ((2 * bits.astype(np.int64) - 1) * weights[:, None]).sum(1)
+def codes(bits: np.ndarray, twin: int) -> np.ndarray:
+    """Integers (lanes, bits) of (lanes, planes, bits), least significant plane first."""
+    scales = 2 ** np.array(weights(bits.shape[1], twin), dtype=np.int64)
+    return ((2 * bits.astype(np.int64) - 1) * scales[:, None]).sum(1)
 
 
 def integers(bits: np.ndarray) -> list[int]:
@@ -73,13 +81,19 @@ def words_of(bits: int, word: int) -> list[Range]:
     return [(0, min(word, bits - done)) for done in range(0, bits, word)]
 
 
-def random_tile(config: Configuration, source: np.random.Generator, planes: tuple[int, int], ranges: list[Range]) -> Tile:
+def random_tile(
+    config: Configuration,
+    source: np.random.Generator,
+    planes: tuple[int, int],
+    ranges: list[Range],
+    twins: tuple[int, int] = (0, 0),
+) -> Tile:
     shape = (len(ranges), config.word)
     left, right = (source.integers(0, 2, (config.lanes, count, *shape)).astype(bool) for count in planes)
     meta = {"head": 4, "pool": 3, "place": 4, "part": 4, "columns": config.lanes + 1, "row_first": 16, "row_last": 16}
-    flags = ("statistics", "emit", "continues", "unfinished", "begins", "first", "last")
+    flags = ("inference", "continues", "unfinished", "begins", "first", "last")
     meta |= dict.fromkeys(flags, 2)
-    return Tile(left, right, ranges, {name: int(source.integers(end)) for name, end in meta.items()})
+    return Tile(left, right, ranges, {name: int(source.integers(end)) for name, end in meta.items()}, twins)
 
 
 def check(config: Configuration, tiles: list[Tile], seed: int, idle: float = 0.0) -> None:
@@ -135,6 +149,14 @@ def test_sums_are_products_of_all_planes_and_stay_until_the_next_tile(idle: floa
     shapes = [((1, 1), 16), ((8, 1), 5), ((1, 1), 33), ((3, 2), 20), ((1, 3), 31), ((2, 2), 1), ((1, 8), 17)]
     tiles = [random_tile(TINY, source, planes, words_of(bits, TINY.word)) for planes, bits in shapes]
     check(TINY, tiles, seed=2, idle=idle)
+
+
+@pytest.mark.parametrize("twins", [(0, 1), (1, 0), (1, 1)])
+def test_twin_planes_weigh_the_same(twins: tuple[int, int]) -> None:
+    source = np.random.default_rng(12)
+    shapes = [(left, right) for left in (1 + twins[0], 3, 8) for right in (1 + twins[1], 4, 8)]
+    tiles = [random_tile(TINY, source, planes, words_of(20, TINY.word), twins) for planes in shapes]
+    check(TINY, tiles, seed=13)
 
 
 def test_any_range_of_a_words_bits_can_count() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -9,26 +10,25 @@ from typing import Any, NamedTuple
 import pytest
 from amaranth import ResetInserter, Signal
 from hardware import Stall, never, simulate, stalls
+from tiles import ADDRESS, pairs_of
 
 from bnnedge.hw.engine.walk import Walk
 
-ADDRESS = 1 << 16
-
 
 class Way(NamedTuple):
-    """A tile's numbers of planes (left, right), taps and words, and its addresses."""
+    """A tile's numbers of planes (left, right), taps and words, its addresses, and which operands' planes are twins."""
 
     planes: tuple[int, int]
     taps: tuple[int, int]
     words: int
     fields: dict[str, int]
     starts: tuple[int, int]
+    twins: tuple[int, int] = (0, 0)
 
     def __iter__(self) -> Iterator[dict[str, int]]:  # type: ignore[override]
         """What is shown, step by step."""
         ends = self.planes[0] - 1, self.planes[1] - 1
-        pairs = [(i, j) for i in range(self.planes[0]) for j in range(self.planes[1])]
-        pairs.sort(key=lambda pair: (-sum(pair), -pair[0]))  # falling diagonals, on each the left plane falls
+        pairs = pairs_of(self.planes, self.twins)
         steps = [
             (n, tap_y, tap_x, word)
             for n in range(len(pairs))
@@ -43,24 +43,27 @@ class Way(NamedTuple):
                 address = start + word + sum(count * self.fields[f"{side}_{name}"] for name, count in moved.items())
                 addresses.append(address % ADDRESS)
             new_pair = (tap_y, tap_x, word) == (0, 0, 0)
+            plane = {} if self.twins[0] else {"plane": pairs[n][0]}
             yield {
                 "left": addresses[0],
                 "right": addresses[1],
                 "first": int(number == 0),
-                "double": int(new_pair and n > 0 and sum(pairs[n - 1]) > sum(pairs[n])),
+                "double": int(new_pair and n > 0 and pairs[n - 1][2] > pairs[n][2]),
                 "last_word": int(word == self.words - 1),
                 "last": int(number == len(steps) - 1),
-                "plane": pairs[n][0],
                 "word": word,
+                **plane,
             }
 
 
-def drawn(seed: int, planes: tuple[int, int], taps: tuple[int, int] = (1, 1), words: int = 1) -> Way:
+def drawn(
+    seed: int, planes: tuple[int, int], taps: tuple[int, int] = (1, 1), words: int = 1, twins: tuple[int, int] = (0, 0)
+) -> Way:
     """A way with any addresses and strides."""
     source = random.Random(seed)
     names = [f"{side}_{what}" for side in ("left", "right") for what in ("plane", "tap_y", "tap_x")]
     fields = {name: source.randrange(ADDRESS) for name in names}
-    return Way(planes, taps, words, fields, (source.randrange(ADDRESS), source.randrange(ADDRESS)))
+    return Way(planes, taps, words, fields, (source.randrange(ADDRESS), source.randrange(ADDRESS)), twins)
 
 
 def check(ways: list[Way], stall: Stall = never, *, broken_off: int | None = None, reset_after: int | None = None) -> None:
@@ -70,6 +73,7 @@ def check(ways: list[Way], stall: Stall = never, *, broken_off: int | None = Non
     async def bench(ctx: Any) -> None:
         for number, way in enumerate(ways):
             order = {**way.fields, "left_planes": way.planes[0], "words": way.words}
+            order |= {"left_twin": way.twins[0], "right_twin": way.twins[1]}
             ctx.set(dut.order, order)
             ctx.set(dut.right_planes, way.planes[1])
             await ctx.tick()
@@ -106,13 +110,20 @@ def test_all_pairs_of_planes_by_falling_diagonals(planes: tuple[int, int]) -> No
     check([drawn(n, planes) for n in (1, 2)], stalls(sum(planes), 0.3))
 
 
+@pytest.mark.parametrize("twins", [(0, 1), (1, 0), (1, 1)])
+def test_twin_planes_share_a_diagonal_with_any_others(twins: tuple[int, int]) -> None:
+    counts = [range(1 + twin, 9) for twin in twins]
+    check([drawn(9, planes, twins=twins) for planes in itertools.product(*counts)])
+
+
 @pytest.mark.parametrize("seed", range(8))
 def test_planes_then_taps_then_words(seed: int) -> None:
     source = random.Random(seed)
     ways = []
     for n in range(4):
         planes, taps = ((source.randint(1, 3), source.randint(1, 3)) for _ in range(2))
-        ways.append(drawn(10 * seed + n, planes, taps, source.randint(1, 3)))
+        twins = tuple(source.getrandbits(1) & (count > 1) for count in planes)
+        ways.append(drawn(10 * seed + n, planes, taps, source.randint(1, 3), twins))
     check(ways, stalls(seed, 0.2))
 
 

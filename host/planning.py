@@ -68,7 +68,7 @@ class Planner:
     ) -> Plan:
         batch = self.settings.batch
         if len(images) < batch:
-            smaller = len(images) >= formats.LEAST_BATCH
+            smaller = len(images) >= formats.BATCH_STEP
             hint = "or use a smaller batch" if smaller else "or these several times (np.concatenate([x] * n), and y likewise)"
             raise ValueError(f"x has {len(images)} images, less than a batch of {batch}: give more images, {hint}")
         if self.schedule == FUNCTION and self.function is None:

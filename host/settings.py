@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import operator
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from bnnedge import formats
 from bnnedge.keywords import explained_class
 
 OPTIMISERS = ("sign-momentum", "sign-sgd")
+AUTO = "auto"
 
 
 def whole(value: Any) -> int | None:
@@ -40,6 +41,21 @@ def flag(name: str, value: Any) -> bool:
     return bool(value)
 
 
+def _planes(given: Any) -> int | tuple[int, ...] | str:
+    """`Settings.gradient_planes`, checked: lists become tuples."""
+    if isinstance(given, str) and given == AUTO:
+        return AUTO
+    several = isinstance(given, (list, tuple)) or (isinstance(given, np.ndarray) and given.ndim == 1)
+    numbers = [whole(number) for number in given] if several else [whole(given)]
+    fitting = tuple(number for number in numbers if number is not None and 1 <= number <= formats.MAX_PLANES)
+    if not numbers or len(fitting) < len(numbers):
+        raise ValueError(
+            f"gradient_planes must be {AUTO!r}, a whole number in 1..{formats.MAX_PLANES}, or a list of such numbers, one for "
+            f"each layer with weights, not {given!r:.80}"
+        )
+    return fitting if several else fitting[0]
+
+
 @explained_class
 @dataclasses.dataclass(frozen=True)
 class Settings:
@@ -47,8 +63,9 @@ class Settings:
 
     Parameters
     ----------
-    batch: images per step; a power of two, 64 or more.
-    gradient_planes: g, bits of a gradient code, 1..8: accuracy against speed.
+    batch: images per step; a multiple of 16, 16..512.
+    gradient_planes: bits of a gradient code, 1..8: accuracy against speed. One number for all layers, a list with one for each
+        layer with weights, or "auto": 6 in convolutions, 8 in dense layers (`bnnedge.codes.codes`).
     input_planes: bits of a pixel that the first layer sees, 1..8 (the uppermost ones).
     slope_planes: how many of these enter the first layer's weight gradient, 1..input_planes.
     optimiser: "sign-momentum" (m = 7/8 m + 1/8 sgn dW in 4 bits) or "sign-sgd" (m = sgn dW).
@@ -56,7 +73,7 @@ class Settings:
     """
 
     batch: int = 128
-    gradient_planes: int = 8
+    gradient_planes: int | Sequence[int] | str = AUTO
     input_planes: int = 8
     slope_planes: int = 2
     optimiser: str = "sign-momentum"
@@ -69,10 +86,12 @@ class Settings:
                 raise ValueError(f"{field} must be a whole number in {low}..{high}, not {getattr(self, field)!r:.80}")
             object.__setattr__(self, field, value)
 
-        within("batch", formats.LEAST_BATCH, formats.MOST_BATCH)
-        if self.batch & (self.batch - 1):
-            raise ValueError(f"batch must be a power of two (means are shifts): 64, 128, 256 or 512, not {self.batch}")
-        within("gradient_planes", 1, formats.MAX_PLANES)
+        step, most = formats.BATCH_STEP, formats.MOST_BATCH
+        within("batch", step, most)
+        if self.batch % step:
+            below = self.batch // step * step
+            raise ValueError(f"batch must be a multiple of {step}, not {self.batch}; {below} and {below + step} fit")
+        object.__setattr__(self, "gradient_planes", _planes(self.gradient_planes))
         within("input_planes", 1, formats.MAX_PLANES)
         within("slope_planes", 1, self.input_planes)
         within("seed", 0, 2**64 - 1)
@@ -87,8 +106,3 @@ class Settings:
         if given is not None and not isinstance(given, cls):
             raise ValueError(f"settings must be Settings(...), or a dict of them, not {given!r:.80}")
         return given or cls()
-
-    @property
-    def batch_log2(self) -> int:
-        """log2 of the batch."""
-        return self.batch.bit_length() - 1

@@ -50,7 +50,7 @@ class Choice:
         slopes = min(planes, self.settings.slope_planes)
         settings = dataclasses.replace(self.settings, input_planes=planes, slope_planes=slopes)
         batches = [settings.batch]
-        while self.batch is None and batches[-1] > formats.LEAST_BATCH:
+        while self.batch is None and batches[-1] > formats.BATCH_STEP:
             batches.append(batches[-1] // 2)
         accelerators = [self.configuration] if self.configuration else list(CONFIGURATIONS.values())
         for batch in batches:

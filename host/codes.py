@@ -1,0 +1,33 @@
+"""Formats of a network's gradient codes, layer by layer: what compiler, golden model and proofs of sums agree on."""
+
+from __future__ import annotations
+
+from bnnedge.formats import Code
+from bnnedge.network import Network
+from bnnedge.settings import AUTO, Settings
+
+# Planes that "auto" stands for. A weight of a convolution sums the gradients of many places, one of a dense layer those of the
+# batch alone.
+CONVOLUTION, DENSE = 6, 8
+
+
+def codes(network: Network, settings: Settings) -> tuple[Code, ...]:
+    """The code of each layer with weights.
+
+    Where outputs are pooled, three of four places have no gradient: codes are twin there, of 2 planes at least. ValueError if
+    `gradient_planes` is a list of another length.
+    """
+    geometry, asked = network.geometry, settings.gradient_planes
+    if asked == AUTO:
+        planes = [CONVOLUTION if layer.outputs > 1 else DENSE for layer in geometry]
+    elif isinstance(asked, int):
+        planes = [asked] * len(geometry)
+    else:
+        planes = [int(number) for number in asked]
+    if len(planes) != len(geometry):
+        raise ValueError(
+            f"gradient_planes has {len(planes)} numbers, but network {network.name!r} has {len(geometry)} layers with weights: "
+            f"give {len(geometry)} numbers, one for all layers, or {AUTO!r}"
+        )
+    pooled = [layer.pool != "none" for layer in geometry]
+    return tuple(Code(max(g, 1 + twin), twin) for g, twin in zip(planes, pooled, strict=True))

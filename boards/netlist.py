@@ -1,15 +1,34 @@
-"""What a mapped netlist tells of its registers: block RAMs and multiplier blocks want one behind each of them."""
+"""What a mapped netlist tells of its registers: their control sets, and where block RAMs and multiplier blocks want one."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 LOGIC = ("LUT", "MUXF", "CARRY4", "INV", "BUF")  # what a path goes on through
+CONTROLS = {  # of the flip-flops of the 7-series: clock, enable, set or reset
+    "FDRE": ("C", "CE", "R"),
+    "FDSE": ("C", "CE", "S"),
+    "FDCE": ("C", "CE", "CLR"),
+    "FDPE": ("C", "CE", "PRE"),
+}
 PORT_REGISTERS = {"A": "AREG", "B": "BREG", "C": "CREG", "D": "DREG"}  # of a DSP48E1; its other inputs have none
 
 Cell = Mapping[str, Any]
+
+
+def control_sets(cells: Iterable[Cell]) -> int:
+    """How many different (clock, enable, set or reset) the flip-flops among these cells have; a constant counts as none.
+
+    The cells are those of one flat netlist as Yosys's write_json has it. The flip-flops of a slice share one such set.
+    """
+    sets = set()
+    for cell in cells:
+        if cell["type"].startswith("FD"):
+            bits = (cell["connections"][port][0] for port in CONTROLS[cell["type"]])
+            sets.add(tuple(bit if isinstance(bit, int) else None for bit in bits))
+    return len(sets)
 
 
 def unregistered(cells: Mapping[str, Cell]) -> list[str]:

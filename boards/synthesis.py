@@ -7,7 +7,7 @@ import json
 import re
 import tempfile
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,21 +39,27 @@ TARGET = 6000  # ps: paths that are faster may be made smaller instead
 
 @dataclasses.dataclass(frozen=True)
 class Resources:
-    """Cells: LUTs (logic, shift registers and RAM), flip-flops, block RAMs of 36 kbit, multiplier blocks."""
+    """Cells: LUTs (logic, shift registers and RAM), flip-flops, block RAMs of 36 kbit, multiplier blocks.
+
+    control_sets: different (clock, enable, set or reset) of the flip-flops, see `netlist.control_sets`.
+    """
 
     lut: int
     ff: int
     bram36: float
     dsp: int
+    control_sets: int
 
     @classmethod
-    def of(cls, cells: Mapping[str, int]) -> Resources:
-        """Those of mapped cells, counted by type."""
+    def of(cls, cells: Collection[netlist.Cell]) -> Resources:
+        """Those of cells of a flat mapped netlist."""
+        counts = Counter(cell["type"] for cell in cells)
         return cls(
-            lut=sum(count * (1 if re.fullmatch(r"LUT\d", kind) else LUTS.get(kind, 0)) for kind, count in cells.items()),
-            ff=sum(count for kind, count in cells.items() if kind.startswith("FD")),
-            bram36=cells.get("RAMB36E1", 0) + cells.get("RAMB18E1", 0) / 2,
-            dsp=cells.get("DSP48E1", 0),
+            lut=sum(count * (1 if re.fullmatch(r"LUT\d", kind) else LUTS.get(kind, 0)) for kind, count in counts.items()),
+            ff=sum(count for kind, count in counts.items() if kind.startswith("FD")),
+            bram36=counts["RAMB36E1"] + counts["RAMB18E1"] / 2,
+            dsp=counts["DSP48E1"],
+            control_sets=netlist.control_sets(cells),
         )
 
 
@@ -61,9 +67,10 @@ class Resources:
 class Synthesis:
     """What Yosys made of a board's design.
 
-    total: of the top. units: of the accelerator's units by name, and of what is between and around them. logic_delay_ns: of the
-    accelerator's slowest path from register to register, without wires. slowest: the cells of that path, from its end.
-    unregistered: outputs of block RAMs and multiplier blocks that want a register, see `netlist.unregistered`.
+    total: of the top. units: of the accelerator's units by name, and of what is between and around them ("rest"); a control set
+    counts in each unit that has it. logic_delay_ns: of the accelerator's slowest path from register to register, without wires.
+    slowest: the cells of that path, from its end. unregistered: outputs of block RAMs and multiplier blocks that want a
+    register, see `netlist.unregistered`.
     """
 
     total: Resources
@@ -91,26 +98,33 @@ def synthesise(board: Board, config: Configuration, log: Path) -> Synthesis:
             *(f"setattr -mod -set keep_hierarchy 1 {module}" for module in (clocked, *units)),
             yosys.HIDE_NAMES,
             f"synth_xilinx -family xc7 -abc9 -flatten -noiopad -top {MODULE}",
-            "tee -q -o counts.json stat -json",
-            *(f"setattr -mod -unset keep_hierarchy {unit}" for unit in units),
-            f"hierarchy -top {clocked}",
+            *(f"setattr -mod -unset keep_hierarchy {module}" for module in (clocked, *units)),
+            "design -push-copy",
             "flatten",
             "write_json flat.json",
+            "design -pop",
+            f"hierarchy -top {clocked}",
+            "flatten",
             "delete =$paramod*",  # cells read before, without their delays
             "read_verilog -lib -specify -overwrite +/xilinx/cells_sim.v",
             "tee -q -o timing.txt sta",
         ]
         with underway(f"synth: Yosys maps it for {board.part.name}", "5 to 10 minutes"):
             yosys.run(passes, folder, log)
-        counts, flat, timing = (folder / name for name in ("counts.json", "flat.json", "timing.txt"))
-        modules = json.loads(counts.read_text())["modules"]
-        core = json.loads(flat.read_text())["modules"][clocked]
-        delay, slowest = _slowest(timing.read_text())
-    cells = {name.lstrip("\\"): Counter(module["num_cells_by_type"]) for name, module in modules.items()}
-    total = Resources.of(sum(cells.values(), Counter()))
-    rest = sum((kinds for name, kinds in cells.items() if name not in units), Counter())
-    by_unit = {name.rpartition(".")[2].partition("$")[0]: Resources.of(cells[name]) for name in units}
-    return Synthesis(total, by_unit | {"rest": Resources.of(rest)}, delay, slowest, netlist.unregistered(core["cells"]))
+        cells = json.loads((folder / "flat.json").read_text())["modules"][MODULE]["cells"]
+        delay, slowest = _slowest((folder / "timing.txt").read_text())
+    shares = _shares(cells, {name.rpartition(".")[2].partition("$")[0] for name in units})
+    by_unit = {unit: Resources.of(share) for unit, share in shares.items()}
+    return Synthesis(Resources.of(cells.values()), by_unit, delay, slowest, netlist.unregistered(cells))
+
+
+def _shares(cells: Mapping[str, netlist.Cell], units: Collection[str]) -> dict[str, list[netlist.Cell]]:
+    """The cells of each unit of the accelerator's core, and the others as "rest", by their names in the flattened top."""
+    shares: dict[str, list[netlist.Cell]] = {unit: [] for unit in (*units, "rest")}
+    for name, cell in cells.items():
+        inside = re.match(r"accelerator\.core\.(\w+)\.", re.sub(r"\$flatten|\\", "", name))
+        shares[inside[1] if inside and inside[1] in units else "rest"].append(cell)
+    return shares
 
 
 def _slowest(report: str) -> tuple[float, list[str]]:

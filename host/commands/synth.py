@@ -65,10 +65,11 @@ def check(target: Board, config: Configuration, found: Synthesis) -> None:
 def table(target: Board, config: Configuration, found: Synthesis) -> str:
     """Resources by unit with the part's share, cost of the engine, the slowest path, and where registers are missing."""
     part, there = target.part, available(target)
-    lines = [f"{'unit':<18}{'LUT':>9}{'FF':>9}{'BRAM36':>9}{'DSP':>9}"]
-    for name, unit in sorted(found.units.items(), key=lambda item: -item[1].lut):
-        lines.append(f"{name:<18}" + "".join(f"{getattr(unit, kind):>9g}" for kind in there))
-    lines.append(f"{'all':<18}" + "".join(f"{getattr(found.total, kind):>9g}" for kind in there))
+    lines = [f"{'unit':<18}{'LUT':>9}{'FF':>9}{'BRAM36':>9}{'DSP':>9}{'control sets':>15}"]
+    units = sorted(found.units.items(), key=lambda item: -item[1].lut)
+    for name, unit in (*units, ("all", found.total)):
+        counts = "".join(f"{getattr(unit, kind):>9g}" for kind in there)
+        lines.append(f"{name:<18}{counts}{unit.control_sets:>15}")
     lines.append(f"{'of ' + part.name:<18}" + "".join(f"{getattr(found.total, kind) / there[kind]:>9.1%}" for kind in there))
     operations = config.lanes**2 * config.word
     lines.append(f"engine: {found.units['array'].lut / operations:.2f} LUTs per bit-operation ({operations:,} a cycle)")

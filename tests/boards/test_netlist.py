@@ -1,4 +1,4 @@
-"""Paths past a block RAM or multiplier block without a register, in netlists of a few cells."""
+"""Control sets, and paths past a block RAM or multiplier block without a register, in netlists of a few cells."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bnnedge.boards.netlist import unregistered
+from bnnedge.boards.netlist import control_sets, unregistered
 
 
 def cell(kind: str, inputs: dict[str, list[Any]], outputs: dict[str, list[Any]], **parameters: str) -> dict[str, Any]:
@@ -21,6 +21,38 @@ def cell(kind: str, inputs: dict[str, list[Any]], outputs: dict[str, list[Any]],
 
 RAM = cell("RAMB18E1", {"ADDRARDADDR": [1, "0"]}, {"DOADO": [10, 11]})
 MULTIPLIER = cell("DSP48E1", {"A": [1]}, {"P": [10, 11]}, MREG="1", PREG="0")
+
+
+def flip_flop(kind: str, clock: Any, enable: Any, port: str, reset: Any) -> dict[str, Any]:
+    """One with these three controls; its data are a net of its own."""
+    return cell(kind, {"C": [clock], "CE": [enable], port: [reset], "D": [90]}, {"Q": [91]})
+
+
+@pytest.mark.parametrize(
+    ("second", "found"),
+    [
+        (flip_flop("FDRE", 1, 2, "R", 3), 1),
+        (flip_flop("FDSE", 1, 2, "S", 3), 1),  # a slice's flip-flops have one net for both
+        (flip_flop("FDCE", 1, 2, "CLR", 3), 1),
+        (flip_flop("FDPE", 1, 2, "PRE", 3), 1),
+        (flip_flop("FDRE", 4, 2, "R", 3), 2),
+        (flip_flop("FDRE", 1, 4, "R", 3), 2),
+        (flip_flop("FDRE", 1, 2, "R", 4), 2),
+        (flip_flop("FDSE", 1, 2, "S", 4), 2),
+        (flip_flop("FDRE", 1, "1", "R", 3), 2),
+        (flip_flop("FDRE", 1, 2, "R", "0"), 2),
+        (flip_flop("FDRE", 1, 3, "R", 2), 2),
+        (MULTIPLIER, 1),
+    ],
+)
+def test_control_sets(second: dict[str, Any], found: int) -> None:
+    assert control_sets([flip_flop("FDRE", 1, 2, "R", 3), second]) == found
+
+
+def test_constants_are_no_control() -> None:
+    free = [flip_flop("FDRE", 1, "1", "R", "0"), flip_flop("FDSE", 1, "x", "S", "x"), flip_flop("FDRE", 1, "1", "R", "1")]
+    assert control_sets(free) == 1
+    assert control_sets([RAM]) == 0
 
 
 @pytest.mark.parametrize(

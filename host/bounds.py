@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from bnnedge import formats
 from bnnedge.configuration import Configuration
+from bnnedge.formats import Code
 from bnnedge.layers import Geometry
 from bnnedge.settings import Settings
 
@@ -16,20 +17,19 @@ def forward_sum(layer: Geometry, number: int, input_planes: int) -> int:
     return layer.fan_in * (2**input_planes - 1 if number == 0 else 1)
 
 
-def data_gradient(above: Geometry, gradient_planes: int) -> int:
+def data_gradient(above: Geometry, code: Code) -> int:
     """Largest |d| below a layer: codes of all outputs that one input reaches."""
-    return above.reach * (2**gradient_planes - 1)
+    return above.reach * code.largest
 
 
-def weight_product(number: int, gradient_planes: int, slope_planes: int) -> int:
+def weight_product(number: int, code: Code, slope_planes: int) -> int:
     """Largest product that a sample adds to a weight gradient of layer `number`: a code times +-1, or times a pixel."""
-    return (2**gradient_planes - 1) * (2**slope_planes - 1 if number == 0 else 1)
+    return code.largest * (2**slope_planes - 1 if number == 0 else 1)
 
 
-def weight_gradient(layer: Geometry, number: int, settings: Settings) -> int:
+def weight_gradient(layer: Geometry, number: int, code: Code, settings: Settings) -> int:
     """Largest |weight gradient| of layer `number` over a batch."""
-    product = weight_product(number, settings.gradient_planes, settings.slope_planes)
-    return settings.batch * layer.outputs * product
+    return settings.batch * layer.outputs * weight_product(number, code, settings.slope_planes)
 
 
 def mean_sum(layer: Geometry, number: int, config: Configuration) -> int:

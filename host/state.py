@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from bnnedge import bounds, formats
+from bnnedge.codes import codes
 from bnnedge.configuration import Configuration
 from bnnedge.network import Network
+from bnnedge.settings import Settings
 
 # Dtype and number of axes of a layer's arrays.
 _ARRAYS: dict[str, tuple[type, int]] = {
     "weight": (np.int16, 2),
-    "beta": (np.int16, 1),
+    "beta": (np.int32, 1),
     "mu": (np.int32, 1),
     "psi": (np.int32, 1),
+    "centre": (np.int32, 1),
+    "size": (np.int32, 1),
 }
-_PSI_LIMIT = 1 << formats.MU_BITS
+ARRAYS = tuple(_ARRAYS)
+"""Names of a layer's arrays."""
+NUMBERS = "exponent", "unit"
+"""Names of its other numbers."""
 _EXPONENT_LIMIT = 1 << formats.EXPONENT_BITS - 1
 
 
@@ -28,16 +35,21 @@ class LayerState:
     """Persistent numbers of one layer with fan-in K and fan-out M (formats in docs/arithmetic.md).
 
     weight: (K, M) int16, latent weight above a 4-bit moment.
-    beta: (M,) int16, the same word.
+    beta: (M,) int32, of BETA_BITS.
     mu, psi: (M,) int32, moving mean, within `bounds.mean_sum`, and moving mean absolute deviation, 0..2**MU_BITS - 1.
+    centre, size: (M,) int32, moving mean of the gradient, and of its size, 0 or more.
     exponent: absolute exponent E of the gradient codes.
+    unit: the absolute exponent that centre and size were written with.
     """
 
     weight: np.ndarray
     beta: np.ndarray
     mu: np.ndarray
     psi: np.ndarray
+    centre: np.ndarray
+    size: np.ndarray
     exponent: int
+    unit: int
 
     @property
     def sign(self) -> np.ndarray:
@@ -57,28 +69,24 @@ class TrainingState:
     step: int = 0
 
     @classmethod
-    def initial(cls, network: Network, latent: int, gradient_planes: int, seed: int) -> TrainingState:
-        """Draw W ~ N(0, 1/fan-in) for weights of `latent` bits; beta = 0; exponents from what lies above.
+    def initial(cls, network: Network, latent: int, gradient_planes: int | Sequence[int] | str, seed: int) -> TrainingState:
+        """Draw W ~ N(0, 1/fan-in) for weights of `latent` bits; exponents from what lies above; all else is 0.
 
-        Uses NumPy's frozen legacy generator, so that every NumPy version draws the same weights.
+        Uses NumPy's frozen legacy generator, so that every NumPy version draws the same weights. gradient_planes: as in
+        `Settings`.
         """
         top = 1 << latent - 1
         random = np.random.RandomState(np.random.MT19937(seed))
-        exponent = formats.PROBABILITY + formats.GRADIENT_MEAN - 2 + formats.headroom(gradient_planes) - gradient_planes
+        formats_of = codes(network, Settings(gradient_planes=gradient_planes))
         # A sum of T random signs grows by sqrt(T); each layer keeps GRADIENT_MEAN more fraction bits than the one above.
         growth = [((layer.reach - 1).bit_length() + 1 >> 1) + formats.GRADIENT_MEAN for layer in network.geometry]
         layers = []
-        for i, layer in enumerate(network.geometry):
+        for i, (layer, code) in enumerate(zip(network.geometry, formats_of, strict=True)):
             drawn = np.rint(random.standard_normal((layer.fan_in, layer.fan_out)) * (top / np.sqrt(layer.fan_in)))
-            layers.append(
-                LayerState(
-                    weight=(np.clip(drawn, -top, top - 1).astype(np.int16) << formats.MOMENT).astype(np.int16),
-                    beta=np.zeros(layer.fan_out, np.int16),
-                    mu=np.zeros(layer.fan_out, np.int32),
-                    psi=np.zeros(layer.fan_out, np.int32),
-                    exponent=exponent + sum(growth[i + 1 :]),
-                )
-            )
+            weight = (np.clip(drawn, -top, top - 1).astype(np.int16) << formats.MOMENT).astype(np.int16)
+            zeros = {field: np.zeros(layer.fan_out, dtype) for field, (dtype, axes) in _ARRAYS.items() if axes == 1}
+            exponent = formats.PROBABILITY + formats.GRADIENT_MEAN - 2 + code.headroom - code.bits + sum(growth[i + 1 :])
+            layers.append(LayerState(weight, **zeros, exponent=exponent, unit=0))
         return cls(layers)
 
     def mapped(self, function: Callable[[Any], Any]) -> TrainingState:
@@ -106,20 +114,16 @@ class TrainingState:
                         f"layer {i + 1}: {field} must be {np.dtype(dtype).name} of shape {shape}, "
                         f"not {array.dtype} of shape {array.shape}"
                     )
-            for field in ("weight", "beta"):
-                array = getattr(layer, field)
-                if array.min() < -limit or array.max() >= limit:
-                    raise ValueError(f"layer {i + 1}: {field} does not fit latent weights of {config.latent} bits")
             most = bounds.mean_sum(geometry, i, config)
-            if layer.mu.min() < -most or layer.mu.max() > most:
-                raise ValueError(
-                    f"layer {i + 1}: mu lies in {layer.mu.min()}..{layer.mu.max()}; the mean of a sum of {geometry.fan_in} "
-                    f"inputs lies in {-most}..{most}"
-                )
-            if layer.psi.min() < 0 or layer.psi.max() >= _PSI_LIMIT:
-                raise ValueError(f"layer {i + 1}: psi does not fit {formats.MU_BITS} bits, unsigned")
-            if not -_EXPONENT_LIMIT <= layer.exponent < _EXPONENT_LIMIT:
-                raise ValueError(f"layer {i + 1}: exponent {layer.exponent} does not fit {formats.EXPONENT_BITS} bits")
+            beta = 1 << formats.BETA_BITS - 1
+            _within(i, "weight", layer.weight, -limit, limit - 1, f", as latent weights of {config.latent} bits do")
+            _within(i, "beta", layer.beta, -beta, beta - 1)
+            _within(i, "mu", layer.mu, -most, most, f", as the mean of a sum of {geometry.fan_in} inputs does")
+            _within(i, "psi", layer.psi, 0, (1 << formats.MU_BITS) - 1)
+            _within(i, "size", layer.size, 0, (1 << formats.CENTRE_BITS - 1) - 1)
+            for field in NUMBERS:
+                if not -_EXPONENT_LIMIT <= getattr(layer, field) < _EXPONENT_LIMIT:
+                    raise ValueError(f"layer {i + 1}: {field} {getattr(layer, field)} does not fit {formats.EXPONENT_BITS} bits")
         if not 0 <= self.step < 1 << formats.STEP_BITS:
             raise ValueError(f"step must be in 0..2**{formats.STEP_BITS} - 1, not {self.step}")
 
@@ -129,10 +133,16 @@ class TrainingState:
         if len(self.layers) != len(other.layers):
             return [*found, f"layers: {len(self.layers)} and {len(other.layers)}"]
         for i, (a, b) in enumerate(zip(self.layers, other.layers, strict=True)):
-            for field in (*_ARRAYS, "exponent"):
+            for field in (*ARRAYS, *NUMBERS):
                 p, q = np.asarray(getattr(a, field)), np.asarray(getattr(b, field))
                 if p.shape != q.shape:
                     found.append(f"layer {i + 1} {field}: shape {p.shape} and {q.shape}")
                 elif not np.array_equal(p, q):
                     found.append(f"layer {i + 1} {field}: {np.count_nonzero(p != q)} of {p.size} values")
         return found
+
+
+def _within(i: int, field: str, array: np.ndarray, low: int, high: int, why: str = "") -> None:
+    least, most = int(array.min()), int(array.max())
+    if least < low or most > high:
+        raise ValueError(f"layer {i + 1}: {field} lies in {least}..{most}, not in {low}..{high}{why}")

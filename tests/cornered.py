@@ -58,21 +58,29 @@ def state_of(draw: random.Random, network: Network, settings: Settings, configur
     def fill(array: np.ndarray, low: int, high: int) -> None:
         corners = [low, low + 1, -1, 0, 1, high - 1, high]
         chosen = random_state.choice([v for v in corners if low <= v <= high], array.shape)
-        array[...] = np.where(random_state.rand(*array.shape) < 0.5, chosen, random_state.randint(low, high + 1, array.shape))
+        array[...] = np.where(
+            random_state.rand(*array.shape) < 0.5, chosen, random_state.randint(low, high + 1, array.shape, np.int64)
+        )
 
     top = 1 << configuration.latent - 1 + 4
     for i, (layer, geometry) in enumerate(zip(state.layers, network.geometry, strict=True)):
         if draw.random() < 0.5:
             fill(layer.weight, -top, top - 1)
         if draw.random() < 0.5:
-            fill(layer.beta, -top, top - 1)
+            fill(layer.beta, -(2**19), 2**19 - 1)
+        if draw.random() < 0.5:
+            fill(layer.centre, -(2**31), 2**31 - 1)
+        if draw.random() < 0.5:
+            fill(layer.size, 0, draw.choice([0, 1, 1000, 2**31 - 1]))
         bound = largest_mu(i, geometry.fan_in, configuration.accumulator)
         if draw.random() < 0.5:
             fill(layer.mu, -bound, bound)
             fill(layer.psi, 0, draw.choice([2 * bound, 2**28 - 1]))
         if draw.random() < 0.3:
             layer.exponent = draw.choice([-(2**15), -1, 0, 15, 16, 17, 2**15 - 1])
-    state.step = draw.choice([0, 1, 2, 3, draw.getrandbits(31), 2**32 - 4])
+        if draw.random() < 0.5:
+            layer.unit = draw.choice([-(2**15), -9, -8, -7, -1, 0, 1, 6, 7, 8, draw.randint(0, 40), 2**15 - 1])
+    state.step = draw.choice([0, 3, 7, 11, 12, 23, draw.getrandbits(31), 2**32 - 4])
     state.check(network, configuration)
     return state
 
@@ -85,14 +93,16 @@ def case_of(seed: int, configuration: Configuration | None = None) -> Case:
     input_planes = 1 + 3 * seed % 8
     while True:
         settings = Settings(
-            batch=draw.choice([64, 64, 64, 64, 128, 256, 512]),
+            batch=draw.choice([16, 16, 48, 64, 64, 80, 128, 240, 512]),
             gradient_planes=1 + seed // 3 % 8,
             input_planes=input_planes,
             slope_planes=draw.choice([1, input_planes, input_planes, draw.randint(1, input_planes)]),
             optimiser=draw.choice(["sign-momentum", "sign-momentum", "sign-sgd"]),
             seed=draw.choice([0, 1, 2**64 - 1, draw.getrandbits(64)]),
         )
-        network = network_of(draw) if settings.batch < 256 else Network((5,), [Dense(6), Dense(3)])  # loops are slow
+        network = network_of(draw) if settings.batch < 200 else Network((5,), [Dense(6), Dense(3)])  # loops are slow
+        several = tuple(draw.choice([8, draw.randint(1, 8)]) for _ in network.geometry)
+        settings = dataclasses.replace(settings, gradient_planes=draw.choice([settings.gradient_planes, several, "auto"]))
         try:
             GoldenDevice(configuration).prepare(network, settings)
             break
@@ -129,12 +139,11 @@ def compare(case: Case, device: Device) -> None:
         assert state.step == opinion.count, place
         state.check(case.network, case.configuration)
         for i, (theirs, layer) in enumerate(zip(state.layers, opinion.layers, strict=True)):
-            word = [[w << 4 | k & 15 for w, k in row] for row in [*layer.weight, layer.beta]]
-            np.testing.assert_array_equal(theirs.weight, word[:-1], f"{place}: weights of layer {i + 1}")
-            np.testing.assert_array_equal(theirs.beta, word[-1], f"{place}: beta of layer {i + 1}")
-            np.testing.assert_array_equal(theirs.mu, layer.mu, f"{place}: mu of layer {i + 1}")
-            np.testing.assert_array_equal(theirs.psi, layer.psi, f"{place}: psi of layer {i + 1}")
-            assert theirs.exponent == layer.E, f"{place}: exponent of layer {i + 1}"
+            words = [[w << 4 | k & 15 for w, k in row] for row in layer.weight]
+            held = {"weight": words, "beta": layer.beta, "mu": layer.mu, "psi": layer.psi, "centre": layer.m, "size": layer.v}
+            for field, values in held.items():
+                np.testing.assert_array_equal(getattr(theirs, field), values, f"{place}: {field} of layer {i + 1}")
+            assert (theirs.exponent, theirs.unit) == (layer.E, layer.A), f"{place}: exponents of layer {i + 1}"
     compare_logits(case, device, opinion)
 
 

@@ -43,10 +43,10 @@ def _around(r: random.Random, edges: list[int], most: int) -> int:
 
 def settings_for(r: random.Random, config: Configuration) -> Settings:
     """Planes of 8 and 1 more often than others, batches that the tile buffer holds."""
-    input_planes = r.choice([8, 8, 1, r.randint(1, 8)])
+    input_planes, batches = r.choice([8, 8, 1, r.randint(1, 8)]), (64, 64, 16, 48, 80, 128, 256, 512)
     return Settings(
-        batch=r.choice([batch for batch in (64, 64, 128, 256, 512) if batch <= config.tile_rows]),
-        gradient_planes=r.choice([8, 8, 4, 1, r.randint(1, 8)]),
+        batch=r.choice([batch for batch in batches if batch <= config.tile_rows and batch % config.word == 0]),
+        gradient_planes=r.choice([8, 8, 4, 1, r.randint(1, 8), "auto"]),
         input_planes=input_planes,
         slope_planes=r.choice([min(2, input_planes), input_planes, r.randint(1, input_planes)]),
         optimiser=r.choice(["sign-momentum", "sign-momentum", "sign-sgd"]),
@@ -103,13 +103,18 @@ def corner_state(network: Network, settings: Settings, config: Configuration, se
     for i, (layer, g) in enumerate(zip(state.layers, network.geometry, strict=True)):
         most = bounds.mean_sum(g, i, config)
         layer.weight = drawn(-top, top - 1, layer.weight.shape, np.int16)
-        layer.beta = drawn(-top, top - 1, layer.beta.shape, np.int16)
+        beta, centre = 1 << formats.BETA_BITS - 1, 1 << formats.CENTRE_BITS - 1
+        layer.beta = drawn(-beta, beta - 1, layer.beta.shape, np.int32)
         layer.mu = drawn(-most, most, layer.mu.shape, np.int32)
         reach = [most, (1 << formats.MU_BITS) - 1][r.randint(2)]
         layer.psi = drawn(0, reach, layer.psi.shape, np.int32)
+        layer.centre = drawn(-centre, centre - 1, layer.centre.shape, np.int32)
+        layer.size = drawn(0, r.choice([0, 1, 1000, centre - 1]), layer.size.shape, np.int32)
         ends = 1 << formats.EXPONENT_BITS - 1
         layer.exponent = int(r.choice([layer.exponent, layer.exponent, 0, -ends, ends - 1, r.randint(-4, 24)]))
-    state.step = int(r.choice([0, 1, 2, 3, 1000, 2**32 - 8]))
+        beyond = formats.UNIT_SHIFT + 1
+        layer.unit = int(r.choice([0, 0, beyond, -beyond, -ends, ends - 1, r.randint(-4, 24)]))
+    state.step = int(r.choice([0, 1, 3, 11, 12, 1000, 2**32 - 8]))
     state.check(network, config)
     return state
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from bnnedge import Conv2D, Dense, Network
+from bnnedge.formats import Code
 from bnnedge.layers import Geometry
 from bnnedge.sim.golden import int8
 
@@ -34,12 +35,19 @@ def signs(random: np.random.RandomState, *shape: int) -> np.ndarray:
     return (2 * random.randint(0, 2, shape) - 1).astype(np.int8)
 
 
-def halves(random: np.random.RandomState, planes: int, *shape: int) -> np.ndarray:
-    """Halves of codes of so many planes, int8, the ends more often; of 0 signs."""
-    if not planes:
+def halves(random: np.random.RandomState, code: Code | int, *shape: int) -> np.ndarray:
+    """Halves of codes, or of so many planes, int8, the ends more often; of 0 planes signs."""
+    if code == 0:
         return signs(random, *shape)
-    top = 2 ** (planes - 1)
-    return random.choice(np.array([-top, top - 1, *range(-top, top)], np.int8), shape)
+    code = Code(code) if isinstance(code, int) else code
+    top = 2 ** (code.bits - 1)
+    ends = [-top, top] if code.twin else [-top, top - 1]
+    return random.choice(np.array([*ends, *range(-top, top)], np.int8), shape)
+
+
+def whole(half: np.ndarray, code: Code | int) -> np.ndarray:
+    """The numbers that halves of codes stand for, or signs."""
+    return half.astype(int) if code == 0 else 2 * half.astype(int) + (not isinstance(code, Code) or not code.twin)
 
 
 class Whole:

@@ -16,8 +16,7 @@ from bnnedge import Conv2D, Dense, MaxPool2D, Network, Settings, TrainingState
 
 EXP2 = [round(2**12 * 2 ** (-i / 256)) for i in range(256)]  # Last layer and loss
 LOG2 = [round(256 * math.log2(1 + i / 256)) for i in range(256)]
-HEADROOM = {1: 2, 2: 2, 3: 2, 4: 3, 5: 3, 6: 4, 7: 4, 8: 4}  # Backward, Exponent
-CODE, WEIGHT, BETA = 0, 1, 2  # Random numbers: kinds
+CODE, WEIGHT = 0, 1  # Random numbers: kinds
 Tensor = dict[tuple[int, int, int], int]
 
 
@@ -36,6 +35,7 @@ class Layer:
 
     reads: of each output pixel, the pairs (row of the weight matrix, entry of the input map) of taps that lie on the map.
     spots: of each row of the weight matrix, its place and its input there. fours: the output pixels that are pooled to one.
+    g, twin: planes of its gradient's codes, and whether they are twin.
     """
 
     M: int
@@ -45,11 +45,25 @@ class Layer:
     pool: str
     fours: list[list[int]]
     T: int
+    g: int
     weight: list[list[list[int]]] = dataclasses.field(default_factory=list)
-    beta: list[list[int]] = dataclasses.field(default_factory=list)
+    beta: list[int] = dataclasses.field(default_factory=list)
     mu: list[int] = dataclasses.field(default_factory=list)
     psi: list[int] = dataclasses.field(default_factory=list)
+    m: list[int] = dataclasses.field(default_factory=list)
+    v: list[int] = dataclasses.field(default_factory=list)
     E: int = 0
+    A: int = 0
+
+    @property
+    def twin(self) -> bool:
+        """Notation: codes with a zero, where outputs are pooled."""
+        return self.pool != ""
+
+    @property
+    def scale(self) -> int:
+        """Backward, Exponent: headroom less b."""
+        return 5 - (self.g - 1) if self.twin else 3 - self.g
 
 
 def outputs(side: int, kernel: int, stride: int, padding: str) -> tuple[int, int]:
@@ -60,8 +74,8 @@ def outputs(side: int, kernel: int, stride: int, padding: str) -> tuple[int, int
     return count, max(0, (count - 1) * stride + kernel - side) // 2
 
 
-def layers_of(network: Network) -> list[Layer]:
-    """Notation: windows over maps. Pooling: outputs of odd maps. Initial state: T. Random numbers: places."""
+def layers_of(network: Network, planes: int | tuple[int, ...] | str) -> list[Layer]:
+    """Notation: windows over maps, codes. Pooling: outputs of odd maps. Initial state: T. Random numbers: places."""
     pixels = isinstance(network.layers[0], Conv2D)
     H, W, C = (*network.input_shape, 1)[:3] if pixels else (1, 1, math.prod(network.input_shape))
     found: list[Layer] = []
@@ -86,15 +100,17 @@ def layers_of(network: Network) -> list[Layer]:
         first = [y * columns + x for y in range(0, rows, 2) for x in range(0, columns, 2)] if pool else []
         fours = [[o, o + 1, o + columns, o + columns + 1] for o in first]
         T = M * min(math.ceil(ky / stride), rows) * min(math.ceil(kx / stride), columns)
-        found.append(Layer(M, H * W * C, reads, spots, pool, fours, T))
+        g = planes if isinstance(planes, int) else (6 if rows * columns > 1 else 8) if planes == "auto" else planes[len(found)]
+        found.append(Layer(M, H * W * C, reads, spots, pool, fours, T, max(2, g) if pool else g))
         H, W, C = (rows // 2, columns // 2, M) if pool else (rows, columns, M)
     return found
 
 
-def initial_exponents(network: Network, g: int) -> list[int]:
+def initial_exponents(network: Network, planes: int | tuple[int, ...] | str) -> list[int]:
     """Persistent state, Initial state."""
-    growth = [math.ceil((layer.T - 1).bit_length() / 2) + 2 for layer in layers_of(network)]
-    return [12 + 2 - 2 + HEADROOM[g] - g + sum(growth[i + 1 :]) for i in range(len(growth))]
+    layers = layers_of(network, planes)
+    growth = [math.ceil((layer.T - 1).bit_length() / 2) + 2 for layer in layers]
+    return [12 + 2 - 2 + layer.scale + sum(growth[i + 1 :]) for i, layer in enumerate(layers)]
 
 
 def codes(image: list[int], planes: int) -> list[int]:
@@ -148,10 +164,10 @@ def flat(tensor: Tensor, B: int) -> list[list[int]]:
     return maps
 
 
-def reciprocal(n: int) -> tuple[int, int]:
-    """Notation: L and R of a mean over n."""
+def mean(total: int, n: int, f: int) -> int:
+    """Notation: the mean of n values with f fraction bits, by a reciprocal."""
     L = (n - 1).bit_length()
-    return L, (2 ** (16 + L + 1) + n) // (2 * n)
+    return total * ((2 ** (16 + L + 1) + n) // (2 * n)) >> 16 + L - f
 
 
 class Opinion:
@@ -159,11 +175,11 @@ class Opinion:
 
     def __init__(self, network: Network, settings: Settings, latent: int, lanes: int, state: TrainingState) -> None:
         self.settings, self.latent, self.lanes, self.count = settings, latent, lanes, state.step
-        self.layers = layers_of(network)
+        self.layers = layers_of(network, settings.gradient_planes)
         for layer, given in zip(self.layers, state.layers, strict=True):
             layer.weight = [[split(word) for word in row] for row in given.weight.tolist()]
-            layer.beta = [split(word) for word in given.beta.tolist()]
-            layer.mu, layer.psi, layer.E = given.mu.tolist(), given.psi.tolist(), given.exponent
+            layer.beta, layer.mu, layer.psi = given.beta.tolist(), given.mu.tolist(), given.psi.tolist()
+            layer.m, layer.v, layer.E, layer.A = given.centre.tolist(), given.size.tolist(), given.exponent, given.unit
 
     def random(self, layer: int, kind: int, place: int, row: int, column: int) -> int:
         """Random numbers: the 16 bits of one element of a tensor."""
@@ -180,28 +196,33 @@ class Opinion:
             s ^= s << 17 & 2**64 - 1
         return (s << 64 | s) >> 4 * lane & 2**16 - 1
 
-    def activate(self, layer: Layer, y: Tensor, mu: list[int], psi: list[int]) -> tuple[Tensor, Tensor]:
-        """Forward: x' and mask."""
-        tau = [mu[m] - (layer.beta[m][0] * psi[m] >> self.latent - 1) for m in range(layer.M)]
-        sign = {at: 1 if 64 * v >= tau[at[2]] else -1 for at, v in y.items()}
-        return sign, {at: int(abs(64 * v - tau[at[2]]) <= psi[at[2]]) for at, v in y.items()}
+    def average(self, moving: int, new: int, most: int) -> int:
+        """Moving averages."""
+        d = min(most, self.count // 4)
+        return moving + ((new - moving + (2**d >> 1)) >> d)
 
-    def logits(self, layer: Layer, y: Tensor, mu: list[int], psi: list[int]) -> tuple[Tensor, list[list[int]]]:
-        """Last layer and loss: z, and v of each image."""
+    def activate(self, layer: Layer, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Forward: x' and mask."""
+        tau = [mu - ((beta >> 8) * psi >> 11) for mu, beta, psi in zip(layer.mu, layer.beta, layer.psi, strict=True)]
+        sign = {at: 1 if 64 * v >= tau[at[2]] else -1 for at, v in y.items()}
+        return sign, {at: int(abs(64 * v - tau[at[2]]) <= layer.psi[at[2]]) for at, v in y.items()}
+
+    def logits(self, layer: Layer, y: Tensor, mu: list[int], psi: list[int]) -> list[list[int]]:
+        """Last layer and loss: v of each image."""
         r = [(1477 << 20) // max(p, 64) for p in psi]
         z = {at: clip(((64 * value - mu[at[2]]) * r[at[2]] + 2**21) >> 22, -8191, 8191) for at, value in y.items()}
-        v = {at: value + (layer.beta[at[2]][0] * 1477 >> self.latent - 1 + 2) for at, value in z.items()}
-        return z, flat(v, len(y) // layer.M)
+        v = {at: value + ((layer.beta[at[2]] >> 8) * 1477 >> 13) for at, value in z.items()}
+        return flat(v, len(y) // layer.M)
 
     def infer(self, images: list[list[int]]) -> list[list[int]]:
         """Forward, Inference: the logits of each image."""
         batch = [codes(image, self.settings.input_planes) for image in images]
         for layer in self.layers[:-1]:
             y = forward(layer, batch)
-            seen, _ = self.activate(layer, pool(layer, y)[0] if layer.pool == "sums" else y, layer.mu, layer.psi)
+            seen, _ = self.activate(layer, pool(layer, y)[0] if layer.pool == "sums" else y)
             batch = flat(pool(layer, seen)[0] if layer.pool == "signs" else seen, len(images))
         last = self.layers[-1]
-        return self.logits(last, forward(last, batch), last.mu, last.psi)[1]
+        return self.logits(last, forward(last, batch), last.mu, last.psi)
 
     def step(self, images: list[list[int]], labels: list[int], rate: int) -> tuple[int, int, dict[str, Tensor]]:
         """One step: loss, hits, and each layer's tensors by the names of `Device.probe`."""
@@ -211,22 +232,20 @@ class Opinion:
             y, route = forward(layer, batch), {}
             if layer.pool == "sums":
                 y, route = pool(layer, y)
-            mu, psi = self.statistics(layer, y)
-            sign, mask = self.activate(layer, y, mu, psi)
-            tensors = {"active": sign, "mask": mask, "route": route}
-            seen = sign
+            seen, mask = self.activate(layer, y)
             if layer.pool == "signs":
-                seen, route = tensors["pooled"], tensors["route"] = pool(layer, sign)
-                tensors["mask"] = {(b, p, m): mask[b, layer.fours[p][q], m] for (b, p, m), q in route.items()}
-            kept.append((batch, tensors))
+                seen, route = pool(layer, seen)
+                mask = {(b, p, m): mask[b, layer.fours[p][q], m] for (b, p, m), q in route.items()}
+            kept.append((batch, {"active": seen, "mask": mask, "route": route}))
             batch = flat(seen, B)
-        z, v = self.logits(layer, y, mu, psi)
+            of_batch = self.statistics(layer, y)
+        v = self.logits(layer, y, *of_batch)
         ends = [softmax(v[b], labels[b]) for b in range(B)]
         d = {(b, 0, m): value for b, (of_image, _, _) in enumerate(ends) for m, value in enumerate(of_image)}
         above = 0
         for i, layer in reversed(list(enumerate(self.layers))):
             batch, tensors = kept[i]
-            tensors["code"], above = self.backward(i, d, tensors, z if i == len(self.layers) - 1 else {}, above, rate)
+            tensors["code"], above = self.backward(i, d, tensors["route"], above, rate)
             if i:
                 gradient = data_gradient(layer, tensors["code"], B)
                 mask = kept[i - 1][1]["mask"]
@@ -240,46 +259,46 @@ class Opinion:
 
     def statistics(self, layer: Layer, y: Tensor) -> tuple[list[int], list[int]]:
         """Forward: mu and psi of the batch; the moving ones take their part of them."""
-        n, decay, mu, psi = len(y) // layer.M, min(3, self.count), [], []
-        L, R = reciprocal(n)
-        for m in range(layer.M):
-            of_channel = [value for at, value in y.items() if at[2] == m]
-            pivot = (layer.mu[m] + 32) >> 6
-            mu.append(sum(of_channel) * R >> 16 + L - 6)
-            psi.append(sum(abs(value - pivot) for value in of_channel) * R >> 16 + L - 6)
-            layer.mu[m] += (mu[m] - layer.mu[m] + (2**decay >> 1)) >> decay
-            layer.psi[m] += (psi[m] - layer.psi[m] + (2**decay >> 1)) >> decay
+        n, mu, psi = len(y) // layer.M, [], []
+        for c in range(layer.M):
+            of_channel = [value for at, value in y.items() if at[2] == c]
+            pivot = (layer.mu[c] + 32) >> 6
+            mu.append(mean(sum(of_channel), n, 6))
+            psi.append(mean(sum(abs(value - pivot) for value in of_channel), n, 6))
+            layer.mu[c], layer.psi[c] = self.average(layer.mu[c], mu[c], 3), self.average(layer.psi[c], psi[c], 3)
         return mu, psi
 
-    def backward(self, i: int, d: Tensor, tensors: dict[str, Tensor], z: Tensor, above: int, rate: int) -> tuple[Tensor, int]:
-        """Backward: codes of layer i, and the next `above`; beta and E move."""
-        layer, g, x, route = self.layers[i], self.settings.gradient_planes, tensors["active"], tensors["route"]
+    def backward(self, i: int, d: Tensor, route: Tensor, above: int, rate: int) -> tuple[Tensor, int]:
+        """Backward: codes of layer i, and the next `above`; beta, m, v, E and A move."""
+        layer, B, pixels = self.layers[i], self.settings.batch, len(self.layers[i].reads)
         routed = {(b, layer.fours[p][q], m): (b, p, m) for (b, p, m), q in route.items()}
+        everywhere = list(itertools.product(range(B), range(pixels), range(layer.M)))
         if layer.pool == "signs":
-            d = {at: d[routed[at]] if at in routed else 0 for at in x}
-        n, dy = len(x) // layer.M, {}
-        L, R = reciprocal(n)
-        for m in range(layer.M):
-            places = [at for at in x if at[2] == m]
-            s1, sx = sum(d[at] for at in places), sum(x[at] for at in places)
-            s2 = sum(d[at] * z[at] for at in places) * 710 >> 18 if z else sum(d[at] * x[at] for at in places)
-            c1 = ((s1 - ((sx * R >> L) * s2 >> 16)) * 4 * R + 2 ** (16 + L - 1)) >> 16 + L
-            c2 = (s2 * 4 * R + 2 ** (16 + L - 1)) >> 16 + L
-            dy.update({at: 4 * d[at] - c1 - x[at] * c2 for at in places})
-            self.move(layer.beta[m], s1, rate >> 2, self.random(i, BETA, 0, 0, m))
-        e = clip(layer.E - above, 0, 16)
-        mean = sum(abs(value) for value in dy.values()) // (n * layer.M)
-        layer.E = above + (mean.bit_length() - 1) + HEADROOM[g] + 1 - g  # floor(log2), -1 of 0
+            d = {at: d[routed[at]] if at in routed else 0 for at in everywhere}
+        shift, n = clip(layer.A - above, -8, 7), len(d) // layer.M
+        layer.m = [clip(math.floor(m * 2.0**shift), -(2**31), 2**31 - 1) for m in layer.m]
+        layer.v = [clip(math.floor(v * 2.0**shift), 0, 2**31 - 1) for v in layer.v]
+        c1 = [(m + 32) >> 6 for m in layer.m]
+        dy = {at: 4 * value - c1[at[2]] for at, value in d.items()}
+        e, b = clip(layer.E - above, 0, 16), layer.g - layer.twin
+        size = sum(abs(value) for value in dy.values()) // (n * layer.M)
+        layer.E = above + (size.bit_length() - 1) + layer.scale + 1  # floor(log2), -1 of 0
         if layer.pool == "sums":
-            dy = {at: dy[sample] for at, sample in routed.items()}
+            dy = {at: dy[routed[at]] if at in routed else 0 for at in everywhere}
         code = {}
-        for at in itertools.product(range(self.settings.batch), range(len(layer.reads)), range(layer.M)):
-            r16 = self.random(i, CODE, at[1], at[0], at[2])
-            if at in dy:
-                q = (dy[at] - 2**e + (r16 * 2 ** (e + 1) >> 16)) >> e + 1
-                code[at] = 2 * clip(q, -(2 ** (g - 1)), 2 ** (g - 1) - 1) + 1
+        for at in everywhere:
+            r = self.random(i, CODE, at[1], at[0], at[2]) * 2 ** (e + 1) >> 16
+            if layer.twin:
+                u = clip((dy[at] - 2**e + r) >> e, -(2**b), 2**b - 1) + 2**b
+                code[at] = 2 * (u >> 1) + 2 * (u % 2) - 2**b
             else:
-                code[at] = 1 if r16 >= 2**15 else -1
+                code[at] = 2 * clip((dy[at] - 2**e + r) >> e + 1, -(2 ** (b - 1)), 2 ** (b - 1) - 1) + 1
+        for c in range(layer.M):
+            s = mean(sum(value for at, value in d.items() if at[2] == c), n, 8)
+            layer.m[c], layer.v[c] = self.average(layer.m[c], s, 3), self.average(layer.v[c], abs(s), 6)
+            step = clip(layer.m[c] * 2**8 >> layer.v[c].bit_length(), -(2**11), 2**11 - 1)
+            layer.beta[c] = clip(layer.beta[c] - ((rate * step + 8) >> 4), -(2**19), 2**19 - 1)
+        layer.A = above
         return code, above + e
 
     def update(self, i: int, batch: list[list[int]], code: Tensor, rate: int) -> None:
@@ -294,7 +313,7 @@ class Opinion:
                 self.move(row[m], of_row[m], rate, self.random(i, WEIGHT, place, entry, m))
 
     def move(self, word: list[int], slope: int, rate: int, r16: int) -> None:
-        """Update: one weight or beta."""
+        """Update: one weight."""
         t, top = 7 if slope >= 0 else -8, 2 ** (self.latent - 1)
         word[1] = t if self.settings.optimiser == "sign-sgd" else word[1] + ((t - word[1] + r16 % 8) >> 3)
         word[0] = clip(word[0] - (((2 * word[1] + 1) * rate + (r16 >> 8)) >> 8), -top, top - 1)

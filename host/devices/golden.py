@@ -16,9 +16,8 @@ from bnnedge.sim.golden import Golden
 from bnnedge.sim.golden.random import Random
 from bnnedge.state import TrainingState
 
-# What `probe` returns of a layer, beside its codes: of a hidden one, of one with signs or sums pooled.
-_HELD = ("active", "mask")
-_POOLED = {"none": (), "signs": ("pooled",), "sums": ("route",)}
+# What `probe` returns of a hidden layer, beside its codes: of one with outputs pooled the route too.
+_HELD, _ROUTE = ("active", "mask"), ("route",)
 
 
 class GoldenDevice(SharedDevice):
@@ -32,8 +31,7 @@ class GoldenDevice(SharedDevice):
         place, for which there are faster ways (`bnnedge.sim.golden.ways`), some of them PyTorch's own.
     random: what is drawn for rounding; anything but the default is an ablation, and not what the accelerator does.
 
-    A probe also returns, of layers with signs pooled, the pooled signs ("1.pooled"), and of those with sums pooled the
-    places 0..3 of the maxima ("1.route").
+    A probe also returns, of layers with outputs pooled, the places 0..3 of the maxima ("1.route").
     """
 
     name = "golden"
@@ -87,7 +85,7 @@ class GoldenDevice(SharedDevice):
             (result,) = self.train(images, labels, order, rate)
             names = [f"{i + 1}.code" for i in range(len(network.geometry))]
             for i, layer in enumerate(network.geometry[:-1]):
-                names += [f"{i + 1}.{what}" for what in (*_HELD, *_POOLED[layer.pool])]
+                names += [f"{i + 1}.{what}" for what in (*_HELD, *(() if layer.pool == "none" else _ROUTE))]
             held = ((name, to_numpy(golden.trace[name])) for name in names)
             # The golden model has no height and width of dense layers.
             return result, {name: value if value.ndim == 4 else value[:, None, None] for name, value in held}

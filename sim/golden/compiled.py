@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from bnnedge.formats import Kind
+from bnnedge.formats import Code, Kind
 from bnnedge.layers import Geometry
 from bnnedge.sim.golden import loops, rounding
 from bnnedge.sim.golden.plain import Plain
@@ -33,17 +33,6 @@ class Compiled(Plain):
         out, rows = np.empty(bits.shape, np.int8), _rows(bits)
         self._share(len(rows), 0.06 * bits.size, lambda start, stop: loops.signs(rows, start, stop, _rows(out)))
         return out
-
-    def total_signs(self, bits: np.ndarray) -> np.ndarray:
-        rows = _rows(bits)
-
-        def part(start: int, stop: int) -> np.ndarray:
-            counts = np.zeros(rows.shape[1], np.int64)
-            loops.count(rows, start, stop, counts)
-            return counts
-
-        counted: np.ndarray = sum(self._share(len(rows), 0.05 * bits.size, part))
-        return 2 * counted - len(rows)
 
     def gather(self, x: np.ndarray, layer: Geometry) -> np.ndarray:
         images, height, width, channels = x.shape
@@ -98,40 +87,34 @@ class Compiled(Plain):
         self._share(len(active), 0.1 * active.size, part)
         return pooled, kept, route
 
-    def masked(self, d: np.ndarray, mask: np.ndarray, pooled: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def masked(self, d: np.ndarray, mask: np.ndarray) -> Pair:
         rows = _rows(d)
         assert d.flags.c_contiguous
 
         def part(start: int, stop: int) -> np.ndarray:
-            sums = np.zeros((2, rows.shape[1]), np.int64)
-            loops.masked_sums(rows, _rows(mask), _rows(pooled), start, stop, sums[0], sums[1])
+            sums = np.zeros(rows.shape[1], np.int64)
+            loops.masked_sums(rows, _rows(mask), start, stop, sums)
             return sums
 
         sums: np.ndarray = sum(self._share(len(rows), 0.4 * d.size, part))
-        return d, sums[0], sums[1]
+        return d, sums
 
     def codes(
-        self,
-        d: np.ndarray,
-        active: np.ndarray,
-        route: np.ndarray | None,
-        layer: Geometry,
-        c1: np.ndarray,
-        c2: np.ndarray,
-        e: int,
-        planes: int,
-        at: tuple[int, int],
+        self, d: np.ndarray, route: np.ndarray | None, layer: Geometry, c1: np.ndarray, e: int, code: Code, at: tuple[int, int]
     ) -> tuple[np.ndarray, int]:
-        code = np.empty((len(d), layer.out_height, layer.out_width, layer.fan_out), np.int8)
-        maps = (d, active) if layer.pool == "none" else (d, active, route)
+        halves = np.empty((len(d), layer.out_height, layer.out_width, layer.fan_out), np.int8)
+        pooled = layer.pool != "none"
+        assert code.twin == pooled
+        maps = (d, route) if pooled else (d,)
         loop = {
             "none": rounding.codes,
             "signs": rounding.codes_of_pooled_signs,
             "sums": rounding.codes_of_pooled_sums,
         }[layer.pool]
-        given = (*maps, _int32(c1), _int32(c2), e, 1 << planes - 1, self._keys, *at, int(Kind.CODE), self.random.lanes)
-        parts = self._share(layer.out_height, 0.6 * code.size, lambda start, stop: loop(*given, start, stop, code))
-        return code, sum(parts)
+        limit = 1 << code.bits - 1
+        given = (*maps, _int32(c1), e, limit, self._keys, *at, int(Kind.CODE), self.random.lanes)
+        parts = self._share(layer.out_height, 0.6 * halves.size, lambda start, stop: loop(*given, start, stop, halves))
+        return halves, sum(parts)
 
     def updated(
         self, words: np.ndarray, slope: np.ndarray, rate: int, momentum: bool, at: tuple[int, int, Kind], places: tuple[int, int]
@@ -150,4 +133,3 @@ def _window(layer: Geometry) -> tuple[int, ...]:
 def _halved(shape: tuple[int, ...]) -> tuple[int, ...]:
     images, height, width, channels = shape
     return images, height // 2, width // 2, channels
-

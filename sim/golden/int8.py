@@ -1,7 +1,8 @@
 """The three products of training as those of matrices of bytes: `products`, of the same arguments, with the same sums.
 
 A sum of products with codes 2 q + 1 is twice that with their halves q, and the same sum with a map of ones in their place. That
-one is the same for all images, or a product with a sum over the images: in both cases the work of one image.
+one is the same for all images, or a product with a sum over the images: in both cases the work of one image. With twin codes,
+2 q, it is twice that with their halves alone.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from bnnedge.formats import Code
 from bnnedge.layers import Geometry
 from bnnedge.sim.golden.plain import Plain
 from bnnedge.sim.golden.threads import Threads
@@ -124,29 +126,30 @@ class Int8:
             self._share(len(x), _RATE * y.size * layer.fan_in, part)
         return y.reshape(len(x), layer.out_height, layer.out_width, layer.fan_out)
 
-    def data_gradient(self, code: np.ndarray, weight: np.ndarray, layer: Geometry, planes: int) -> np.ndarray:
+    def data_gradient(self, halves: np.ndarray, weight: np.ndarray, layer: Geometry, code: Code) -> np.ndarray:
         """`products.data_gradient`."""
-        d = np.empty((len(code), layer.height, layer.width, layer.channels), np.int32)
-        back, ones = weight.T, np.empty((2, layer.fan_in), np.int32)
+        d = np.empty((len(halves), layer.height, layer.width, layer.channels), np.int32)
+        back, ones = weight.T, np.zeros((2, layer.fan_in), np.int32)
         most = max(1, _SUMS // (layer.outputs * layer.fan_in))
 
         def part(start: int, stop: int) -> None:
             rows = np.empty((min(most, stop - start) * layer.outputs, layer.fan_in), np.int32)
             for first in range(start, stop, most):
                 some = slice(first, min(first + most, stop))
-                codes = code[some].reshape(-1, layer.fan_out)
+                codes = halves[some].reshape(-1, layer.fan_out)
                 self._multiply(codes, back, rows[: len(codes)])
                 self._elementwise.scatter(rows[: len(codes)], ones[0], layer, d[some])
 
         with self._multiply.session():
-            self._multiply(np.ones((2, layer.fan_out), np.int8), back, ones)
-            self._share(len(code), _RATE * code.size * layer.fan_in, part)
+            if not code.twin:
+                self._multiply(np.ones((2, layer.fan_out), np.int8), back, ones)
+            self._share(len(halves), _RATE * halves.size * layer.fan_in, part)
         return d
 
-    def weight_gradient(self, x: np.ndarray, code: np.ndarray, layer: Geometry, x_planes: int, planes: int) -> np.ndarray:
+    def weight_gradient(self, x: np.ndarray, halves: np.ndarray, layer: Geometry, planes: int, code: Code) -> np.ndarray:
         """`products.weight_gradient`, int32 where that holds all sums."""
         most = min(_SUMMED // layer.outputs, max(1, _WINDOWS // (layer.outputs * layer.fan_in)))  # MAX_SIDE**2 outputs at most
-        kind: Any = np.int32 if len(x) * layer.outputs << x_planes + planes < 1 << 31 else np.int64
+        kind: Any = np.int32 if len(x) * layer.outputs << planes + code.planes < 1 << 31 else np.int64
         turned = layer.fan_out < min(layer.fan_in, _NARROW)
 
         def part(start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
@@ -155,7 +158,7 @@ class Int8:
             summed: np.ndarray | None = None
             for first in range(start, stop, most):
                 some = slice(first, min(first + most, stop))
-                rows, codes = self._elementwise.gather(x[some], layer), code[some].reshape(-1, layer.fan_out)
+                rows, codes = self._elementwise.gather(x[some], layer), halves[some].reshape(-1, layer.fan_out)
                 left, right = (codes.T, rows) if turned else (rows.T, codes)
                 out = np.empty(shape, np.int32) if summed is None else summed
                 self._multiply(left, right, out)
@@ -167,9 +170,9 @@ class Int8:
             return slope.T if turned else slope, self._over_images(x[start:stop])
 
         with self._multiply.session():
-            slopes, summed = zip(*self._share(len(x), _RATE * code.size * layer.fan_in, part), strict=True)
-            codes = self._over_images(code) if x_planes else None
-        inputs = gather(sum(summed), layer).sum(0, dtype=kind)
+            slopes, summed = zip(*self._share(len(x), _RATE * halves.size * layer.fan_in, part), strict=True)
+            codes = self._over_images(halves) if planes else None
+        inputs = np.zeros(layer.fan_in, kind) if code.twin else gather(sum(summed), layer).sum(0, dtype=kind)
         slope = np.empty((layer.fan_in, layer.fan_out), kind)
 
         def finish(start: int, stop: int) -> None:
@@ -181,7 +184,7 @@ class Int8:
 
         self._share(layer.fan_in, 0.5 * slope.size * len(slopes), finish)
         if codes is not None:
-            images = (2 * codes.astype(np.int64) + len(x)).reshape(-1, layer.fan_out)
+            images = (2 * codes.astype(np.int64) + (0 if code.twin else len(x))).reshape(-1, layer.fan_out)
             ones = gather(np.ones((1, *x.shape[1:3], 1), np.int64), dataclasses.replace(layer, channels=1))
             slope *= 2  # without BLAS, whose threads wait for more in busy loops, on cores that others need
             taps = slope.reshape(-1, layer.channels, layer.fan_out)

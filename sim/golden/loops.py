@@ -93,29 +93,14 @@ def signs(bits, start, stop, out):
 
 
 @compiled
-def masked_sums(d, mask, pooled, start, stop, s1, s2):
-    """Mask d (N, M) int32 where it is, and add its sums, and those of d times the sign, to s1, s2 (M,) int64."""
+def masked_sums(d, mask, start, stop, sums):
+    """Clear d (N, M) int32 where the mask is not set, and add its sums to sums (M,) int64."""
     channels = d.shape[1]
     for first in range(start, stop):
         for c in range(channels):
             value = d[first, c] if mask[first, c] else np.int32(0)
             d[first, c] = value
-            s1[c] += value
-            s2[c] += value if pooled[first, c] else -value
-
-
-@compiled
-def count(bits, start, stop, counts):
-    """Add the number of true ones of bool (N, M) to counts (M,) int64."""
-    channels = bits.shape[1]
-    some = np.empty(channels, np.uint8)
-    for first in range(start, stop, 255):
-        some[:] = 0
-        for row in range(first, min(first + 255, stop)):
-            for c in range(channels):
-                some[c] = np.uint8(some[c] + np.uint8(bits[row, c]))
-        for c in range(channels):
-            counts[c] += some[c]
+            sums[c] += value
 
 
 @compiled

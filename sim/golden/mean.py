@@ -1,4 +1,7 @@
-"""Division by the number of samples as a product with a fixed-point reciprocal: docs/arithmetic.md, Notation."""
+"""Means and moving averages: docs/arithmetic.md, Notation and Moving averages.
+
+Division by the number of samples is a product with a fixed-point reciprocal.
+"""
 
 from __future__ import annotations
 
@@ -28,6 +31,8 @@ class Mean:
         """total / samples with so many fraction bits, rounded down."""
         return total * self.reciprocal >> f.MEAN + self.log2 - fraction
 
-    def rounded(self, total: Array) -> Array:
-        """total / samples with GRADIENT_MEAN fraction bits, rounded to the nearest."""
-        return (total * (self.reciprocal << f.GRADIENT_MEAN)) + (1 << f.MEAN + self.log2 - 1) >> f.MEAN + self.log2
+
+def averaged(moving: Array, new: Array, slowest: int, step: int) -> Array:
+    """Moving averages after they took their part of new values, both int64: 2**-slowest of them, more in the first steps."""
+    decay = min(slowest, step >> f.WARM_UP)
+    return moving + (new - moving + (1 << decay >> 1) >> decay)

@@ -14,12 +14,13 @@ from typing import Any
 import numpy as np
 
 from bnnedge import formats as f
+from bnnedge.codes import codes
 from bnnedge.configuration import Configuration
 from bnnedge.formats import Kind
 from bnnedge.network import Dense, Geometry, Network
 from bnnedge.settings import Settings
 from bnnedge.sim.arrays import Array, array_namespace, library_of
-from bnnedge.sim.golden.mean import Mean
+from bnnedge.sim.golden.mean import Mean, averaged
 from bnnedge.sim.golden.plain import centred, total
 from bnnedge.sim.golden.random import Random
 from bnnedge.sim.golden.softmax import logits, one_hot, softmax
@@ -28,6 +29,7 @@ from bnnedge.state import LayerState, TrainingState
 
 _INFERENCE = 1 << 24
 """Elements of a map that `infer` holds at a time."""
+_CENTRED = f.CENTRE - f.GRADIENT_MEAN  # fraction bits of a channel's centre below those of a centred gradient
 
 
 @dataclasses.dataclass
@@ -40,16 +42,14 @@ class Result:
 
 @dataclasses.dataclass
 class Forward:
-    """What a layer keeps from the forward pass.
+    """What a hidden layer keeps from the forward pass, of the map that the next layer sees.
 
-    active: sign of each sample of the statistics, bool: (B, out_height, out_width, M), of pooled sums the pooled map.
-    pooled: what the next layer sees, bool: `active`, or its pooled map.
-    mask: straight-through mask of `pooled`, bool.
+    active: signs, bool: (B, height, width, M).
+    mask: straight-through mask, bool.
     route: with a pool, where the maxima stood, see `pooling`.
     """
 
     active: Array
-    pooled: Array
     mask: Array
     route: Array | None
 
@@ -88,6 +88,7 @@ class Golden:
         self.elementwise, self.products = ways(*drawn) if ways else fitting(*drawn, network, settings.batch)
         self.keep, self.trace = keep, dict[str, Any]()
         self._momentum = settings.optimiser != "sign-sgd"
+        self._codes = codes(network, settings)
         self._means = [Mean(settings.batch * layer.samples) for layer in network.geometry]
         self._convolutions = len(network.geometry) - sum(isinstance(layer, Dense) for layer in network.layers)
 
@@ -102,32 +103,32 @@ class Golden:
     def train(self, pixels: np.ndarray, labels: np.ndarray, rate: int) -> Result:
         """Take one step on (B, ...) uint8 pixels and (B,) labels; `rate` as `formats.RATE` says."""
         xp, targets = self.library.xp, self.library.put(labels)
-        g, layers, top = self.settings.gradient_planes, self.state.layers, len(self.state.layers) - 1
-        x, planes = self._input(pixels), self.settings.input_planes
-        inputs, kept, weights = [x >> planes - self.settings.slope_planes], [], []
-        for i, (layer, geometry) in enumerate(zip(layers, self.network.geometry, strict=True)):
+        layers, geometries, top = self.state.layers, self.network.geometry, len(self.state.layers) - 1
+        x, planes, slope_planes = self._input(pixels), self.settings.input_planes, self.settings.slope_planes
+        inputs, kept, weights = [x >> planes - slope_planes], list[Forward](), []
+        for i, (layer, geometry) in enumerate(zip(layers, geometries, strict=True)):
             weights.append(self.elementwise.signs(layer.sign))
             y, route = self._sums(x, weights[i], geometry, planes)
-            mu, psi = self._statistics(i, layer, y)
-            kept.append(self._normalise(i, layer, y, mu, psi, route))
             if i < top:
-                x, planes = self.elementwise.signs(kept[i].pooled), 0
+                kept.append(self._normalise(i, layer, y, route))
+                x, planes = self.elementwise.signs(kept[i].active), 0
                 inputs.append(x)
-        z, biased = logits(y[:, 0, 0, :], mu, psi, layers[top].beta >> f.MOMENT, self.configuration.latent)
-        p, loss, hits = softmax(biased, targets)
+            mu, psi = self._statistics(i, layer, y)
+        z = logits(y[:, 0, 0, :], mu, psi, _used(layers[top].beta))
+        p, loss, hits = softmax(z, targets)
         p = p - (one_hot(targets, p.shape[1]) << f.PROBABILITY)
-        self._note(top, logits=biased, gradient=p)
-        d, s1 = xp.astype(p, xp.int32)[:, None, None, :], total(p)
-        s2 = total(p * z) * f.INVERSE_LOG2_E >> f.LOG2_E_FRACTION + f.LOGIT  # X itself is at hand, not its sign alone
-        above = 0
+        self._note(top, logits=z, gradient=p)
+        d, s1, route, above = xp.astype(p, xp.int32)[:, None, None, :], total(p), None, 0
         for i in range(top, -1, -1):
-            layer, geometry = layers[i], self.network.geometry[i]
-            code, e = self._gradient_code(i, layer, d, s1, s2, kept.pop(), rate, above)
+            layer, geometry, code = layers[i], geometries[i], self._codes[i]
+            halves, e = self._gradient_code(i, layer, d, s1, route, above)
+            self._learn(i, layer, s1, rate)
             above += e
             if i:
-                d = self.products.data_gradient(code, weights.pop(), geometry, g)
-                d, s1, s2 = self.elementwise.masked(d, kept[-1].mask, kept[-1].pooled)
-            slope = self.products.weight_gradient(inputs.pop(), code, geometry, 0 if i else self.settings.slope_planes, g)
+                below = kept.pop()
+                d, route = self.products.data_gradient(halves, weights.pop(), geometry, code), below.route
+                d, s1 = self.elementwise.masked(d, below.mask)
+            slope = self.products.weight_gradient(inputs.pop(), halves, geometry, 0 if i else slope_planes, code)
             self._note(i, slope=slope)
             at, places = (self.state.step, i, Kind.WEIGHT), (geometry.taps, geometry.tap_inputs)
             layer.weight = self.elementwise.updated(layer.weight, slope, rate, self._momentum, at, places)
@@ -146,62 +147,80 @@ class Golden:
         return self.elementwise.pool_sums(y) if geometry.pool == "sums" else (y, None)
 
     def _statistics(self, i: int, layer: LayerState, y: Array) -> tuple[Array, Array]:
-        """Batch mean mu and mean absolute deviation psi about the moving mean; moves the moving averages."""
-        xp = self.library.xp
-        pivot = layer.mu + (1 << f.STATISTICS - 1) >> f.STATISTICS
-        sums, deviations = self.elementwise.statistics(y, pivot)
-        mu, psi = self._means[i].of(sums, f.STATISTICS), self._means[i].of(deviations, f.STATISTICS)
-        decay = min(f.DECAY, self.state.step)  # 0, 1, 2, ...: the first batch sets the averages
-        half = 1 << decay >> 1
-        layer.mu = xp.astype(layer.mu + (mu - layer.mu + half >> decay), xp.int32)
-        layer.psi = xp.astype(layer.psi + (psi - layer.psi + half >> decay), xp.int32)
+        """Batch mean mu and mean absolute deviation psi about the moving mean, (M,) int64; moves the moving averages."""
+        xp, step = self.library.xp, self.state.step
+        moving = xp.astype(layer.mu, xp.int64), xp.astype(layer.psi, xp.int64)
+        pivot = xp.astype(moving[0] + (1 << f.STATISTICS - 1) >> f.STATISTICS, xp.int32)
+        mu, psi = (self._means[i].of(sums, f.STATISTICS) for sums in self.elementwise.statistics(y, pivot))
+        layer.mu, layer.psi = (
+            xp.astype(averaged(old, new, f.DECAY, step), xp.int32) for old, new in zip(moving, (mu, psi), strict=True)
+        )
         self._note(i, y=y, mu=mu, psi=psi)
         return mu, psi
 
-    def _threshold(self, layer: LayerState, mu: Array, psi: Array) -> Array:
-        """tau (M,) int32 of mu and psi (M,)."""
+    def _threshold(self, layer: LayerState) -> Array:
+        """tau (M,) int32."""
         xp = self.library.xp
-        beta = xp.astype(layer.beta, xp.int64) >> f.MOMENT
-        return xp.astype(mu - (beta * psi >> self.configuration.latent - 1), xp.int32)
+        mu, psi = xp.astype(layer.mu, xp.int64), xp.astype(layer.psi, xp.int64)
+        return xp.astype(mu - (_used(layer.beta) * psi >> f.BETA_USED - 1), xp.int32)
 
-    def _normalise(self, i: int, layer: LayerState, y: Array, mu: Array, psi: Array, route: Array | None) -> Forward:
+    def _normalise(self, i: int, layer: LayerState, y: Array, route: Array | None) -> Forward:
         """Sign and straight-through mask of the batch norm's output: y >= tau, |y - tau| <= psi; signs are pooled."""
-        tau = self._threshold(layer, mu, psi)
-        active, mask = self.elementwise.normalise(y, tau, psi)
-        pooled = active
-        self._note(i, tau=tau, active=active)
+        tau = self._threshold(layer)
+        active, mask = self.elementwise.normalise(y, tau, layer.psi)
         if self.network.geometry[i].pool == "signs":
-            pooled, mask, route = self.elementwise.pool_signs(active, mask)
-            self._note(i, pooled=pooled)
-        elif route is not None:
+            active, mask, route = self.elementwise.pool_signs(active, mask)
+        self._note(i, tau=tau, active=active, mask=mask)
+        if route is not None:
             self._note(i, route=route)
-        self._note(i, mask=mask)
-        return Forward(active, pooled, mask, route)
+        return Forward(active, mask, route)
 
     def _gradient_code(
-        self, i: int, layer: LayerState, d: Array, s1: Array, s2: Array, kept: Forward, rate: int, above: int
+        self, i: int, layer: LayerState, d: Array, s1: Array, route: Array | None, above: int
     ) -> tuple[Array, int]:
-        """Batch norm backward and stochastic rounding of d, a gradient at each of `kept.pooled`, to codes.
+        """Centring and stochastic rounding of d, a gradient of each output that the next layer sees, to codes.
 
-        Learns beta, moves the exponent. Returns the codes' halves, (B, out_height, out_width, M) int8, and their exponent.
+        Moves the exponent, and the layer's centre and size to the unit of this step. Returns the codes' halves, (B, out_height,
+        out_width, M) int8, and their exponent.
         """
-        xp, geometry, planes = self.library.xp, self.network.geometry[i], self.settings.gradient_planes
-        mean, step = self._means[i], self.state.step
-        sx = self.elementwise.total_signs(kept.active)
-        c1 = xp.astype(mean.rounded(s1 - (mean.of(sx, f.MEAN) * s2 >> f.MEAN)), xp.int32)
-        c2 = xp.astype(mean.rounded(s2), xp.int32)
-        self._note(i, d=d, s1=s1, s2=s2)
-        dy = centred(d, kept.active, kept.route, geometry, c1, c2) if self.keep else None
+        xp, geometry, code = self.library.xp, self.network.geometry[i], self._codes[i]
+        self._note(i, d=d, s1=s1)
+        self._align(layer, above)
+        c1 = xp.astype(xp.astype(layer.centre, xp.int64) + (1 << _CENTRED - 1) >> _CENTRED, xp.int32)
         e = min(max(0, layer.exponent - above), f.MAX_EXPONENT)
-        code, size = self.elementwise.codes(d, kept.active, kept.route, geometry, c1, c2, e, planes, (step, i))
+        halves, size = self.elementwise.codes(d, route, geometry, c1, e, code, (self.state.step, i))
         # floor(log2(mean |dy|)), -1 below one
         mean_log2 = (size // (d.shape[0] * geometry.samples * geometry.fan_out)).bit_length() - 1
-        layer.exponent = above + mean_log2 + f.headroom(planes) + 1 - planes
-        at, rate = (step, i, Kind.BETA), rate >> f.BETA_RATE_SHIFT
-        layer.beta = self.elementwise.updated(layer.beta[None, ...], s1[None, ...], rate, self._momentum, at, (1, 1))[0, :]
+        layer.exponent = above + mean_log2 + code.headroom + 1 - code.bits
         if self.keep:
-            self._note(i, dy=dy, e=e, code=xp.astype(code, xp.int16) * 2 + 1)
-        return code, e
+            dy, whole = centred(d, route, geometry, c1), xp.astype(halves, xp.int16) * 2
+            self._note(i, dy=dy, e=e, code=whole if code.twin else whole + 1)
+        return halves, e
+
+    def _align(self, layer: LayerState, above: int) -> None:
+        """Shift mean gradients to the unit of this step."""
+        xp, most = self.library.xp, 1 << f.CENTRE_BITS - 1
+        shift = min(max(layer.unit - above, -f.UNIT_SHIFT), f.UNIT_SHIFT - 1)
+        left, right = max(shift, 0), max(-shift, 0)
+        centre, size = (xp.astype(a, xp.int64) << left >> right for a in (layer.centre, layer.size))
+        layer.centre = xp.astype(xp.clip(centre, -most, most - 1), xp.int32)
+        layer.size = xp.astype(xp.clip(size, 0, most - 1), xp.int32)
+        layer.unit = above
+
+    def _learn(self, i: int, layer: LayerState, s1: Array, rate: int) -> None:
+        """Move the mean gradients and, against them, beta; s1: sums of d, (M,) int64."""
+        xp, step = self.library.xp, self.state.step
+        mean = self._means[i].of(s1, f.CENTRE)
+        centre = averaged(xp.astype(layer.centre, xp.int64), mean, f.DECAY, step)
+        size = averaged(xp.astype(layer.size, xp.int64), xp.abs(mean), f.SIZE_DECAY, step)
+        powers = 1 << xp.arange(f.CENTRE_BITS - 1, dtype=xp.int64, device=self.library.device)
+        bits = xp.sum(xp.astype(size[:, None] >= powers, xp.int64), axis=1)
+        limit = 1 << f.STEP_FRACTION + f.STEP_LIMIT
+        move = xp.clip(centre << f.STEP_FRACTION >> bits, -limit, limit - 1) * rate
+        most = 1 << f.BETA_BITS - 1
+        beta = xp.astype(layer.beta, xp.int64) - (move + (1 << f.BETA_RATE - 1) >> f.BETA_RATE)
+        layer.beta = xp.astype(xp.clip(beta, -most, most - 1), xp.int32)
+        layer.centre, layer.size = xp.astype(centre, xp.int32), xp.astype(size, xp.int32)
 
     def infer(self, pixels: np.ndarray) -> Array:
         """Logits of (N, ...) uint8 pixels with the moving statistics: (N, classes) int64, base 2, LOGIT fraction bits."""
@@ -210,18 +229,25 @@ class Golden:
         return self.library.xp.concat([self._infer(pixels[i : i + part]) for i in range(0, len(pixels), part)])
 
     def _infer(self, pixels: np.ndarray) -> Array:
-        xp = self.library.xp
+        xp, top = self.library.xp, len(self.state.layers) - 1
         x, planes = self._input(pixels), self.settings.input_planes
-        for layer, geometry in zip(self.state.layers, self.network.geometry, strict=True):
+        for i, (layer, geometry) in enumerate(zip(self.state.layers, self.network.geometry, strict=True)):
             y, _ = self._sums(x, self.elementwise.signs(layer.sign), geometry, planes)
-            mu, psi = xp.astype(layer.mu, xp.int64), xp.astype(layer.psi, xp.int64)
-            active, mask = self.elementwise.normalise(y, self._threshold(layer, mu, psi), psi)
-            if geometry.pool == "signs":
-                active, _, _ = self.elementwise.pool_signs(active, mask)
-            x, planes = self.elementwise.signs(active), 0
-        return logits(y[:, 0, 0, :], mu, psi, layer.beta >> f.MOMENT, self.configuration.latent)[1]
+            if i < top:
+                active, mask = self.elementwise.normalise(y, self._threshold(layer), layer.psi)
+                if geometry.pool == "signs":
+                    active, _, _ = self.elementwise.pool_signs(active, mask)
+                x, planes = self.elementwise.signs(active), 0
+        mu, psi = xp.astype(layer.mu, xp.int64), xp.astype(layer.psi, xp.int64)
+        return logits(y[:, 0, 0, :], mu, psi, _used(layer.beta))
 
     def evaluate(self, pixels: np.ndarray, labels: np.ndarray) -> Result:
         """Loss and hits of (N, ...) pixels with the moving statistics."""
         _, loss, hits = softmax(self.infer(pixels), self.library.put(labels))
         return Result(loss, hits)
+
+
+def _used(beta: Array) -> Array:
+    """What of beta (M,) moves thresholds and logits: int64 of BETA_USED bits."""
+    xp = array_namespace(beta)
+    return xp.astype(beta, xp.int64) >> f.BETA_BITS - f.BETA_USED

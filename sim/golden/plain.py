@@ -6,10 +6,10 @@ This is the definition. `compiled.Compiled` does the same in fewer passes over t
 from __future__ import annotations
 
 from bnnedge import formats as f
-from bnnedge.formats import Kind
+from bnnedge.formats import Code, Kind
 from bnnedge.layers import Geometry
 from bnnedge.sim import pooling, windows
-from bnnedge.sim.arrays import Array, array_namespace
+from bnnedge.sim.arrays import Array, array_namespace, library_of
 from bnnedge.sim.golden.random import Random
 
 
@@ -25,14 +25,15 @@ def total(a: Array) -> Array:
     return xp.sum(xp.reshape(a, (-1, a.shape[-1])), axis=0, dtype=xp.int64)
 
 
-def centred(d: Array, active: Array, route: Array | None, layer: Geometry, c1: Array, c2: Array) -> Array:
-    """dy, int32: the gradient behind the batch norm, of each sample of the statistics. Arguments as of `Plain.codes`."""
+def centred(d: Array, route: Array | None, layer: Geometry, c1: Array) -> Array:
+    """dy, int32: the centred gradient of each sample of the statistics. Arguments as of `Plain.codes`."""
     xp = array_namespace(d)
     if layer.pool == "signs":
-        everywhere = xp.zeros_like(active, dtype=xp.int32)
+        shape = d.shape[0], layer.out_height, layer.out_width, layer.fan_out
+        everywhere = xp.zeros(shape, dtype=xp.int32, device=library_of(d).device)
         pooling.put(everywhere, d, route)
         d = everywhere
-    return (d << f.GRADIENT_MEAN) - c1 - signs(active) * c2
+    return (d << f.GRADIENT_MEAN) - c1
 
 
 class Plain:
@@ -48,10 +49,6 @@ class Plain:
         """Bits as +1 and -1, int8."""
         return signs(bits)
 
-    def total_signs(self, bits: Array) -> Array:
-        """Sum of each channel's signs: (M,) int64."""
-        return total(signs(bits))
-
     def gather(self, x: Array, layer: Geometry) -> Array:
         """Windows of a map as rows, see `windows.gather`."""
         return windows.gather(x, layer)
@@ -59,7 +56,7 @@ class Plain:
     def scatter(self, rows: Array, ones: Array, layer: Geometry, out: Array) -> None:
         """Windows of codes' sums into the map (B, H, W, C) int32, see `windows.scatter`.
 
-        Each is 2 row + ones, from those of the codes' halves (B * outputs, K) and of a one (K,), int32.
+        Each is 2 row + ones, from those of the codes' halves (B * outputs, K) and what codes of half 0 sum to (K,), int32.
         """
         out[...] = windows.scatter(2 * rows + ones, layer)
 
@@ -91,42 +88,33 @@ class Plain:
         pooled, route = pooling.maximum(xp.astype(active, xp.int8))
         return xp.astype(pooled, xp.bool), pooling.pick(mask, route), route
 
-    def masked(self, d: Array, mask: Array, pooled: Array) -> tuple[Array, Array, Array]:
-        """d (B, h, w, M) int32 where the mask is set, 0 elsewhere, its sums, and those of d times the signs: (M,) int64.
+    def masked(self, d: Array, mask: Array) -> tuple[Array, Array]:
+        """d (B, h, w, M) int32 where the mask is set, 0 elsewhere, and its sums, (M,) int64.
 
         d, C-contiguous, may be written over.
         """
         xp = array_namespace(d)
         d = d * xp.astype(mask, xp.int32)
-        return d, total(d), total(d * signs(pooled))
+        return d, total(d)
 
     def codes(
-        self,
-        d: Array,
-        active: Array,
-        route: Array | None,
-        layer: Geometry,
-        c1: Array,
-        c2: Array,
-        e: int,
-        planes: int,
-        at: tuple[int, int],
+        self, d: Array, route: Array | None, layer: Geometry, c1: Array, e: int, code: Code, at: tuple[int, int]
     ) -> tuple[Array, int]:
-        """Halves q, int8, of the codes 2 q + 1 of the gradient d / 2**e behind the batch norm, and the sum of its magnitudes.
+        """Halves of codes, int8, of the centred gradient over 2**e, and the sum of its magnitudes.
 
-        d: (B, h, w, M) int32, of what the next layer sees. active: signs of the statistics' samples. route: with a pool, where d
-        goes, of d's shape. c1, c2: (M,) with GRADIENT_MEAN bits. e: 0..16. planes: 1..8. at: the step and the layer's number.
+        d: (B, h, w, M) int32, of what the next layer sees. route: with a pool, where d goes, of d's shape. c1: (M,) int32 with
+        GRADIENT_MEAN bits. e: 0..16. code: twin where the layer has a pool. at: the step and the layer's number.
         """
         xp = array_namespace(d)
-        dy = centred(d, active, route, layer, c1, c2)
+        dy = centred(d, route, layer, c1)
         draw = self.random.draw(*at, Kind.CODE, (layer.outputs, d.shape[0], layer.fan_out))
         draw = xp.reshape(xp.permute_dims(draw, (1, 0, 2)), (-1, layer.out_height, layer.out_width, layer.fan_out))
         if layer.pool == "sums":
-            code = xp.astype(draw >= 1 << f.RANDOM_BITS - 1, xp.int8) - 1  # +1 or -1
-            pooling.put(code, _rounded(dy, e, planes, pooling.pick(draw, route)), route)
+            halves = xp.zeros_like(draw, dtype=xp.int8)
+            pooling.put(halves, _rounded(dy, e, code, pooling.pick(draw, route)), route)
         else:
-            code = _rounded(dy, e, planes, draw)
-        return code, int(xp.sum(total(xp.abs(dy))))
+            halves = _rounded(dy, e, code, draw)
+        return halves, int(xp.sum(total(xp.abs(dy))))
 
     def updated(
         self, words: Array, slope: Array, rate: int, momentum: bool, at: tuple[int, int, Kind], places: tuple[int, int]
@@ -147,9 +135,12 @@ class Plain:
         return xp.astype(w << f.MOMENT, xp.int16) | k & 15
 
 
-def _rounded(dy: Array, e: int, planes: int, draw: Array) -> Array:
-    """Halves q, int8, of the codes 2 q + 1 that dy / 2**e is rounded to, up or down at random."""
+def _rounded(dy: Array, e: int, code: Code, draw: Array) -> Array:
+    """Halves q, int8, of the codes that dy / 2**e is rounded to, up or down at random: 2 q of twin planes, else 2 q + 1."""
     xp = array_namespace(dy)
-    limit = 1 << planes - 1
     noise = draw << 8 >> f.RANDOM_BITS + 8 - (e + 1)  # uniform in 0 .. 2**(e+1) - 1
+    if code.twin:
+        limit = 1 << code.planes - 2
+        return xp.astype(xp.clip(dy + noise >> e + 1, -limit, limit), xp.int8)
+    limit = 1 << code.planes - 1
     return xp.astype(xp.clip(dy - (1 << e) + noise >> e + 1, -limit, limit - 1), xp.int8)

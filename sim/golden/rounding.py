@@ -62,22 +62,33 @@ def seeds(states, keys, step, layer, kind, place, tile):
 
 
 @inlined
+def _noise(drawn, e):
+    """Random number of 0 .. 2**(e+1) - 1."""
+    return np.int32(np.int32(drawn << 8) >> np.int32(_BITS + 8 - (e + 1)))
+
+
+@inlined
 def _code(dy, drawn, e, limit):
-    """Half q, int8, of the code 2 q + 1 that dy / 2**e is rounded to."""
-    noise = np.int32(np.int32(drawn << 8) >> np.int32(_BITS + 8 - (e + 1)))
-    q = np.int32(np.int32(np.int32(dy - np.int32(1 << e)) + noise) >> np.int32(e + 1))
+    """Half q, int8, of the code 2 q + 1 that dy / 2**e is rounded to, within -limit .. limit - 1."""
+    q = np.int32(np.int32(np.int32(dy - np.int32(1 << e)) + _noise(drawn, e)) >> np.int32(e + 1))
     return np.int8(min(max(q, np.int32(-limit)), np.int32(limit - 1)))
 
 
 @inlined
-def _centred(d, active, c1, c2):
-    """dy, int32: the gradient behind the batch norm."""
-    x = c2 if active else np.int32(-c2)
-    return np.int32(np.int32(np.int32(d << _MEAN) - c1) - x)
+def _twin(dy, drawn, e, limit):
+    """Half q, int8, of the code 2 q of twin planes that dy / 2**e is rounded to, within -limit .. limit."""
+    q = np.int32(np.int32(dy + _noise(drawn, e)) >> np.int32(e + 1))
+    return np.int8(min(max(q, np.int32(-limit)), np.int32(limit)))
+
+
+@inlined
+def _centred(d, c1):
+    """dy, int32."""
+    return np.int32(np.int32(d << _MEAN) - c1)
 
 
 @compiled
-def codes(d, active, c1, c2, e, limit, keys, step, layer, kind, lanes, start, stop, code):
+def codes(d, c1, e, limit, keys, step, layer, kind, lanes, start, stop, code):
     """Halves of codes (B, h, w, M) int8 of the centred gradient d (B, h, w, M) int32, rows start..stop of the map; sum |dy|."""
     images, _, width, channels = d.shape
     groups = -(-channels // lanes)
@@ -91,38 +102,15 @@ def codes(d, active, c1, c2, e, limit, keys, step, layer, kind, lanes, start, st
                     seeds(state, keys, step, layer, kind, row * width + column, image // lanes)
                 draw(state, lanes, drawn)
                 for c in range(channels):
-                    dy = _centred(d[image, row, column, c], active[image, row, column, c], c1[c], c2[c])
+                    dy = _centred(d[image, row, column, c], c1[c])
                     code[image, row, column, c] = _code(dy, drawn[c], e, limit)
                     total += abs(dy)
     return total
 
 
 @compiled
-def codes_of_pooled_signs(d, active, route, c1, c2, e, limit, keys, step, layer, kind, lanes, start, stop, code):
-    """The same where signs are pooled: d and route (B, h, w, M), active and code (B, 2h, 2w, M), rows start..stop of these."""
-    images, _, width, channels = active.shape
-    groups = -(-channels // lanes)
-    states, drawn = np.empty((stop - start, width, groups), np.uint64), np.empty(groups * lanes, np.int32)
-    total = np.int64(0)
-    for image in range(images):
-        for row in range(start, stop):
-            for column in range(width):
-                state = states[row - start, column]
-                if image % lanes == 0:
-                    seeds(state, keys, step, layer, kind, row * width + column, image // lanes)
-                draw(state, lanes, drawn)
-                y, x, place = row >> 1, column >> 1, np.uint8(2 * (row & 1) + (column & 1))
-                for c in range(channels):
-                    value = d[image, y, x, c] if route[image, y, x, c] == place else np.int32(0)
-                    dy = _centred(value, active[image, row, column, c], c1[c], c2[c])
-                    code[image, row, column, c] = _code(dy, drawn[c], e, limit)
-                    total += abs(dy)
-    return total
-
-
-@compiled
-def codes_of_pooled_sums(d, active, route, c1, c2, e, limit, keys, step, layer, kind, lanes, start, stop, code):
-    """The same where sums are pooled: d, active, route (B, h, w, M), code (B, 2h, 2w, M), rows start..stop of it."""
+def codes_of_pooled_signs(d, route, c1, e, limit, keys, step, layer, kind, lanes, start, stop, code):
+    """The same, of twin planes, where signs are pooled: d and route (B, h, w, M), code (B, 2h, 2w, M), rows start..stop of it."""
     images, _, width, channels = code.shape
     groups = -(-channels // lanes)
     states, drawn = np.empty((stop - start, width, groups), np.uint64), np.empty(groups * lanes, np.int32)
@@ -136,10 +124,32 @@ def codes_of_pooled_sums(d, active, route, c1, c2, e, limit, keys, step, layer, 
                 draw(state, lanes, drawn)
                 y, x, place = row >> 1, column >> 1, np.uint8(2 * (row & 1) + (column & 1))
                 for c in range(channels):
-                    dy = _centred(d[image, y, x, c], active[image, y, x, c], c1[c], c2[c])
+                    value = d[image, y, x, c] if route[image, y, x, c] == place else np.int32(0)
+                    dy = _centred(value, c1[c])
+                    code[image, row, column, c] = _twin(dy, drawn[c], e, limit)
+                    total += abs(dy)
+    return total
+
+
+@compiled
+def codes_of_pooled_sums(d, route, c1, e, limit, keys, step, layer, kind, lanes, start, stop, code):
+    """The same where sums are pooled."""
+    images, _, width, channels = code.shape
+    groups = -(-channels // lanes)
+    states, drawn = np.empty((stop - start, width, groups), np.uint64), np.empty(groups * lanes, np.int32)
+    total = np.int64(0)
+    for image in range(images):
+        for row in range(start, stop):
+            for column in range(width):
+                state = states[row - start, column]
+                if image % lanes == 0:
+                    seeds(state, keys, step, layer, kind, row * width + column, image // lanes)
+                draw(state, lanes, drawn)
+                y, x, place = row >> 1, column >> 1, np.uint8(2 * (row & 1) + (column & 1))
+                for c in range(channels):
+                    dy = _centred(d[image, y, x, c], c1[c])
                     here = route[image, y, x, c] == place
-                    other = np.int8(0) if drawn[c] >= 1 << _BITS - 1 else np.int8(-1)  # +1 or -1
-                    code[image, row, column, c] = _code(dy, drawn[c], e, limit) if here else other
+                    code[image, row, column, c] = _twin(dy, drawn[c], e, limit) if here else np.int8(0)
                     total += abs(dy) if here else np.int32(0)
     return total
 

@@ -11,19 +11,18 @@ EXP2 = np.array(f.EXP2_TABLE, np.int64)
 LOG2 = np.array(f.LOG2_TABLE, np.int64)
 
 
-def logits(y: Array, mu: Array, psi: Array, beta: Array, latent: int) -> tuple[Array, Array]:
-    """z = (y - mu) / psi * log2(e), and z + beta * log2(e); (N, M) int64 with LOGIT fraction bits.
+def logits(y: Array, mu: Array, psi: Array, beta: Array) -> Array:
+    """(y - mu) / psi + beta, times log2(e): (N, M) int64 with LOGIT fraction bits.
 
-    y: (N, M) sums; mu, psi: (M,) with STATISTICS fraction bits; beta: (M,) with latent - 1 fraction bits.
+    y: (N, M) sums; mu, psi: (M,) with STATISTICS fraction bits; beta: (M,) of BETA_USED bits. int64 all.
     """
     xp = array_namespace(y)
-    y, mu, psi, beta = (xp.astype(a, xp.int64) for a in (y, mu, psi, beta))
     reciprocal = (f.LOG2_E << f.RECIPROCAL) // xp.clip(psi, 1 << f.STATISTICS, None)
     shift = f.RECIPROCAL + f.LOG2_E_FRACTION - f.LOGIT  # the fraction bits of y - mu and psi cancel
     limit = (1 << f.LOGIT_BITS - 1) - 1
-    centred = (y << f.STATISTICS) - mu
+    centred = (xp.astype(y, xp.int64) << f.STATISTICS) - mu
     z = xp.clip(centred * reciprocal + (1 << shift - 1) >> shift, -limit, limit)
-    return z, z + (beta * f.LOG2_E >> latent - 1 + f.LOG2_E_FRACTION - f.LOGIT)
+    return z + (beta * f.LOG2_E >> f.BETA_USED - 1 + f.LOG2_E_FRACTION - f.LOGIT)
 
 
 def exp2(below: Array) -> Array:

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 import numpy as np
 
 from bnnedge.configuration import Configuration
+from bnnedge.formats import Code
 from bnnedge.layers import Conv2D, Dense, Geometry, MaxPool2D
 from bnnedge.network import Network
 from bnnedge.settings import Settings
@@ -44,8 +45,8 @@ class Products(Protocol):
     """The three products of training, of the arguments that those of `products` have; weight gradients are int32 or int64."""
 
     def forward(self, x: Array, weight: Array, layer: Geometry, planes: int) -> Array: ...
-    def data_gradient(self, code: Array, weight: Array, layer: Geometry, planes: int) -> Array: ...
-    def weight_gradient(self, x: Array, code: Array, layer: Geometry, x_planes: int, planes: int) -> Array: ...
+    def data_gradient(self, halves: Array, weight: Array, layer: Geometry, code: Code) -> Array: ...
+    def weight_gradient(self, x: Array, halves: Array, layer: Geometry, planes: int, code: Code) -> Array: ...
 
 
 class Ways(NamedTuple):
@@ -202,16 +203,17 @@ def _outcome(ways: Callable[[Random, int], Ways]) -> list[Any]:
     """Results, logits and weights of steps with codes of all sizes, and with codes at the ends of their range."""
     from bnnedge.sim.golden.model import Golden
 
-    wide, narrow = Conv2D(35, padding="same"), Conv2D(5, 2, padding="same")
-    network = Network((7, 6, 2), [wide, MaxPool2D(), narrow, MaxPool2D("sums"), Dense(9), Dense(3)])
-    settings, configuration = Settings(batch=64, slope_planes=8, seed=5), Configuration("probe", lanes=8, word=32)
+    wide, small, narrow = Conv2D(35, padding="same"), Conv2D(6, padding="same"), Conv2D(5, 2, padding="same")
+    network = Network((7, 6, 2), [wide, MaxPool2D(), small, narrow, MaxPool2D("sums"), Dense(9), Dense(3)])
+    settings = Settings(batch=48, gradient_planes=[8, 8, 5, 8, 3], slope_planes=8, seed=5)
+    configuration = Configuration("probe", lanes=8, word=32)
     random, found = np.random.RandomState(1), list[Any]()
     state = TrainingState.initial(network, configuration.latent, settings.gradient_planes, 1)
     golden = Golden(network, settings, configuration, state, ways=ways)
     for _ in range(2):
         for _ in range(3):
-            pixels = random.randint(0, 256, (64, *network.input_shape)).astype(np.uint8)
-            found.append(golden.train(pixels, random.randint(0, network.classes, 64), 900))
+            pixels = random.randint(0, 256, (settings.batch, *network.input_shape)).astype(np.uint8)
+            found.append(golden.train(pixels, random.randint(0, network.classes, settings.batch), 900))
             found += [layer.weight.tolist() for layer in state.layers]
         for layer in state.layers:
             layer.exponent = -100

@@ -41,9 +41,26 @@ def test_initial_exponents():
     assert [layer.reach for layer in network.geometry[1:]] == [12, 8, 2]
     state = TrainingState.initial(network, 12, 4, 1)
     last = 12 + 2 - 2 + 3 - 4
-    assert [layer.exponent for layer in state.layers] == [last + 3 + 4 + 4, last + 3 + 4, last + 3, last]
+    # The first layer's codes are twin: two bits more of headroom, and half the range.
+    assert [layer.exponent for layer in state.layers] == [last + 2 + 1 + 3 + 4 + 4, last + 3 + 4, last + 3, last]
+    listed = TrainingState.initial(network, 12, [4, 8, 4, 3], 1)
+    assert [a.exponent - b.exponent for a, b in zip(state.layers, listed.layers, strict=True)] == [0, 4, 0, -1]
+    automatic = TrainingState.initial(network, 12, "auto", 1)
+    assert [a.exponent - b.exponent for a, b in zip(state.layers, automatic.layers, strict=True)] == [2, 2, 4, 4]
     dense = TrainingState.initial(Network((9,), [Dense(4), Dense(100), Dense(10)]), 12, 8, 1)
-    assert [layer.exponent for layer in dense.layers] == [8 + 4 + 6, 8 + 4, 8]
+    assert [layer.exponent for layer in dense.layers] == [7 + 4 + 6, 7 + 4, 7]
+
+
+def test_all_else_begins_at_zero():
+    state = initial()
+    assert state.step == 0
+    for layer in state.layers:
+        assert layer.unit == 0
+        for field in ("beta", "mu", "psi", "centre", "size"):
+            values = getattr(layer, field)
+            assert values.dtype == np.int32
+            assert values.shape == layer.weight.shape[1:]
+            assert not values.any()
 
 
 def test_weights_of_a_convolution():
@@ -67,12 +84,18 @@ def test_copy_is_independent():
     copy.layers[0].weight[0, 0] ^= 16
     copy.layers[1].exponent += 1
     copy.layers[1].psi[:3] += 1
+    copy.layers[1].centre[:2] -= 1
+    copy.layers[1].size[1] += 1
+    copy.layers[1].unit = -3
     copy.step = 5
     assert state.differences(copy) == [
         "step: 0 and 5",
         "layer 1 weight: 1 of 512 values",
         "layer 2 psi: 3 of 4 values",
+        "layer 2 centre: 2 of 4 values",
+        "layer 2 size: 1 of 4 values",
         "layer 2 exponent: 1 of 1 values",
+        "layer 2 unit: 1 of 1 values",
     ]
 
 
@@ -94,13 +117,24 @@ def damage(field, value):
     ("change", "message"),
     [
         (damage("weight", np.zeros((4, 32), np.int16)), r"layer 2: weight must be int16 of shape \(32, 4\), not int16"),
-        (damage("beta", np.zeros(4, np.int64)), r"layer 2: beta must be int16 of shape \(4,\), not int64"),
+        (damage("beta", np.zeros(4, np.int64)), r"layer 2: beta must be int32 of shape \(4,\), not int64"),
         (damage("mu", np.zeros(4, np.float32)), "layer 2: mu must be int32"),
-        (damage("beta", np.full(4, 1 << 12, np.int16)), "layer 2: beta does not fit latent weights of 8 bits"),
-        (damage("mu", np.full(4, 33 * 64 + 1, np.int32)), r"layer 2: mu lies in 2113..2113; .* 32 inputs lies in -2112..2112"),
-        (damage("mu", np.full(4, -33 * 64 - 1, np.int32)), "layer 2: mu lies in -2113..-2113"),
-        (damage("psi", np.full(4, -1, np.int32)), "layer 2: psi does not fit 28 bits, unsigned"),
-        (damage("psi", np.full(4, 1 << 28, np.int32)), "layer 2: psi does not fit 28 bits, unsigned"),
+        (damage("centre", np.zeros(3, np.int32)), r"layer 2: centre must be int32 of shape \(4,\), not int32 of shape \(3,\)"),
+        (
+            damage("weight", np.full((32, 4), 1 << 11, np.int16)),
+            r"layer 2: weight lies in 2048\.\.2048, not in -2048\.\.2047, as latent weights of 8 bits do",
+        ),
+        (damage("beta", np.full(4, 1 << 19, np.int32)), r"layer 2: beta lies in 524288\.\.524288, not in -524288\.\.524287"),
+        (damage("beta", np.full(4, -(1 << 19) - 1, np.int32)), "layer 2: beta lies in -524289"),
+        (
+            damage("mu", np.full(4, 33 * 64 + 1, np.int32)),
+            r"layer 2: mu lies in 2113\.\.2113, not in -2112\.\.2112, as the mean of a sum of 32 inputs does",
+        ),
+        (damage("mu", np.full(4, -33 * 64 - 1, np.int32)), r"layer 2: mu lies in -2113\.\.-2113"),
+        (damage("psi", np.full(4, -1, np.int32)), r"layer 2: psi lies in -1\.\.-1, not in 0\.\.268435455"),
+        (damage("psi", np.full(4, 1 << 28, np.int32)), "layer 2: psi lies in 268435456"),
+        (damage("size", np.array([3, 0, -1, 2], np.int32)), r"layer 2: size lies in -1\.\.3, not in 0\.\.2147483647"),
+        (damage("unit", 1 << 15), "layer 2: unit 32768 does not fit 16 bits"),
         (damage("exponent", -(1 << 15) - 1), "layer 2: exponent -32769 does not fit 16 bits"),
         (damage("exponent", 1 << 20), "layer 2: exponent 1048576 does not fit 16 bits"),
         (lambda state: state.layers.pop(), "state of 1 layers for a network of 2"),
@@ -119,6 +153,8 @@ def test_extremes_fit():
     first, layer = state.layers
     first.mu[:2] = -(16 * 255 + 1) * 64, (16 * 255 + 1) * 64
     layer.mu[:2], layer.psi[:2], layer.exponent = (-33 * 64, 33 * 64), (0, (1 << 28) - 1), -(1 << 15)
+    layer.beta[:2], layer.unit = (-(1 << 19), (1 << 19) - 1), (1 << 15) - 1
+    layer.centre[:2], layer.size[:2] = (-(1 << 31), (1 << 31) - 1), (0, (1 << 31) - 1)
     state.check(NETWORK, dataclasses.replace(CONFIG, latent=8))
 
 

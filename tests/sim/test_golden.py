@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -43,10 +44,10 @@ def mean(v: int, n: int, fraction: int) -> int:
     return v * ((2 ** (16 + log) + n // 2) // n) >> 16 + log - fraction
 
 
-def rounded_mean(v: int, n: int) -> int:
-    """v / n with 2 fraction bits, rounded to the nearest."""
-    log = math.ceil(math.log2(n))
-    return v * 4 * ((2 ** (16 + log) + n // 2) // n) + 2 ** (15 + log) >> 16 + log
+def averaged(moving: int, new: int, most: int, step: int) -> int:
+    """A moving average after it took its part of a new value."""
+    d = min(most, step // 4)
+    return moving + (new - moving + (2**d >> 1) >> d)
 
 
 class Window:
@@ -95,11 +96,14 @@ class Plain:
         self.shape = (*network.input_shape, 1)[:3] if isinstance(network.layers[0], Conv2D) else (1, 1, *network.input_shape)
         height, width, channels = self.shape
         self.windows: list[Window] = []
+        self.planes: list[int] = []
         for layer, behind in zip(network.layers, (*network.layers[1:], None), strict=True):
             if isinstance(layer, (Conv2D, Dense)):
                 pool = behind.on if isinstance(behind, MaxPool2D) else ""
                 window = Window(layer, pool, height, width, channels, not self.windows)
                 height, width, channels = window.high, window.wide, window.fan_out
+                g = settings.gradient_planes
+                self.planes.append(g if isinstance(g, int) else g[len(self.planes)])
                 if pool:
                     height, width = height // 2, width // 2
                 self.windows.append(window)
@@ -148,81 +152,94 @@ class Plain:
             route[p] = [four.index(max(four)) for four in fours]
         return pooled, route
 
-    def logits(self, y: list[int], mus: list[int], psis: list[int]) -> tuple[list[int], list[int]]:
-        """z and v of an image."""
-        z, v = [], []
+    def logits(self, y: list[int], mus: list[int], psis: list[int]) -> list[int]:
+        """v of an image."""
+        v = []
         for value, mu, psi, beta in zip(y, mus, psis, self.state.layers[-1].beta.tolist(), strict=True):
             r = (1477 << 20) // max(psi, 64)
-            z.append(clip((64 * value - mu) * r + 2**21 >> 22, -8191, 8191))
-            v.append(z[-1] + ((beta >> 4) * 1477 >> 13))
-        return z, v
+            v.append(clip((64 * value - mu) * r + 2**21 >> 22, -8191, 8191) + ((beta >> 8) * 1477 >> 13))
+        return v
+
+    def thresholds(self, i: int) -> list[tuple[int, int]]:
+        """tau and psi of each channel."""
+        layer = self.state.layers[i]
+        channels = zip(layer.mu.tolist(), layer.psi.tolist(), layer.beta.tolist(), strict=True)
+        return [(mu - ((beta >> 8) * psi >> 11), psi) for mu, psi, beta in channels]
 
     def infer(self, pixels: np.ndarray) -> list[list[int]]:
         x = self.codes(pixels, self.s.input_planes)
-        for i, layer in enumerate(self.state.layers):
+        for i in range(len(self.windows) - 1):
             y, _ = self.sums(i, x)
-            mus, psis = layer.mu.tolist(), layer.psi.tolist()
-            tau = [mu - ((beta >> 4) * psi >> 11) for mu, beta, psi in zip(mus, layer.beta.tolist(), psis, strict=True)]
+            tau = [t for t, _ in self.thresholds(i)]
             x = [{p: [1 if 64 * v >= t else -1 for v, t in zip(y, tau, strict=True)] for p, y in image.items()} for image in y]
             if self.windows[i].pool == "signs":
                 x = [self.pooled_signs(i, image)[0] for image in x]
-        return [self.logits(image[0, 0], mus, psis)[1] for image in y]
+        last = self.state.layers[-1]
+        y, _ = self.sums(len(self.windows) - 1, x)
+        return [self.logits(image[0, 0], last.mu.tolist(), last.psi.tolist()) for image in y]
+
+    def statistics(self, i: int, y: list[Map]) -> tuple[list[int], list[int]]:
+        """mu and psi of the batch; the moving averages take their part."""
+        layer, step, mus, psis = self.state.layers[i], self.state.step, [], []
+        for m in range(self.windows[i].fan_out):
+            column = [row[m] for image in y for row in image.values()]
+            pivot = int(layer.mu[m]) + 32 >> 6
+            mus.append(mean(sum(column), len(column), 6))
+            psis.append(mean(sum(abs(v - pivot) for v in column), len(column), 6))
+            layer.mu[m] = averaged(int(layer.mu[m]), mus[m], 3, step)
+            layer.psi[m] = averaged(int(layer.psi[m]), psis[m], 3, step)
+        return mus, psis
+
+    def learn(self, i: int, m: int, s: int, rate: int) -> None:
+        """Mean gradient, its size and beta of a channel, with s of this step."""
+        layer, step = self.state.layers[i], self.state.step
+        centre, size = averaged(int(layer.centre[m]), s, 3, step), averaged(int(layer.size[m]), abs(s), 6, step)
+        quotient = clip(centre * 256 // 2 ** size.bit_length(), -2048, 2047)
+        layer.centre[m], layer.size[m] = centre, size
+        layer.beta[m] = clip(int(layer.beta[m]) - (rate * quotient + 8) // 16, -(2**19), 2**19 - 1)
 
     def step(self, pixels: np.ndarray, labels: list[int], rate: int) -> tuple[int, int]:
-        s, step, g = self.s, self.state.step, self.s.gradient_planes
+        s, step = self.s, self.state.step
         images, depth = range(s.batch), len(self.windows)
         x = self.codes(pixels, s.input_planes)
         inputs = [self.codes(pixels, s.slope_planes)]
-        signs, routes, masks = [], [], []  # of each layer: signs of the samples; routes and masks of the pooled map
-        for i, (layer, window) in enumerate(zip(self.state.layers, self.windows, strict=True)):
+        routes, masks = [], []  # of each hidden layer's pooled map
+        for i, window in enumerate(self.windows):
             y, route = self.sums(i, x)
-            n = s.batch * len(y[0])
-            sign: list[Map] = [{p: [0] * window.fan_out for p in image} for image in y]
-            mask: list[Map] = [{p: [0] * window.fan_out for p in image} for image in y]
-            mus, psis = [], []
-            for m in range(window.fan_out):
-                column = [y[b][p][m] for b in images for p in y[b]]
-                pivot = int(layer.mu[m]) + 32 >> 6
-                mu = mean(sum(column), n, 6)
-                psi = mean(sum(abs(v - pivot) for v in column), n, 6)
-                d = min(3, step)
-                layer.mu[m] += mu - int(layer.mu[m]) + (2**d >> 1) >> d
-                layer.psi[m] += psi - int(layer.psi[m]) + (2**d >> 1) >> d
-                tau = mu - ((int(layer.beta[m]) >> 4) * psi >> 11)
-                for b in images:
-                    for p in y[b]:
-                        sign[b][p][m] = 1 if 64 * y[b][p][m] >= tau else -1
-                        mask[b][p][m] = int(abs(64 * y[b][p][m] - tau) <= psi)
-                mus.append(mu)
-                psis.append(psi)
-            x = sign
-            if window.pool == "signs":
-                x = []
-                for b in images:
-                    pooled, route[b] = self.pooled_signs(i, sign[b])
-                    x.append(pooled)
-                    mask[b] = {p: [mask[b][window.four(*p)[k]][m] for m, k in enumerate(route[b][p])] for p in pooled}
-            signs.append(sign)
+            if i < depth - 1:
+                channels = self.thresholds(i)
+                sign, mask = [], []
+                for image in y:
+                    pairs = {p: list(zip(row, channels, strict=True)) for p, row in image.items()}
+                    sign.append({p: [1 if 64 * v >= tau else -1 for v, (tau, _) in row] for p, row in pairs.items()})
+                    mask.append({p: [int(abs(64 * v - tau) <= psi) for v, (tau, psi) in row] for p, row in pairs.items()})
+                x = sign
+                if window.pool == "signs":
+                    x = []
+                    for b in images:
+                        pooled, route[b] = self.pooled_signs(i, sign[b])
+                        x.append(pooled)
+                        mask[b] = {p: [mask[b][window.four(*p)[k]][m] for m, k in enumerate(route[b][p])] for p in pooled}
+                masks.append(mask)
+                inputs.append(x)
             routes.append(route)
-            masks.append(mask)
-            inputs.append(x)
+            mus, psis = self.statistics(i, y)
 
         loss = hits = 0
-        z, d_out = [], []
+        d = []
         for b in images:
-            logit, v = self.logits(y[b][0, 0], mus, psis)
-            z.append(logit)
+            v = self.logits(y[b][0, 0], mus, psis)
             below = [max(v) - value for value in v]
             total = sum(EXP2[n % 256] >> min(n >> 8, 15) for n in below)
             octave = total.bit_length() - 13
             logs = [n + 256 * octave + LOG2[(total >> octave + 4) % 256] for n in below]
             p = [EXP2[n % 256] >> min(n >> 8, 15) for n in logs]
-            d_out.append({(0, 0): [value - 4096 * (c == labels[b]) for c, value in enumerate(p)]})
+            d.append({(0, 0): [value - 4096 * (c == labels[b]) for c, value in enumerate(p)]})
             loss += logs[labels[b]]
             hits += v.index(max(v)) == labels[b]
 
         codes: list[Map] = []
-        above, d = 0, d_out
+        above = 0
         old = [layer.weight.tolist() for layer in self.state.layers]
         for i in range(depth - 1, -1, -1):
             layer, window = self.state.layers[i], self.windows[i]
@@ -246,29 +263,29 @@ class Plain:
                             wide[b][window.four(*p)[k]][m] = d[b][p][m]
                 d = wide
             dy: list[Map] = [{p: [0] * window.fan_out for p in image} for image in d]
-            n = s.batch * len(d[0])
+            n, shift = s.batch * len(d[0]), clip(layer.unit - above, -8, 7)
             for m in range(window.fan_out):
                 everywhere = [(b, p) for b in images for p in d[b]]
-                s1 = sum(d[b][p][m] for b, p in everywhere)
-                s2 = sum(d[b][p][m] * signs[i][b][p][m] for b, p in everywhere)
-                if i == depth - 1:
-                    s2 = sum(d[b][0, 0][m] * z[b][m] for b in images) * 710 >> 18
-                sx = sum(signs[i][b][p][m] for b, p in everywhere)
-                c1 = rounded_mean(s1 - (mean(sx, n, 16) * s2 >> 16), n)
-                c2 = rounded_mean(s2, n)
+                layer.centre[m] = clip(math.floor(Fraction(2) ** shift * int(layer.centre[m])), -(2**31), 2**31 - 1)
+                layer.size[m] = clip(math.floor(Fraction(2) ** shift * int(layer.size[m])), 0, 2**31 - 1)
+                c1 = int(layer.centre[m]) + 32 >> 6
                 for b, p in everywhere:
-                    dy[b][p][m] = 4 * d[b][p][m] - c1 - signs[i][b][p][m] * c2
-                r = random16(s.seed, 4, step, i, 2, 0, 0, m)
-                layer.beta[m] = self.updated(int(layer.beta[m]), s1 >= 0, r, rate >> 2)
-            e = clip(layer.exponent - above, 0, 23)
+                    dy[b][p][m] = 4 * d[b][p][m] - c1
+                self.learn(i, m, mean(sum(d[b][p][m] for b, p in everywhere), n, 8), rate)
+            layer.unit = above
+            twin = window.pool != ""
+            g = max(2, self.planes[i]) if twin else self.planes[i]
+            e = clip(layer.exponent - above, 0, 16)
             size = sum(abs(v) for image in dy for row in image.values() for v in row) // (n * window.fan_out)
-            headroom = 4 if g >= 6 else 3 if g >= 4 else 2
-            layer.exponent = above + (size.bit_length() - 1) + headroom + 1 - g
+            # Headroom of 3 below g bits, of 5 below g - 1.
+            layer.exponent = above + (size.bit_length() - 1) + (7 if twin else 4) - g
             above += e
 
-            def code(value: int, r16: int, e: int = e) -> int:
+            def code(value: int, r16: int, e: int = e, g: int = g, twin: bool = twin) -> int:
                 r = r16 * 2 ** (e + 1) // 2**16
-                return 2 * clip(value - 2**e + r >> e + 1, -(2 ** (g - 1)), 2 ** (g - 1) - 1) + 1
+                if twin:
+                    return 2 * clip((value + r) // 2 ** (e + 1), -(2 ** (g - 2)), 2 ** (g - 2))
+                return 2 * clip((value - 2**e + r) // 2 ** (e + 1), -(2 ** (g - 1)), 2 ** (g - 1) - 1) + 1
 
             codes = [{p: [0] * window.fan_out for p in window.outputs} for _ in images]
             for b, (y_out, x_out), m in itertools.product(images, window.outputs, range(window.fan_out)):
@@ -277,8 +294,6 @@ class Plain:
                     p = y_out // 2, x_out // 2
                     if routes[i][b][p][m] == y_out % 2 * 2 + x_out % 2:
                         codes[b][y_out, x_out][m] = code(dy[b][p][m], r16)
-                    else:
-                        codes[b][y_out, x_out][m] = 1 if r16 >= 2**15 else -1
                 else:
                     codes[b][y_out, x_out][m] = code(dy[b][y_out, x_out][m], r16)
 
@@ -302,18 +317,18 @@ def dense(*sizes: int) -> Network:
 
 
 CASES = [
-    (dense(9, 6, 5, 3), Settings(batch=64, seed=0x0123_4567_89AB_CDEF)),
+    (dense(9, 6, 5, 3), Settings(batch=64, gradient_planes=8, seed=0x0123_4567_89AB_CDEF)),
     (dense(5, 7, 2), Settings(batch=64, gradient_planes=4, input_planes=5, slope_planes=3, optimiser="sign-sgd")),
-    (dense(11, 4), Settings(batch=128, gradient_planes=1, seed=2)),
+    (dense(11, 4), Settings(batch=112, gradient_planes=1, seed=2)),
     # Signs pooled; a window of even side that reaches over the edge; 24 and 6 outputs.
     (
         Network((6, 8, 2), [Conv2D(3), MaxPool2D(), Conv2D(5, 2, padding="same"), Flatten(), Dense(4), Dense(3)]),
-        Settings(batch=64, seed=5),
+        Settings(batch=48, gradient_planes=[6, 8, 7, 8], seed=5),
     ),
     # Steps of 2 over an odd and an even side, sums pooled.
     (
         Network((12, 3), [Conv2D(3, 3, 2, "same"), Conv2D(5, 3, 1, "same"), MaxPool2D("sums"), Dense(3)]),
-        Settings(batch=64, gradient_planes=4, input_planes=3, slope_planes=3),
+        Settings(batch=16, gradient_planes=4, input_planes=3, slope_planes=3),
     ),
     # Sums of pixels pooled, then signs, both odd before; steps of 2 without padding.
     (
@@ -322,7 +337,7 @@ CASES = [
     ),
     (
         Network((5, 5), [Conv2D(2, 2), MaxPool2D("signs"), Conv2D(3, 1), MaxPool2D("sums"), Dense(2)]),
-        Settings(batch=128, gradient_planes=2, seed=3),
+        Settings(batch=80, gradient_planes=1, seed=3),
     ),
 ]
 
@@ -362,7 +377,7 @@ def test_intermediates_are_kept_by_name() -> None:
     settings = Settings(batch=64)
     golden = Golden(network, settings, CONFIG, TrainingState.initial(network, 12, 8, 1), keep=True)
     golden.train(np.zeros((64, 6), np.uint8), np.zeros(64, int), 100)
-    names = {"1.y", "1.mu", "1.psi", "1.tau", "1.active", "1.mask", "1.d", "1.dy", "1.code", "1.slope", "2.logits"}
+    names = {"1.y", "1.mu", "1.psi", "1.tau", "1.active", "1.mask", "1.d", "1.s1", "1.dy", "1.code", "1.slope", "2.logits"}
     assert names <= set(golden.trace)
     assert golden.trace["1.mask"].shape == (64, 5)
 
@@ -373,17 +388,18 @@ def test_intermediates_of_convolutions() -> None:
     golden = Golden(network, settings, CONFIG, TrainingState.initial(network, 12, 8, 1), keep=True)
     golden.train(np.random.RandomState(1).randint(0, 256, (64, 10, 10)).astype(np.uint8), np.zeros(64, int), 100)
     shapes = {
-        "1.active": (8, 8, 2), "1.pooled": (4, 4, 2), "1.mask": (4, 4, 2), "1.d": (4, 4, 2), "1.code": (8, 8, 2),
+        "1.active": (4, 4, 2), "1.route": (4, 4, 2), "1.mask": (4, 4, 2), "1.d": (4, 4, 2),
+        "1.dy": (8, 8, 2), "1.code": (8, 8, 2),
         "2.active": (2, 2, 3), "2.route": (2, 2, 3), "2.mask": (2, 2, 3), "2.dy": (2, 2, 3), "2.code": (4, 4, 3),
         "3.active": (1, 1, 4), "3.code": (1, 1, 4), "4.code": (3,), "4.y": (3,), "4.logits": (3,),
     }  # fmt: skip
     for name, shape in shapes.items():
         assert golden.trace[name].shape == (64, *shape), name
-    kinds = {"active": bool, "pooled": bool, "mask": bool, "route": np.uint8, "code": np.int16}
+    kinds = {"active": bool, "mask": bool, "route": np.uint8, "code": np.int16}
     for name, kind in kinds.items():
         assert all(golden.trace[full].dtype == kind for full in golden.trace if full.endswith(name))
     assert set(np.unique(golden.trace["2.route"])) == {0, 1, 2, 3}
-    assert not {"1.route", "2.pooled", "3.pooled", "3.route"} & set(golden.trace)
+    assert not {"3.route", "4.active", "4.mask", "4.tau"} & set(golden.trace)
 
 
 def test_inference_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ from operands import LAYERS, halves, second
 
 from bnnedge import Conv2D, Dense, MaxPool2D, Network
 from bnnedge import formats as f
-from bnnedge.formats import Kind
+from bnnedge.formats import Code, Kind
 from bnnedge.layers import Geometry
 from bnnedge.sim.golden import Random, threads
 from bnnedge.sim.golden.plain import Plain
@@ -21,6 +21,7 @@ Compiled = pytest.importorskip("bnnedge.sim.golden.compiled", exc_type=ImportErr
 
 SUM = 1 << 21  # sums have 22 bits
 MU = 1 << f.MU_BITS - 1
+CENTRE = 1 << f.CENTRE_BITS - 1 - f.CENTRE + f.GRADIENT_MEAN  # the largest mean of a gradient, rounded
 SHAPES = [  # the largest batch, more groups of channels than 64, the most places and more rows than 16 bits count
     (512, 2, 2, 1),
     (512, 2, 4, 5),
@@ -103,26 +104,33 @@ def pool_signs(drawn: Drawn) -> Iterator[tuple]:
 
 
 def masked(drawn: Drawn) -> Iterator[tuple]:
-    yield drawn.ends(-SUM, SUM, *drawn.shape), drawn.bits(*drawn.shape), drawn.bits(*drawn.shape)
+    yield drawn.ends(-SUM, SUM, *drawn.shape), drawn.bits(*drawn.shape)
 
 
 def codes(drawn: Drawn) -> Iterator[tuple]:
     images, height, width, channels = drawn.shape
     for pool in ("none", "signs", "sums"):
+        twin = pool != "none"
         small = images, height // 2, width // 2, channels
-        pooled = drawn.shape if pool == "none" else small
-        active = drawn.bits(*(small if pool == "sums" else drawn.shape))
-        route = None if pool == "none" else drawn.random.randint(0, 4, small).astype(np.uint8)
-        means = drawn.ends(-8 * SUM, 8 * SUM, channels), drawn.ends(-4 * SUM, 4 * SUM, channels)
-        e, planes = drawn.one([0, 1, f.MAX_EXPONENT - 1, f.MAX_EXPONENT]), drawn.random.randint(1, f.MAX_PLANES + 1)
+        route = drawn.random.randint(0, 4, small).astype(np.uint8) if twin else None
+        centre = drawn.ends(-CENTRE, CENTRE, channels)
+        e, planes = drawn.one([0, 1, f.MAX_EXPONENT - 1, f.MAX_EXPONENT]), drawn.random.randint(1 + twin, f.MAX_PLANES + 1)
         at = drawn.one([0, 1 << 31, (1 << 32) - 2]), drawn.one([0, 1, 63])
-        yield drawn.ends(-SUM, SUM, *pooled), active, route, drawn.layer(pool), *means, e, planes, at
+        yield (
+            drawn.ends(-SUM, SUM, *(small if twin else drawn.shape)),
+            route,
+            drawn.layer(pool),
+            centre,
+            e,
+            Code(planes, twin),
+            at,
+        )
 
 
 def updated(drawn: Drawn) -> Iterator[tuple]:
     taps, inputs = [(1, 1), (1, 300), (3, 129), (9, 64), (25, 9)][drawn.random.randint(5)]
     shape, end = (taps * inputs, drawn.channels), drawn.top << f.MOMENT
-    at = drawn.one([0, 1 << 31, (1 << 32) - 2]), drawn.one([0, 1, 63]), [Kind.WEIGHT, Kind.BETA][drawn.random.randint(2)]
+    at = drawn.one([0, 1 << 31, (1 << 32) - 2]), drawn.one([0, 1, 63]), Kind.WEIGHT
     for momentum in (False, True):
         rate, words = drawn.one([0, 1, (1 << f.RATE_BITS) - 1]), drawn.ends(-end, end - 1, *shape, kind=np.int16)
         for kind, largest, order in ((np.int32, (1 << 31) - 1, "C"), (np.int64, 1 << 40, "C"), (np.int64, 1 << 40, "F")):
@@ -132,7 +140,6 @@ def updated(drawn: Drawn) -> Iterator[tuple]:
 
 ARGUMENTS: dict[str, Callable[[Drawn], Iterator[tuple]]] = {
     "signs": signs,
-    "total_signs": signs,
     "gather": gather,
     "scatter": scatter,
     "double": double,

@@ -9,6 +9,7 @@ import pytest
 from operands import LAYERS, Whole, halves, pytorch, second
 
 from bnnedge import Conv2D, Dense, Network
+from bnnedge.formats import Code
 from bnnedge.layers import MAX_SIDE
 from bnnedge.sim.golden import Random, int8, products
 from bnnedge.sim.golden.int8 import Blas, Int8, Torch
@@ -25,24 +26,30 @@ def multiply(request: pytest.FixtureRequest) -> Whole | Blas | Torch:
 
 
 @pytest.mark.parametrize("most", [1, 2, 5])
-@pytest.mark.parametrize(("x_planes", "planes"), [(0, 1), (0, 8), (1, 8), (7, 7), (8, 8), (8, 1), (2, 6)])
+@pytest.mark.parametrize(
+    ("planes", "code"),
+    [
+        *[(x, Code(g)) for x, g in ((0, 1), (0, 8), (1, 8), (7, 7), (8, 8), (8, 1), (2, 6))],
+        *[(x, Code(g, True)) for x, g in ((0, 2), (0, 8), (8, 8), (2, 6))],
+    ],
+)
 @pytest.mark.parametrize("layer", LAYERS)
 def test_products(
-    monkeypatch: pytest.MonkeyPatch, multiply: Whole, layer: Conv2D | Dense, x_planes: int, planes: int, most: int
+    monkeypatch: pytest.MonkeyPatch, multiply: Whole, layer: Conv2D | Dense, planes: int, code: Code, most: int
 ) -> None:
     """Of five images, up to `most` at a time."""
     layer, random = second(layer), np.random.RandomState(1)
     for held in ("_WINDOWS", "_SUMS"):
         monkeypatch.setattr(int8, held, most * layer.outputs * layer.fan_in)
-    x, weight = halves(random, x_planes, 5, 7, 6, 3), halves(random, 0, layer.fan_in, layer.fan_out)
-    code = halves(random, planes, 5, layer.out_height, layer.out_width, layer.fan_out)
+    x, weight = halves(random, planes, 5, 7, 6, 3), halves(random, 0, layer.fan_in, layer.fan_out)
+    gradient = halves(random, code, 5, layer.out_height, layer.out_width, layer.fan_out)
     fast = Int8(multiply, Threads(2), PLAIN)
-    y, d = fast.forward(x, weight, layer, x_planes), fast.data_gradient(code, weight, layer, planes)
+    y, d = fast.forward(x, weight, layer, planes), fast.data_gradient(gradient, weight, layer, code)
     assert y.dtype == d.dtype == np.int32
-    np.testing.assert_array_equal(y, products.forward(x, weight, layer, x_planes))
-    np.testing.assert_array_equal(d, products.data_gradient(code, weight, layer, planes))
-    slope = fast.weight_gradient(x, code, layer, x_planes, planes)
-    np.testing.assert_array_equal(slope, products.weight_gradient(x, code, layer, x_planes, planes))
+    np.testing.assert_array_equal(y, products.forward(x, weight, layer, planes))
+    np.testing.assert_array_equal(d, products.data_gradient(gradient, weight, layer, code))
+    slope = fast.weight_gradient(x, gradient, layer, planes, code)
+    np.testing.assert_array_equal(slope, products.weight_gradient(x, gradient, layer, planes, code))
 
 
 @pytest.mark.parametrize("images", [7, 12, 96])
@@ -56,7 +63,7 @@ def test_sums_at_the_end_of_their_range(multiply: Whole, half: int, x_end: int, 
     code[-1, -1, -1, 0] -= 1 if half > 0 else -1
     total = images * 64 * 64 * (2 * half + 1) * (2 * x_half + 1)
     less = (2 if half > 0 else -2) * (2 * x_half + 1)
-    slope = Int8(multiply, Threads(2), PLAIN).weight_gradient(x, code, layer, planes, 8)
+    slope = Int8(multiply, Threads(2), PLAIN).weight_gradient(x, code, layer, planes, Code(8))
     assert slope.tolist() == [[total - less, total, total]]
 
 
@@ -64,7 +71,7 @@ def test_sums_of_the_largest_maps() -> None:
     small = Network((8, 8), [Conv2D(2, 1), Dense(2)]).geometry[0]
     layer = dataclasses.replace(small, height=MAX_SIDE, width=MAX_SIDE, out_height=MAX_SIDE, out_width=MAX_SIDE)
     x, code = (np.full((3, MAX_SIDE, MAX_SIDE, channels), -128, np.int8) for channels in (1, 2))
-    slope = Int8(Whole(), Threads(1), PLAIN).weight_gradient(x, code, layer, 8, 8)
+    slope = Int8(Whole(), Threads(1), PLAIN).weight_gradient(x, code, layer, 8, Code(8))
     assert slope.tolist() == [[3 * MAX_SIDE**2 * 255**2] * 2]
 
 

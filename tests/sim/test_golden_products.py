@@ -9,13 +9,14 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from operands import LAYERS, halves, second, signs
+from operands import LAYERS, halves, second, signs, whole
 
 from bnnedge import Conv2D, Dense, Network
+from bnnedge.formats import Code
 from bnnedge.layers import Geometry
 from bnnedge.sim import pooling
 from bnnedge.sim.golden import products
-from bnnedge.sim.golden.mean import Mean
+from bnnedge.sim.golden.mean import Mean, averaged
 
 
 def taps(layer: Geometry):
@@ -27,28 +28,36 @@ def taps(layer: Geometry):
             yield (oy, ox), (iy, ix), slice(first, first + layer.channels)
 
 
-def whole(half: np.ndarray, planes: int) -> np.ndarray:
-    return 2 * half.astype(int) + 1 if planes else half.astype(int)
-
-
 @pytest.mark.parametrize("most", [1, 2, 5])
-@pytest.mark.parametrize(("x_planes", "planes"), [(0, 8), (8, 8), (2, 4), (1, 1), (5, 7)])
+@pytest.mark.parametrize(
+    ("planes", "code"),
+    [
+        (0, Code(8)),
+        (8, Code(8)),
+        (2, Code(4)),
+        (1, Code(1)),
+        (5, Code(7)),
+        (0, Code(2, True)),
+        (8, Code(8, True)),
+        (3, Code(5, True)),
+    ],
+)
 @pytest.mark.parametrize("layer", LAYERS)
-def test_products(monkeypatch: pytest.MonkeyPatch, layer: Conv2D | Dense, x_planes: int, planes: int, most: int) -> None:
+def test_products(monkeypatch: pytest.MonkeyPatch, layer: Conv2D | Dense, planes: int, code: Code, most: int) -> None:
     """Of five images, up to `most` at a time."""
     layer, random = second(layer), np.random.RandomState(1)
     monkeypatch.setattr(products, "_PART", most * layer.outputs * layer.fan_in)
-    half, weight = halves(random, x_planes, 5, 7, 6, 3), signs(random, layer.fan_in, layer.fan_out)
-    code_half = halves(random, planes, 5, layer.out_height, layer.out_width, layer.fan_out)
-    x, code = whole(half, x_planes), whole(code_half, planes)
-    y, d, slope = np.zeros_like(code), np.zeros_like(x), np.zeros(weight.shape, int)
+    half, weight = halves(random, planes, 5, 7, 6, 3), signs(random, layer.fan_in, layer.fan_out)
+    gradient_half = halves(random, code, 5, layer.out_height, layer.out_width, layer.fan_out)
+    x, gradient = whole(half, planes), whole(gradient_half, code)
+    y, d, slope = np.zeros_like(gradient), np.zeros_like(x), np.zeros(weight.shape, int)
     for (oy, ox), (iy, ix), rows in taps(layer):
         y[:, oy, ox] += x[:, iy, ix] @ weight[rows]
-        d[:, iy, ix] += code[:, oy, ox] @ weight[rows].T
-        slope[rows] += x[:, iy, ix].T @ code[:, oy, ox]
-    np.testing.assert_array_equal(products.forward(half, weight, layer, x_planes), y)
-    np.testing.assert_array_equal(products.data_gradient(code_half, weight, layer, planes), d)
-    np.testing.assert_array_equal(products.weight_gradient(half, code_half, layer, x_planes, planes), slope)
+        d[:, iy, ix] += gradient[:, oy, ox] @ weight[rows].T
+        slope[rows] += x[:, iy, ix].T @ gradient[:, oy, ox]
+    np.testing.assert_array_equal(products.forward(half, weight, layer, planes), y)
+    np.testing.assert_array_equal(products.data_gradient(gradient_half, weight, layer, code), d)
+    np.testing.assert_array_equal(products.weight_gradient(half, gradient_half, layer, planes, code), slope)
 
 
 @pytest.mark.parametrize("turned", [False, True])
@@ -83,7 +92,7 @@ def test_large_products_are_not_rounded(planes: int) -> None:
     x, code = np.full((97, 63, 65, 1), largest // 2, np.int8), np.full((97, 63, 65, 2), 127, np.int8)
     code[-1, -1, -1, 0] = 126
     total = 97 * 63 * 65 * 255 * largest
-    assert products.weight_gradient(x, code, layer, planes, 8).tolist() == [[total - 2 * largest, total]]
+    assert products.weight_gradient(x, code, layer, planes, Code(8)).tolist() == [[total - 2 * largest, total]]
 
 
 def test_long_sums_are_not_rounded() -> None:
@@ -97,7 +106,7 @@ def test_long_sums_are_not_rounded() -> None:
     code = np.full((1, 1, 1, layer.fan_out), 127, np.int8)
     code[0, 0, 0, 0] = 126
     weight = np.ones((2, layer.fan_out), np.int8)
-    assert products.data_gradient(code, weight, layer, 8).ravel().tolist() == [255 * layer.fan_out - 2] * 2
+    assert products.data_gradient(code, weight, layer, Code(8)).ravel().tolist() == [255 * layer.fan_out - 2] * 2
 
 
 @pytest.mark.parametrize("kind", [bool, np.int32])
@@ -121,11 +130,20 @@ def test_means(samples: int) -> None:
     mean, totals = Mean(samples), [0, 1, -1, samples, 12345 * samples - 1, 3 - (1 << 36), (1 << 37) + 11]
     assert 1 << 16 <= mean.reciprocal < 1 << 17
     assert abs(mean.reciprocal - Fraction(1 << 16 + mean.log2, samples)) <= Fraction(1, 2)
-    floored, rounded = mean.of(np.array(totals), 6), mean.rounded(np.array(totals))
-    for total, low, near in zip(totals, floored.tolist(), rounded.tolist(), strict=True):
+    floored = mean.of(np.array(totals), 6)
+    for total, low in zip(totals, floored.tolist(), strict=True):
         error = abs(total) / samples * 2**-16  # of the reciprocal
         assert abs(low - Fraction(64 * total, samples)) <= 1 + 64 * error
-        assert abs(near - Fraction(4 * total, samples)) <= Fraction(1, 2) + 4 * error
         if samples & samples - 1 == 0:
             assert low == 64 * total // samples
-            assert near == (8 * total + samples) // (2 * samples)
+
+
+@pytest.mark.parametrize("slowest", [3, 6])
+def test_moving_averages(slowest: int) -> None:
+    """To the nearest; the last value alone in the first four steps, then slower every four."""
+    olds, news = np.array([0, 100, -100, 7, -(1 << 31), 1 << 30]), np.array([1, -3, 100, 7, (1 << 31) - 1, 0])
+    for step in (0, 3, 4, 7, 8, 11, 12, 15, 23, 24, 27, 1 << 31):
+        part = Fraction(1, 2 ** min(slowest, step // 4))
+        for old, new, found in zip(olds.tolist(), news.tolist(), averaged(olds, news, slowest, step).tolist(), strict=True):
+            assert abs(found - (old + part * (new - old))) <= (Fraction(1, 2) if part < 1 else 0)
+            assert min(old, new) <= found <= max(old, new)

@@ -9,10 +9,12 @@ import random
 import numpy as np
 import pytest
 from cornered import Case, case_of, compare, largest_mu, network_of
-from opinion import initial_exponents
+from opinion import clip, initial_exponents
 
 from bnnedge import Configuration, Dense, Network, Settings, TrainingState
+from bnnedge.codes import codes
 from bnnedge.devices.golden import GoldenDevice
+from bnnedge.formats import Code
 
 CASES = 64
 
@@ -66,18 +68,24 @@ def test_golden_model_agrees_with_the_page_in_many_cases(start: int) -> None:
 
 def test_cases_reach_what_they_are_for() -> None:
     cases = [case_of(seed) for seed in range(CASES)]
-    for field in ("gradient_planes", "input_planes", "slope_planes"):
+    for field in ("input_planes", "slope_planes"):
         assert {getattr(case.settings, field) for case in cases} == set(range(1, 9))
-    assert {case.settings.batch for case in cases} == {64, 128, 256, 512}
+    formats = {code for case in cases for code in codes(case.network, case.settings)}
+    assert formats == {Code(planes) for planes in range(1, 9)} | {Code(planes, True) for planes in range(2, 9)}
+    assert {type(case.settings.gradient_planes) for case in cases} == {int, tuple, str}
+    assert {case.settings.batch for case in cases} == {16, 48, 64, 80, 128, 240, 512}
     assert {case.configuration.latent for case in cases} == set(range(4, 13))
     assert {case.configuration.accumulator for case in cases} == set(range(16, 23))
     assert {case.configuration.lanes for case in cases} == {4, 8, 16}
     assert {layer.pool for case in cases for layer in case.network.geometry} == {"none", "signs", "sums"}
     assert {case.settings.optimiser for case in cases} == {"sign-momentum", "sign-sgd"}
+    shifts = [clip(layer.unit, -9, 9) for case in cases for layer in case.state.layers[-1:]]  # above is 0 there
+    assert {-9, -8, -7, 0, 6, 7, 8, 9} & set(shifts) >= {-9, 9}
+    assert any((layer.size == 0).any() and (layer.centre != 0).any() for case in cases for layer in case.state.layers)
 
 
-@pytest.mark.parametrize("planes", range(1, 9))
-def test_initial_exponents(planes: int) -> None:
+@pytest.mark.parametrize("planes", [*range(1, 9), "auto"])
+def test_initial_exponents(planes: int | str) -> None:
     for seed in range(20):
         network = network_of(random.Random(seed))
         state = TrainingState.initial(network, 12, planes, seed)

@@ -16,7 +16,7 @@ MAX_PLANES = 8  # planes of a pixel or of a gradient code, at most
 
 STATISTICS = 6  # fraction bits of mu, psi and tau
 DECAY = 3  # moving += (new - moving) / 2**DECAY, of mu, psi and the gradient's mean; less in the first steps
-SIZE_DECAY = 6  # likewise, of the size of the gradient's mean
+SIZE_DECAY = 10  # likewise, of the size of the gradient's mean
 WARM_UP = 2  # a decay is step / 2**WARM_UP at most
 
 MOMENT = 4  # bits of the moment k, -8..7, standing for (2k + 1) / 16, below the latent weight in one word
@@ -27,8 +27,10 @@ RATE_BITS = 16
 
 BETA_BITS = 20  # of beta, all but the sign fraction bits
 BETA_USED = 12  # the uppermost of them, which move thresholds and logits
-CENTRE = 8  # fraction bits of a channel's mean gradient, by which codes are centred and beta learns, and of its size
-CENTRE_BITS = 32
+CENTRE = 8  # fraction bits of a channel's mean gradient m, by which codes are centred and beta learns
+CENTRE_BITS = 28  # of m, signed
+SIZE = 18  # fraction bits of the mean gradient's size v: SIZE_DECAY more, so that small ones move its average, too
+SIZE_BITS = 40  # of v, unsigned
 UNIT_SHIFT = 8  # bits that a mean gradient is shifted at most when the exponents above it have changed
 STEP_FRACTION, STEP_LIMIT = 8, 3  # beta moves by rate * m / 2**bits(v), a quotient with these fraction bits, within 2**STEP_LIMIT
 BETA_RATE = 4  # fraction bits of that product below the lowest bit of beta

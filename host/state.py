@@ -21,7 +21,7 @@ _ARRAYS: dict[str, tuple[type, int]] = {
     "mu": (np.int32, 1),
     "psi": (np.int32, 1),
     "centre": (np.int32, 1),
-    "size": (np.int32, 1),
+    "size": (np.int64, 1),
 }
 ARRAYS = tuple(_ARRAYS)
 """Names of a layer's arrays."""
@@ -37,7 +37,8 @@ class LayerState:
     weight: (K, M) int16, latent weight above a 4-bit moment.
     beta: (M,) int32, of BETA_BITS.
     mu, psi: (M,) int32, moving mean, within `bounds.mean_sum`, and moving mean absolute deviation, 0..2**MU_BITS - 1.
-    centre, size: (M,) int32, moving mean of the gradient, and of its size, 0 or more.
+    centre: (M,) int32, moving mean of the gradient, of CENTRE_BITS.
+    size: (M,) int64, moving mean of that mean's size, 0..2**SIZE_BITS - 1.
     exponent: absolute exponent E of the gradient codes.
     unit: the absolute exponent that centre and size were written with.
     """
@@ -115,12 +116,13 @@ class TrainingState:
                         f"not {array.dtype} of shape {array.shape}"
                     )
             most = bounds.mean_sum(geometry, i, config)
-            beta = 1 << formats.BETA_BITS - 1
+            beta, centre = 1 << formats.BETA_BITS - 1, 1 << formats.CENTRE_BITS - 1
             _within(i, "weight", layer.weight, -limit, limit - 1, f", as latent weights of {config.latent} bits do")
             _within(i, "beta", layer.beta, -beta, beta - 1)
             _within(i, "mu", layer.mu, -most, most, f", as the mean of a sum of {geometry.fan_in} inputs does")
             _within(i, "psi", layer.psi, 0, (1 << formats.MU_BITS) - 1)
-            _within(i, "size", layer.size, 0, (1 << formats.CENTRE_BITS - 1) - 1)
+            _within(i, "centre", layer.centre, -centre, centre - 1)
+            _within(i, "size", layer.size, 0, (1 << formats.SIZE_BITS) - 1)
             for field in NUMBERS:
                 if not -_EXPONENT_LIMIT <= getattr(layer, field) < _EXPONENT_LIMIT:
                     raise ValueError(f"layer {i + 1}: {field} {getattr(layer, field)} does not fit {formats.EXPONENT_BITS} bits")

@@ -69,9 +69,9 @@ def state_of(draw: random.Random, network: Network, settings: Settings, configur
         if draw.random() < 0.5:
             fill(layer.beta, -(2**19), 2**19 - 1)
         if draw.random() < 0.5:
-            fill(layer.centre, -(2**31), 2**31 - 1)
+            fill(layer.centre, -(2**27), 2**27 - 1)
         if draw.random() < 0.5:
-            fill(layer.size, 0, draw.choice([0, 1, 1000, 2**31 - 1]))
+            fill(layer.size, 0, draw.choice([0, 1, 1023, 1025, 2**20, 2**40 - 1]))
         bound = largest_mu(i, geometry.fan_in, configuration.accumulator)
         if draw.random() < 0.5:
             fill(layer.mu, -bound, bound)
@@ -80,7 +80,7 @@ def state_of(draw: random.Random, network: Network, settings: Settings, configur
             layer.exponent = draw.choice([-(2**15), -1, 0, 15, 16, 17, 2**15 - 1])
         if draw.random() < 0.5:
             layer.unit = draw.choice([-(2**15), -9, -8, -7, -1, 0, 1, 6, 7, 8, draw.randint(0, 40), 2**15 - 1])
-    state.step = draw.choice([0, 3, 7, 11, 12, 23, draw.getrandbits(31), 2**32 - 4])
+    state.step = draw.choice([0, 3, 7, 11, 12, 23, 39, draw.getrandbits(31), 2**32 - 4])
     state.check(network, configuration)
     return state
 

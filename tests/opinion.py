@@ -276,8 +276,8 @@ class Opinion:
         if layer.pool == "signs":
             d = {at: d[routed[at]] if at in routed else 0 for at in everywhere}
         shift, n = clip(layer.A - above, -8, 7), len(d) // layer.M
-        layer.m = [clip(math.floor(m * 2.0**shift), -(2**31), 2**31 - 1) for m in layer.m]
-        layer.v = [clip(math.floor(v * 2.0**shift), 0, 2**31 - 1) for v in layer.v]
+        layer.m = [clip(math.floor(m * 2.0**shift), -(2**27), 2**27 - 1) for m in layer.m]
+        layer.v = [clip(math.floor(v * 2.0**shift), 0, 2**40 - 1) for v in layer.v]
         c1 = [(m + 32) >> 6 for m in layer.m]
         dy = {at: 4 * value - c1[at[2]] for at, value in d.items()}
         e, b = clip(layer.E - above, 0, 16), layer.g - layer.twin
@@ -295,8 +295,9 @@ class Opinion:
                 code[at] = 2 * clip((dy[at] - 2**e + r) >> e + 1, -(2 ** (b - 1)), 2 ** (b - 1) - 1) + 1
         for c in range(layer.M):
             s = mean(sum(value for at, value in d.items() if at[2] == c), n, 8)
-            layer.m[c], layer.v[c] = self.average(layer.m[c], s, 3), self.average(layer.v[c], abs(s), 6)
-            step = clip(layer.m[c] * 2**8 >> layer.v[c].bit_length(), -(2**11), 2**11 - 1)
+            layer.m[c] = clip(self.average(layer.m[c], s, 3), -(2**27), 2**27 - 1)
+            layer.v[c] = self.average(layer.v[c], abs(s) * 2**10, 10)
+            step = clip(layer.m[c] * 2**8 >> (layer.v[c] >> 10).bit_length(), -(2**11), 2**11 - 1)
             layer.beta[c] = clip(layer.beta[c] - ((rate * step + 8) >> 4), -(2**19), 2**19 - 1)
         layer.A = above
         return code, above + e

@@ -30,6 +30,7 @@ from bnnedge.state import LayerState, TrainingState
 _INFERENCE = 1 << 24
 """Elements of a map that `infer` holds at a time."""
 _CENTRED = f.CENTRE - f.GRADIENT_MEAN  # fraction bits of a channel's centre below those of a centred gradient
+_FINER = f.SIZE - f.CENTRE  # and of its size below those of the centre
 
 
 @dataclasses.dataclass
@@ -199,12 +200,11 @@ class Golden:
 
     def _align(self, layer: LayerState, above: int) -> None:
         """Shift mean gradients to the unit of this step."""
-        xp, most = self.library.xp, 1 << f.CENTRE_BITS - 1
+        xp = self.library.xp
         shift = min(max(layer.unit - above, -f.UNIT_SHIFT), f.UNIT_SHIFT - 1)
         left, right = max(shift, 0), max(-shift, 0)
         centre, size = (xp.astype(a, xp.int64) << left >> right for a in (layer.centre, layer.size))
-        layer.centre = xp.astype(xp.clip(centre, -most, most - 1), xp.int32)
-        layer.size = xp.astype(xp.clip(size, 0, most - 1), xp.int32)
+        layer.centre, layer.size = self._centre(centre), xp.clip(size, 0, (1 << f.SIZE_BITS) - 1)
         layer.unit = above
 
     def _learn(self, i: int, layer: LayerState, s1: Array, rate: int) -> None:
@@ -212,15 +212,20 @@ class Golden:
         xp, step = self.library.xp, self.state.step
         mean = self._means[i].of(s1, f.CENTRE)
         centre = averaged(xp.astype(layer.centre, xp.int64), mean, f.DECAY, step)
-        size = averaged(xp.astype(layer.size, xp.int64), xp.abs(mean), f.SIZE_DECAY, step)
-        powers = 1 << xp.arange(f.CENTRE_BITS - 1, dtype=xp.int64, device=self.library.device)
-        bits = xp.sum(xp.astype(size[:, None] >= powers, xp.int64), axis=1)
+        layer.centre = self._centre(centre)
+        layer.size = averaged(layer.size, xp.abs(mean) << _FINER, f.SIZE_DECAY, step)
+        powers = 1 << xp.arange(f.SIZE_BITS - _FINER, dtype=xp.int64, device=self.library.device)
+        bits = xp.sum(xp.astype((layer.size >> _FINER)[:, None] >= powers, xp.int64), axis=1)
         limit = 1 << f.STEP_FRACTION + f.STEP_LIMIT
-        move = xp.clip(centre << f.STEP_FRACTION >> bits, -limit, limit - 1) * rate
+        move = xp.clip(xp.astype(layer.centre, xp.int64) << f.STEP_FRACTION >> bits, -limit, limit - 1) * rate
         most = 1 << f.BETA_BITS - 1
         beta = xp.astype(layer.beta, xp.int64) - (move + (1 << f.BETA_RATE - 1) >> f.BETA_RATE)
         layer.beta = xp.astype(xp.clip(beta, -most, most - 1), xp.int32)
-        layer.centre, layer.size = xp.astype(centre, xp.int32), xp.astype(size, xp.int32)
+
+    def _centre(self, values: Array) -> Array:
+        """What a channel's centre holds of values (M,) int64: int32 of CENTRE_BITS."""
+        xp, most = self.library.xp, 1 << f.CENTRE_BITS - 1
+        return xp.astype(xp.clip(values, -most, most - 1), xp.int32)
 
     def infer(self, pixels: np.ndarray) -> Array:
         """Logits of (N, ...) uint8 pixels with the moving statistics: (N, classes) int64, base 2, LOGIT fraction bits."""

@@ -58,7 +58,7 @@ def test_all_else_begins_at_zero():
         assert layer.unit == 0
         for field in ("beta", "mu", "psi", "centre", "size"):
             values = getattr(layer, field)
-            assert values.dtype == np.int32
+            assert values.dtype == (np.int64 if field == "size" else np.int32)
             assert values.shape == layer.weight.shape[1:]
             assert not values.any()
 
@@ -133,7 +133,11 @@ def damage(field, value):
         (damage("mu", np.full(4, -33 * 64 - 1, np.int32)), r"layer 2: mu lies in -2113\.\.-2113"),
         (damage("psi", np.full(4, -1, np.int32)), r"layer 2: psi lies in -1\.\.-1, not in 0\.\.268435455"),
         (damage("psi", np.full(4, 1 << 28, np.int32)), "layer 2: psi lies in 268435456"),
-        (damage("size", np.array([3, 0, -1, 2], np.int32)), r"layer 2: size lies in -1\.\.3, not in 0\.\.2147483647"),
+        (
+            damage("centre", np.full(4, 1 << 27, np.int32)),
+            r"layer 2: centre lies in 134217728\.\.134217728, not in -134217728\.\.13",
+        ),
+        (damage("size", np.array([3, 0, -1, 2])), r"layer 2: size lies in -1\.\.3, not in 0\.\.1099511627775"),
         (damage("unit", 1 << 15), "layer 2: unit 32768 does not fit 16 bits"),
         (damage("exponent", -(1 << 15) - 1), "layer 2: exponent -32769 does not fit 16 bits"),
         (damage("exponent", 1 << 20), "layer 2: exponent 1048576 does not fit 16 bits"),
@@ -154,7 +158,7 @@ def test_extremes_fit():
     first.mu[:2] = -(16 * 255 + 1) * 64, (16 * 255 + 1) * 64
     layer.mu[:2], layer.psi[:2], layer.exponent = (-33 * 64, 33 * 64), (0, (1 << 28) - 1), -(1 << 15)
     layer.beta[:2], layer.unit = (-(1 << 19), (1 << 19) - 1), (1 << 15) - 1
-    layer.centre[:2], layer.size[:2] = (-(1 << 31), (1 << 31) - 1), (0, (1 << 31) - 1)
+    layer.centre[:2], layer.size[:2] = (-(1 << 27), (1 << 27) - 1), (0, (1 << 40) - 1)
     state.check(NETWORK, dataclasses.replace(CONFIG, latent=8))
 
 

@@ -193,8 +193,9 @@ class Plain:
     def learn(self, i: int, m: int, s: int, rate: int) -> None:
         """Mean gradient, its size and beta of a channel, with s of this step."""
         layer, step = self.state.layers[i], self.state.step
-        centre, size = averaged(int(layer.centre[m]), s, 3, step), averaged(int(layer.size[m]), abs(s), 6, step)
-        quotient = clip(centre * 256 // 2 ** size.bit_length(), -2048, 2047)
+        centre = clip(averaged(int(layer.centre[m]), s, 3, step), -(2**27), 2**27 - 1)
+        size = averaged(int(layer.size[m]), abs(s) * 1024, 10, step)
+        quotient = clip(centre * 256 // 2 ** (size // 1024).bit_length(), -2048, 2047)
         layer.centre[m], layer.size[m] = centre, size
         layer.beta[m] = clip(int(layer.beta[m]) - (rate * quotient + 8) // 16, -(2**19), 2**19 - 1)
 
@@ -266,8 +267,8 @@ class Plain:
             n, shift = s.batch * len(d[0]), clip(layer.unit - above, -8, 7)
             for m in range(window.fan_out):
                 everywhere = [(b, p) for b in images for p in d[b]]
-                layer.centre[m] = clip(math.floor(Fraction(2) ** shift * int(layer.centre[m])), -(2**31), 2**31 - 1)
-                layer.size[m] = clip(math.floor(Fraction(2) ** shift * int(layer.size[m])), 0, 2**31 - 1)
+                layer.centre[m] = clip(math.floor(Fraction(2) ** shift * int(layer.centre[m])), -(2**27), 2**27 - 1)
+                layer.size[m] = clip(math.floor(Fraction(2) ** shift * int(layer.size[m])), 0, 2**40 - 1)
                 c1 = int(layer.centre[m]) + 32 >> 6
                 for b, p in everywhere:
                     dy[b][p][m] = 4 * d[b][p][m] - c1

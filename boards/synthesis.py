@@ -122,7 +122,7 @@ def _shares(cells: Mapping[str, netlist.Cell], units: Collection[str]) -> dict[s
     """The cells of each unit of the accelerator's core, and the others as "rest", by their names in the flattened top."""
     shares: dict[str, list[netlist.Cell]] = {unit: [] for unit in (*units, "rest")}
     for name, cell in cells.items():
-        inside = re.match(r"accelerator\.core\.(\w+)\.", re.sub(r"\$flatten|\\", "", name))
+        inside = re.match(r"accelerator\.core\.(\w+)(?:\$\d+)?\.", re.sub(r"\$flatten|\\", "", name))
         shares[inside[1] if inside and inside[1] in units else "rest"].append(cell)
     return shares
 

@@ -10,7 +10,7 @@ import pytest
 
 from bnnedge import Configuration, cli
 from bnnedge.boards import BOARDS
-from bnnedge.boards.synthesis import Resources, Synthesis, synthesise
+from bnnedge.boards.synthesis import Resources, Synthesis, _shares, synthesise
 from bnnedge.commands.synth import check
 from bnnedge.configuration import CONFIGURATIONS
 
@@ -35,6 +35,21 @@ def test_cells_are_counted_as_what_they_take() -> None:
     controls = {"FDRE": {"C": [1], "CE": ["1"], "R": [2]}, "FDSE": {"C": [1], "CE": [3], "S": [2]}}
     netlist = [{"type": kind, "connections": controls.get(kind, {})} for kind, count in cells.items() for _ in range(count)]
     assert Resources.of(netlist) == Resources(lut=12, ff=8, bram36=2.5, dsp=0, control_sets=2)
+
+
+def test_cells_belong_to_the_unit_that_they_lie_in() -> None:
+    names = {
+        r"$flatten\accelerator.\core.array.$abc$1$lut$2": "array",
+        r"$flatten\accelerator.\core.array.\lane.$auto$ff.cc:3:slice$4": "array",
+        r"$flatten\accelerator.\core.right$500.$auto$5": "right",
+        r"\accelerator.core.right$500.bank.0.0": "right",
+        r"$flatten\accelerator.$auto$ff.cc:6:slice$7": "rest",
+        r"\accelerator.core.labels.storage.0.0": "rest",
+        r"$flatten\bridge.$auto$8": "rest",
+        r"\ps7": "rest",
+    }
+    shares = _shares({name: {"type": name} for name in names}, ["array", "right"])
+    assert {cell["type"]: unit for unit, cells in shares.items() for cell in cells} == names
 
 
 def test_too_large_a_design_is_told_with_what_it_lacks() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from amaranth import Module
 from amaranth.hdl import Value
 
-from bnnedge import isa
 from bnnedge.configuration import Configuration
 from bnnedge.hw.checks import CHECKED, check, check_stream
 from bnnedge.hw.heads.owners import Owners
@@ -78,8 +77,7 @@ def _owners(m: Module, config: Configuration) -> None:
         owners.ends.eq(group.valid & group.ready & group.payload.counts),
         owners.fresh.eq(group.payload.fresh),
         owners.place.eq(group.payload.group),
-        # In inference no totals count; in the second half of a LOSS pass those of the softmax do.
-        owners.reads.eq(head.read & ~order.inference & ~(head.coding & (order.head == isa.Head.LOSS))),
+        owners.reads.eq(head.reading),
         owners.reader.layer.eq(order.layer),
         owners.reader.forward.eq(~head.coding),
         owners.reader.channel.eq(head.channel),

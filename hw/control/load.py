@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from bnnedge import isa
 from bnnedge.configuration import Configuration
-from bnnedge.formats import MU_BITS
+from bnnedge.formats import BETA_BITS, CENTRE_BITS, MU_BITS
 from bnnedge.hw.buffers.banked import WritePort
 from bnnedge.hw.bus.axi import DATA_BITS
 from bnnedge.hw.bus.burst import TRANSFER
@@ -94,20 +94,22 @@ class Load(wiring.Component):
             message = f"{name} buffer: a load goes to address {{}}, beyond its depth"
             check(m, platform, active, to < getattr(config, f"{name}_depth"), message, to)
 
-        # A record takes two beats.
-        first_beat = Signal(DATA_BITS)
+        # A record takes three beats.
+        first_beat, second_beat = Signal(DATA_BITS, reset_less=True), Signal(DATA_BITS, reset_less=True)
         record_done = place == RECORD_BEATS - 1
         m.d.comb += [
             self.record_write.eq(writing & is_records & record_done),
             self.record_address.eq(rows.address),
             self.record.mu.eq(first_beat[:MU_BITS].as_signed()),
             self.record.psi.eq(first_beat[MU_BITS:]),
-            self.record.beta.eq(beat.payload[:16].as_signed()),
+            self.record.centre.eq(second_beat[:CENTRE_BITS].as_signed()),
+            self.record.size.eq(second_beat[CENTRE_BITS:].as_signed()),
+            self.record.beta.eq(beat.payload[:BETA_BITS].as_signed()),
         ]
         with m.If(writing & is_records):
             m.d.comb += accepted.eq(~record_done | self.record_ready)
             with m.If(~record_done):
-                m.d.sync += first_beat.eq(beat.payload)
+                m.d.sync += [second_beat.eq(beat.payload), first_beat.eq(second_beat)]
         message = "parameter memory: a load goes to address {}, beyond its depth"
         check(m, platform, writing & is_records, rows.address < config.channels, message, rows.address)
 

@@ -75,7 +75,7 @@ class Requests(wiring.Component):
         with m.If(self.pair_write):
             m.d.sync += self.indices.eq(self.indices + PER_BEAT)
 
-        # Counts times powers of two: shifts, no multipliers.
+        # Counts times powers of two, or three: shifts, no multipliers.
         image_beats = order.count * (config.lanes * config.word // DATA_BITS)
         row_beats = Mux(order.buffer == isa.Buffer.PARAMETERS, order.count * RECORD_BEATS, image_beats)
         sample_beats = 1 + (order.sample_words * config.word + DATA_BITS - 1) // DATA_BITS

@@ -18,6 +18,8 @@ from bnnedge.hw.heads.softmax import SCORE_BITS
 from bnnedge.hw.layouts import RECORD, RECORD_BEATS
 from bnnedge.hw.layouts import TRANSFER as TRANSFER_FORMAT
 
+REPORT_BEATS = 2
+
 
 class Store(wiring.Component):
     """Carries out STORE instructions, one after another.
@@ -67,17 +69,22 @@ class Store(wiring.Component):
         m.submodules.rows = rows = Rows()
         m.d.comb += [rows.order.eq(order), self.address.eq(rows.address)]
 
-        # A transfer for each row. Counts times powers of two: shifts, no multiplier.
-        is_scores = order.buffer == isa.Buffer.SCORES
-        is_record = (order.buffer == isa.Buffer.PARAMETERS) | (order.buffer == isa.Buffer.REPORT)
-        last_beat = Mux(is_record, RECORD_BEATS, image_beats) - 1  # of an address
+        # A transfer for each row. Counts times powers of two, or three: shifts, no multiplier.
+        is_scores, is_report = order.buffer == isa.Buffer.SCORES, order.buffer == isa.Buffer.REPORT
+        is_record = order.buffer == isa.Buffer.PARAMETERS
+        one_beats, beats = Signal(range(image_beats + RECORD_BEATS)), Signal(32)  # of an address, and of a row
+        m.d.comb += [one_beats.eq(image_beats), beats.eq(order.count * image_beats)]
+        with m.If(is_record):
+            m.d.comb += [one_beats.eq(RECORD_BEATS), beats.eq(order.count * RECORD_BEATS)]
+        with m.Elif(is_report):
+            m.d.comb += [one_beats.eq(REPORT_BEATS), beats.eq(REPORT_BEATS)]
+        with m.Elif(is_scores):
+            m.d.comb += beats.eq(order.count)
         requests, request_address = Signal(10), Signal(32)
         m.d.comb += [
             self.transfer.valid.eq(requests != 0),
             self.transfer.payload.address.eq(request_address),
-            self.transfer.payload.beats.eq(
-                Mux(is_scores, order.count, Mux(is_record, order.count * RECORD_BEATS, order.count * image_beats))
-            ),
+            self.transfer.payload.beats.eq(beats),
         ]
         with m.If(self.transfer.valid & self.transfer.ready):
             m.d.sync += [requests.eq(requests - 1), request_address.eq(request_address + order.address_stride)]
@@ -85,8 +92,8 @@ class Store(wiring.Component):
         # The ring: pointers to the places that are asked for, filled and sent next, with one bit more to tell full from
         # empty. Four cycles pass before a place that has been sent is full again: others cover them.
         places = 2 if image_beats > 2 else 4
-        slot_beats = max(image_beats, RECORD_BEATS)
-        ring = Signal(data.ArrayLayout(slot_beats * DATA_BITS, places))
+        slot_beats = max(image_beats, 1 << (RECORD_BEATS - 1).bit_length())
+        ring = Signal(data.ArrayLayout(slot_beats * DATA_BITS, places), reset_less=True)
         asked, filled, sent = (Signal(range(2 * places), name=name) for name in ("asked", "filled", "sent"))
         reading, taken, arriving, arrived = Signal(), Signal(), Signal(READ_LATENCY), Signal()
         m.d.comb += [
@@ -119,8 +126,9 @@ class Store(wiring.Component):
             with m.Case(isa.Buffer.RIGHT):
                 m.d.comb += row.eq(self.right)
             with m.Case(isa.Buffer.PARAMETERS):
-                statistics = self.record.as_value()[: 2 * MU_BITS]
-                m.d.comb += row.eq(Cat(statistics, Const(0, DATA_BITS - 2 * MU_BITS), self.record.beta.as_unsigned()))
+                record = self.record
+                first = Cat(record.mu, record.psi, Const(0, DATA_BITS - 2 * MU_BITS))
+                m.d.comb += row.eq(Cat(first, record.centre, record.size, record.beta.as_unsigned()))
             with m.Default():
                 m.d.comb += row.eq(Cat(self.loss, self.hits, self.cycles))
         with m.If(arrived):
@@ -134,7 +142,7 @@ class Store(wiring.Component):
             self.beat.payload.eq(ring.as_value().word_select(Cat(place, sent % places), DATA_BITS)),
         ]
         with m.If(self.beat.ready & (filled != sent)):
-            m.d.comb += sends.eq(place == last_beat)
+            m.d.comb += sends.eq(place == one_beats - 1)
             m.d.sync += place.eq(Mux(sends, 0, place + 1))
 
         with m.FSM():

@@ -39,7 +39,7 @@ class Surroundings:
         self.transfers: list[tuple[int, int]] = []
         self.coming: deque[int] = deque()  # addresses of beats that have been asked for
         self.buffers: dict[str, dict[tuple[int, int], int]] = {"left": {}, "right": {}}  # by (bank, address)
-        self.records: dict[int, tuple[int, int, int]] = {}
+        self.records: dict[int, tuple[int, int, int, int, int]] = {}
         self.labels: list[int] = []
         self.signals: list[int] = []
 
@@ -89,7 +89,7 @@ class Surroundings:
             _, _, write, address, record = await ctx.tick().sample(dut.record_write, dut.record_address, dut.record)
             if write and accepts:
                 assert address not in self.records
-                self.records[address] = (record.mu, record.psi, record.beta)
+                self.records[address] = (record.mu, record.psi, record.beta, record.centre, record.size)
 
     async def label(self, ctx: Any) -> None:
         while True:
@@ -183,10 +183,16 @@ def test_records_keep_their_signs_and_corners(chance: float) -> None:
     dut = Load(TINY)
     around = Surroundings(dut, stalls(3, chance))
     top, address = 1 << formats.MU_BITS - 1, 0x3008
-    corners = [(0, 0, 0), (-1, 1, -1), (top - 1, 2 * top - 1, 0x7FFF), (-top, top, -0x8000)]
-    for i, (mu, psi, beta) in enumerate(corners):
-        around.memory[address + 16 * i] = mu % (2 * top) | psi << formats.MU_BITS | 0xAB << 56
-        around.memory[address + 16 * i + 8] = beta % 0x10000 | 0xDEAD << 16
+    corners = [
+        (0, 0, 0, 0, 0),
+        (-1, 1, -1, -1, 1),
+        (top - 1, 2 * top - 1, 0x7FFFF, 0x7FFF_FFFF, 0x7FFF_FFFF),
+        (-top, top, -0x80000, -0x8000_0000, 0x1234_5678),
+    ]
+    for i, (mu, psi, beta, centre, size) in enumerate(corners):
+        around.memory[address + 24 * i] = mu % (2 * top) | psi << formats.MU_BITS | 0xAB << 56
+        around.memory[address + 24 * i + 8] = centre % 2**32 | size << 32
+        around.memory[address + 24 * i + 16] = beta % 0x100000 | 0xDEAD << 20
 
     async def bench(ctx: Any) -> None:
         await stream_put(ctx, dut.order, [load(Buffer.PARAMETERS, address=address, signal=2, base=60, count=4)])

@@ -44,11 +44,16 @@ class Surroundings:
             {
                 "mu": source.randrange(-TOP, TOP),
                 "psi": source.randrange(2 * TOP),
-                "beta": source.randrange(-(1 << 15), 1 << 15),
+                "beta": source.randrange(-(1 << 19), 1 << 19),
+                "centre": source.randrange(-(1 << 31), 1 << 31),
+                "size": source.randrange(1 << 31),
             }
             for _ in range(62)
         ]
-        self.records += [{"mu": -TOP, "psi": 2 * TOP - 1, "beta": -1}, {"mu": -1, "psi": 0, "beta": 0x7FFF}]
+        self.records += [
+            {"mu": -TOP, "psi": 2 * TOP - 1, "beta": -1, "centre": -1, "size": 0x7FFF_FFFF},
+            {"mu": -1, "psi": 0, "beta": 0x7FFFF, "centre": -0x8000_0000, "size": 0},
+        ]
         self.reads = 0
         self.transfers: list[tuple[int, int]] = []
         self.beats: list[int] = []
@@ -192,15 +197,16 @@ def test_reads_no_more_than_there_is_room_for() -> None:
 
 
 @pytest.mark.parametrize("chance", [0, 0.6])
-def test_records_are_two_words(chance: float) -> None:
+def test_records_are_three_words(chance: float) -> None:
     dut = Store(TINY)
     around = Surroundings(dut, stalls(2, chance))
     run(dut, around, [{"buffer": Buffer.PARAMETERS, "base": 50, "count": 14, "address": 0x40, "signal": 1}])
     expected = []
     for record in around.records[50:64]:
-        expected += [record["mu"] % (2 * TOP) | record["psi"] << MU_BITS, record["beta"] % 0x10000]
+        expected += [record["mu"] % (2 * TOP) | record["psi"] << MU_BITS]
+        expected += [record["centre"] % 2**32 | record["size"] << 32, record["beta"] % 0x100000]
     assert around.beats == expected
-    assert around.transfers == [(0x40, 28)]
+    assert around.transfers == [(0x40, 42)]
 
 
 def test_a_report_tells_loss_hits_and_cycle() -> None:

@@ -38,8 +38,8 @@ class RandomRows(wiring.Component):
     Members
     -------
     begin: in, one cycle: restart at the first tile of `order`.
-    order: in, the PASS; places: in, its tiles come for 2 x 2 places. flat: in, instead: one row for each group, of
-    tile 0 at place 0. seed, kind: in; height: in, rows of a tile minus 1. All stable from `begin` on.
+    order: in, the PASS; places: in, its tiles come for 2 x 2 places. seed, kind: in; height: in, rows of a tile minus 1.
+    All stable from `begin` on.
     row: out stream; `begin` takes back a row that has not been accepted.
     """
 
@@ -51,7 +51,6 @@ class RandomRows(wiring.Component):
                 "begin": In(1),
                 "order": In(PASS),
                 "places": In(1),
-                "flat": In(1),
                 "kind": In(2),
                 "height": In(range(config.lanes)),
                 "row": Out(stream.Signature(64)),
@@ -62,13 +61,11 @@ class RandomRows(wiring.Component):
         m = Module()
         order = self.order
         m.submodules.loops = loops = Loops()
-        m.d.comb += [loops.begin.eq(self.begin), loops.order.eq(order), loops.places.eq(self.places & ~self.flat)]
-        with m.If(self.flat):
-            m.d.comb += [loops.order[name].eq(1) for name in ("height", "width", "tiles")]
+        m.d.comb += [loops.begin.eq(self.begin), loops.order.eq(order), loops.places.eq(self.places)]
         place = follow(m, loops, "place", order.random_base, {"y": order.random_y, "x": order.random_x}, places=True)
 
         # The loops stand at the tile to be hashed next; they step a cycle behind its hash's beginning.
-        x, y = Signal(32), Signal(32)
+        x, y = Signal(32, reset_less=True), Signal(32, reset_less=True)
         round_ = Signal(range(formats.HASH_ROUNDS + 1))
         first = Signal()
         hashed, last, take_seed, begins = Signal(), Signal(), Signal(), Signal()
@@ -76,7 +73,7 @@ class RandomRows(wiring.Component):
         made = stream.Signature(64).create(path=("made",))
         m.d.comb += [
             hashed.eq(round_ == formats.HASH_ROUNDS),
-            last.eq(self.flat | (rows == self.height)),
+            last.eq(rows == self.height),
             take_seed.eq(hashed & (~made.valid | (made.ready & last))),
             begins.eq(first | take_seed),
         ]
@@ -87,14 +84,12 @@ class RandomRows(wiring.Component):
         mixed = Signal(32)
         m.d.comb += mixed.eq((x.rotate_right(right) + y) ^ key ^ round_)
         group, tile = Signal(COORDINATE_BITS), Signal(COORDINATE_BITS)
-        m.d.comb += group.eq(order.first_group + loops.group)
-        with m.If(~self.flat):
-            m.d.comb += tile.eq(order.first_tile + loops.tile)
+        m.d.comb += [group.eq(order.first_group + loops.group), tile.eq(order.first_tile + loops.tile)]
         with m.If(self.begin):
             m.d.sync += round_.eq(0)
         with m.Elif(begins):
             m.d.sync += [x.eq(Cat(tile, group, self.kind, order.layer)), round_.eq(0)]
-            m.d.sync += y.eq(order.step ^ (Mux(self.flat, 0, place) << formats.PLACE_SHIFT))
+            m.d.sync += y.eq(order.step ^ (place << formats.PLACE_SHIFT))
         with m.Elif(~hashed):
             m.d.sync += [x.eq(mixed), y.eq(y.rotate_left(left) ^ mixed), round_.eq(round_ + 1)]
 
@@ -108,7 +103,7 @@ class RandomRows(wiring.Component):
                 m.d.sync += made.valid.eq(0)
 
         # A row waits behind the one at the output, so that these two alone have to know at once that one is taken.
-        waiting, held = Signal(), Signal(64)
+        waiting, held = Signal(), Signal(64, reset_less=True)
         m.d.comb += made.ready.eq(~waiting)
         with m.If(self.begin):
             m.d.sync += [self.row.valid.eq(0), waiting.eq(0)]

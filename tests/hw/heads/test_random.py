@@ -41,7 +41,6 @@ class Draw:
     order: dict[str, int]
     kind: Kind = Kind.CODE
     places: bool = False
-    flat: bool = False
     height: int = TINY.lanes - 1
     seed: int = SEED
 
@@ -50,12 +49,9 @@ class Draw:
         order = {"random_base": 0, "random_y": 0, "random_x": 0, "first_group": 0, "first_tile": 0, **self.order}
         counts = [order[name] for name in ("groups", "height", "width", "tiles")] + [4 if self.places else 1]
         for group, y, x, tile, i in np.ndindex(*counts):
-            if not self.flat:
-                place = order["random_base"] + y * order["random_y"] + x * order["random_x"]
-                place += i // 2 * order["random_y"] // 2 + i % 2 * order["random_x"] // 2
-                yield order["first_group"] + group, order["first_tile"] + tile, place
-            elif y == x == tile == i == 0:
-                yield order["first_group"] + group, 0, 0
+            place = order["random_base"] + y * order["random_y"] + x * order["random_x"]
+            place += i // 2 * order["random_y"] // 2 + i % 2 * order["random_x"] // 2
+            yield order["first_group"] + group, order["first_tile"] + tile, place
 
     def rows(self) -> list[int]:
         """64 bits of each row."""
@@ -63,7 +59,7 @@ class Draw:
         for group, tile, place in self.tiles():
             x = self.order["layer"] << 26 | self.kind << 24 | group << 12 | tile
             state = hashed(self.seed, x, (self.order["step"] ^ place << 20) & WORD)
-            for _ in range(1 if self.flat else self.height + 1):
+            for _ in range(self.height + 1):
                 found.append(state)
                 state = stepped(state)
         return found
@@ -130,11 +126,6 @@ def test_all_coordinates_enter_the_hash_in_their_places(kind: Kind, seed: int, s
     check(Draw(order, kind, seed=seed), Draw(order | far, kind, seed=seed))
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_flat_draws_have_one_row_for_each_group(seed: int) -> None:
-    check(drawn(seed, flat=True, height=0), drawn(seed + 10, flat=True), drawn(seed + 20, flat=False))
-
-
 def test_a_row_stands_until_it_is_taken() -> None:
     dut = RandomRows(TINY)
     draw = drawn(1)
@@ -151,7 +142,7 @@ def test_a_row_stands_until_it_is_taken() -> None:
 @pytest.mark.parametrize("wait", [0, 1, 4, 8, 9, 20])
 def test_begin_starts_anew_wherever_the_last_run_stopped(taken: int, wait: int) -> None:
     dut = RandomRows(TINY)
-    old, new = drawn(2), drawn(3, flat=False)
+    old, new = drawn(2), drawn(3)
 
     async def bench(ctx: Any) -> None:
         await begin(ctx, dut, old)

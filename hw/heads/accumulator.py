@@ -15,8 +15,8 @@ class Accumulator(wiring.Component):
 
     Parameters
     ----------
-    width: bits of the sum. addend: bits of what is added, both signed. block: on 7-series parts registers, adder and the
-    choice of sign are those of a DSP48E1.
+    width: bits of the sum. addend: bits of what is added, both signed. On 7-series parts registers, adder and the choice of
+    sign are those of a DSP48E1.
 
     Members
     -------
@@ -24,8 +24,7 @@ class Accumulator(wiring.Component):
     sum: out, two cycles behind.
     """
 
-    def __init__(self, width: int, addend: int, *, block: bool = True) -> None:
-        self.block = block
+    def __init__(self, width: int, addend: int) -> None:
         super().__init__(
             {
                 "addend": In(signed(addend)),
@@ -40,12 +39,13 @@ class Accumulator(wiring.Component):
         m = Module()
         step = Signal()
         m.d.sync += step.eq(self.step)
-        if self.block and platform == series7.SERIES7:
+        if platform == series7.SERIES7:
             addend = Signal(48)
             m.submodules.block, total = series7.accumulator(addend, self.first, step, minus=self.minus)
             m.d.comb += [addend.eq(self.addend), self.sum.eq(total)]
         else:
-            addend, first, minus = Signal.like(self.addend), Signal(), Signal()
+            addend = Signal.like(self.addend, reset_less=True)
+            first, minus = (Signal(name=name, reset_less=True) for name in ("first", "minus"))
             m.d.sync += [addend.eq(self.addend), first.eq(self.first), minus.eq(self.minus)]
             exact = Mux(first, 0, self.sum) + Mux(minus, -addend, addend)
             with m.If(step):

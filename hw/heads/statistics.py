@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth import C, Cat, Module, Mux, Signal, signed
+from amaranth import C, Cat, Const, Module, Mux, Signal, signed
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -10,20 +10,19 @@ from bnnedge import formats, isa
 from bnnedge.configuration import Configuration
 from bnnedge.hw.buffers.banked import READ_LATENCY
 from bnnedge.hw.checks import check, check_fits
+from bnnedge.hw.delay import delayed
 from bnnedge.hw.engine.array import finish_latency
 from bnnedge.hw.heads.accumulator import Accumulator
 from bnnedge.hw.layouts import PIVOTS, RECORD, SIDE_BITS, tile_meta, tile_row
-
-SIGNS_STEP = 4  # bits of what a sample adds to the sum of signs
 
 
 def group_layout(config: Configuration) -> data.StructLayout:
     """A finished group, as `Statistics` hands it on.
 
-    sums: of each column over the rows of the pass: y, |y - pivot| and nothing, or d, d * x^ and x^. group: its number in
-    the layer. fresh: no pass before has summed. counts: there are sums; if not, this only tells that the group is done.
+    sums: of each column over the rows of the pass: y and |y - pivot|, or d and |d|. group: its number in the layer. fresh:
+    no pass before has summed. counts: there are sums; if not, this only tells that the group is done.
     """
-    column = {"first": signed(formats.SUM_BITS), "second": signed(formats.SUM_BITS), "signs": signed(formats.SIGNS_BITS)}
+    column = {"first": signed(formats.SUM_BITS), "second": signed(formats.SUM_BITS)}
     sums = data.ArrayLayout(data.StructLayout(column), config.lanes)
     return data.StructLayout({"sums": sums, "group": PIVOTS.members["group"], "fresh": 1, "counts": 1})
 
@@ -37,11 +36,11 @@ class Statistics(wiring.Component):
     Members
     -------
     done, meta, bias, row, sums: the engine's, see `LaneArray`. drained: out, see `Fetch`.
-    sides: in, a backward tile's side bits, each P rows of Q, the masks last; there from `sides_end` (one cycle) on, and
-    until `drained` at least.
+    sides: in, a backward tile's masks, then the bits of its routes, each P rows of Q; there from `sides_end` (one cycle) on,
+    and until `drained` at least.
     pivots: in stream, the next group. reading, record_address: out, record: in, 2 cycles later: parameter memory.
     room, reserve, push, row_out, continues, unfinished, begins: the tile buffer's.
-    group: out stream, see `group_layout`; of passes that sum, and of those that do not emit.
+    group: out stream, see `group_layout`; of passes that sum, and of unfinished ones.
     """
 
     def __init__(self, config: Configuration) -> None:
@@ -78,12 +77,13 @@ class Statistics(wiring.Component):
         bits = config.accumulator
 
         # Pivots of the next group are read one by one while the present group is summed.
-        pivots = Signal(data.ArrayLayout(signed(bits), lanes))
-        next_pivots = Signal(data.ArrayLayout(signed(bits), lanes))
+        pivots, next_pivots = (
+            Signal(data.ArrayLayout(signed(bits), lanes), name=name, reset_less=True) for name in ("pivots", "next_pivots")
+        )
         pivots_ready = Signal()
         take_pivots = Signal()
         count = Signal(range(lanes + 3))
-        coming, present = Signal(PIVOTS), Signal(PIVOTS)
+        coming, present = Signal(PIVOTS, reset_less=True), Signal(PIVOTS, reset_less=True)
         with m.FSM(name="pivots"):
             with m.State("IDLE"):
                 m.d.comb += self.pivots.ready.eq(1)
@@ -117,16 +117,16 @@ class Statistics(wiring.Component):
         draining = Signal()
         begin = Signal()
         group_free = Signal(init=1)  # the last group has been taken, or there was none
-        first_of_sums, last_of_group, needs_room = Signal(), Signal(), Signal()
+        sums, first_of_sums, last_of_group, needs_room = Signal(), Signal(), Signal(), Signal()
         is_backward, sides_there = self.meta.head == isa.Head.BACKWARD, Signal()
         m.d.sync += sides_there.eq((sides_there | self.sides_end) & ~(begin & is_backward))
         # Four places make one row; a pass that continues another finds its rows there.
         whole = (self.meta.head != isa.Head.FORWARD) | (self.meta.pool != isa.Pool.SUMS) | (self.meta.place == 3)
-        pushes = (self.meta.emit | self.meta.unfinished) & whole
         m.d.comb += [
-            first_of_sums.eq(self.meta.statistics & self.meta.first),
-            last_of_group.eq((self.meta.statistics | ~self.meta.emit) & self.meta.last),
-            needs_room.eq(pushes & ~self.meta.continues),
+            sums.eq((self.meta.head != isa.Head.UPDATE) & ~self.meta.inference),
+            first_of_sums.eq(sums & self.meta.first),
+            last_of_group.eq((sums | self.meta.unfinished) & self.meta.last),
+            needs_room.eq(whole & ~self.meta.continues),
             begin.eq(
                 (waiting | self.done)
                 & (~draining | (self.row == lanes - 1))
@@ -141,10 +141,10 @@ class Statistics(wiring.Component):
         takes = Signal(3)
         m.d.sync += takes.eq(Cat(begin & first_of_sums, takes))
         m.d.comb += take_pivots.eq(takes[-1])
-        ending = Signal(PIVOTS)
+        ending = Signal(PIVOTS, reset_less=True)
         ends_sums = Signal()
         with m.If(begin & last_of_group):
-            m.d.sync += [ending.eq(Mux(self.meta.first, coming, present)), ends_sums.eq(self.meta.statistics)]
+            m.d.sync += [ending.eq(Mux(self.meta.first, coming, present)), ends_sums.eq(sums)]
         m.d.sync += waiting.eq((waiting | self.done) & ~begin)
         check(m, platform, self.done, ~waiting, "statistics: a tile is finished before the one ahead of it has moved on")
         with m.If(begin):
@@ -159,118 +159,105 @@ class Statistics(wiring.Component):
         m.d.comb += self.drained.eq(draining & (self.row == early))
 
         # Cycle 1: the row comes out of the engine. The next tile's sides may come while the last rows drain.
-        held = Signal(tile_meta())
-        held_bias = Signal(bits - 1)
-        held_pushes, held_whole, held_last = Signal(), Signal(), Signal()
-        held_sides = Signal.like(self.sides)
+        held = Signal(tile_meta(), reset_less=True)
+        held_bias = Signal(bits - 1, reset_less=True)
+        held_whole, held_sums, held_last = (Signal(name=f"held_{name}", reset_less=True) for name in ("whole", "sums", "last"))
+        held_sides = Signal.like(self.sides, reset_less=True)
         with m.If(begin):
             m.d.sync += [held.eq(self.meta), held_bias.eq(self.bias), held_sides.eq(self.sides)]
-            m.d.sync += [held_pushes.eq(pushes), held_whole.eq(whole), held_last.eq(last_of_group)]
-        stage = data.StructLayout(
+            m.d.sync += [held_whole.eq(whole), held_sums.eq(sums & whole), held_last.eq(last_of_group)]
+        flags = data.StructLayout(
             {
                 "valid": 1,
                 "sums": 1,  # the row counts
                 "opens": 1,  # it is the first of its group that does
                 "push": 1,
                 "end": 1,
-                "row_valid": 1,
-                "row": range(lanes),
-                "meta": tile_meta(),
             }
         )
-        stages = [Signal(stage, name=f"stage_{i}") for i in range(1, 6)]
-        s1, s2, s3, s4, s5 = stages
-        m.d.sync += [later.eq(earlier) for earlier, later in zip(stages, stages[1:], strict=False)]
+        what = data.StructLayout({"row_valid": 1, "row": range(lanes), "meta": tile_meta()})
+        f1, f2, f3, f4, f5 = (Signal(flags, name=f"flags_{i}") for i in range(1, 6))
+        s1, s2, s3, s4 = (Signal(what, name=f"row_{i}", reset_less=True) for i in range(1, 5))
+        m.d.sync += [f2.eq(f1), f3.eq(f2), f4.eq(f3), f5.eq(f4), s2.eq(s1), s3.eq(s2), s4.eq(s3)]
         first_row, last_row = self.row == 0, self.row == lanes - 1
-        counts = draining & held.statistics & held_whole
+        counts = draining & held_sums
         begun, fresh = Signal(), Signal()  # a group begins, with a tile that may not count: with the largest of four places
-        m.d.comb += begun.eq(fresh | (draining & held.statistics & held.first & first_row))
+        m.d.comb += begun.eq(fresh | (draining & held.first & first_row))
         m.d.sync += fresh.eq(begun & ~counts)
         input_row = Cat(self.row, held.part)[: formats.WINDOW_BITS.bit_length() - 1]
         m.d.sync += [
-            s1.valid.eq(draining),
-            s1.sums.eq(counts),
-            s1.opens.eq(begun & counts),
-            s1.push.eq(draining & held_pushes),
-            s1.end.eq(draining & held_last & last_row),
+            f1.valid.eq(draining),
+            f1.sums.eq(counts),
+            f1.opens.eq(begun & counts),
+            f1.push.eq(draining & held_whole),
+            f1.end.eq(draining & held_last & last_row),
             s1.row_valid.eq((input_row >= held.row_first) & (input_row <= held.row_last)),
             s1.row.eq(self.row),
             s1.meta.eq(held),
             s1.meta.begins.eq(held.begins & first_row),
         ]
-        sides_1 = Signal(data.ArrayLayout(lanes, SIDE_BITS + 1))
-        sides_2, sides_3, sides_4 = (Signal.like(sides_1, name=f"sides_{i}") for i in (2, 3, 4))
+        sides_1 = Signal(data.ArrayLayout(lanes, SIDE_BITS + 1), reset_less=True)
         m.d.sync += [sides_1[i].eq(held_sides[i][self.row]) for i in range(SIDE_BITS + 1)]
-        m.d.sync += [sides_2.eq(sides_1), sides_3.eq(sides_2), sides_4.eq(sides_3)]
-        bias_1 = Signal(bits - 1)
-        m.d.sync += bias_1.eq(held_bias)
+        mask_2, *route_2 = (delayed(m, side, 1, f"side_{i}") for i, side in enumerate(sides_1))
+        route_4 = [delayed(m, side, 2, f"route_{i}") for i, side in enumerate(route_2)]
+        bias_1 = delayed(m, held_bias, 1, "bias")
 
         # The largest of the places so far, row by row.
         largest_layout = data.ArrayLayout(data.StructLayout({"value": signed(bits), "place": 2}), lanes)
         m.submodules.largest = largest = memory.Memory(shape=largest_layout.as_shape(), depth=lanes, init=[])
         before, after = largest.read_port(domain="comb"), largest.write_port()
-        largest_before, largest_3 = data.View(largest_layout, before.data), Signal(largest_layout)
+        largest_before, largest_3 = data.View(largest_layout, before.data), Signal(largest_layout, reset_less=True)
         forward_2 = s2.meta.head == isa.Head.FORWARD
         maximum_2 = forward_2 & (s2.meta.pool == isa.Pool.SUMS)
-        backward_2, backward_3, backward_4 = (stage.meta.head == isa.Head.BACKWARD for stage in (s2, s3, s4))
+        backward_2, backward_4 = (stage.meta.head == isa.Head.BACKWARD for stage in (s2, s4))
         m.d.comb += [
             before.addr.eq(s2.row),
             after.addr.eq(s3.row),
             after.data.eq(largest_3),
-            after.en.eq(s3.valid),
+            after.en.eq(f3.valid),
         ]
 
         # Cycle 2: sum = 2 * accumulator - bias; columns beyond the layer's, and invalid rows, count as 0.
         # Cycle 3: masked, or the maximum. Cycle 4: off the pivot. Cycle 5: added up.
         totals = Signal(group_layout(config).members["sums"])
         m.d.comb += [
-            self.push.eq(s4.push),
+            self.push.eq(f4.push),
             self.continues.eq(s4.meta.continues),
             self.unfinished.eq(s4.meta.unfinished),
             self.begins.eq(s4.meta.begins),
         ]
         for j in range(lanes):
-            value_2, value_4 = (Signal(signed(bits), name=f"value_{i}_{j}") for i in (2, 4))
-            value_3, place_3, place_4 = largest_3[j].value, largest_3[j].place, Signal(2, name=f"place_4_{j}")
+            value_2 = Signal(signed(bits), name=f"value_2_{j}", reset_less=True)
+            value_3, place_3 = largest_3[j].value, largest_3[j].place
+            value_4, place_4 = delayed(m, value_3, 1, f"value_{j}"), delayed(m, place_3, 1, f"place_{j}")
             stays = maximum_2 & (s2.meta.place != 0) & (value_2 <= largest_before[j].value)
             m.d.sync += [
                 value_2.eq(Mux(s1.row_valid & (j < s1.meta.columns), (self.sums[j] << 1) - bias_1, 0)),
-                value_3.eq(Mux(backward_2 & ~sides_2[SIDE_BITS][j], 0, Mux(stays, largest_before[j].value, value_2))),
+                value_3.eq(Mux(backward_2 & ~mask_2[j], 0, Mux(stays, largest_before[j].value, value_2))),
                 place_3.eq(Mux(stays, largest_before[j].place, s2.meta.place)),
-                value_4.eq(value_3),
-                place_4.eq(place_3),
             ]
             with m.If(s4.meta.head == isa.Head.UPDATE):
                 m.d.comb += self.row_out[j].slope.eq(value_4)
             with m.Else():
                 m.d.comb += [
                     self.row_out[j].sum.value.eq(value_4),
-                    self.row_out[j].sum.side.eq(Mux(backward_4, Cat(sides_4[i][j] for i in range(SIDE_BITS)), place_4 << 1)),
+                    self.row_out[j].sum.side.eq(Mux(backward_4, Cat(bit[j] for bit in route_4), place_4)),
                 ]
-            # What an activation counts: with signs pooled four of them, the routed one +1 if any of them is.
-            four = Cat(sides_3[i][j] for i in range(SIDE_BITS))
-            pools_signs = s3.meta.pool == isa.Pool.SIGNS
-            signs = Signal(signed(SIGNS_STEP), name=f"signs_{j}")
-            positive = Mux(pools_signs, four.any(), four[0])
             off = Signal(signed(bits + 1), name=f"off_{j}")
-            m.d.comb += [
-                off.eq(value_3 - pivots[j]),
-                signs.eq(Mux(pools_signs, (sum(four[1:], start=four[0]) << 1) - 4, Mux(four[0], 1, -1))),
-            ]
-            terms = {"first": (value_3, 0), "second": (off, Mux(backward_3, ~positive, off < 0)), "signs": (signs, 0)}
-            for name, (term, minus) in terms.items():
+            m.d.comb += off.eq(value_3 - pivots[j])
+            for name, term, minus in (("first", value_3, Const(0, 1)), ("second", off, off < 0)):
                 total = totals[j][name]
-                m.submodules[f"{name}_{j}"] = adder = Accumulator(len(total), len(term), block=name != "signs")
+                m.submodules[f"{name}_{j}"] = adder = Accumulator(len(total), len(term))
                 m.d.comb += [
                     adder.addend.eq(term),
                     adder.minus.eq(minus),
-                    adder.first.eq(s3.opens),
-                    adder.step.eq(s3.sums),
+                    adder.first.eq(f3.opens),
+                    adder.step.eq(f3.sums),
                     total.eq(adder.sum),
                 ]
 
         # A finished group's sums move aside while the next group is summed.
-        with m.If(s5.end):
+        with m.If(f5.end):
             m.d.sync += [
                 self.group.payload.sums.eq(totals),
                 self.group.payload.group.eq(ending.group),

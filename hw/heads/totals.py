@@ -8,6 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from bnnedge.configuration import Configuration
 from bnnedge.hw.checks import check, check_fits
+from bnnedge.hw.delay import delayed
 from bnnedge.hw.heads.statistics import group_layout
 from bnnedge.hw.layouts import TOTALS
 
@@ -21,7 +22,7 @@ class Totals(wiring.Component):
     -------
     group: in stream, from `Statistics`. added: out stream, without payload: a group has been added (or there was nothing
     to add), in the order in which they came.
-    read: in, the memory is read in this cycle, at `address`, channel of the layer. record: out, READ_LATENCY cycles later.
+    address: in, channel of the layer; record: out, READ_LATENCY cycles later, while `added` waits.
     """
 
     def __init__(self, config: Configuration) -> None:
@@ -30,7 +31,6 @@ class Totals(wiring.Component):
             {
                 "group": In(stream.Signature(group_layout(config))),
                 "added": Out(stream.Signature(0)),
-                "read": In(1),
                 "address": In(range(config.layer_channels)),
                 "record": Out(TOTALS),
             }
@@ -44,32 +44,31 @@ class Totals(wiring.Component):
         group = self.group.payload
         column = Signal(range(lanes))
         own = Signal(range(self.config.layer_channels))
-        adding, issue = Signal(), Signal()
+        adding = Signal()
         lane_bits = lanes.bit_length() - 1
         m.d.comb += [
             own.eq(Cat(Const(0, lane_bits), group.group) | column),
-            issue.eq(adding & ~self.read),
-            read.addr.eq(Mux(self.read, self.address, own)),
+            read.addr.eq(Mux(adding, own, self.address)),
         ]
         m.d.sync += self.record.eq(read.data)
 
         # Cycle 1: the column's sums. Cycle 2: the record is here. Cycle 3: added.
-        issued, places = [issue], [own]
+        issued, places = [adding], [own]
         for cycle in range(1, 4):
             issued.append(Signal(name=f"issued_{cycle}"))
-            places.append(Signal.like(own, name=f"place_{cycle}"))
+            places.append(Signal.like(own, name=f"place_{cycle}", reset_less=True))
             m.d.sync += [issued[cycle].eq(issued[cycle - 1]), places[cycle].eq(places[cycle - 1])]
-        column_1, column_2 = (Signal(group.sums[0].shape(), name=f"column_{cycle}") for cycle in (1, 2))
-        fresh_1, fresh_2 = Signal(), Signal()
-        added = Signal(TOTALS)
-        m.d.sync += [column_1.eq(group.sums[column]), column_2.eq(column_1), fresh_1.eq(group.fresh), fresh_2.eq(fresh_1)]
+        column_1 = Signal(group.sums[0].shape(), reset_less=True)
+        column_2, fresh_2 = Signal.like(column_1, reset_less=True), delayed(m, group.fresh, 2, "fresh")
+        added = Signal(TOTALS, reset_less=True)
+        m.d.sync += [column_1.eq(group.sums[column]), column_2.eq(column_1)]
         m.d.sync += [added[name].eq(Mux(fresh_2, 0, self.record[name]) + column_2[name]) for name in TOTALS.members]
         for name in TOTALS.members:
             exact = Mux(fresh_2, 0, self.record[name]) + column_2[name]
             check_fits(m, platform, issued[2], exact, added[name].shape(), f"totals: {name}")
-        meets = write.en & (self.read | issue)
+        meets = write.en & adding
         check(m, platform, meets, write.addr != read.addr, "totals: line {} is written while it is read", read.addr)
-        with m.If(issue):
+        with m.If(adding):
             m.d.sync += column.eq(column + 1)
         m.d.comb += [write.addr.eq(places[3]), write.data.eq(added), write.en.eq(issued[3])]
 
@@ -82,7 +81,7 @@ class Totals(wiring.Component):
                         m.next = "ADDED"
             with m.State("ADD"):
                 m.d.comb += adding.eq(1)
-                with m.If(issue & (column == lanes - 1)):
+                with m.If(column == lanes - 1):
                     m.d.comb += self.group.ready.eq(1)
                     m.next = "SETTLE"
             with m.State("SETTLE"):

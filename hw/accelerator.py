@@ -175,7 +175,6 @@ class Core(wiring.Component):
             tiles.continues.eq(statistics.continues),
             tiles.unfinished.eq(statistics.unfinished),
             tiles.begins.eq(statistics.begins),
-            totals.read.eq(head.read),
             totals.address.eq(head.address),
             head.totals.eq(totals.record),
             head.blocked.eq(tiles.busy),

@@ -26,7 +26,7 @@ class Divider(wiring.Component):
         m = Module()
         dividend = formats.LOG2_E << formats.RECIPROCAL
         steps = dividend.bit_length()
-        rest, bits = Signal(formats.MU_BITS + 1), Signal(steps)
+        rest, bits = Signal(formats.MU_BITS + 1, reset_less=True), Signal(steps, reset_less=True)
         left = Signal(range(steps + 1))
         trial = Cat(bits[-1], rest)
         fits = trial >= self.divisor

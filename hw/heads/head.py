@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from amaranth import Cat, Module, Mux, Signal, signed
+import itertools
+
+from amaranth import Cat, Const, Module, Mux, Signal
 from amaranth.hdl import Value
 from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from bnnedge import formats, isa
+from bnnedge import isa
 from bnnedge.configuration import Configuration
 from bnnedge.formats import Kind
 from bnnedge.hw.buffers import tile_buffer
 from bnnedge.hw.buffers.tile_register import TileRegister
 from bnnedge.hw.checks import check
 from bnnedge.hw.delay import delayed
-from bnnedge.hw.heads import emit, parameters, softmax
+from bnnedge.hw.heads import emit, softmax
+from bnnedge.hw.heads.averages import Averages
+from bnnedge.hw.heads.exponent import Exponent
 from bnnedge.hw.heads.random import RandomRows
-from bnnedge.hw.heads.totals import READ_LATENCY as TOTALS_LATENCY
+from bnnedge.hw.heads.thresholds import Thresholds
 from bnnedge.hw.heads.update import BEAT, WORDS, Update
 from bnnedge.hw.layouts import PASS, RECORD, TOTALS, tile_row
 from bnnedge.hw.loops import Loops
@@ -28,17 +32,17 @@ SETTLE = tile_buffer.READ_LATENCY + emit.LATENCY + 2  # cycles after which the l
 class Head(wiring.Component):
     """Carries out the second half of PASS instructions, one after another.
 
-    FORWARD: for each group: parameters, then its rows -> signs and masks.
-    BACKWARD: exponent; for each group: parameters, then its rows -> gradient codes (with pooling four times, once for each
-    place); exponent.
-    LOSS: for each group: parameters; softmax over the whole batch; then as BACKWARD.
-    UPDATE: each row of sums gives the signs of a row of gradients.
-    A pass that does not emit is over when the totals have its groups.
+    FORWARD: rows -> signs, masks and routes. BACKWARD: exponent; rows -> gradient codes (with pooling four times, once for
+    each place); exponent. LOSS: averages; softmax over the whole batch; then as BACKWARD. UPDATE: each row of sums gives the
+    signs of a row of gradients; an unfinished pass is over when its sums are in the tile buffer.
+
+    Three conductors go through the groups of a pass: one prepares the thresholds of the next group while another one issues
+    the rows of this one; the third moves the averages behind the sums that the totals tell of.
 
     Members
     -------
     order: in stream, from `Fetch`. seed: in.
-    added, read, address, totals: of `Totals`.
+    added, address, totals: of `Totals`.
     available, offset, row, blocked, pop, rewrite...: the tile buffer's.
     record_address, record, record_write...: parameter memory, read latency 2.
     latents: out stream, address and beats for the reader and the writer; old, new: the beats; written: in, writer idle.
@@ -51,14 +55,14 @@ class Head(wiring.Component):
         self.config = config
         self.tile_register = TileRegister(config)
         self.softmax = softmax.Softmax(config)
-        # Whose parameters are worked out: the parameter memory's address of the group's first channel, and which kind.
-        self.channel, self.coding = Signal(range(config.channels), name="channel"), Signal(name="coding")
+        # For assertions: totals are read on behalf of the group whose first channel this is, of sums of this kind.
+        self.reading, self.coding = Signal(name="reading"), Signal(name="coding")
+        self.channel = Signal(range(config.channels), name="channel")
         rows = range(config.tile_rows)
         super().__init__(
             {
                 "order": In(stream.Signature(PASS)),
                 "added": In(stream.Signature(0)),
-                "read": Out(1),
                 "address": Out(range(config.layer_channels)),
                 "totals": In(TOTALS),
                 "seed": In(64),
@@ -86,134 +90,110 @@ class Head(wiring.Component):
         m = Module()
         config, lanes = self.config, self.config.lanes
         order = self.order.payload
-        m.submodules.parameters = params = parameters.Parameters(config)
+        m.submodules.thresholds = thresholds = Thresholds(config)
+        m.submodules.averages = averages = Averages(config)
+        m.submodules.exponent = exponent = Exponent()
         m.submodules.emit = emitter = emit.Emit(config)
         m.submodules.softmax = loss = self.softmax
         m.submodules.update = update = Update(config)
         m.submodules.tile_register = register = self.tile_register
         m.submodules.random = random = RandomRows(config)
-        m.submodules.random_beta = random_beta = RandomRows(config)
-
         m.submodules.loops = loops = Loops()
-        is_update, is_loss = Signal(), Signal()
-        row = Signal(range(lanes))
-        last_row = row == lanes - 1
-        group = Signal(10)  # that the parameters are of
-        final_group, last_group = Signal.like(group), Signal()
-        channel, coding = self.channel, self.coding  # coding: this pass, or this half of a LOSS pass, ends in gradient codes
-        begin_coding = Signal()
-        places, sweeps = Signal(), Signal()  # tiles come, or each goes out, once for each of four places
+
         # What the order says, from registers, a cycle behind it.
+        is_update, is_loss, last_coding, sweeps, gathers = Signal(), Signal(), Signal(), Signal(), Signal()
+        final_group = Signal(PASS.members["groups"].width, reset_less=True)
         backward, forward = order.head == isa.Head.BACKWARD, order.head == isa.Head.FORWARD
-        backward_places = backward & (order.pool != isa.Pool.NONE)
         m.d.sync += [
             is_update.eq(order.head == isa.Head.UPDATE),
             is_loss.eq(order.head == isa.Head.LOSS),
-            sweeps.eq(backward_places),
-            places.eq(backward_places | (forward & (order.pool == isa.Pool.SIGNS))),
+            last_coding.eq(order.closes | is_loss),
+            sweeps.eq(backward & (order.pool != isa.Pool.NONE)),  # each tile goes out once for each of four places
+            gathers.eq(forward & (order.pool == isa.Pool.SIGNS)),  # tiles of four places come, and one goes out
             final_group.eq(order.groups - 1),
+            loss.classes.eq(final_group * lanes + order.columns),
         ]
+        coding = self.coding  # this pass, or this half of a LOSS pass, ends in gradient codes
         m.d.comb += [
-            last_group.eq(group == final_group),
             loops.order.eq(order),
-            loops.places.eq(places),
+            loops.places.eq(sweeps | gathers),
             loops.begin.eq(register.begin),
             register.order.eq(order),
-            register.places.eq(places),
+            register.places.eq(sweeps),
             random.begin.eq(register.begin),
+            random.order.eq(order),
+            random.seed.eq(self.seed),
             random.kind.eq(Mux(is_update, Kind.WEIGHT, Kind.CODE)),
             random.height.eq(lanes - 1),
-            random.places.eq(places),
-            random_beta.begin.eq(register.begin),
-            random_beta.kind.eq(Kind.BETA),
-            random_beta.flat.eq(1),
+            random.places.eq(sweeps),
+            exponent.order.eq(order),
+            exponent.top.eq(is_loss),
+            exponent.magnitude.eq(emitter.magnitude),
+            emitter.clear.eq(exponent.open),
         ]
-        for source in (random, random_beta):
-            m.d.comb += [source.seed.eq(self.seed), source.order.eq(order)]
 
-        # Parameters take a column's sums from the totals; in the second half of a LOSS pass from the softmax.
-        assert parameters.SUMS_LATENCY == softmax.SUMS_LATENCY
-        sums = delayed(m, self.totals.as_value(), parameters.SUMS_LATENCY - TOTALS_LATENCY, "sums")
-        from_loss = Signal()
-        m.d.sync += [from_loss.eq(coding & is_loss), loss.classes.eq(final_group * lanes + order.columns)]
-        settings = ("inference", "sign_sgd", "commit", "reciprocal", "mean_log2", "rate")
-        m.d.sync += [getattr(params, name).eq(getattr(order, name)) for name in settings]
-        m.d.sync += params.decay.eq(Mux(order.step > formats.DECAY, formats.DECAY, order.step))
+        # The parameter memory: who reads it.
         m.d.comb += [
-            self.address.eq((order.first_group + group) * lanes + params.column_needed),
-            params.sums.eq(Mux(from_loss, loss.sums.as_value(), sums)),
-            loss.sums_class.eq(group * lanes + params.column_needed),
-            params.backward.eq(coding),
-            params.channel.eq(channel),
-            params.random.eq(random_beta.row.payload),
-            params.record.eq(self.record),
-            loss.load.eq(params.valid & is_loss & ~coding),
-            loss.load_class.eq(group * lanes + params.column),
-            loss.parameters.eq(params.result),
+            self.record_address.eq(
+                Mux(exponent.reading, order.exponent, Mux(averages.reading_record, averages.address, thresholds.address))
+            ),
+            *(unit.record.eq(self.record) for unit in (thresholds, averages, exponent)),
+        ]
+        m.d.sync += [
+            self.record_write.eq(averages.write | exponent.write),
+            self.record_write_address.eq(Mux(exponent.write, order.exponent, averages.write_address)),
+            self.record_write_data.eq(Mux(exponent.write, exponent.write_record, averages.write_record)),
+        ]
+
+        begins_rows, begins_sums = Signal(), Signal()
+        opens_group = Signal()  # the first row of a group is issued
+        prepared, preparing = self.prepare(m, thresholds, averages, begins_rows, opens_group, final_group)
+        averaged, logits = self.average(m, averages, thresholds.reading | preparing, begins_sums, final_group, is_update, is_loss)
+        m.d.comb += [
+            thresholds.backward.eq(coding),
+            thresholds.shift.eq(exponent.shift),
+            averages.shift.eq(exponent.shift),
             loss.inference.eq(order.inference),
-            loss.images.eq(1 << order.batch_log2),
+            loss.images.eq(order.images),
             loss.row.eq(self.row),
         ]
 
-        # The exponent: E chains the layers of a backward pass, `above` is the sum of the exponents so far.
-        above, absolute = Signal(signed(formats.EXPONENT_BITS)), Signal(signed(formats.EXPONENT_BITS))
-        exponent = Signal(range(formats.MAX_EXPONENT + 1))
-        relative = Signal(signed(formats.EXPONENT_BITS + 1))
-        magnitude_log2 = Signal(signed(8))
-        threshold = Signal(emit.MAGNITUDE_BITS + 1)
-        at_exponent, write_exponent = Signal(), Signal()
-        fresh = Signal(RECORD)
-        m.d.comb += [
-            relative.eq(self.record.mu - above),
-            absolute.eq(above + magnitude_log2 + order.headroom + 1 - order.columns_planes),
-            fresh.mu.eq(absolute),
-            self.record_address.eq(Mux(at_exponent, order.exponent, params.address)),
-        ]
-        m.d.sync += [
-            self.record_write.eq(params.write | write_exponent),
-            self.record_write_address.eq(Mux(write_exponent, order.exponent, params.write_address)),
-            self.record_write_data.eq(Mux(write_exponent, fresh, params.write_record)),
-        ]
-
         # Rows on their way to the emitter, with their random bits.
+        row = Signal(range(lanes))
+        last_row = row == lanes - 1
         issue = Signal()
-        issued: list[Value] = [issue]
-        randoms: list[Value] = [random.row.payload]
-        numbers: list[Value] = [Cat(row, loops.place)]
-        for stage in range(tile_buffer.READ_LATENCY):
-            for values, name in ((issued, "issued"), (randoms, "random"), (numbers, "number")):
-                values.append(Signal(len(values[-1]), name=f"{name}_{stage}"))
-                m.d.sync += values[-1].eq(values[-2])
+        ways = tile_buffer.READ_LATENCY
+        issued = [issue, *(Signal(name=f"issued_{stage}") for stage in range(ways))]
+        m.d.sync += [later.eq(earlier) for earlier, later in itertools.pairwise(issued)]
+        random_bits = delayed(m, random.row.payload, ways, "random")
         m.d.comb += [
-            emitter.load.eq(params.valid),
-            emitter.column.eq(params.column),
-            emitter.result.eq(params.result),
+            emitter.load.eq(thresholds.valid),
+            emitter.column.eq(thresholds.column),
+            emitter.result.eq(thresholds.result),
+            emitter.swap.eq(delayed(m, opens_group, ways - 1, "swap")),
             emitter.backward.eq(coding),
+            emitter.pool.eq(order.pool),
             emitter.gradient_planes.eq(order.columns_planes),
-            emitter.exponent.eq(exponent),
+            emitter.twin.eq(order.twin),
+            emitter.exponent.eq(exponent.exponent),
             emitter.valid.eq(issued[-1]),
             emitter.row.eq(self.row),
-            emitter.random.eq(randoms[-1]),
-            emitter.pool.eq(order.pool),
-            emitter.row_number.eq(numbers[-1][: len(row)]),
-            emitter.place.eq(numbers[-1][len(row) :]),
-            emitter.clear.eq(begin_coding),
+            emitter.random.eq(random_bits),
+            emitter.row_number.eq(delayed(m, row, ways, "row")),
+            emitter.place.eq(delayed(m, loops.place, ways, "place")),
         ]
 
         # Rows on their way to the update, read ahead: signs of the gradients, and random bits.
         m.submodules.row_queue = queue = fifo.SyncFIFOBuffered(width=update.rows.payload.shape().size, depth=ROW_QUEUE)
         ahead = Signal(range(ROW_QUEUE + 1))
-        read_ahead = Signal()
-        updating = Signal()
-        unread, more = Signal(32), Signal()  # rows of this pass that have not been read; behind them come the next pass's
+        read_ahead, updating = Signal(), Signal()
+        unread, more = Signal(32, reset_less=True), Signal()  # rows of this pass that have not been read; then come the next's
         fed = Signal(range(lanes))
-        feed_allowed = Signal()
         m.d.comb += [
             read_ahead.eq(updating & more & (self.available != 0) & (ahead != ROW_QUEUE) & random.row.valid & ~self.blocked),
-            queue.w_data.eq(Cat(Cat(self.row[j].slope >= 0 for j in range(lanes)), randoms[-1])),
+            queue.w_data.eq(Cat(Cat(self.row[j].slope >= 0 for j in range(lanes)), random_bits)),
             queue.w_en.eq(issued[-1] & updating),
-            feed_allowed.eq((fed != 0) | register.room),
-            update.rows.valid.eq(queue.r_rdy & feed_allowed),
+            update.rows.valid.eq(queue.r_rdy & ((fed != 0) | register.room)),
             update.rows.payload.eq(queue.r_data),
             queue.r_en.eq(update.rows.ready & updating),
             update.rate.eq(order.rate),
@@ -240,13 +220,12 @@ class Head(wiring.Component):
 
         last_channel = order.channel + order.groups * lanes - 1
         message = "parameter memory: the head reaches address {}, beyond its depth"
-        check(m, platform, params.begin, last_channel < config.channels, message, last_channel)
-        check(m, platform, at_exponent | write_exponent, order.exponent < config.channels, message, order.exponent)
-        logits, classes = (final_group + 1) << order.batch_log2, final_group * lanes + order.columns
+        reaches = thresholds.begin | averages.begin
+        check(m, platform, reaches, last_channel < config.channels, message, last_channel)
+        check(m, platform, exponent.reading | exponent.write, order.exponent < config.channels, message, order.exponent)
+        classes, images = loss.classes, order.images
         check(m, platform, loss.begin, classes <= softmax.CLASSES, "softmax: {} classes are too many", classes)
-        images = 1 << order.batch_log2
         check(m, platform, loss.begin, images <= softmax.IMAGES, "softmax: a batch of {} images is too large", images)
-        check(m, platform, loss.begin, logits <= config.tile_rows, "softmax: the batch takes {} rows of the tile buffer", logits)
 
         tile_fed = Signal()
         m.d.sync += tile_fed.eq(0)
@@ -254,56 +233,44 @@ class Head(wiring.Component):
             m.d.comb += loops.step.eq(1)
 
         settle = Signal(range(SETTLE + 1))
-        enough = Signal()  # rows of a whole tile are there
+        enough, whole = Signal(), Signal()  # rows of a tile are there, rows of the whole batch
         m.d.sync += enough.eq(Mux(self.pop, self.available > lanes, self.available >= lanes))
+        m.d.sync += whole.eq(self.available >= logits)
         m.d.comb += [self.busy.eq(1), self.offset.eq(loss.offset)]
         with m.FSM():
             with m.State("IDLE"):
                 m.d.comb += self.busy.eq(self.order.valid)
-                m.d.sync += [group.eq(0), row.eq(0), fed.eq(0), channel.eq(order.channel)]
-                m.d.sync += coding.eq(backward)
+                m.d.sync += [row.eq(0), fed.eq(0), settle.eq(0), coding.eq(backward)]
                 with m.If(self.order.valid):
                     m.d.comb += register.begin.eq(1)
-                    with m.If(~order.emit):
-                        m.next = "COLLECT"
+                    m.next = "BEGIN"
+                    with m.If((order.head == isa.Head.LOSS) | order.unfinished):
+                        m.next = "SUMS"
                     with m.Elif(order.head == isa.Head.UPDATE):
                         m.next = "LATENTS"
                     with m.Elif(backward & order.opens):
-                        m.next = "READ EXPONENT"
-                    with m.Else():
-                        m.next = "GROUP"
+                        m.next = "OPEN"
 
+            # A batch's sums, to their end.
+            with m.State("SUMS"):
+                m.d.comb += begins_sums.eq(1)
+                m.next = "COLLECT"
             with m.State("COLLECT"):
-                m.d.comb += self.added.ready.eq(1)
-                with m.If(self.added.valid):
-                    m.d.sync += group.eq(group + 1)
-                    with m.If(last_group):
-                        m.next = "END"
-
-            with m.State("GROUP"):
-                # Sums that this pass adds to have to wait for it; in the second half of a LOSS pass they are at hand.
-                waits = order.statistics & ~(coding & is_loss)
-                ready = ~waits | self.added.valid
-                with m.If(ready & (random_beta.row.valid | ~coding)):
-                    m.d.comb += [params.begin.eq(1), self.added.ready.eq(waits)]
-                    m.next = "PARAMETERS"
-            with m.State("PARAMETERS"):
-                m.d.comb += self.read.eq(1)
-                with m.If(params.done):
-                    m.d.comb += random_beta.row.ready.eq(coding)
-                    m.next = "ROWS"
-                    with m.If(is_loss & ~coding):
-                        m.d.sync += [group.eq(group + 1), channel.eq(channel + lanes)]
-                        m.next = "GROUP"
-                        with m.If(last_group):
-                            m.d.sync += [group.eq(0), channel.eq(order.channel)]
-                            m.next = "SOFTMAX"
+                with m.If(averaged):
+                    m.next = "END"
+                    with m.If(is_loss):
+                        m.next = "LOGITS"
+            with m.State("LOGITS"):
+                m.d.sync += unread.eq(logits)
+                m.d.comb += loss.begin.eq(whole)
+                message = "softmax: the batch takes {} rows of the tile buffer"
+                check(m, platform, Const(1), logits <= config.tile_rows, message, logits)
+                with m.If(whole):
+                    m.next = "SOFTMAX"
             with m.State("SOFTMAX"):
-                m.d.sync += [settle.eq(1), unread.eq(order.groups << order.batch_log2)]
-                m.d.comb += loss.begin.eq(settle != 1)
                 with m.If(loss.done):
-                    m.d.sync += [settle.eq(0), coding.eq(1), above.eq(0)]
-                    m.next = "READ EXPONENT"
+                    m.d.sync += coding.eq(1)
+                    m.next = "OPEN"
                     with m.If(order.inference):
                         m.next = "DISCARD"
             with m.State("DISCARD"):
@@ -314,13 +281,26 @@ class Head(wiring.Component):
                 with m.Else():
                     m.next = "END"
 
+            with m.State("OPEN"):
+                m.d.comb += exponent.open.eq(1)
+                m.next = "EXPONENT"
+            with m.State("EXPONENT"):
+                with m.If(exponent.opened):
+                    m.next = "BEGIN"
+            with m.State("BEGIN"):
+                m.d.comb += [begins_rows.eq(1), begins_sums.eq(~order.inference)]
+                m.next = "ROWS"
             with m.State("ROWS"):
-                start = Signal()
+                start, leaves = Signal(), Signal()
                 again = sweeps & (loops.place != 3)  # the rows are wanted once more
                 m.d.comb += [
-                    start.eq((row == 0) & register.room & (random.row.valid | ~coding) & enough),
+                    leaves.eq(~gathers | (loops.place == 3)),
+                    start.eq(
+                        (row == 0) & enough & (prepared | ~loops.first) & (register.room | ~leaves) & (random.row.valid | ~coding)
+                    ),
                     issue.eq((start | (row != 0)) & ~self.blocked),
-                    register.start.eq(start & issue),
+                    opens_group.eq(start & issue & loops.first),
+                    register.start.eq(start & issue & leaves),
                     self.pop.eq(issue & ~again),
                     self.offset.eq(Mux(again, row, 0)),
                     random.row.ready.eq(issue & coding),
@@ -328,40 +308,19 @@ class Head(wiring.Component):
                 with m.If(issue):
                     m.d.sync += row.eq(row + 1)
                     m.d.comb += loops.step.eq(last_row)
-                with m.If(issue & last_row & loops.last):
-                    m.d.sync += [group.eq(group + 1), channel.eq(channel + lanes)]
-                    m.next = "GROUP"
-                    with m.If(last_group):
-                        m.d.sync += settle.eq(0)
-                        m.next = "SETTLE"
+                with m.If(issue & last_row & loops.ends):
+                    m.next = "SETTLE"
             with m.State("SETTLE"):
-                m.d.sync += settle.eq(settle + 1)
-                with m.If(settle == SETTLE):
-                    m.d.sync += [settle.eq(0), magnitude_log2.eq(-1), threshold.eq(order.count)]
+                with m.If(settle != SETTLE):
+                    m.d.sync += settle.eq(settle + 1)
+                with m.Elif(averaged):
                     m.next = "END"
-                    with m.If(coding & (order.closes | is_loss)):
-                        m.next = "MEASURE"
-
-            with m.State("READ EXPONENT"):
-                m.d.comb += [at_exponent.eq(1), begin_coding.eq(1)]
-                m.next = "AWAIT EXPONENT"
-            with m.State("AWAIT EXPONENT"):
-                m.next = "SET EXPONENT"
-            with m.State("SET EXPONENT"):
-                m.d.sync += exponent.eq(
-                    Mux(relative < 0, 0, Mux(relative > formats.MAX_EXPONENT, formats.MAX_EXPONENT, relative))
-                )
-                m.next = "GROUP"
-            with m.State("MEASURE"):
-                # floor(log2(mean |dy|)), -1 below one
-                with m.If(threshold <= emitter.magnitude):
-                    m.d.sync += [threshold.eq(threshold << 1), magnitude_log2.eq(magnitude_log2 + 1)]
-                with m.Else():
-                    m.next = "WRITE EXPONENT"
-            with m.State("WRITE EXPONENT"):
-                m.d.comb += write_exponent.eq(1)
-                m.d.sync += above.eq(above + exponent)
-                m.next = "END"
+                    with m.If(coding & last_coding):
+                        m.d.comb += exponent.close.eq(1)
+                        m.next = "CLOSE"
+            with m.State("CLOSE"):
+                with m.If(exponent.closed):
+                    m.next = "END"
 
             with m.State("LATENTS"):
                 m.d.comb += self.latents.valid.eq(1)
@@ -392,3 +351,99 @@ class Head(wiring.Component):
                     m.d.comb += [self.signal.eq(order.signal), self.order.ready.eq(1)]
                     m.next = "IDLE"
         return m
+
+    def prepare(
+        self, m: Module, thresholds: Thresholds, averages: Averages, begins: Value, opens_group: Value, final_group: Value
+    ) -> tuple[Signal, Signal]:
+        """The thresholds of each group of a pass, one group ahead of the rows.
+
+        Returns whether those of the next group are there, and whether the parameter memory is wanted for them.
+        """
+        prepared, preparing = Signal(), Signal()
+        group = Signal.like(final_group)
+        with m.FSM(name="prepare"):
+            with m.State("IDLE"):
+                m.d.sync += [group.eq(0), thresholds.channel.eq(self.order.payload.channel)]
+                with m.If(begins):
+                    m.next = "BEGIN"
+            with m.State("BEGIN"):
+                m.d.comb += [preparing.eq(1), thresholds.begin.eq(~averages.claims)]
+                with m.If(thresholds.begin):
+                    m.next = "READ"
+            with m.State("READ"):
+                with m.If(thresholds.done):
+                    m.next = "PREPARED"
+            with m.State("PREPARED"):
+                m.d.comb += prepared.eq(1)
+                with m.If(opens_group):
+                    m.d.sync += [group.eq(group + 1), thresholds.channel.eq(thresholds.channel + self.config.lanes)]
+                    m.next = "BEGIN"
+                    with m.If(group == final_group):
+                        m.next = "IDLE"
+        return prepared, preparing
+
+    def average(
+        self,
+        m: Module,
+        averages: Averages,
+        reserved: Value,
+        begins: Value,
+        final_group: Value,
+        is_update: Value,
+        is_loss: Value,
+    ) -> tuple[Signal, Signal]:
+        """The averages of each group of a pass, behind its sums: those that the totals tell of, or the softmax's.
+
+        reserved: the parameter memory is wanted by someone else. Returns whether all has been done, and the rows of the tile
+        buffer that a LOSS pass takes.
+        """
+        lanes, order, loss = self.config.lanes, self.order.payload, self.softmax
+        averaged, logits = Signal(), Signal(range(softmax.CLASSES * softmax.IMAGES), reset_less=True)
+        group, from_loss, waits, walks = Signal.like(final_group), Signal(), Signal(), Signal()
+        settings = ("inference", "commit", "reciprocal", "mean_log2", "step", "rate")
+        m.d.sync += [getattr(averages, name).eq(getattr(order, name)) for name in settings]
+        m.d.sync += [
+            from_loss.eq(is_loss & self.coding),
+            waits.eq(is_update | ~(order.inference | from_loss)),
+            walks.eq(~is_update & (order.commit | is_loss)),
+        ]
+        m.d.comb += [
+            averages.backward.eq(self.coding),
+            averages.channel.eq(self.channel),
+            self.address.eq((order.first_group + group) * lanes + averages.column),
+            self.reading.eq(averages.reading & waits),
+            loss.sums_class.eq(group * lanes + averages.column),
+            averages.sums.first.eq(Mux(from_loss, loss.sum, self.totals.first)),
+            averages.sums.second.eq(self.totals.second),
+            loss.load.eq(averages.valid & is_loss),
+            loss.load_class.eq(group * lanes + averages.class_column),
+            loss.of_class.eq(averages.of_class),
+        ]
+        with m.FSM(name="average"):
+            with m.State("IDLE"):
+                m.d.comb += averaged.eq(1)
+                m.d.sync += [group.eq(0), self.channel.eq(order.channel)]
+                with m.If(begins):
+                    m.d.sync += logits.eq(0)
+                    m.next = "AWAIT"
+            with m.State("AWAIT"):
+                with m.If((self.added.valid | ~waits) & walks):
+                    m.next = "BEGIN"
+                with m.Elif(self.added.valid | ~waits):
+                    m.d.comb += self.added.ready.eq(waits)
+                    m.next = "NEXT"
+            with m.State("BEGIN"):
+                m.d.comb += averages.begin.eq(~reserved)
+                with m.If(averages.begin):
+                    m.next = "READ"
+            with m.State("READ"):
+                with m.If(~averages.reading):
+                    m.d.comb += self.added.ready.eq(waits)
+                    m.next = "NEXT"
+            with m.State("NEXT"):
+                with m.If(~averages.busy):
+                    m.d.sync += [group.eq(group + 1), self.channel.eq(self.channel + lanes), logits.eq(logits + order.images)]
+                    m.next = "AWAIT"
+                    with m.If(group == final_group):
+                        m.next = "IDLE"
+        return averaged, logits

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from amaranth import Array, Cat, Const, Module, Mux, Signal, signed
+from amaranth import Array, Const, Module, Mux, Signal, signed
+from amaranth.hdl import Value
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -10,39 +11,37 @@ from bnnedge import formats
 from bnnedge.configuration import Configuration
 from bnnedge.hw.buffers import tile_buffer
 from bnnedge.hw.delay import delayed
+from bnnedge.hw.heads.averages import CLASS
 from bnnedge.hw.heads.divider import RECIPROCAL_BITS, Divider
-from bnnedge.hw.heads.parameters import column_layout
-from bnnedge.hw.layouts import TOTALS, tile_row
-from bnnedge.hw.product import LATENCY as PRODUCT_LATENCY
+from bnnedge.hw.heads.totals import READ_LATENCY as SUMS_LATENCY
+from bnnedge.hw.layouts import tile_row
 from bnnedge.hw.product import product
 
 CLASSES = formats.MAX_CLASSES  # a multiple of the lanes
-SUMS_LATENCY = 5
 LOGIT_SHIFT = formats.RECIPROCAL + formats.LOG2_E_FRACTION - formats.LOGIT
 SCORE_BITS = 16
 LABEL_BITS = 8
+BETA_SHIFT = formats.BETA_USED - 1 + formats.LOG2_E_FRACTION - formats.LOGIT
 BIASED_BITS = formats.LOGIT_BITS + 2
-TOTAL_BITS = 36
-SIGNS_BITS = 11  # a batch has IMAGES at most
 IMAGES = formats.MOST_BATCH
+TOTAL_BITS = formats.PROBABILITY + IMAGES.bit_length() + 1  # |d| <= 2**PROBABILITY
 
 
 class Softmax(wiring.Component):
-    """Replaces the last layer's sums in the tile buffer by gradients, and keeps what batch norm's backward pass needs.
+    """Replaces the last layer's sums in the tile buffer by gradients, and adds these up.
 
-    `load` first gives the parameters of each class; `begin` then works out 1/psi for each of them, and goes through
+    `load` first gives what `Averages` tells of each class; `begin` then works out 1/psi for each of them, and goes through
     the batch. Every image takes three passes over the classes: logits and their maximum; sum of powers; probabilities.
     -log2 p = (max - z) + log2(sum of powers).
 
     Members
     -------
-    load, load_class, parameters: in, one class a cycle.
+    load, load_class, of_class: in, one class a cycle.
     begin: in, one cycle; classes, images, inference: in, stable from then on. done: out, one cycle.
     label: in stream, one an image. score: out stream, biased logits class by class (inference only); `score_last` ends
     an image.
     offset, row: the tile buffer's reading side; rewrite, rewrite_offset, rewrite_row: its writing side.
-    sums_class: in; sums: out, SUMS_LATENCY cycles later: sum d, sum d*z / log2(e), sum of the signs of that class; 0
-    where there is no such class.
+    sums_class: in; sum: out, SUMS_LATENCY cycles later: of d of that class; 0 where there is no such class.
     loss, hits: out, of the last batch, stable until `begin`.
     """
 
@@ -53,10 +52,10 @@ class Softmax(wiring.Component):
             {
                 "load": In(1),
                 "load_class": In(range(CLASSES)),
-                "parameters": In(column_layout(config)),
+                "of_class": In(CLASS),
                 "begin": In(1),
                 "classes": In(range(CLASSES + 1)),
-                "images": In(range(config.tile_rows + 1)),
+                "images": In(range(IMAGES + 1)),
                 "inference": In(1),
                 "label": In(stream.Signature(LABEL_BITS)),
                 "score": Out(stream.Signature(SCORE_BITS)),
@@ -68,7 +67,7 @@ class Softmax(wiring.Component):
                 "rewrite_offset": Out(rows),
                 "rewrite_row": Out(tile_row(config)),
                 "sums_class": In(range(CLASSES)),
-                "sums": Out(TOTALS),
+                "sum": Out(signed(TOTAL_BITS)),
                 "loss": Out(32),
                 "hits": Out(32),
             }
@@ -80,25 +79,16 @@ class Softmax(wiring.Component):
         limit = (1 << formats.LOGIT_BITS - 1) - 1
 
         # Parameters of a class; the reciprocals of psi are worked out when all are here.
-        kept = data.StructLayout(
-            {
-                "mu": signed(formats.MU_BITS),
-                "psi": formats.MU_BITS,
-                "bias": signed(BIASED_BITS),
-                "threshold": signed(config.accumulator),
-            }
-        )
+        kept = data.StructLayout({"mu": signed(formats.MU_BITS), "psi": formats.MU_BITS, "bias": signed(BIASED_BITS)})
         m.submodules.per_class = per_class = memory.Memory(shape=kept.as_shape(), depth=CLASSES, init=[])
         per_class_read, per_class_write = per_class.read_port(), per_class.write_port()
-        incoming, into = Signal(kept), Signal(range(CLASSES))
-        beta_shift = config.latent - 1 + formats.LOG2_E_FRACTION - formats.LOGIT
+        incoming, into = Signal(kept, reset_less=True), Signal(range(CLASSES), reset_less=True)
         m.d.sync += [
             per_class_write.en.eq(self.load),
             into.eq(self.load_class),
-            incoming.mu.eq(self.parameters.mu),
-            incoming.psi.eq(self.parameters.psi),
-            incoming.bias.eq((self.parameters.beta * formats.LOG2_E) >> beta_shift),
-            incoming.threshold.eq(self.parameters.plus >> formats.GRADIENT_MEAN),
+            incoming.mu.eq(self.of_class.mu),
+            incoming.psi.eq(self.of_class.psi),
+            incoming.bias.eq((self.of_class.beta * formats.LOG2_E) >> BETA_SHIFT),
         ]
         m.d.comb += [per_class_write.addr.eq(into), per_class_write.data.eq(incoming)]
         m.submodules.divider = divider = Divider()
@@ -106,11 +96,9 @@ class Softmax(wiring.Component):
         reciprocals_read, reciprocals_write = reciprocals.read_port(), reciprocals.write_port()
 
         # What an image's passes hand on, and the sums over the batch.
-        logit = data.StructLayout({"z": signed(formats.LOGIT_BITS), "biased": signed(BIASED_BITS), "active": 1})
-        m.submodules.logits = logits = memory.Memory(shape=logit.as_shape(), depth=CLASSES, init=[])
+        m.submodules.logits = logits = memory.Memory(shape=signed(BIASED_BITS), depth=CLASSES, init=[])
         logits_read, logits_write = logits.read_port(), logits.write_port()
-        total = data.StructLayout({"d": signed(TOTAL_BITS), "dz": signed(TOTAL_BITS), "signs": signed(SIGNS_BITS)})
-        m.submodules.totals = totals = memory.Memory(shape=total.as_shape(), depth=CLASSES, init=[])
+        m.submodules.totals = totals = memory.Memory(shape=signed(TOTAL_BITS), depth=CLASSES, init=[])
         totals_read, totals_write = totals.read_port(), totals.write_port()
         m.submodules.exp2 = exp2 = memory.Memory(shape=formats.PROBABILITY + 1, depth=256, init=formats.EXP2_TABLE)
         exp2_read = exp2.read_port()
@@ -140,7 +128,7 @@ class Softmax(wiring.Component):
             m.d.comb += [flags[0].eq(start), places[0].eq(index)]
             for i in range(1, stages + 1):
                 flags.append(Signal(name=f"{name}_{i}"))
-                places.append(Signal(range(CLASSES), name=f"{name}_class_{i}"))
+                places.append(Signal(range(CLASSES), name=f"{name}_class_{i}", reset_less=True))
                 m.d.sync += [flags[i].eq(flags[i - 1]), places[i].eq(places[i - 1])]
             return flags, places
 
@@ -149,14 +137,11 @@ class Softmax(wiring.Component):
         # First pass. 0: addresses. 2: the row is here. 3: the sum less its mean. 7: times 1/psi. 8: rounded, clipped.
         # 9: biased.
         flags, places = pipeline(issue_logit, 9, "logit")
-        delay_lane = [lane]
-        for i in range(2):
-            delay_lane.append(Signal(range(lanes), name=f"lane_{i}"))
-            m.d.sync += delay_lane[-1].eq(delay_lane[-2])
         assert tile_buffer.READ_LATENCY == 2
+        lane_2 = delayed(m, lane, 2, "lane")
         m.d.comb += [self.offset.eq(base), per_class_read.addr.eq(index), reciprocals_read.addr.eq(index)]
-        class_2, class_3 = Signal(kept), Signal(kept)
-        reciprocal_2, reciprocal_3 = Signal(RECIPROCAL_BITS), Signal(RECIPROCAL_BITS)
+        class_2 = data.View(kept, delayed(m, Value.cast(per_class_read.data), 1, "class"))
+        reciprocal_3 = delayed(m, reciprocals_read.data, 2, "reciprocal")
         floor = 1 << formats.STATISTICS
         m.d.comb += [
             divider.divisor.eq(Mux(class_2.psi < floor, floor, class_2.psi)),
@@ -164,55 +149,43 @@ class Softmax(wiring.Component):
             reciprocals_write.data.eq(divider.quotient),
         ]
         y = Signal(signed(config.accumulator))
-        m.d.comb += y.eq(Array(self.row[j].sum.value for j in range(lanes))[delay_lane[2]])
-        centred = Signal(signed(formats.MU_BITS + 1))
-        active_3 = Signal()
-        m.d.sync += [
-            class_2.eq(per_class_read.data),
-            class_3.eq(class_2),
-            reciprocal_2.eq(reciprocals_read.data),
-            reciprocal_3.eq(reciprocal_2),
-            centred.eq((y << formats.STATISTICS) - class_2.mu),
-            active_3.eq(y >= class_2.threshold),
-        ]
+        m.d.comb += y.eq(Array(self.row[j].sum.value for j in range(lanes))[lane_2])
+        centred = Signal(signed(formats.MU_BITS + 1), reset_less=True)
+        m.d.sync += centred.eq((y << formats.STATISTICS) - class_2.mu)
         # 1/psi in two parts that multiplier blocks take.
         narrow = 17
         low = product(m, centred, reciprocal_3[:narrow], "low")
         high = product(m, centred, reciprocal_3[narrow:], "high")
-        scaled_7 = Signal(signed(formats.MU_BITS + 1 + RECIPROCAL_BITS))
-        z_8 = Signal(signed(formats.LOGIT_BITS))
+        scaled_7 = Signal(signed(formats.MU_BITS + 1 + RECIPROCAL_BITS), reset_less=True)
+        z_8 = Signal(signed(formats.LOGIT_BITS), reset_less=True)
         rounded = (scaled_7 + (1 << LOGIT_SHIFT - 1)) >> LOGIT_SHIFT
         m.d.sync += [
             scaled_7.eq(low + (high << narrow)),
             z_8.eq(Mux(rounded < -limit, -limit, Mux(rounded > limit, limit, rounded))),
         ]
-        bias_8, active_8 = delayed(m, class_3.bias, 5, "bias"), delayed(m, active_3, 5, "active")
-        found = Signal(logit)
-        m.d.sync += [found.z.eq(z_8), found.biased.eq(z_8 + bias_8), found.active.eq(active_8)]
-        largest, winner = Signal(signed(BIASED_BITS)), Signal(range(CLASSES))
-        m.d.comb += [logits_write.addr.eq(places[9]), logits_write.data.eq(found), logits_write.en.eq(flags[9])]
-        with m.If(flags[9] & ((places[9] == 0) | (found.biased > largest))):
-            m.d.sync += [largest.eq(found.biased), winner.eq(places[9])]
+        logit_9 = delayed(m, z_8 + delayed(m, class_2.bias, 6, "bias"), 1, "logit")[:BIASED_BITS].as_signed()
+        largest, winner = Signal(signed(BIASED_BITS), reset_less=True), Signal(range(CLASSES), reset_less=True)
+        m.d.comb += [logits_write.addr.eq(places[9]), logits_write.data.eq(logit_9), logits_write.en.eq(flags[9])]
+        with m.If(flags[9] & ((places[9] == 0) | (logit_9 > largest))):
+            m.d.sync += [largest.eq(logit_9), winner.eq(places[9])]
         logits_done = flags[9] & (places[9] == final_class)
 
         # Second and third pass. 0: address. 2: the logit is here. 3: distance below the maximum (third pass: -log2 p).
         # 4: the power is here. 5: shifted into place.
         flags_2, _ = pipeline(issue_power, 5, "power")
         flags_3, places_3 = pipeline(issue_gradient, 8, "gradient")
-        seen = {cycle: Signal(logit, name=f"seen_{cycle}") for cycle in range(2, 9)}  # the logit in these cycles
-        m.d.sync += seen[2].eq(logits_read.data)
-        m.d.sync += [seen[cycle].eq(seen[cycle - 1]) for cycle in range(3, 9)]
-        log2_total = Signal(13)
-        below = Signal(BIASED_BITS + 1)
+        seen_2 = delayed(m, logits_read.data, 1, "seen")
+        log2_total = Signal(13, reset_less=True)
+        below = Signal(BIASED_BITS + 1, reset_less=True)
         m.d.comb += logits_read.addr.eq(index)
-        m.d.sync += below.eq(largest - seen[2].biased + Mux(flags_3[2], log2_total, 0))
-        octaves = Signal(4)
+        m.d.sync += below.eq(largest - seen_2 + Mux(flags_3[2], log2_total, 0))
+        octaves = Signal(4, reset_less=True)
         m.d.comb += exp2_read.addr.eq(below[: formats.LOGIT])
         m.d.sync += octaves.eq(Mux(below[formats.LOGIT :] > 15, 15, below[formats.LOGIT :]))
-        power = Signal(formats.PROBABILITY + 1)
+        power = Signal(formats.PROBABILITY + 1, reset_less=True)
         m.d.sync += power.eq(exp2_read.data >> octaves)
         sum_bits = formats.PROBABILITY + 1 + CLASSES.bit_length() - 1
-        powers = Signal(sum_bits)
+        powers = Signal(sum_bits, reset_less=True)
         with m.If(flags_2[5]):
             m.d.sync += powers.eq(powers + power)
 
@@ -221,49 +194,36 @@ class Softmax(wiring.Component):
         for n in range(CLASSES.bit_length()):
             with m.If(powers[formats.PROBABILITY + n]):
                 m.d.comb += octave.eq(n)
-        mantissa = Signal(formats.LOGIT)
+        mantissa = Signal(formats.LOGIT, reset_less=True)
         m.d.sync += mantissa.eq(powers >> (octave + (formats.PROBABILITY - formats.LOGIT)))
         m.d.comb += log2_read.addr.eq(mantissa)
 
-        # Third pass goes on. 6: d. 7: d * z. 8: a sum over the batch is here, to be written back.
-        label = Signal(LABEL_BITS)
+        # Third pass goes on. 6: d. 8: its sum over the batch is here, to be written back.
+        label = Signal(LABEL_BITS, reset_less=True)
         label_hit = Signal()
-        below_4, below_5 = Signal.like(below), Signal.like(below)
-        m.d.sync += [below_4.eq(below), below_5.eq(below_4)]
+        below_5 = delayed(m, below, 2, "below")
         m.d.comb += label_hit.eq(flags_3[5] & (places_3[5] == label))
-        d_6, d_7, d_8 = (Signal(signed(formats.PROBABILITY + 2), name=f"d_{i}") for i in (6, 7, 8))
-        product_bits = formats.PROBABILITY + 2 + formats.LOGIT_BITS
-        product_7, product_8 = (Signal(signed(product_bits), name=f"product_{i}") for i in (7, 8))
-        m.d.sync += [
-            d_6.eq(power - Mux(label_hit, 1 << formats.PROBABILITY, 0)),
-            d_7.eq(d_6),
-            d_8.eq(d_7),
-            product_7.eq(d_6 * seen[6].z),
-            product_8.eq(product_7),
-        ]
+        d_6 = Signal(signed(formats.PROBABILITY + 2), reset_less=True)
+        d_8 = delayed(m, d_6, 2, "d")
+        m.d.sync += d_6.eq(power - Mux(label_hit, 1 << formats.PROBABILITY, 0))
         with m.If(label_hit):
             m.d.sync += [self.loss.eq(self.loss + below_5), self.hits.eq(self.hits + (winner == label))]
-        read_total, before, after = Signal(total), Signal(total), Signal(total)
-        m.d.sync += read_total.eq(totals_read.data)
+        total_8 = delayed(m, totals_read.data, 1, "total")
         m.d.comb += [
             totals_read.addr.eq(Mux(flags_3[6], places_3[6], self.sums_class)),
-            before.eq(Mux(first_image, 0, read_total)),
-            after.d.eq(before.d + d_8),
-            after.dz.eq(before.dz + product_8),
-            after.signs.eq(before.signs + Mux(seen[8].active, 1, -1)),
             totals_write.addr.eq(places_3[8]),
-            totals_write.data.eq(after),
+            totals_write.data.eq(Mux(first_image, 0, total_8) + d_8),
             totals_write.en.eq(flags_3[8]),
         ]
 
         # The image's gradients, row by row of the tile buffer.
-        row = Signal(tile_row(config))
-        row_base, row_lane = Signal(range(config.tile_rows)), Signal(range(lanes))
+        row = Signal(tile_row(config), reset_less=True)
+        row_base, row_lane = Signal(range(config.tile_rows), reset_less=True), Signal(range(lanes), reset_less=True)
         row_full = Signal()
         with m.If(flags_3[8]):
             fresh = Signal(tile_row(config).elem_shape)
             # A slope is wider than what stands here: a constant bit left to itself would be undefined in Icarus Verilog.
-            m.d.comb += [fresh.slope.eq(0), fresh.sum.value.eq(d_8), fresh.sum.side.eq(seen[8].active)]
+            m.d.comb += [fresh.slope.eq(0), fresh.sum.value.eq(d_8)]
             for j in range(lanes):
                 with m.If(row_lane == j):
                     m.d.sync += row[j].eq(fresh)
@@ -283,18 +243,10 @@ class Softmax(wiring.Component):
         gradients_done = Signal()
         m.d.sync += gradients_done.eq(flags_3[8] & (places_3[8] == final_class))
 
-        # The batch sums, as the backward batch norm wants them. Lanes without a class have none: what another network
-        # left in the memory must not move their gradients from 0, for these count in the mean |dy|.
-        theres, batch_sums = Signal(SUMS_LATENCY), Signal(total)
-        weighed = product(m, read_total.dz, Const(formats.INVERSE_LOG2_E), "weighed")
-        m.d.comb += batch_sums.eq(delayed(m, read_total.as_value(), PRODUCT_LATENCY, "batch_sums"))
-        m.d.sync += theres.eq(Cat(self.sums_class < self.classes, theres))
-        with m.If(theres[-1]):
-            m.d.comb += [
-                self.sums.first.eq(batch_sums.d),
-                self.sums.second.eq(weighed >> (formats.LOG2_E_FRACTION + formats.LOGIT)),
-                self.sums.signs.eq(batch_sums.signs),
-            ]
+        # Lanes without a class have no sum: what another network left in the memory must not move their gradients from 0, for
+        # these count in the mean |dy|.
+        there = delayed(m, self.sums_class < self.classes, SUMS_LATENCY, "there")
+        m.d.comb += self.sum.eq(Mux(there, total_8, 0))
 
         last_class = index == final_class
         pause = Signal(range(8))
@@ -368,7 +320,7 @@ class Softmax(wiring.Component):
                         with m.If(last_class):
                             next_image()
         m.d.comb += [
-            self.score.payload.eq(seen[2].biased),
+            self.score.payload.eq(seen_2),
             self.score_last.eq(last_class),
         ]
         return m

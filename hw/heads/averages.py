@@ -1,0 +1,181 @@
+"""Behind a group's sums: from totals and old record to the new record. One column a cycle."""
+
+from __future__ import annotations
+
+from amaranth import Cat, Module, Mux, Signal, signed
+from amaranth.hdl import Value
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from bnnedge import formats
+from bnnedge.configuration import Configuration
+from bnnedge.hw.delay import delayed
+from bnnedge.hw.heads.thresholds import RECORD_LATENCY, SHIFT_BITS, aligned, saturate
+from bnnedge.hw.heads.totals import READ_LATENCY as SUMS_LATENCY
+from bnnedge.hw.layouts import RECORD, TOTALS
+from bnnedge.hw.product import LATENCY as PRODUCT_LATENCY
+from bnnedge.hw.product import product
+
+MEANS = SUMS_LATENCY + PRODUCT_LATENCY + 2  # stage of the means, from the column's number on
+AVERAGES = MEANS + 3  # of the averages
+STAGES = AVERAGES + 6  # of the new record
+
+# What the softmax takes of a class: mean and deviation of the batch's logits, and the bits of beta that count.
+CLASS = data.StructLayout({"mu": signed(formats.MU_BITS), "psi": formats.MU_BITS, "beta": signed(formats.BETA_USED)})
+
+
+class Averages(wiring.Component):
+    """Works through the Q columns of a group.
+
+    Forward: mu and psi move towards the means of y and |y - pivot|. Backward: m and v, in the unit of this step, move
+    towards the mean of d and its size, and beta moves by m over the power of 2 above v.
+    Division by n is multiplication by its reciprocal.
+
+    Members
+    -------
+    begin: in, one cycle, while not `busy`, with `channel` of column 0 and all settings stable until that ends.
+    backward; inference: nothing is summed, and the averages take the means' place; commit: the record is written.
+    reciprocal, mean_log2, step, rate: the fields of PASS. shift: of the layer's unit, see `aligned`.
+    reading, column: out, the column whose totals are to be in `sums` SUMS_LATENCY cycles later.
+    reading_record, address: out, record: in, RECORD_LATENCY cycles later: the parameter memory; claims: out, it is read in
+    this cycle or will be. write, write_address, write_record: out, its write port.
+    valid, class_column, of_class: out, forward, what the softmax takes of a column.
+    busy: out, from the cycle behind `begin` until all has been written.
+    """
+
+    def __init__(self, config: Configuration) -> None:
+        self.config = config
+        super().__init__(
+            {
+                "begin": In(1),
+                "backward": In(1),
+                "inference": In(1),
+                "commit": In(1),
+                "channel": In(range(config.channels)),
+                "reciprocal": In(formats.MEAN + 1),
+                "mean_log2": In(5),
+                "step": In(formats.STEP_BITS),
+                "rate": In(formats.RATE_BITS),
+                "shift": In(signed(SHIFT_BITS)),
+                "reading": Out(1),
+                "column": Out(range(config.lanes)),
+                "sums": In(TOTALS),
+                "reading_record": Out(1),
+                "claims": Out(1),
+                "address": Out(range(config.channels)),
+                "record": In(RECORD),
+                "write": Out(1),
+                "write_address": Out(range(config.channels)),
+                "write_record": Out(RECORD),
+                "valid": Out(1),
+                "class_column": Out(range(config.lanes)),
+                "of_class": Out(CLASS),
+                "busy": Out(1),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        lanes = self.config.lanes
+        with m.If(self.begin):
+            m.d.sync += [self.reading.eq(1), self.column.eq(0)]
+        with m.Elif(self.reading):
+            m.d.sync += self.column.eq(self.column + 1)
+            with m.If(self.column == lanes - 1):
+                m.d.sync += self.reading.eq(0)
+
+        # `columns[s]`, `valids[s]`: which column is in stage s, if any. What is called name_s is a register that holds
+        # that column's value then.
+        columns: list[Value] = [self.column]
+        valids: list[Value] = [self.reading]
+        for stage in range(1, STAGES + 1):
+            columns.append(Signal(range(lanes), name=f"column_{stage}", reset_less=True))
+            valids.append(Signal(name=f"valid_{stage}"))
+            m.d.sync += [columns[stage].eq(columns[stage - 1]), valids[stage].eq(valids[stage - 1])]
+        m.d.comb += self.busy.eq(Cat(valids).any())
+
+        def register(name: str, value: Value, shape: object = None) -> Signal:
+            found = Signal(value.shape() if shape is None else shape, name=name, reset_less=True)  # type: ignore[arg-type]
+            m.d.sync += found.eq(value)
+            return found
+
+        # Means, MEAN fraction bits, then those that they are kept with. Backward the second is the first one's size.
+        to_statistic, to_centre = formats.MEAN - formats.STATISTICS, formats.MEAN - formats.CENTRE
+        bits = to_statistic + formats.MU_BITS + 1
+
+        def mean(total: Value, name: str) -> Value:
+            return register(f"mean_{name}", product(m, total, self.reciprocal, name) >> self.mean_log2, signed(bits))
+
+        first, second = mean(self.sums.first, "first"), mean(self.sums.second, "second")
+        signed_mean, size = Signal(signed(formats.CENTRE_BITS)), Signal(signed(formats.CENTRE_BITS))
+        m.d.comb += signed_mean.eq(Mux(self.backward, first >> to_centre, first >> to_statistic))
+        m.d.comb += size.eq(Mux(self.backward, Mux(first < 0, -signed_mean, signed_mean), second >> to_statistic))
+        new_a, new_b = register("new_a", signed_mean), register("new_b", size)
+
+        # The record is here two stages before its old averages are wanted: in the unit of this step, backward.
+        asked = MEANS - 2 - RECORD_LATENCY
+        m.d.comb += [
+            self.reading_record.eq(valids[asked]),
+            self.address.eq(self.channel + columns[asked]),
+            self.claims.eq(Cat(valids[: asked + 1]).any()),
+        ]
+        record = self.record
+        centre, v = aligned(m, record.centre, self.shift, "centre"), aligned(m, record.size, self.shift, "size")
+        old = data.View(RECORD, delayed(m, record.as_value(), 2, "record"))
+        warm = self.step >> formats.WARM_UP
+        limit = Mux(self.backward, formats.SIZE_DECAY, formats.DECAY)
+        decay_a, decay_b = (Signal(range(formats.SIZE_DECAY + 1), name=f"decay_{name}") for name in "ab")
+        m.d.sync += [
+            decay_a.eq(Mux(warm > formats.DECAY, formats.DECAY, warm)),
+            decay_b.eq(Mux(warm > limit, limit, warm)),
+        ]
+
+        def average(old: Value, new: Value, decay: Value, name: str) -> Value:
+            step = register(f"{name}_step", new - old, signed(formats.CENTRE_BITS + 1))
+            half = register(f"{name}_half", ((1 << decay) >> 1)[: formats.SIZE_DECAY])
+            rounded = register(f"{name}_rounded", step + half)
+            return register(name, delayed(m, old, 2, f"{name}_old") + (rounded >> decay), signed(formats.CENTRE_BITS))
+
+        a = average(Mux(self.backward, centre, old.mu), new_a, decay_a, "a")
+        b = average(Mux(self.backward, v, old.psi), new_b, decay_b, "b")
+
+        # The batch's own mean and deviation, or in inference the averages, for the softmax.
+        of_class = Signal(CLASS, reset_less=True)
+        m.d.sync += [
+            of_class.mu.eq(Mux(self.inference, old.mu, new_a)),
+            of_class.psi.eq(Mux(self.inference, old.psi, new_b)),
+            of_class.beta.eq(old.beta[formats.BETA_BITS - formats.BETA_USED :].as_signed()),
+        ]
+        m.d.comb += [
+            self.valid.eq(valids[MEANS + 1] & ~self.backward),
+            self.class_column.eq(columns[MEANS + 1]),
+            self.of_class.eq(of_class),
+        ]
+
+        # Behind the averages, 1: bits of v. 2: m over the power of 2 above it. 3: clipped. 4: times the rate. 5: beta.
+        # 6: clipped.
+        bits_of_v = Signal(range(formats.CENTRE_BITS))
+        for place in range(formats.CENTRE_BITS - 1):
+            with m.If(b[place]):
+                m.d.comb += bits_of_v.eq(place + 1)
+        late_a = delayed(m, a, 1, "a_late")
+        quotient = register("quotient", (late_a << formats.STEP_FRACTION) >> register("bits_of_v_late", bits_of_v))
+        step = register("step_clipped", saturate(quotient, formats.STEP_FRACTION + formats.STEP_LIMIT + 1))
+        moves = register("moves", self.rate * step)
+        beta = delayed(m, old.beta, AVERAGES + 4 - MEANS, "beta")
+        half_rate = 1 << formats.BETA_RATE - 1
+        moved = register("moved", beta - ((moves + half_rate) >> formats.BETA_RATE))
+        new_beta = register("new_beta", saturate(moved, formats.BETA_BITS))
+        a_last, b_last = (delayed(m, value, STAGES - AVERAGES, f"{name}_last") for name, value in (("a", a), ("b", b)))
+        last = data.View(RECORD, delayed(m, old.as_value(), STAGES - MEANS, "old"))
+        m.d.comb += [
+            self.write.eq(valids[STAGES] & self.commit & ~self.inference),
+            self.write_address.eq(self.channel + columns[STAGES]),
+            self.write_record.eq(last),
+        ]
+        with m.If(self.backward):
+            m.d.comb += [self.write_record.centre.eq(a_last), self.write_record.size.eq(b_last)]
+            m.d.comb += self.write_record.beta.eq(new_beta)
+        with m.Else():
+            m.d.comb += [self.write_record.mu.eq(a_last), self.write_record.psi.eq(b_last)]
+        return m

@@ -1,0 +1,266 @@
+"""The new records of a group's columns, and what the softmax takes of them, against plain integers."""
+
+from __future__ import annotations
+
+import random
+from typing import Any, NamedTuple
+
+import pytest
+from amaranth import ResetInserter, Signal
+from hardware import TINY, simulate
+
+from bnnedge.hw.heads.averages import MEANS, STAGES, SUMS_LATENCY, Averages
+from bnnedge.hw.heads.thresholds import RECORD_LATENCY
+
+CONFIG = TINY
+LANES = CONFIG.lanes
+SUM = CONFIG.largest_sum
+TOTAL = (1 << 39) - 1  # the largest total
+ONE = 64  # mu and psi have 6 fraction bits
+BETA = 1 << 19
+CENTRE = 1 << 31
+SETTINGS = ("backward", "inference", "commit", "reciprocal", "mean_log2", "step", "rate", "shift", "channel")
+
+
+class Sums(NamedTuple):
+    """Totals of a column."""
+
+    first: int = 0
+    second: int = 0
+
+
+class Record(NamedTuple):
+    """An entry of the parameter memory."""
+
+    mu: int = 0
+    psi: int = 0
+    beta: int = 0
+    centre: int = 0
+    size: int = 0
+
+
+class Group(NamedTuple):
+    """One run: settings, the sums of its columns, and what stands in the parameter memory."""
+
+    sums: list[Sums]
+    records: list[Record]
+    backward: bool = False
+    inference: bool = False
+    commit: bool = True
+    samples: int = 64
+    step: int = 1000
+    rate: int = 0
+    shift: int = 0
+    channel: int = 0
+
+    @property
+    def mean_log2(self) -> int:
+        """L."""
+        return (self.samples - 1).bit_length()
+
+    @property
+    def reciprocal(self) -> int:
+        """R: 1/n with 16 + L fraction bits, to the nearest."""
+        return (2 ** (16 + self.mean_log2) + self.samples // 2) // self.samples
+
+    def mean(self, total: int, fraction: int) -> int:
+        """total / n with this many fraction bits, rounded down."""
+        return total * self.reciprocal // 2 ** (16 + self.mean_log2 - fraction)
+
+    def average(self, old: int, new: int, most: int) -> int:
+        """A moving average behind this step."""
+        decay = min(most, self.step >> 2)
+        return old + ((new - old + ((1 << decay) >> 1)) >> decay)
+
+
+def within(value: int, bits: int) -> int:
+    """Clipped to a signed number of so many bits."""
+    return max(-(1 << bits - 1), min(value, (1 << bits - 1) - 1))
+
+
+def expected(group: Group, sums: Sums, record: Record) -> tuple[Record, tuple[int, int, int]]:
+    """A column's new record; forward, mu, psi and beta for the softmax."""
+    if group.backward:
+        m, v = (within(old << 8 + group.shift >> 8, 32) for old in (record.centre, record.size))
+        s = group.mean(sums.first, 8)
+        m, v = group.average(m, s, 3), group.average(v, abs(s), 6)
+        step = within((m << 8) >> v.bit_length(), 12)
+        beta = within(record.beta - (group.rate * step + 8 >> 4), 20)
+        return record._replace(beta=beta, centre=m, size=v), (0, 0, 0)
+    mu, psi = group.mean(sums.first, 6), group.mean(sums.second, 6)
+    if group.inference:
+        return record, (record.mu, record.psi, record.beta >> 8)
+    return record._replace(mu=group.average(record.mu, mu, 3), psi=group.average(record.psi, psi, 3)), (mu, psi, record.beta >> 8)
+
+
+def check(*groups: Group) -> None:
+    """Run the groups one after another; compare classes, order, timing and memory."""
+    dut = Averages(CONFIG)
+    memory: list[Record] = [Record()] * CONFIG.channels
+    sums: list[Sums] = [Sums()] * LANES
+
+    async def memories(ctx: Any) -> None:
+        """The group's sums and the parameter memory, each a few cycles behind what asks for it, and junk in between."""
+        junk, none = Record(-1, 1, -1, -1, 1), Sums(-1, 1)
+        found, read = [none] * (SUMS_LATENCY - 1), [junk] * (RECORD_LATENCY - 1)
+        ports = (dut.reading, dut.column, dut.reading_record, dut.address, dut.write, dut.write_address, dut.write_record)
+        async for _, _, reading, column, record, address, write, to, new in ctx.tick().sample(*ports):
+            found.append(sums[column] if reading else none)
+            read.append(memory[address] if record else junk)
+            ctx.set(dut.sums, found.pop(0)._asdict())
+            ctx.set(dut.record, read.pop(0)._asdict())
+            if write:
+                memory[to] = Record(*(getattr(new, name) for name in Record._fields))
+
+    async def bench(ctx: Any) -> None:
+        for group in groups:
+            memory[:] = [Record(1, 2, 3, 4, 5)] * CONFIG.channels
+            memory[group.channel : group.channel + LANES] = group.records
+            want = memory.copy()
+            sums[:] = group.sums
+            for name in SETTINGS:
+                ctx.set(getattr(dut, name), getattr(group, name))
+            assert not ctx.get(dut.busy)
+            ctx.set(dut.begin, 1)
+            await ctx.tick()
+            ctx.set(dut.begin, 0)
+            for cycle in range(LANES + STAGES):
+                assert ctx.get(dut.busy)
+                assert ctx.get(dut.reading) == (cycle < LANES)
+                column = cycle - MEANS - 1
+                assert ctx.get(dut.valid) == (not group.backward and 0 <= column < LANES)
+                if ctx.get(dut.valid):
+                    _, classes = expected(group, group.sums[column], group.records[column])
+                    found = ctx.get(dut.of_class)
+                    assert ctx.get(dut.class_column) == column
+                    assert (found.mu, found.psi, found.beta) == classes, (group, column)
+                await ctx.tick()
+            assert not ctx.get(dut.busy)
+            if group.commit and not group.inference:
+                for column in range(LANES):
+                    want[group.channel + column], _ = expected(group, group.sums[column], group.records[column])
+            assert memory == want, group
+
+    simulate(dut, bench, background=[memories], limit=100_000)
+
+
+def drawn(seed: int, **settings: Any) -> Group:
+    """A group of random sums that some batch could have, small ones and large ones, and random records."""
+    source = random.Random(seed)
+    samples = settings.setdefault("samples", source.choice((16, 48, 512, 64 * 49, source.randint(64, 1 << 17))))
+
+    def sums() -> Sums:
+        largest = min(samples * source.choice((3, 100, 10_000, largest_mean(samples))), TOTAL)
+        return Sums(source.randint(-largest, largest), source.randint(0, min(2 * largest, TOTAL)))
+
+    def record() -> Record:
+        largest, gradient = source.choice((3, 1000, SUM * ONE)), source.choice((3, 40, 100_000, CENTRE - 1))
+        return Record(
+            mu=source.choice((-largest, largest, source.randint(-largest, largest))),
+            psi=source.choice((0, 2 * largest, source.randint(0, 2 * largest))),
+            beta=source.choice((-BETA, BETA - 1, 0, -1, source.randrange(-BETA, BETA))),
+            centre=source.choice((-gradient - 1, gradient, 0, source.randint(-gradient, gradient))),
+            size=source.choice((0, 1, gradient, source.randint(0, gradient))),
+        )
+
+    fields = {
+        "step": source.choice((0, 3, 4, 11, 12, 24, 27, 28, source.randrange(40), (1 << 32) - 1)),
+        "rate": source.choice((0, 1, 65535, source.randrange(1 << 16), source.randrange(100))),
+        "shift": source.randrange(-8, 8) * source.randrange(2),
+        "channel": source.randrange(0, CONFIG.channels, LANES),
+    }
+    return Group([sums() for _ in range(LANES)], [record() for _ in range(LANES)], **{**fields, **settings})
+
+
+def largest_mean(samples: int) -> int:
+    """Of sums: a reciprocal that is rounded up makes means larger by one in 2**17, and they must fit 28 bits."""
+    return SUM if samples & samples - 1 == 0 else SUM - 32
+
+
+SAMPLES = [16, 65, 96, 512, 64 * 196, 127 * 1024, 1 << 18]
+
+
+@pytest.mark.parametrize("samples", SAMPLES)
+def test_forward_averages_move_and_the_softmax_gets_the_batchs_own(samples: int) -> None:
+    check(*(drawn(seed, samples=samples) for seed in range(30)))
+
+
+@pytest.mark.parametrize("samples", SAMPLES)
+def test_backward_averages_and_beta_move(samples: int) -> None:
+    check(*(drawn(seed, samples=samples, backward=True) for seed in range(60)))
+
+
+@pytest.mark.parametrize("shift", range(-8, 8))
+def test_backward_averages_are_taken_in_the_unit_of_this_step(shift: int) -> None:
+    check(*(drawn(seed, backward=True, shift=shift) for seed in range(20)))
+
+
+@pytest.mark.parametrize("backward", [False, True])
+def test_averages_become_slower_in_the_first_steps(backward: bool) -> None:
+    check(*(drawn(step, backward=backward, step=step) for step in range(32)))
+
+
+def test_inference_gives_the_softmax_the_averages_and_leaves_them() -> None:
+    check(*(drawn(seed, inference=True) for seed in range(30)))
+
+
+@pytest.mark.parametrize("backward", [False, True])
+def test_without_commit_the_memory_stays(backward: bool) -> None:
+    check(*(drawn(seed, backward=backward, commit=seed % 2 == 1) for seed in range(10)))
+
+
+def test_forward_and_backward_groups_follow_each_other() -> None:
+    check(*(drawn(seed, backward=seed % 3 == 1, inference=seed % 3 == 2) for seed in range(30)))
+
+
+@pytest.mark.parametrize("samples", [16, 65, 127 * 1024, 1 << 17])
+@pytest.mark.parametrize("step", [0, 4, 8, 100])
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_averages_cross_their_whole_range(samples: int, step: int, sign: int) -> None:
+    largest = largest_mean(samples) * samples
+    sums = Sums(sign * largest, 2 * largest)
+    record = Record(-sign * SUM * ONE, 0, sign * 1000, -sign * (CENTRE - 1), 0)
+    group = Group([sums] * LANES, [record, record._replace(psi=2 * SUM * ONE, size=CENTRE - 1)] * (LANES // 2), samples=samples)
+    check(*(group._replace(step=step, rate=rate, backward=backward) for rate in (0, 65535) for backward in (False, True)))
+
+
+def test_beta_steps_by_the_quotient_of_m_and_the_power_of_2_above_v() -> None:
+    """Clipped where m is much larger than v."""
+    pairs = [
+        (0, 0),
+        (1, 0),
+        (-1, 0),
+        (7, 0),
+        (8, 0),
+        (-8, 0),
+        (-9, 0),
+        (255, 255),
+        (256, 256),
+        (-256, 255),
+        (-CENTRE, 1),
+        (-1, 5),
+    ]
+    records = [Record(beta=5, centre=centre, size=size) for centre, size in pairs]
+    for rate in (1, 16, 65535):
+        check(*(Group([Sums()] * LANES, records[i : i + LANES], backward=True, rate=rate) for i in range(0, len(records), LANES)))
+
+
+def test_a_reset_ends_the_run() -> None:
+    reset = Signal()
+    unit = Averages(CONFIG)
+
+    async def bench(ctx: Any) -> None:
+        ctx.set(unit.commit, 1)
+        ctx.set(unit.begin, 1)
+        await ctx.tick()
+        ctx.set(unit.begin, 0)
+        await ctx.tick().repeat(STAGES - 2)
+        ctx.set(reset, 1)
+        await ctx.tick()
+        ctx.set(reset, 0)
+        for _ in range(STAGES + LANES + 2):
+            for flag in (unit.valid, unit.write, unit.reading, unit.reading_record, unit.busy):
+                assert not ctx.get(flag)
+            await ctx.tick()
+
+    simulate(ResetInserter(reset)(unit), bench)

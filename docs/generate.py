@@ -9,6 +9,7 @@ from pathlib import Path
 
 from bnnedge import isa, registers
 from bnnedge.compiler import emitter, program
+from bnnedge.formats import RECORD_WORDS
 
 DOCS = Path(__file__).parent
 
@@ -52,8 +53,8 @@ An address begins at its `_base` and moves by the field named after a loop when 
 takes its contribution back, modulo 2^16. Tap i of output y falls on row `y_origin` + y * `y_step` + i * 2^`y_pitch` of the
 input and counts if that is in 0..`y_limit`-1; at the lower places of a pool it is half of `y_step` further. Columns likewise.
 
-Several instructions may make up one product: `fresh` begins the statistics of a layer, `emit` sends the sums on to the head;
-`unfinished` and `continues` sum a weight gradient in parts.
+Several instructions may make up one product: `fresh` begins the sums of its channels, and behind the pass with `commit` they move
+the averages; `unfinished` and `continues` sum a weight gradient in parts.
 """
 
 
@@ -89,8 +90,7 @@ def instruction_set() -> str:
         "Rules that the compiler keeps and the hardware does not check: fields that count something are at least 1; buffers",
         "are such as the instruction can reach (LOAD: LEFT, RIGHT, PARAMETERS; GATHER: LEFT); a program has one LOOP at most;",
         "`wait` and `signal` of HALT, LOOP and SYNC are 0; an index list can be read up to a multiple of 32; the pass behind a",
-        "LOSS that trains waits for it, since the softmax rewrites sums in place; a LOSS collects statistics, in inference too,",
-        "because the softmax waits for them; labels are below the number of classes.",
+        "LOSS that trains waits for it, since the softmax rewrites sums in place; labels are below the number of classes.",
         "",
         "## Header",
         "",
@@ -125,12 +125,23 @@ def instruction_set() -> str:
         "",
         "* Sample: 8 bytes of label, then `sample_words` words of S bits: planes of its pixels, the least significant first.",
         f"* Report: {emitter.REPORT_BYTES} bytes: loss (sum of -log2 p, 8 fraction bits), hits (32 bits each), cycle (64 bits).",
-        "* Parameter record: 16 bytes: mu in bits 27..0, psi in 55..28, beta in 79..64; an exponent record has E in mu.",
+        f"* Parameter record: {8 * len(RECORD_WORDS)} bytes: {_record_fields()};",
+        "  an exponent record has E in mu, the unit A in centre. Beyond these bits a record is 0.",
         "* Latent weights: words of 16 bits, or of 12 if latent weights have 8 bits or fewer, side by side in the order of the",
         "  update: for each group of outputs, each place of the window and each tile of inputs, by rows.",
         f"* Logits: 16 bits each, padded to {program.SCORES_PER_BEAT} an image, base 2, 8 fraction bits.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _record_fields() -> str:
+    places = []
+    for number, word in enumerate(RECORD_WORDS):
+        low = 64 * number
+        for name, bits in word.items():
+            places.append(f"{name} in bits {low + bits - 1}..{low}")
+            low += bits
+    return ", ".join(places)
 
 
 def register_map() -> str:

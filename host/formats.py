@@ -50,6 +50,14 @@ MAX_CLASSES = 128  # that the softmax holds
 PROBABILITY = 12  # fraction bits of softmax and of dz
 
 MU_BITS = 28  # a signed 22-bit sum and STATISTICS fraction bits; psi is unsigned of the same width
+# An entry of the parameter memory in DDR: words of 64 bits, each with these fields from bit 0 up. An exponent record keeps E in
+# `mu`, the unit A in `centre`.
+RECORD_WORDS: tuple[dict[str, int], ...] = (
+    {"mu": MU_BITS, "psi": MU_BITS},
+    {"centre": CENTRE_BITS, "beta": BETA_BITS},
+    {"size": SIZE_BITS},
+)
+RECORD_SIGNED = ("mu", "centre", "beta")
 SUM_BITS = 32  # sums of a channel over the rows of one pass, signed: the compiler keeps passes small enough
 TOTAL_BITS = 40  # sums of a channel over a batch: 22-bit numbers, up to 2**18 samples
 SLOPE_GUARD = 5  # bits that a weight gradient summed over several passes has beyond `accumulator`

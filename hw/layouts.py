@@ -20,18 +20,15 @@ PASS = instruction_layout(isa.Opcode.PASS)
 TRANSFER = instruction_layout(isa.Opcode.LOAD)
 LOOP = instruction_layout(isa.Opcode.LOOP)
 
-# One channel of the parameter memory. In DDR mu and psi share the first of RECORD_BEATS words of 64 bits, centre and size (m
-# and v in docs/arithmetic.md) the second, beta is the third. An exponent record keeps E in `mu` and the unit A in `centre`.
+# One channel of the parameter memory: centre and size are m and v of docs/arithmetic.md.
 RECORD = data.StructLayout(
     {
-        "mu": signed(formats.MU_BITS),
-        "psi": unsigned(formats.MU_BITS),
-        "beta": signed(formats.BETA_BITS),
-        "centre": signed(formats.CENTRE_BITS),
-        "size": signed(formats.CENTRE_BITS),
+        name: signed(bits) if name in formats.RECORD_SIGNED else unsigned(bits)
+        for word in formats.RECORD_WORDS
+        for name, bits in word.items()
     }
 )
-RECORD_BEATS = 3
+RECORD_BEATS = len(formats.RECORD_WORDS)
 
 
 # What the statistics need at the start of a group; a backward group has no pivots. fresh: its totals begin at 0.

@@ -6,9 +6,8 @@ from amaranth import Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from bnnedge import isa
+from bnnedge import formats, isa
 from bnnedge.configuration import Configuration
-from bnnedge.formats import BETA_BITS, CENTRE_BITS, MU_BITS
 from bnnedge.hw.buffers.banked import WritePort
 from bnnedge.hw.bus.axi import DATA_BITS
 from bnnedge.hw.bus.burst import TRANSFER
@@ -100,12 +99,12 @@ class Load(wiring.Component):
         m.d.comb += [
             self.record_write.eq(writing & is_records & record_done),
             self.record_address.eq(rows.address),
-            self.record.mu.eq(first_beat[:MU_BITS].as_signed()),
-            self.record.psi.eq(first_beat[MU_BITS:]),
-            self.record.centre.eq(second_beat[:CENTRE_BITS].as_signed()),
-            self.record.size.eq(second_beat[CENTRE_BITS:].as_signed()),
-            self.record.beta.eq(beat.payload[:BETA_BITS].as_signed()),
         ]
+        for word, fields in zip((first_beat, second_beat, beat.payload), formats.RECORD_WORDS, strict=True):
+            low = 0
+            for name, bits in fields.items():
+                m.d.comb += self.record[name].eq(word[low : low + bits])
+                low += bits
         with m.If(writing & is_records):
             m.d.comb += accepted.eq(~record_done | self.record_ready)
             with m.If(~record_done):

@@ -6,9 +6,8 @@ from amaranth import Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from bnnedge import isa
+from bnnedge import formats, isa
 from bnnedge.configuration import Configuration
-from bnnedge.formats import MU_BITS
 from bnnedge.hw.buffers.banked import READ_LATENCY
 from bnnedge.hw.bus.axi import DATA_BITS
 from bnnedge.hw.bus.burst import TRANSFER
@@ -126,9 +125,8 @@ class Store(wiring.Component):
             with m.Case(isa.Buffer.RIGHT):
                 m.d.comb += row.eq(self.right)
             with m.Case(isa.Buffer.PARAMETERS):
-                record = self.record
-                first = Cat(record.mu, record.psi, Const(0, DATA_BITS - 2 * MU_BITS))
-                m.d.comb += row.eq(Cat(first, record.centre, record.size, record.beta.as_unsigned()))
+                words = (Cat(self.record[name] for name in fields) for fields in formats.RECORD_WORDS)
+                m.d.comb += row.eq(Cat(Cat(word, Const(0, DATA_BITS - len(word))) for word in words))
             with m.Default():
                 m.d.comb += row.eq(Cat(self.loss, self.hits, self.cycles))
         with m.If(arrived):

@@ -17,7 +17,7 @@ from bnnedge.hw.product import LATENCY as PRODUCT_LATENCY
 from bnnedge.hw.product import product
 
 MEANS = SUMS_LATENCY + PRODUCT_LATENCY + 2  # stage of the means, from the column's number on
-AVERAGES = MEANS + 3  # of the averages
+AVERAGES = MEANS + 4  # of the averages
 STAGES = AVERAGES + 6  # of the new record
 
 # What the softmax takes of a class: mean and deviation of the batch's logits, and the bits of beta that count.
@@ -107,10 +107,10 @@ class Averages(wiring.Component):
             return register(f"mean_{name}", product(m, total, self.reciprocal, name) >> self.mean_log2, signed(bits))
 
         first, second = mean(self.sums.first, "first"), mean(self.sums.second, "second")
-        signed_mean, size = Signal(signed(formats.CENTRE_BITS)), Signal(signed(formats.CENTRE_BITS))
-        m.d.comb += signed_mean.eq(Mux(self.backward, first >> to_centre, first >> to_statistic))
-        m.d.comb += size.eq(Mux(self.backward, Mux(first < 0, -signed_mean, signed_mean), second >> to_statistic))
-        new_a, new_b = register("new_a", signed_mean), register("new_b", size)
+        s, mu = first >> to_centre, first >> to_statistic
+        size = Mux(first < 0, -s, s) << formats.SIZE - formats.CENTRE
+        new_a = register("new_a", Mux(self.backward, s, mu), s.shape())
+        new_b = register("new_b", Mux(self.backward, size, second >> to_statistic), formats.SIZE_BITS)
 
         # The record is here two stages before its old averages are wanted: in the unit of this step, backward.
         asked = MEANS - 2 - RECORD_LATENCY
@@ -131,13 +131,14 @@ class Averages(wiring.Component):
         ]
 
         def average(old: Value, new: Value, decay: Value, name: str) -> Value:
-            step = register(f"{name}_step", new - old, signed(formats.CENTRE_BITS + 1))
+            step = register(f"{name}_step", new - old)
             half = register(f"{name}_half", ((1 << decay) >> 1)[: formats.SIZE_DECAY])
             rounded = register(f"{name}_rounded", step + half)
-            return register(name, delayed(m, old, 2, f"{name}_old") + (rounded >> decay), signed(formats.CENTRE_BITS))
+            return register(name, delayed(m, old, 2, f"{name}_old") + (rounded >> decay), new.shape())
 
-        a = average(Mux(self.backward, centre, old.mu), new_a, decay_a, "a")
-        b = average(Mux(self.backward, v, old.psi), new_b, decay_b, "b")
+        a = average(Mux(self.backward, centre, old.mu), new_a, decay_a, "average_a")
+        b = delayed(m, average(Mux(self.backward, v, old.psi), new_b, decay_b, "average_b"), 1, "b")
+        a = register("a", saturate(a, signed(formats.CENTRE_BITS)))
 
         # The batch's own mean and deviation, or in inference the averages, for the softmax.
         of_class = Signal(CLASS, reset_less=True)
@@ -154,18 +155,19 @@ class Averages(wiring.Component):
 
         # Behind the averages, 1: bits of v. 2: m over the power of 2 above it. 3: clipped. 4: times the rate. 5: beta.
         # 6: clipped.
-        bits_of_v = Signal(range(formats.CENTRE_BITS))
-        for place in range(formats.CENTRE_BITS - 1):
-            with m.If(b[place]):
+        whole_b = b[formats.SIZE - formats.CENTRE :]
+        bits_of_v = Signal(range(len(whole_b) + 1))
+        for place, bit in enumerate(whole_b):
+            with m.If(bit):
                 m.d.comb += bits_of_v.eq(place + 1)
         late_a = delayed(m, a, 1, "a_late")
         quotient = register("quotient", (late_a << formats.STEP_FRACTION) >> register("bits_of_v_late", bits_of_v))
-        step = register("step_clipped", saturate(quotient, formats.STEP_FRACTION + formats.STEP_LIMIT + 1))
+        step = register("step_clipped", saturate(quotient, signed(formats.STEP_FRACTION + formats.STEP_LIMIT + 1)))
         moves = register("moves", self.rate * step)
         beta = delayed(m, old.beta, AVERAGES + 4 - MEANS, "beta")
         half_rate = 1 << formats.BETA_RATE - 1
         moved = register("moved", beta - ((moves + half_rate) >> formats.BETA_RATE))
-        new_beta = register("new_beta", saturate(moved, formats.BETA_BITS))
+        new_beta = register("new_beta", saturate(moved, signed(formats.BETA_BITS)))
         a_last, b_last = (delayed(m, value, STAGES - AVERAGES, f"{name}_last") for name, value in (("a", a), ("b", b)))
         last = data.View(RECORD, delayed(m, old.as_value(), STAGES - MEANS, "old"))
         m.d.comb += [

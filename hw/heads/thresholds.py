@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth import Const, Module, Mux, Signal, signed
+from amaranth import Const, Module, Mux, Shape, Signal, signed
 from amaranth.hdl import Value
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
@@ -35,20 +35,21 @@ def column_layout(config: Configuration) -> data.StructLayout:
     return data.StructLayout({"mean": signed(gradient_bits(config)), "above": distance, "below": distance})
 
 
-def saturate(value: Value, bits: int) -> Value:
-    """`value` as a signed number of `bits` bits, the nearest there is."""
-    low, high = -(1 << bits - 1), (1 << bits - 1) - 1
-    return Mux(value < low, low, Mux(value > high, high, value))[:bits].as_signed()
+def saturate(value: Value, shape: Shape) -> Value:
+    """The number of this shape that is nearest to `value`."""
+    low, high = (-(1 << shape.width - 1), (1 << shape.width - 1) - 1) if shape.signed else (0, (1 << shape.width) - 1)
+    within = Mux(value < low, low, Mux(value > high, high, value))[: shape.width]
+    return within.as_signed() if shape.signed else within
 
 
 def aligned(m: Module, value: Value, shift: Value, name: str) -> Value:
-    """A centre or size in the unit of this step, two cycles later: value * 2**shift, rounded down, within CENTRE_BITS.
+    """A centre or size in the unit of this step, two cycles later: value * 2**shift, rounded down, in the range of `value`.
 
     shift: signed, from -UNIT_SHIFT to UNIT_SHIFT - 1, constant.
     """
     left = (shift + formats.UNIT_SHIFT)[:SHIFT_BITS]
     shifted = delayed(m, (value << left) >> formats.UNIT_SHIFT, 1, f"{name}_shifted")
-    return delayed(m, saturate(shifted, formats.CENTRE_BITS), 1, f"{name}_aligned")
+    return delayed(m, saturate(shifted, value.shape()), 1, f"{name}_aligned")
 
 
 class Thresholds(wiring.Component):
@@ -120,7 +121,7 @@ class Thresholds(wiring.Component):
 
         def whole(name: str, value: Value) -> Signal:
             exact = register(f"{name}_5", value, bits)
-            return register(f"{name}_6", saturate(exact >> formats.STATISTICS, config.accumulator), config.accumulator)
+            return register(f"{name}_6", saturate(exact >> formats.STATISTICS, signed(config.accumulator)), config.accumulator)
 
         threshold_6 = whole("threshold", tau_4 + (one - 1))
         high_6, low_6 = whole("high", tau_4 + psi_4), whole("low", tau_4 + less_4)

@@ -186,13 +186,13 @@ def test_records_keep_their_signs_and_corners(chance: float) -> None:
     corners = [
         (0, 0, 0, 0, 0),
         (-1, 1, -1, -1, 1),
-        (top - 1, 2 * top - 1, 0x7FFFF, 0x7FFF_FFFF, 0x7FFF_FFFF),
-        (-top, top, -0x80000, -0x8000_0000, 0x1234_5678),
+        (top - 1, 2 * top - 1, 0x7FFFF, 0x7FF_FFFF, 0xFF_FFFF_FFFF),
+        (-top, top, -0x80000, -0x800_0000, 0x12_3456_789A),
     ]
     for i, (mu, psi, beta, centre, size) in enumerate(corners):
         around.memory[address + 24 * i] = mu % (2 * top) | psi << formats.MU_BITS | 0xAB << 56
-        around.memory[address + 24 * i + 8] = centre % 2**32 | size << 32
-        around.memory[address + 24 * i + 16] = beta % 0x100000 | 0xDEAD << 20
+        around.memory[address + 24 * i + 8] = centre % 2**28 | beta % 2**20 << 28 | 0xDEAD << 48
+        around.memory[address + 24 * i + 16] = size | 0xBEEF << 40
 
     async def bench(ctx: Any) -> None:
         await stream_put(ctx, dut.order, [load(Buffer.PARAMETERS, address=address, signal=2, base=60, count=4)])

@@ -45,14 +45,14 @@ class Surroundings:
                 "mu": source.randrange(-TOP, TOP),
                 "psi": source.randrange(2 * TOP),
                 "beta": source.randrange(-(1 << 19), 1 << 19),
-                "centre": source.randrange(-(1 << 31), 1 << 31),
-                "size": source.randrange(1 << 31),
+                "centre": source.randrange(-(1 << 27), 1 << 27),
+                "size": source.randrange(1 << 40),
             }
             for _ in range(62)
         ]
         self.records += [
-            {"mu": -TOP, "psi": 2 * TOP - 1, "beta": -1, "centre": -1, "size": 0x7FFF_FFFF},
-            {"mu": -1, "psi": 0, "beta": 0x7FFFF, "centre": -0x8000_0000, "size": 0},
+            {"mu": -TOP, "psi": 2 * TOP - 1, "beta": -1, "centre": -1, "size": 0xFF_FFFF_FFFF},
+            {"mu": -1, "psi": 0, "beta": 0x7FFFF, "centre": -0x800_0000, "size": 0},
         ]
         self.reads = 0
         self.transfers: list[tuple[int, int]] = []
@@ -204,7 +204,7 @@ def test_records_are_three_words(chance: float) -> None:
     expected = []
     for record in around.records[50:64]:
         expected += [record["mu"] % (2 * TOP) | record["psi"] << MU_BITS]
-        expected += [record["centre"] % 2**32 | record["size"] << 32, record["beta"] % 0x100000]
+        expected += [record["centre"] % 2**28 | record["beta"] % 2**20 << 28, record["size"]]
     assert around.beats == expected
     assert around.transfers == [(0x40, 42)]
 

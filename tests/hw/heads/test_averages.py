@@ -18,7 +18,8 @@ SUM = CONFIG.largest_sum
 TOTAL = (1 << 39) - 1  # the largest total
 ONE = 64  # mu and psi have 6 fraction bits
 BETA = 1 << 19
-CENTRE = 1 << 31
+CENTRE = 1 << 27
+SIZE = 1 << 40
 SETTINGS = ("backward", "inference", "commit", "reciprocal", "mean_log2", "step", "rate", "shift", "channel")
 
 
@@ -81,10 +82,10 @@ def within(value: int, bits: int) -> int:
 def expected(group: Group, sums: Sums, record: Record) -> tuple[Record, tuple[int, int, int]]:
     """A column's new record; forward, mu, psi and beta for the softmax."""
     if group.backward:
-        m, v = (within(old << 8 + group.shift >> 8, 32) for old in (record.centre, record.size))
+        m, v = within(record.centre << 8 + group.shift >> 8, 28), min(record.size << 8 + group.shift >> 8, SIZE - 1)
         s = group.mean(sums.first, 8)
-        m, v = group.average(m, s, 3), group.average(v, abs(s), 6)
-        step = within((m << 8) >> v.bit_length(), 12)
+        m, v = within(group.average(m, s, 3), 28), group.average(v, abs(s) << 10, 10)
+        step = within((m << 8) >> (v >> 10).bit_length(), 12)
         beta = within(record.beta - (group.rate * step + 8 >> 4), 20)
         return record._replace(beta=beta, centre=m, size=v), (0, 0, 0)
     mu, psi = group.mean(sums.first, 6), group.mean(sums.second, 6)
@@ -160,11 +161,11 @@ def drawn(seed: int, **settings: Any) -> Group:
             psi=source.choice((0, 2 * largest, source.randint(0, 2 * largest))),
             beta=source.choice((-BETA, BETA - 1, 0, -1, source.randrange(-BETA, BETA))),
             centre=source.choice((-gradient - 1, gradient, 0, source.randint(-gradient, gradient))),
-            size=source.choice((0, 1, gradient, source.randint(0, gradient))),
+            size=source.choice((0, 1, gradient << 10, SIZE - 1, source.randrange(gradient + 1 << 10))),
         )
 
     fields = {
-        "step": source.choice((0, 3, 4, 11, 12, 24, 27, 28, source.randrange(40), (1 << 32) - 1)),
+        "step": source.choice((0, 3, 4, 11, 12, 15, 16, 39, 40, 44, source.randrange(60), (1 << 32) - 1)),
         "rate": source.choice((0, 1, 65535, source.randrange(1 << 16), source.randrange(100))),
         "shift": source.randrange(-8, 8) * source.randrange(2),
         "channel": source.randrange(0, CONFIG.channels, LANES),
@@ -197,7 +198,7 @@ def test_backward_averages_are_taken_in_the_unit_of_this_step(shift: int) -> Non
 
 @pytest.mark.parametrize("backward", [False, True])
 def test_averages_become_slower_in_the_first_steps(backward: bool) -> None:
-    check(*(drawn(step, backward=backward, step=step) for step in range(32)))
+    check(*(drawn(step, backward=backward, step=step) for step in range(48)))
 
 
 def test_inference_gives_the_softmax_the_averages_and_leaves_them() -> None:
@@ -220,7 +221,7 @@ def test_averages_cross_their_whole_range(samples: int, step: int, sign: int) ->
     largest = largest_mean(samples) * samples
     sums = Sums(sign * largest, 2 * largest)
     record = Record(-sign * SUM * ONE, 0, sign * 1000, -sign * (CENTRE - 1), 0)
-    group = Group([sums] * LANES, [record, record._replace(psi=2 * SUM * ONE, size=CENTRE - 1)] * (LANES // 2), samples=samples)
+    group = Group([sums] * LANES, [record, record._replace(psi=2 * SUM * ONE, size=SIZE - 1)] * (LANES // 2), samples=samples)
     check(*(group._replace(step=step, rate=rate, backward=backward) for rate in (0, 65535) for backward in (False, True)))
 
 
@@ -240,7 +241,7 @@ def test_beta_steps_by_the_quotient_of_m_and_the_power_of_2_above_v() -> None:
         (-CENTRE, 1),
         (-1, 5),
     ]
-    records = [Record(beta=5, centre=centre, size=size) for centre, size in pairs]
+    records = [Record(beta=5, centre=centre, size=size << 10) for centre, size in pairs]
     for rate in (1, 16, 65535):
         check(*(Group([Sums()] * LANES, records[i : i + LANES], backward=True, rate=rate) for i in range(0, len(records), LANES)))
 

@@ -16,7 +16,7 @@ LANES = CONFIG.lanes
 SUM = CONFIG.largest_sum
 ONE = 64  # mu, psi and tau have 6 fraction bits
 BETA = 1 << 19
-CENTRE = 1 << 31
+CENTRE = 1 << 27
 LOWEST, HIGHEST = -(1 << CONFIG.accumulator - 1), (1 << CONFIG.accumulator - 1) - 1
 
 
@@ -103,7 +103,7 @@ def drawn(seed: int, **settings: Any) -> Group:
             psi=source.choice((0, 2 * largest, source.randint(0, 2 * largest))),
             beta=source.choice((-BETA, BETA - 1, 0, -1, source.randrange(-BETA, BETA))),
             centre=source.choice((-gradient - 1, gradient, 0, source.randint(-gradient, gradient))),
-            size=source.randint(0, CENTRE - 1),
+            size=source.randrange(1 << 40),
         )
 
     channel = source.randrange(0, CONFIG.channels, LANES)
@@ -151,9 +151,9 @@ def test_the_last_channels_of_the_memory_are_reached() -> None:
 
 
 def test_the_largest_gradient_less_the_largest_centre_fits() -> None:
-    largest = 4 * (SUM + 32) + (1 << 25)
+    largest = 4 * (SUM + 32) + (1 << 21)
     assert -(1 << gradient_bits(CONFIG) - 1) <= -largest <= largest < 1 << gradient_bits(CONFIG) - 1
-    assert column_layout(CONFIG).members["mean"].width == gradient_bits(CONFIG) == 27
+    assert column_layout(CONFIG).members["mean"].width == gradient_bits(CONFIG) == 25
 
 
 def test_a_reset_ends_the_run() -> None:

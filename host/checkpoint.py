@@ -1,6 +1,7 @@
 """Checkpoints: all that training needs to go on bit for bit, in one .npz file.
 
-The file holds `header`, JSON text as bytes, and the arrays of each layer (`1.weight`, `1.beta`, `1.mu`, `1.psi`, ...).
+The file holds `header`, JSON text as bytes, and the arrays of each layer (`1.weight`, `1.beta`, `1.mu`, ...). Its version is
+that of the arithmetic: a state of another one cannot be trained on.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from bnnedge import bounded
+from bnnedge import bounded, formats
 from bnnedge.configuration import Configuration
 from bnnedge.data.scale import Scale
 from bnnedge.files import atomic
@@ -28,18 +29,18 @@ from bnnedge.parsing import decoded, parse_json
 from bnnedge.rates import FUNCTION, SCHEDULES, check_rate
 from bnnedge.schedule import Plan
 from bnnedge.settings import Settings
-from bnnedge.state import LayerState, TrainingState
+from bnnedge.state import ARRAYS, LayerState, TrainingState
 
 FORMAT = "bnnedge checkpoint"
-VERSION = 1
+VERSION = formats.VERSION
 
 # Of the header: the losses of 80,000 epochs.
 _HEADER_BYTES = 8 << 20
 # A checkpoint is stored as it is; it may have been compressed since, but weights are far from all the same.
 _RATIO, _FLOOR = 20, 16 << 20
-_LARGEST_NUMBER = 4  # bytes, of a state's
-_ARRAYS = ("weight", "beta", "mu", "psi")
-_FIELDS = {"format", "version", "network", "settings", "configuration", "exponents", "step", "rate", "schedule", "plan", "scale"}
+_LARGEST_NUMBER = 8  # bytes, of a state's
+_NUMBERS = {"exponents": "exponent", "units": "unit"}  # lists with a number of each layer, and their name in its state
+_FIELDS = {"format", "version", "network", "settings", "configuration", *_NUMBERS, "step", "rate", "schedule", "plan", "scale"}
 
 
 class CheckpointError(ValueError):
@@ -77,14 +78,14 @@ def packed(checkpoint: Checkpoint) -> tuple[dict[str, Any], dict[str, np.ndarray
         "network": checkpoint.network.to_dict(),
         "settings": dataclasses.asdict(checkpoint.settings),
         "configuration": dataclasses.asdict(checkpoint.configuration),
-        "exponents": [int(layer.exponent) for layer in state.layers],
+        **{field: [int(getattr(layer, name)) for layer in state.layers] for field, name in _NUMBERS.items()},
         "step": int(state.step),
         "rate": checkpoint.rate,
         "schedule": checkpoint.schedule,
         "plan": None if checkpoint.plan is None else checkpoint.plan.to_dict(),
         "scale": None if checkpoint.scale is None else checkpoint.scale.to_dict(),
     }
-    return header, {f"{i + 1}.{name}": getattr(layer, name) for i, layer in enumerate(state.layers) for name in _ARRAYS}
+    return header, {f"{i + 1}.{name}": getattr(layer, name) for i, layer in enumerate(state.layers) for name in ARRAYS}
 
 
 def write(path: str | os.PathLike[str], header: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
@@ -121,8 +122,13 @@ def unpacked(header: Any, file: bounded.Npz) -> Checkpoint:
     if not isinstance(header, dict) or header.get("format") != FORMAT:
         raise ValueError("it is not a checkpoint of bnnedge")
     if header.get("version") != VERSION or type(header["version"]) is not int:
-        raise ValueError(f"its format is version {header.get('version')!r:.40}; this bnnedge reads version {VERSION}")
-    header.setdefault("scale", None)  # which checkpoints were without at first
+        found = header.get("version")
+        if found == 1:
+            raise ValueError(
+                "bnnedge 0.1 trained it, in another arithmetic, and it can't be trained on here: train anew, or export it with "
+                "version 0.1 (bnnedge export --format qonnx) and import that"
+            )
+        raise ValueError(f"its format is version {found!r:.40}; this bnnedge reads version {VERSION}")
     if set(header) != _FIELDS:
         raise ValueError(f"its header has wrong fields: {_shown(set(header) ^ _FIELDS)}")
     network = Network.from_dict(header["network"], "its network")
@@ -187,18 +193,20 @@ def _made(kind: type[Any], fields: Any) -> Any:
 def _state(header: dict[str, Any], file: bounded.Npz, network: Network) -> TrainingState:
     """The state, of which no array is unpacked that is larger than the network's."""
     layers = len(network.geometry)
-    wanted = {f"{i + 1}.{name}" for i in range(layers) for name in _ARRAYS}
+    wanted = {f"{i + 1}.{name}" for i in range(layers) for name in ARRAYS}
     odd = sorted(set(file.names) - {"header"} ^ wanted)
     if odd:
         raise ValueError(f"its arrays are not those of {layers} layers: {_shown(odd)}")
-    exponents = header["exponents"]
-    if not isinstance(exponents, list) or len(exponents) != layers or not all(type(e) is int for e in exponents):
-        raise ValueError(f"its exponents must be {layers} integers")
+    for field in _NUMBERS:
+        numbers = header[field]
+        if not isinstance(numbers, list) or len(numbers) != layers or not all(type(number) is int for number in numbers):
+            raise ValueError(f"its {field} must be {layers} integers")
     if type(header["step"]) is not int:
         raise ValueError("its step is not an integer")
     states = []
     for i, geometry in enumerate(network.geometry):
-        sizes = {name: geometry.fan_out * (geometry.fan_in if name == "weight" else 1) for name in _ARRAYS}
-        arrays = {name: file.read(f"{i + 1}.{name}", sizes[name] * _LARGEST_NUMBER) for name in _ARRAYS}
-        states.append(LayerState(**arrays, exponent=exponents[i]))
+        sizes = {name: geometry.fan_out * (geometry.fan_in if name == "weight" else 1) for name in ARRAYS}
+        fields: dict[str, Any] = {name: header[field][i] for field, name in _NUMBERS.items()}
+        fields |= {name: file.read(f"{i + 1}.{name}", sizes[name] * _LARGEST_NUMBER) for name in ARRAYS}
+        states.append(LayerState(**fields))
     return TrainingState(states, header["step"])

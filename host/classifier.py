@@ -19,7 +19,7 @@ from bnnedge.callbacks import History
 from bnnedge.keywords import explained
 from bnnedge.network import Dense, Network
 from bnnedge.rates import SCHEDULE, Schedule
-from bnnedge.settings import Settings, count
+from bnnedge.settings import AUTO, Settings, count
 from bnnedge.trainer import Trainer
 
 try:
@@ -77,7 +77,7 @@ class BNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         batch: int = 64,
         rate: float = 0.03,
         schedule: str | Schedule = SCHEDULE,
-        gradient_planes: int = 8,
+        gradient_planes: int | Sequence[int] | str = AUTO,
         input_planes: int = 8,
         scale: str | None = "feature",
         device: str = "golden",

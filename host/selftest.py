@@ -16,7 +16,7 @@ from bnnedge.devices.waves import Waves
 from bnnedge.layers import Conv2D, Dense, MaxPool2D
 from bnnedge.network import Network
 from bnnedge.settings import Settings
-from bnnedge.state import LayerState, TrainingState
+from bnnedge.state import ARRAYS, NUMBERS, LayerState, TrainingState
 from bnnedge.trainer import Trainer
 
 NETWORK = Network((8, 8, 2), [Conv2D(16, 3, padding="same"), MaxPool2D(), Dense(24), Dense(10)], "selftest")
@@ -71,8 +71,8 @@ def _golden() -> str:
     """The golden model gives the known answer."""
     with _trainer("golden", configuration("sim-small")) as trainer:
         _fit(trainer)
-        arrays = [(layer.weight, layer.beta, layer.mu, layer.psi) for layer in trainer.state.layers]
-    found = zlib.crc32(b"".join(array.astype("<i4").tobytes() for layer in arrays for array in layer))
+        arrays = [getattr(layer, name) for layer in trainer.state.layers for name in ARRAYS]
+    found = zlib.crc32(b"".join(array.astype("<i8").tobytes() for array in arrays))
     if found != ANSWER:
         raise RuntimeError(f"after {STEPS} steps its state has the CRC {found:#010x}, not {ANSWER:#010x}")
     return f"NumPy {np.__version__} gives the known answer"
@@ -131,22 +131,27 @@ def _data() -> tuple[np.ndarray, np.ndarray]:
 def _random_state(config: Configuration) -> TrainingState:
     """A training state of random bits in all fields, within the ranges of a state."""
     random = np.random.RandomState(2)
-    weight, layers = config.latent_top << formats.MOMENT, []
+    weight, beta = config.latent_top << formats.MOMENT, 1 << formats.BETA_BITS - 1
+    centre, layers = 1 << formats.CENTRE_BITS - 1, []
     for i, layer in enumerate(NETWORK.geometry):
         mean = bounds.mean_sum(layer, i, config)
         layers.append(
             LayerState(
                 weight=random.randint(-weight, weight, (layer.fan_in, layer.fan_out)).astype(np.int16),
-                beta=random.randint(-weight, weight, layer.fan_out).astype(np.int16),
+                beta=random.randint(-beta, beta, layer.fan_out).astype(np.int32),
                 mu=random.randint(-mean, mean, layer.fan_out).astype(np.int32),
                 psi=random.randint(0, 1 << formats.MU_BITS, layer.fan_out).astype(np.int32),
+                centre=random.randint(-centre, centre, layer.fan_out).astype(np.int32),
+                size=random.randint(0, 1 << formats.SIZE_BITS, layer.fan_out, np.int64),
                 exponent=5,
+                unit=9,
             )
         )
     return TrainingState(layers)
 
 
 def _complement(state: TrainingState) -> TrainingState:
-    mask = np.int32((1 << formats.MU_BITS) - 1)  # psi has no sign
-    layers = [LayerState(~layer.weight, ~layer.beta, ~layer.mu, layer.psi ^ mask, ~layer.exponent) for layer in state.layers]
-    return TrainingState(layers)
+    """The state with all bits the other way; psi and size have no sign."""
+    bits = {"psi": (1 << formats.MU_BITS) - 1, "size": (1 << formats.SIZE_BITS) - 1}
+    fields = [{name: getattr(layer, name) ^ bits.get(name, -1) for name in (*ARRAYS, *NUMBERS)} for layer in state.layers]
+    return TrainingState([LayerState(**layer) for layer in fields])

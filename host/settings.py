@@ -56,6 +56,13 @@ def _planes(given: Any) -> int | tuple[int, ...] | str:
     return fitting if several else fitting[0]
 
 
+def gradients(planes: int | Sequence[int] | str) -> str:
+    """`Settings.gradient_planes` in words, as headings have it."""
+    if planes == AUTO:
+        return "automatic gradient planes"
+    return f"{planes}-bit gradients" if isinstance(planes, int) else f"gradients of {', '.join(map(str, planes))} bits"
+
+
 @explained_class
 @dataclasses.dataclass(frozen=True)
 class Settings:

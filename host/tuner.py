@@ -31,7 +31,7 @@ from bnnedge.settings import Settings, whole
 from bnnedge.trainer import Trainer
 
 FACTORS = (1 / 4, 1 / 2, 1, 2, 4)  # of the usual rate: what is tried unless told otherwise
-BATCHES = (64, 128, 256, 512)  # all that `Settings` takes
+BATCHES = (64, 128, 256, 512)  # that rates are proposed for
 MOST_HELD_OUT = 10_000  # images, unless told otherwise: an accuracy of 0.9 has a standard error of 0.003 on them
 BATCH_EXPONENT = 0.7  # with rate ~ batch ** BATCH_EXPONENT J grows alike: the study `spread-of-signs` in docs/results
 

@@ -14,7 +14,7 @@ from bnnedge.configuration import Configuration, configuration
 from bnnedge.network import Network
 from bnnedge.overview import shape
 from bnnedge.report.summary import finite
-from bnnedge.settings import Settings
+from bnnedge.settings import Settings, gradients
 from bnnedge.terminal import printable
 from bnnedge.underway import underway
 
@@ -63,7 +63,7 @@ def _heading(network: Network, settings: Settings, config: Configuration, result
         f"network {printable(network.name)}: {shape(network)}, {network.weights:,} weights",
         f"configuration {config.name}: {config.lanes} x {config.lanes} lanes of {config.word} bits",
         f"clock {config.clock_hz / 1e6:g} MHz",
-        f"batch {settings.batch}, {settings.gradient_planes}-bit gradients, {settings.input_planes}-bit pixels "
+        f"batch {settings.batch}, {gradients(settings.gradient_planes)}, {settings.input_planes}-bit pixels "
         f"({settings.slope_planes} of the bits in the first layer's weight gradient), {settings.optimiser}",
     ]
     if not result.fits:

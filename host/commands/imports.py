@@ -21,8 +21,8 @@ def add(parser: argparse.ArgumentParser) -> None:
         help="what the model's input is for a black and for a white pixel: 0,1 or -1,1",
     )
     options.add_configuration(parser, "the smallest that holds the network")
-    parser.add_argument("--batch", type=int, metavar="N", help="images a step, a power of two (default: 128, or what fits)")
-    parser.add_argument("--grad-planes", type=int, metavar="G", help="bits of a gradient, 1..8 (default: 8)")
+    options.add_batch(parser, "128, or what fits")
+    options.add_gradient_planes(parser)
     parser.add_argument(
         "--slope-planes", type=int, metavar="N", help="bits of a pixel in the first layer's weight gradient (default: 2)"
     )

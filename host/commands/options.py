@@ -21,7 +21,7 @@ from bnnedge.devices import Opener, open_device
 from bnnedge.devices.waves import Waves
 from bnnedge.files import same_as_stdout
 from bnnedge.network import BUILT_IN, Network
-from bnnedge.settings import OPTIMISERS, Settings
+from bnnedge.settings import AUTO, OPTIMISERS, Settings
 from bnnedge.terminal import nearest
 
 # Networks for images of some shapes, and for the others.
@@ -183,13 +183,34 @@ def board_folder(target: Board, config: str) -> Path:
     return Path("build", target.name, config)
 
 
+def add_batch(parser: argparse.ArgumentParser, default: str) -> None:
+    """Declare --batch; the default stands in the help only."""
+    parser.add_argument("--batch", type=int, metavar="N", help=f"images a step, a multiple of 16 (default: {default})")
+
+
+def add_gradient_planes(parser: argparse.ArgumentParser) -> None:
+    """Declare --grad-planes."""
+    text = "bits of a gradient, 1..8, or of each layer's; auto: 6 in convolutions, 8 in dense layers (default: auto)"
+    parser.add_argument("--grad-planes", type=gradient_planes, metavar="G|G,G,...|auto", help=text)
+
+
+def gradient_planes(text: str) -> int | tuple[int, ...] | str:
+    """What --grad-planes asks for, for argparse: as `Settings.gradient_planes`, which checks the range."""
+    if text == AUTO:
+        return AUTO
+    try:
+        numbers = tuple(map(int, text.split(",")))
+    except ValueError:
+        wanted = f"must be {AUTO}, a number, or one for each layer with weights, such as 4,6,8"
+        raise argparse.ArgumentTypeError(f"{wanted}, not {text!r}") from None
+    return numbers if len(numbers) > 1 else numbers[0]
+
+
 def add_settings(parser: argparse.ArgumentParser, batch: str = "64 for digits and cifar10, else 128") -> None:
     """Declare the options of `Settings`, each None unless given."""
     defaults = Settings()
-    parser.add_argument("--batch", type=int, metavar="N", help=f"images a step, a power of two (default: {batch})")
-    parser.add_argument(
-        "--grad-planes", type=int, metavar="G", help=f"bits of a gradient, 1..8 (default: {defaults.gradient_planes})"
-    )
+    add_batch(parser, batch)
+    add_gradient_planes(parser)
     parser.add_argument("--input-planes", type=int, metavar="N", help=f"bits of a pixel, 1..8 (default: {defaults.input_planes})")
     parser.add_argument(
         "--slope-planes",
@@ -214,7 +235,11 @@ _FIELDS = {
 def given_settings(arguments: argparse.Namespace) -> dict[str, str]:
     """Options of `Settings` that the command line gave, and their values as text."""
     given = {f"--{name.replace('_', '-')}": getattr(arguments, name, None) for name in _FIELDS}
-    return {name: str(value) for name, value in given.items() if value is not None}
+    return {name: _text(value) for name, value in given.items() if value is not None}
+
+
+def _text(value: Any) -> str:
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def settings(arguments: argparse.Namespace, base: Settings) -> Settings:

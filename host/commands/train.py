@@ -27,7 +27,7 @@ from bnnedge.report import Reference, save_curve, write_json
 from bnnedge.report.evaluation import origin
 from bnnedge.report.folder import RunFolder
 from bnnedge.report.progress import Progress
-from bnnedge.settings import Settings
+from bnnedge.settings import Settings, gradients
 from bnnedge.terminal import counted, printable
 from bnnedge.trainer import Trainer
 from bnnedge.underway import underway
@@ -271,7 +271,7 @@ def _heading(trainer: Trainer, data: Dataset, arguments: argparse.Namespace) -> 
         f"network {printable(network.name)}: {shape(network)}, {network.weights:,} weights\n"
         f"data {printable(data.name)}: {len(data.x_train):,} training and {len(data.x_test):,} test images{varied}\n"
         f"device {trainer.device.name} ({trainer.device.configuration.name}): batch {settings.batch}, "
-        f"{settings.gradient_planes}-bit gradients, {settings.optimiser}, rate {trainer.rate:g}, seed {settings.seed}{place}"
+        f"{gradients(settings.gradient_planes)}, {settings.optimiser}, rate {trainer.rate:g}, seed {settings.seed}{place}"
     )
 
 

@@ -13,7 +13,6 @@ import numpy as np
 
 from bnnedge import bounds, formats
 from bnnedge.checkpoint import Checkpoint
-from bnnedge.configuration import Configuration
 from bnnedge.network import Geometry, Network
 from bnnedge.state import LayerState
 
@@ -141,12 +140,12 @@ def fold(trained: Checkpoint | Trainer) -> Folded:
     largest = [bounds.forward_sum(geometry, i, planes) for i, geometry in enumerate(network.geometry)]
     last = states[-1]
     reciprocal = (formats.LOG2_E << formats.RECIPROCAL) // np.maximum(last.psi.astype(np.int64), 1 << formats.STATISTICS)
-    beta = _beta(last) * formats.LOG2_E >> configuration.latent - 1 + formats.LOG2_E_FRACTION - formats.LOGIT
+    beta = _beta(last) * formats.LOG2_E >> formats.BETA_USED - 1 + formats.LOG2_E_FRACTION - formats.LOGIT
     return Folded(
         network=network,
         input_planes=planes,
         layers=tuple(FoldedLayer(g, state.sign) for g, state in zip(network.geometry, states, strict=True)),
-        thresholds=tuple(_threshold(s, configuration, b) for s, b in zip(states[:-1], largest, strict=False)),
+        thresholds=tuple(_threshold(s, b) for s, b in zip(states[:-1], largest, strict=False)),
         mean=last.mu.astype(np.int32),
         reciprocal=reciprocal.astype(np.int32),
         offset=beta.astype(np.int32),
@@ -154,11 +153,11 @@ def fold(trained: Checkpoint | Trainer) -> Folded:
 
 
 def _beta(state: LayerState) -> np.ndarray:
-    return state.beta.astype(np.int64) >> formats.MOMENT
+    """What of beta moves thresholds and logits."""
+    return state.beta.astype(np.int64) >> formats.BETA_BITS - formats.BETA_USED
 
 
-def _threshold(state: LayerState, configuration: Configuration, bound: int) -> np.ndarray:
+def _threshold(state: LayerState, bound: int) -> np.ndarray:
     """ceil(tau / 64) of the moving statistics, saturated to what the sums can reach."""
-    tau = state.mu - (_beta(state) * state.psi >> configuration.latent - 1)
+    tau = state.mu - (_beta(state) * state.psi >> formats.BETA_USED - 1)
     return np.clip(-(-tau >> formats.STATISTICS), -bound, bound + 1).astype(np.int32)
-

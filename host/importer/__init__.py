@@ -14,6 +14,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ def load(
     pixels: tuple[float, float],
     *,
     batch: int | None = None,
-    gradient_planes: int | None = None,
+    gradient_planes: int | Sequence[int] | str | None = None,
     slope_planes: int | None = None,
     configuration: str | os.PathLike[str] | Configuration | None = None,
 ) -> Imported:
@@ -76,7 +77,7 @@ def understand(
     pixels: tuple[float, float],
     *,
     batch: int | None = None,
-    gradient_planes: int | None = None,
+    gradient_planes: int | Sequence[int] | str | None = None,
     slope_planes: int | None = None,
     configuration: str | os.PathLike[str] | Configuration | None = None,
 ) -> Imported:

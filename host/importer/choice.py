@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Sequence
 from typing import Any
 
 from bnnedge import formats
@@ -32,7 +33,7 @@ class Choice:
     def of(
         cls,
         batch: int | None,
-        gradient_planes: int | None,
+        gradient_planes: int | Sequence[int] | str | None,
         slope_planes: int | None,
         configuration: str | os.PathLike[str] | Configuration | None,
     ) -> Choice:

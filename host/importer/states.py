@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -11,9 +12,9 @@ from bnnedge import bounds, formats
 from bnnedge.configuration import Configuration
 from bnnedge.importer.binary import Assembled, Binary
 from bnnedge.layers import Geometry
-from bnnedge.state import LayerState, TrainingState
+from bnnedge.state import TrainingState
 
-_ONE = 1 << formats.STATISTICS
+_ONE, _BETA_ONE = 1 << formats.STATISTICS, 1 << formats.BETA_USED - 1
 _PSI_LIMIT = (1 << formats.MU_BITS) - 1
 # Mean absolute deviation of a normal distribution, in standard deviations.
 _MEAN_DEVIATION = math.sqrt(2 / math.pi)
@@ -63,19 +64,23 @@ def tied(turn: np.ndarray, within: float = _TIE) -> np.ndarray:
         return np.asarray(np.abs(turn - np.rint(turn)) <= within * np.maximum(1, np.abs(turn)))
 
 
-def state(assembled: Assembled, config: Configuration, gradient_planes: int, seed: int) -> TrainingState:
+def state(assembled: Assembled, config: Configuration, gradient_planes: int | Sequence[int] | str, seed: int) -> TrainingState:
     """A training state with which the device decides as the model does, and from which it can go on to train.
 
-    Hidden layers decide the same for every possible sum. The last layer must be `limited`; its logits are rounded.
+    Hidden layers decide the same for every possible sum. The last layer must be `limited`; its logits are rounded. Training
+    begins as a fresh one does, at step 0, where averages soon forget what they began with: a model's may be poor.
     """
     network = assembled.network
     made = TrainingState.initial(network, config.latent, gradient_planes, seed)
-    top = config.latent_top
     for i, (layer, geometry) in enumerate(zip(assembled.layers, network.geometry, strict=True)):
         step = 2**assembled.input_planes - 1 if i == 0 else 1
         last = i == len(network.geometry) - 1
         limit = bounds.mean_sum(geometry, i, config)
-        made.layers[i] = (_last if last else _hidden)(layer, geometry, step, top, limit, made.layers[i].exponent)
+        mu, psi, beta = (_last if last else _hidden)(layer, geometry, step, limit)
+        begun = made.layers[i]
+        begun.weight = _weights(layer, geometry, config.latent_top)
+        begun.mu, begun.psi = mu.astype(np.int32), psi.astype(np.int32)
+        begun.beta = (beta << formats.BETA_BITS - formats.BETA_USED).astype(np.int32)
     return made
 
 
@@ -103,43 +108,35 @@ def _guess(geometry: Geometry, step: int) -> float:
     return math.sqrt(geometry.fan_in) * (step if step == 1 else step / math.sqrt(3))
 
 
-def _beta(values: np.ndarray, top: int) -> np.ndarray:
-    return np.clip(np.rint(values * top), -top, top - 1).astype(np.int64)
+def _beta(values: np.ndarray) -> np.ndarray:
+    """beta, as thresholds and logits use it: BETA_USED bits."""
+    return np.clip(np.rint(values * _BETA_ONE), -_BETA_ONE, _BETA_ONE - 1).astype(np.int64)
 
 
-def _hidden(layer: Binary, geometry: Geometry, step: int, top: int, limit: int, exponent: int) -> LayerState:
-    """The sign of scale * y + offset: y >= threshold, of whole y. mu takes what beta, within -1..1, leaves."""
+def _hidden(layer: Binary, geometry: Geometry, step: int, limit: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """mu, psi, beta for the sign of scale * y + offset: y >= threshold, of whole y. mu takes what beta, within -1..1, leaves."""
     bound = geometry.fan_in * step
     turn = turning(layer)
     threshold = np.where(tied(turn, _WHOLE), np.rint(turn) + (layer.at_zero < 0), np.ceil(turn))
     threshold = np.clip(threshold, -bound, bound + 1)
     mean, deviation = _spread(layer, geometry, step)
     psi = np.clip(np.rint(_MEAN_DEVIATION * deviation * _ONE), _ONE, bound * _ONE).astype(np.int64)
-    # tau = mu - (beta psi >> latent - 1), and y is compared with tau / 64: half a step below the threshold.
+    # tau = mu - (beta psi >> BETA_USED - 1), and y is compared with tau / 64: half a step below the threshold.
     tau = (threshold * _ONE - _ONE // 2).astype(np.int64)
     # mu would lie between the threshold and the mean, but a rounded beta may carry it beyond its limit.
-    beta = _beta((mean - threshold) * _ONE / psi, top)
-    beta = np.clip(beta, -((limit + tau) * top // psi), (limit - tau) * top // psi)
-    return _layer(layer, geometry, top, exponent, tau + beta * psi // top, psi, beta)
+    beta = _beta((mean - threshold) * _ONE / psi)
+    beta = np.clip(beta, -((limit + tau) * _BETA_ONE // psi), (limit - tau) * _BETA_ONE // psi)
+    return tau + beta * psi // _BETA_ONE, psi, beta
 
 
-def _last(layer: Binary, geometry: Geometry, step: int, top: int, limit: int, exponent: int) -> LayerState:
-    """Logits scale * y + offset = (y - mu) / psi + beta, psi at least 1; an offset that no sum makes up for is cut down."""
+def _last(layer: Binary, geometry: Geometry, step: int, limit: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """mu, psi, beta for logits scale * y + offset = (y - mu) / psi + beta.
+
+    psi is 1 at least; an offset that no sum makes up for is cut down.
+    """
     mean, _ = _spread(layer, geometry, step)
     scale, offset = layer.scale, layer.offset
     psi = np.clip(np.rint(_ONE / np.maximum(scale, 1e-30)), _ONE, _PSI_LIMIT).astype(np.int64)
-    beta = _beta(offset + scale * mean, top)
-    mu = np.clip(np.rint((beta / top - offset) * psi), -limit, limit).astype(np.int64)
-    return _layer(layer, geometry, top, exponent, mu, psi, beta)
-
-
-def _layer(
-    layer: Binary, geometry: Geometry, top: int, exponent: int, mu: np.ndarray, psi: np.ndarray, beta: np.ndarray
-) -> LayerState:
-    return LayerState(
-        weight=_weights(layer, geometry, top),
-        beta=(beta << formats.MOMENT).astype(np.int16),
-        mu=mu.astype(np.int32),
-        psi=psi.astype(np.int32),
-        exponent=exponent,
-    )
+    beta = _beta(offset + scale * mean)
+    mu = np.clip(np.rint((beta / _BETA_ONE - offset) * psi), -limit, limit).astype(np.int64)
+    return mu, psi, beta

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from bnnedge.files import atomic
 from bnnedge.report.style import INK, REFERENCE, TEST, TRAINING, curve, line, percent, plain, title
+from bnnedge.settings import gradients
 
 if TYPE_CHECKING:
     from bnnedge.report.summary import Reference
@@ -50,7 +51,7 @@ def _title(report: dict[str, Any]) -> str:
         f"{report['network']} on {report['data']}",
         f"device {report['device']} ({report['config']})",
         f"batch {settings['batch']}",
-        f"{settings['gradient_planes']}-bit gradients",
+        gradients(settings["gradient_planes"]),
     ]
     if report["test_accuracy"] is not None:
         parts.append(f"test accuracy {100 * report['test_accuracy']:.2f} %")

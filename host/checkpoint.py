@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from bnnedge import bounded, formats
+from bnnedge.codes import codes
 from bnnedge.configuration import Configuration
 from bnnedge.data.scale import Scale
 from bnnedge.files import atomic
@@ -123,7 +124,7 @@ def unpacked(header: Any, file: bounded.Npz) -> Checkpoint:
         raise ValueError("it is not a checkpoint of bnnedge")
     if header.get("version") != VERSION or type(header["version"]) is not int:
         found = header.get("version")
-        if found == 1:
+        if found == 1 and type(found) is int:
             raise ValueError(
                 "bnnedge 0.1 trained it, in another arithmetic, and it can't be trained on here: train anew, or export it with "
                 "version 0.1 (bnnedge export --format qonnx) and import that"
@@ -136,6 +137,7 @@ def unpacked(header: Any, file: bounded.Npz) -> Checkpoint:
     configuration = _made(Configuration, header["configuration"])
     state = _state(header, file, network)
     state.check(network, configuration)
+    codes(network, settings)  # refuses planes of another number of layers
     rate = check_rate(header["rate"], configuration.latent)
     if header["schedule"] not in (*SCHEDULES, FUNCTION):
         raise ValueError(f"its schedule must be one of {', '.join(SCHEDULES)}, not {header['schedule']!r:.80}")

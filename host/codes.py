@@ -5,6 +5,7 @@ from __future__ import annotations
 from bnnedge.formats import Code
 from bnnedge.network import Network
 from bnnedge.settings import AUTO, Settings
+from bnnedge.terminal import counted
 
 # Planes that "auto" stands for. A weight of a convolution sums the gradients of many places, one of a dense layer those of the
 # batch alone.
@@ -26,8 +27,8 @@ def codes(network: Network, settings: Settings) -> tuple[Code, ...]:
         planes = [int(number) for number in asked]
     if len(planes) != len(geometry):
         raise ValueError(
-            f"gradient_planes has {len(planes)} numbers, but network {network.name!r} has {len(geometry)} layers with weights: "
-            f"give {len(geometry)} numbers, one for all layers, or {AUTO!r}"
+            f"gradient_planes has {counted(len(planes), 'number')}, but network {network.name!r} "
+            f"{counted(len(geometry), 'layer')} with weights: give a number for each, one for all, or {AUTO!r}"
         )
     pooled = [layer.pool != "none" for layer in geometry]
     return tuple(Code(max(g, 1 + twin), twin) for g, twin in zip(planes, pooled, strict=True))

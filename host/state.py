@@ -85,7 +85,9 @@ class TrainingState:
         for i, (layer, code) in enumerate(zip(network.geometry, formats_of, strict=True)):
             drawn = np.rint(random.standard_normal((layer.fan_in, layer.fan_out)) * (top / np.sqrt(layer.fan_in)))
             weight = (np.clip(drawn, -top, top - 1).astype(np.int16) << formats.MOMENT).astype(np.int16)
-            zeros = {field: np.zeros(layer.fan_out, dtype) for field, (dtype, axes) in _ARRAYS.items() if axes == 1}
+            zeros: dict[str, Any] = {
+                field: np.zeros(layer.fan_out, dtype) for field, (dtype, axes) in _ARRAYS.items() if axes == 1
+            }
             exponent = formats.PROBABILITY + formats.GRADIENT_MEAN - 2 + code.headroom - code.bits + sum(growth[i + 1 :])
             layers.append(LayerState(weight, **zeros, exponent=exponent, unit=0))
         return cls(layers)

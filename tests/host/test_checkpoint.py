@@ -29,8 +29,10 @@ def make_plan():
 def make(step=7):
     state = TrainingState.initial(NETWORK, SMALL.latent, 8, 9)
     state.step = step
-    state.layers[0].mu[:] = np.arange(32) - 5
-    return Checkpoint(NETWORK, Settings(batch=64, seed=9), SMALL, state, 0.1, "cosine", make_plan())
+    first, second = state.layers
+    first.mu[:], first.beta[:], first.centre[:] = np.arange(32) - 5, np.arange(32) << 14, -np.arange(32)
+    second.size[:], second.unit = np.arange(4) << 38, -3
+    return Checkpoint(NETWORK, Settings(batch=64, gradient_planes=[5, 8], seed=9), SMALL, state, 0.1, "cosine", make_plan())
 
 
 @pytest.fixture
@@ -208,7 +210,8 @@ PLANS = [
     ("header", "message"),
     [
         ({"format": "other"}, "it is not a checkpoint of bnnedge"),
-        ({"version": 2}, "its format is version 2; this bnnedge reads version 1"),
+        ({"version": 1}, r"bnnedge 0\.1 trained it, .* train anew, or export it with version 0\.1 \(.* import that$"),
+        ({"version": 3}, "its format is version 3; this bnnedge reads version 2"),
         *(({"version": value}, "its format is version .*; this bnnedge reads") for value in (True, 1.0, "1", None, [1])),
         ({"more": 1}, "its header has wrong fields: more"),
         ({"step": ...}, "its header has wrong fields: step"),
@@ -220,11 +223,15 @@ PLANS = [
         ({"network": {"input_shape": [4, 4], "layers": [{"dense": 32}]}}, "not those of 1 layers"),
         ({"network": {"input_shape": [4, 5], "layers": [{"dense": 32}, {"dense": 4}]}}, r"of shape \(20, 32\), not"),
         ({"settings": {"batch": 64}}, "its settings lacks fields"),
-        ({"settings": {**dataclasses.asdict(Settings()), "batch": 65}}, "batch must be a power of two"),
+        ({"settings": {**dataclasses.asdict(Settings()), "batch": 65}}, "batch must be a multiple of 16"),
+        ({"settings": {**dataclasses.asdict(Settings()), "gradient_planes": [8]}}, "gradient_planes has 1 number, but network"),
+        ({"settings": {**dataclasses.asdict(Settings()), "gradient_planes": "all"}}, "gradient_planes must be 'auto', a whole"),
         ({"configuration": None}, "its configuration lacks fields"),
-        ({"configuration": {**dataclasses.asdict(SMALL), "latent": 8}}, "does not fit latent weights of 8 bits"),
+        ({"configuration": {**dataclasses.asdict(SMALL), "latent": 8}}, r"not in -2048\.\.2047, as latent weights of 8 bits do"),
         ({"exponents": [1]}, "its exponents must be 2 integers"),
         ({"exponents": [1, 2.5]}, "its exponents must be 2 integers"),
+        ({"units": [1, True]}, "its units must be 2 integers"),
+        ({"units": [1, 1 << 15]}, "layer 2: unit 32768 does not fit 16 bits"),
         *(({"rate": rate}, "rate must be a number in .*, not") for rate in ("fast", None, True, [], 0, -0.1, 1e-30, 1e300)),
         *(({"schedule": name}, "its schedule must be one of cosine, step, plateau, constant") for name in ("x", None, 3, [])),
         ({"settings": {**dataclasses.asdict(Settings()), "batch": 128}}, "its run takes batches of 64, its settings of 128"),
@@ -264,7 +271,8 @@ HEADERS = [
     [
         ({"1.weight": np.zeros((16, 31), np.int16)}, r"layer 1: weight must be int16 of shape \(16, 32\)"),
         ({"2.psi": np.zeros(4, np.float32)}, "layer 2: psi must be int32"),
-        ({"2.psi": np.zeros(4)}, "2.psi takes 32 bytes, where 16 are the most that it can need"),
+        ({"2.psi": np.zeros(5)}, "2.psi takes 40 bytes, where 32 are the most that it can need"),
+        ({"2.size": np.zeros(4, np.int32)}, "layer 2: size must be int64"),
         ({"1.beta": np.array(["a"] * 32)}, "1.beta is of type <U1, not of integers or floats"),
         ({"2.psi": None}, r"its arrays are not those of 2 layers: 2\.psi"),
         ({"3.beta": np.zeros(4, np.int16)}, r"its arrays are not those of 2 layers: 3\.beta"),

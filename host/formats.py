@@ -59,7 +59,8 @@ RECORD_WORDS: tuple[dict[str, int], ...] = (
 )
 RECORD_SIGNED = ("mu", "centre", "beta")
 SUM_BITS = 32  # sums of a channel over the rows of one pass, signed: the compiler keeps passes small enough
-TOTAL_BITS = 40  # sums of a channel over a batch: 22-bit numbers, up to 2**18 samples
+TOTAL_BITS = 40  # sums of a channel over a batch: 22-bit numbers, up to 2**SAMPLE_BITS of them
+SAMPLE_BITS = 18  # log2 of the samples of a channel over a batch, at most
 SLOPE_GUARD = 5  # bits that a weight gradient summed over several passes has beyond `accumulator`
 MEAN = 16  # 1/n = reciprocal / 2**(MEAN + ceil(log2 n)), exact if n is a power of two
 WINDOW_BITS = 16  # of a convolution of pixels: columns of its window times channels, at most

@@ -14,10 +14,12 @@ from collections.abc import Iterator
 import numpy as np
 
 from bnnedge import formats, isa
+from bnnedge.codes import codes
 from bnnedge.compiler import pack
 from bnnedge.compiler.emitter import Addresses
 from bnnedge.compiler.layout import Layout
 from bnnedge.configuration import Configuration
+from bnnedge.formats import Code
 from bnnedge.isa import Buffer, Head, Instruction, Opcode, Pool
 from bnnedge.layers import Geometry
 
@@ -57,6 +59,7 @@ class Machine:
     def __init__(self, layout: Layout) -> None:
         self.layout, self.config, self.settings = layout, layout.config, layout.settings
         self.geometry, self.batch = layout.network.geometry, layout.settings.batch
+        self.codes = codes(layout.network, layout.settings)
         self.lanes, self.granules = self.config.lanes, self.config.granules
         self.bank = self.lanes * self.config.word // 8  # bytes of an address of all banks
         depth = {"left": self.config.left_depth, "right": self.config.right_depth}
@@ -170,7 +173,7 @@ class Machine:
 
     def _entries(self, f: Fields) -> Iterator[tuple[int, int]]:
         for n in range(f["count"]):
-            yield f["base"] + n, (f["address"] - RECORDS) // 16 + n
+            yield f["base"] + n, (f["address"] - RECORDS) // 24 + n
 
     def _addresses(self, f: Fields) -> Iterator[tuple[int, int]]:
         for n in range(f["repeats"]):
@@ -187,7 +190,6 @@ class Machine:
         g = self.geometry[i]
         last = f["first_group"] + f["groups"] == self._groups(g)
         expect(f["columns"], g.filters - (self._groups(g) - 1) * lanes if last else lanes, "columns of the last group")
-        expect(1 << f["batch_log2"], self.batch, "batch")
         self.touch.reads.add(("tile buffer", 0))
         if head == Head.UPDATE:
             self._update(f, i, g)
@@ -202,15 +204,15 @@ class Machine:
                 self._backward(f, i, g, n, group)
             else:
                 self._forward(f, i, g, n, group)
-            self._end_group(f, i, g, n, group)
+            self._end_group(f, i, g, group)
         if head == Head.LOSS:
             self._loss(f)
-        elif f["emit"] and head == Head.BACKWARD:
+        elif head == Head.BACKWARD:
             self.marks[i].append("opens" * f["opens"] + "closes" * f["closes"])
             self._exponent(f, i)
 
     def _loss(self, f: Fields) -> None:
-        expect(f["statistics"], 1, "statistics of a LOSS: the softmax begins when they are complete")
+        expect(f["images"], self.batch, "images of a LOSS")
         expect([self.labels.popleft() for _ in range(self.batch)], [(self.step, n) for n in range(self.batch)], "labels")
         if not f["inference"]:
             self.touch.late_writes |= {("report", 0), ("tile buffer", 0)}
@@ -229,42 +231,49 @@ class Machine:
             per_step = 1 if i == len(self.geometry) - 1 else 2
             before = self.step * per_step + (f["head"] == Head.BACKWARD)
             if not f["inference"]:
-                wanted = before if f["statistics"] or f["commit"] else before + 1
-                expect(changes, wanted, f"changes of the parameters at {entry}")
+                expect(changes, before, f"changes of the parameters at {entry}")
             self.touch.reads.add(("parameters", entry))
-            self.touch.late_reads.add(("parameters", entry))
             if f["commit"]:
                 self.parameters[entry] = (layer, channel, changes + 1)
                 self.touch.late_writes.add(("parameters", entry))
+        if f["inference"]:
+            expect((f["fresh"], f["commit"]), (0, 0), "sums in inference")
+            return
         place = group % (self.config.layer_channels // self.lanes)
-        if f["statistics"]:
-            self.touch.writes.add(("totals", place))
-        if f["statistics"] and f["fresh"]:
+        self.touch.writes.add(("totals", place))
+        if f["fresh"]:
             self.totals[place] = (i, group, set())
-        if f["emit"]:
+        if f["commit"]:
             self.touch.late_reads.add(("totals", place))
 
     def _add(self, f: Fields, i: int, group: int, sample: tuple[int, int, int]) -> None:
         """A tile's sums of a pixel go to the totals."""
-        if f["statistics"]:
-            *owner, samples = self.totals[group % (self.config.layer_channels // self.lanes)]
+        if not f["inference"]:
+            *owner, samples = self.totals.get(group % (self.config.layer_channels // self.lanes), (-1, -1, set()))
             expect(owner, [i, group], "owner of the totals")
             if sample in samples:
                 raise Mismatch(f"{sample} is added to the totals twice")
             samples.add(sample)
 
-    def _end_group(self, f: Fields, i: int, g: Geometry, n: int, group: int) -> None:
-        """What is emitted rests on the totals of all samples."""
-        if f["emit"] and not f["inference"]:
-            *owner, samples = self.totals[group % (self.config.layer_channels // self.lanes)]
-            pixels = g.outputs if g.pool == "signs" and f["head"] == Head.FORWARD else g.pooled_height * g.pooled_width
-            expect(owner, [i, group], "owner of the totals")
-            expect(len(samples), pixels * self.batch // self.lanes, "samples in the totals")
+    def _end_group(self, f: Fields, i: int, g: Geometry, group: int) -> None:
+        """Averages move when all samples are in the totals, which then are another's."""
+        if f["inference"]:
+            return
+        place = group % (self.config.layer_channels // self.lanes)
+        *_, samples = self.totals[place]
+        pixels = g.outputs if g.pool == "signs" and f["head"] == Head.FORWARD else g.pooled_height * g.pooled_width
+        complete = len(samples) == pixels * self.batch // self.lanes
+        expect(f["commit"], complete, f"commit of group {group} with {len(samples)} tiles in the totals")
+        if complete:
+            del self.totals[place]
 
     def _forward(self, f: Fields, i: int, g: Geometry, n: int, group: int) -> None:
         source, planes = ("input", self.settings.input_planes) if i == 0 else (f"{i}.active", 1)
-        expect((f["left_planes"], f["right_planes"]), (planes, 1), "planes")
+        self._planes(f, Code(planes), Code(1))
         expect(f["pool"], Pool[g.pool.upper()], "pool")
+        if f["head"] == Head.FORWARD:
+            kept = 1 if f["inference"] else 2 if g.pool == "none" else 4
+            expect((f["rows_planes"], f["columns_planes"]), (kept, 1 - f["inference"]), "planes that are kept")
         for y, x, t in np.ndindex(f["height"], f["width"], f["tiles"]):
             for place in range(1 if g.pool == "none" else 4):
                 down, right = place >> 1, place & 1
@@ -298,60 +307,43 @@ class Machine:
                 sample = (tile, out_y, out_x) if g.pool != "sums" else (tile, out_y // 2, out_x // 2)
                 if g.pool != "sums" or place == 3:
                     self._add(f, i, group, sample)
-                if f["emit"] and f["head"] == Head.FORWARD:
-                    self._signs(f, i, g, (n, group), (y, x, t), (out_y, out_x), place)
-                elif f["emit"] and not f["inference"]:
+                if f["head"] == Head.FORWARD:
+                    if place == (0 if g.pool == "none" else 3):
+                        self._signs(f, i, (n, group), (y, x, t), (out_y, out_x) if not place else (out_y // 2, out_x // 2))
+                elif not f["inference"]:
                     self._codes(f, i, g, (n, group), (y, x, t), (0, 0), 0)
 
-    def _signs(
-        self,
-        f: Fields,
-        i: int,
-        g: Geometry,
-        groups: tuple[int, int],
-        loops: tuple[int, int, int],
-        out: tuple[int, int],
-        place: int,
-    ) -> None:
-        """What a FORWARD pass writes for a tile."""
+    def _signs(self, f: Fields, i: int, groups: tuple[int, int], loops: tuple[int, int, int], out: tuple[int, int]) -> None:
+        """What a FORWARD pass writes for a tile, or for four places."""
         n, group = groups
         y, x, t = loops
-        kinds = ("active", "mask", "route_low", "route_high")
-        pooled = out if g.pool == "none" else (out[0] // 2, out[1] // 2)
-        if g.pool == "signs":
-            for _ in range(f["rows_planes"]):
-                address = self._walk(f, "rows", y, x, t, place >> 1, place & 1)
-                self._put_rows(f, address, f"{i + 1}.wide", self.step, groups, t, *out, 0)
-        if place == (0 if g.pool == "none" else 3):
-            prefix = "pooled" if g.pool == "signs" else "rows"
-            for p in range(f[f"{prefix}_planes"]):
-                address = self._walk(f, prefix, y, x, t) + p * f[f"{prefix}_plane"]
-                self._put_rows(f, address, f"{i + 1}.{kinds[p]}", self.step, groups, t, *pooled, 0)
-            if f["columns_planes"]:
-                address = self._walk(f, "columns", y, x, 0) + n * f["columns_group"]
-                self._put_columns(f, address, (f"{i + 1}.active_columns", self.step, group, *pooled, 0), t)
+        for p, kind in enumerate(("active", "mask", "route_low", "route_high")[: f["rows_planes"]]):
+            address = self._walk(f, "rows", y, x, t) + p * f["rows_plane"]
+            self._put_rows(f, address, f"{i + 1}.{kind}", self.step, groups, t, *out, 0)
+        if f["columns_planes"]:
+            address = self._walk(f, "columns", y, x, 0) + n * f["columns_group"]
+            self._put_columns(f, address, (f"{i + 1}.active_columns", self.step, group, *out, 0), t)
+
+    def _planes(self, f: Fields, left: Code, right: Code) -> None:
+        """The operands must be these codes."""
+        found = [(f[f"{side}_planes"], f[f"{side}_twin"]) for side in ("left", "right")]
+        expect(found, [(code.planes, int(code.twin)) for code in (left, right)], "planes, and whether they are twins")
 
     def _backward(self, f: Fields, i: int, g: Geometry, n: int, group: int) -> None:
-        above, planes = self.geometry[i + 1], self.settings.gradient_planes
-        expect((f["left_planes"], f["right_planes"]), (planes, 1), "planes")
+        above, planes = self.geometry[i + 1], self.codes[i + 1].planes
+        self._planes(f, self.codes[i + 1], Code(1))
         expect(f["pool"], Pool[g.pool.upper()], "pool")
         granule = group % self.granules
         for y, x, t in np.ndindex(f["height"], f["width"], f["tiles"]):
             tile = f["first_tile"] + t
             word = (f["first_group"] % self.granules + n) // self.granules
-            sides = [self._walk(f, "side", y, x, t) + word + p * f["side_plane"] for p in range(4)]
-            kinds = {"none": ("active", "mask"), "sums": ("active", "mask", "route_low", "route_high"), "signs": (None, "mask")}
-            # The loops do not say which pixel they begin at, the signs and masks do.
-            at_y, at_x = self._read("left", sides[1], granule)[3:5]
-            for address, kind in zip(sides, kinds[g.pool], strict=False):
-                if kind is not None:
-                    wanted = (f"{i + 1}.{kind}", self.step, tile, at_y, at_x, 0, group // self.granules, granule)
-                    expect(self._read("left", address, granule), wanted, f"side at {address}")
-            for place in range(4 if g.pool == "signs" else 0):
-                address = self._walk(f, "wide", y, x, t, place >> 1, place & 1) + word
-                pixel = (2 * at_y + (place >> 1), 2 * at_x + (place & 1))
-                wanted = (f"{i + 1}.wide", self.step, tile, *pixel, 0, group // self.granules, granule)
-                expect(self._read("left", address, granule), wanted, f"sign at place {place}, {address}")
+            kinds = ("mask",) if g.pool == "none" else ("mask", "route_low", "route_high")
+            sides = [self._walk(f, "side", y, x, t) + word + p * f["side_plane"] for p in range(len(kinds))]
+            # The loops do not say which pixel they begin at, the masks do.
+            at_y, at_x = self._read("left", sides[0], granule)[3:5]
+            for address, kind in zip(sides, kinds, strict=True):
+                wanted = (f"{i + 1}.{kind}", self.step, tile, at_y, at_x, 0, group // self.granules, granule)
+                expect(self._read("left", address, granule), wanted, f"side at {address}")
             rows, columns = self._taps(f, "y", y), self._taps(f, "x", x)
             left, right = self._walk(f, "left", y, x, t), f["right_base"] + n * f["right_group"]
             for p in range(planes):
@@ -372,10 +364,9 @@ class Machine:
                 key = (f"{i + 2}.weight_backward", self.step, group)
                 self._channels(f, "right", right, key, 0, *taps, above.filters)
             self._add(f, i, group, (tile, at_y, at_x))
-            if f["emit"]:
-                for place in range(1 if g.pool == "none" else 4):
-                    pixel = (at_y, at_x) if g.pool == "none" else (2 * at_y + (place >> 1), 2 * at_x + (place & 1))
-                    self._codes(f, i, g, (n, group), (y, x, t), pixel, place)
+            for place in range(1 if g.pool == "none" else 4):
+                pixel = (at_y, at_x) if g.pool == "none" else (2 * at_y + (place >> 1), 2 * at_x + (place & 1))
+                self._codes(f, i, g, (n, group), (y, x, t), pixel, place)
 
     def _codes(
         self,
@@ -395,8 +386,10 @@ class Machine:
         random += down * (f["random_y"] // 2) + right * (f["random_x"] // 2)
         expect(random % (1 << formats.PLACE_BITS), out[0] * g.out_width + out[1], "place for random numbers")
         expect(f["count"], self.batch * g.samples * g.filters, "gradients")
-        expect(f["columns_planes"], self.settings.gradient_planes, "planes of the codes")
-        expect(f["rows_planes"], self.settings.gradient_planes if i else 0, "planes of the codes as rows")
+        code = self.codes[i]
+        expect(f["columns_planes"], code.planes, "planes of the codes")
+        expect(f["rows_planes"], code.planes if i else 0, "planes of the codes as rows")
+        expect((f["twin"], f["headroom"]), (code.twin, code.headroom), "twin planes, headroom")
         for p in range(f["rows_planes"]):
             address = self._walk(f, "rows", y, x, t, down, right) + p * f["rows_plane"]
             self._put_rows(f, address, f"{i + 1}.code", self.step, groups, t, *out, p)
@@ -422,8 +415,7 @@ class Machine:
             rows = len(sums) * self.lanes
             expect(rows <= self.config.tile_rows, True, f"{rows} unfinished rows in the tile buffer")
         self.unfinished = sums if f["unfinished"] else {}
-        expect(f["emit"], int(not f["unfinished"]), "emit")
-        if not f["emit"]:
+        if f["unfinished"]:
             return
         expect(f["rows"], len(sums) * self.lanes, "rows")
         expect((f["columns_planes"], f["rows_planes"]), (1, int(i > 0)), "planes of weights, forward and backward")
@@ -457,7 +449,7 @@ class Machine:
         tap_y, tap_x = (place, 0) if g.pixels else divmod(place, g.kernel_x)
         name = f"{i}.active_columns" if i else "input_columns"
         planes = self.settings.slope_planes if i == 0 else 1
-        expect((f["left_planes"], f["right_planes"]), (planes, self.settings.gradient_planes), "planes")
+        self._planes(f, Code(planes), self.codes[i])
         expect(f["tail"], self.config.word, "valid bits of the last word of images")
         left, right = self._walk(f, "left", y, x, t), f["right_base"] + n * f["right_group"]
         for (row, in_y), (column, in_x) in ((a, b) for a in self._taps(f, "y", y) for b in self._taps(f, "x", x)):
@@ -636,7 +628,7 @@ def check_training(machine: Machine, steps: int) -> None:
     """What a training program of that many steps must have done by its end; Mismatch says what it has not."""
     layout, lanes = machine.layout, machine.lanes
     addresses = machine.addresses_of_weights
-    expect(machine.unfinished, {}, "sums left unfinished")
+    expect((machine.unfinished, machine.totals), ({}, {}), "sums left unfinished")
     for tensor in layout.weights():
         shape = (tensor.groups, tensor.height, tensor.width, tensor.words)
         for n, (group, y, x, word) in enumerate(np.ndindex(shape)):

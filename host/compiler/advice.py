@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from bnnedge import formats
+from bnnedge.codes import codes
 from bnnedge.configuration import CONFIGURATIONS, Configuration
 from bnnedge.layers import Conv2D, Dense, Layer
 from bnnedge.network import Network
@@ -41,11 +43,12 @@ def _changes(network: Network, settings: Settings, config: Configuration) -> Ite
     def planes_of(kind: str) -> Callable[[int], str]:
         return lambda number: counted(number, f"{kind} plane")
 
-    batches = (settings.batch >> n for n in range(1, 4) if settings.batch >> n >= formats.LEAST_BATCH)
-    yield changed("batch", batches, "a batch of {}".format)
-    for kind in ("gradient", "slope"):
-        field = f"{kind}_planes"
-        yield changed(field, iter(range(getattr(settings, field) - 1, 0, -1)), planes_of(kind))
+    step = math.lcm(config.word, formats.BATCH_STEP)
+    batches = dict.fromkeys(settings.batch * eighths // 8 // step * step for eighths in range(7, 0, -1))
+    yield changed("batch", (batch for batch in batches if batch), "a batch of {}".format)
+    most = max(code.planes for code in codes(network, settings))
+    yield changed("gradient_planes", iter(range(most - 1, 0, -1)), planes_of("gradient"))
+    yield changed("slope_planes", iter(range(settings.slope_planes - 1, 0, -1)), planes_of("slope"))
     planes = range(settings.input_planes - 1, settings.slope_planes - 1, -1)
     yield changed("input_planes", iter(planes), planes_of("input"))
     yield ((f"layers {words} as wide", _narrower(network, by), settings, config) for by, words in _WIDTHS.items())

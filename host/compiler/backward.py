@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 
-from bnnedge.compiler.operations import Operations, Unit, units
+from bnnedge.compiler.operations import Operations, Unit
 from bnnedge.compiler.passes import Outputs, Part
 from bnnedge.compiler.tensors import View
 from bnnedge.compiler.tiling import code_rows, parts
@@ -17,39 +17,38 @@ def backward(ops: Operations, i: int) -> None:
     plan, place, above = ops.plan, ops.plan.places[i], ops.plan.geometry[i + 1]
     g = place.geometry
     weights = plan[f"{i + 2}.kept_weight" if plan.streamed else f"{i + 2}.weight_backward"]
-    block = plan.block[i] // ops.lanes
     places = 1 if g.pool == "none" else 2
-    for tiling, share in ops.begin(i, ops.cutter.backward):
-        there = units(tiling, ops.tiles // block, block, g.pooled_height, share)
-        steps = [(unit, *tiles) for unit in there for tiles in unit.tiles]
-        made: dict[int, list[View]] = {}
-        for n, (unit, t, tiles) in enumerate(steps):
-            groups, band = (unit.group, unit.groups), (places * unit.y, places * unit.rows)
-            first, last = (t, tiles) == unit.tiles[0], (t, tiles) == unit.tiles[-1]
-            (w,) = ops.buffers.take("w", View.of(weights, groups=groups))
-            dy, *sides = _operands(ops, i, unit, t, tiles)
-            rows: list[View] = []
-            if i and unit.emits:
-                view = View.of(plan[f"{i + 1}.code"], groups=(t, tiles), rows=band, words=ops.words(groups))
-                rows = ops.buffers.give("rows", view)
-            for m, count in parts(unit.groups, 1 if tiling.apart else unit.groups, unit.group):
-                if first and unit.emits:
-                    tensor = plan[f"{i + 1}.code_columns.{unit.block}"]
-                    made[m] = ops.buffers.give("columns", View.of(tensor, groups=(m, count), rows=band))
-                part = Part(m, count, unit.y, unit.rows, t, tiles)
-                out = Outputs(tuple(rows), None, made[m][0] if unit.emits else None)
-                for number, (pixels, x, width) in enumerate(classes(g, above.stride, part)):
-                    flags = unit.flags(m, first=first and number == 0)
-                    fields = ops.passes.backward(place, above, pixels, dy, w, sides, out, first_x=x, width=width, **flags)
-                    name = "data gradient" if unit.emits else "data gradient, statistics"
-                    ops.execute(i, name, pixels, fields, [dy, w, *sides], out.views())
-                if m + count == unit.group + unit.groups:
-                    ops.buffers.keep(rows)
-                if last and unit.emits:
-                    ops.buffers.keep(made[m])
-                if tiling.apart and n + 1 < len(steps):
-                    # It comes meanwhile: behind all these passes it would wait for a place in a queue.
-                    _operands(ops, i, *steps[n + 1])
+    tiling, units = ops.begin(i, ops.cutter.backward)
+    steps = [(unit, *tiles) for unit in units for tiles in unit.tiles]
+    made: dict[int, list[View]] = {}
+    opens = True
+    for n, (unit, t, tiles) in enumerate(steps):
+        groups, band = (unit.group, unit.groups), (places * unit.y, places * unit.rows)
+        first, last = (t, tiles) == unit.tiles[0], (t, tiles) == unit.tiles[-1]
+        (w,) = ops.buffers.take("w", View.of(weights, groups=groups))
+        dy, *sides = _operands(ops, i, unit, t, tiles)
+        rows: list[View] = []
+        if i:
+            view = View.of(plan[f"{i + 1}.code"], groups=(t, tiles), rows=band, words=ops.words(groups))
+            rows = ops.buffers.give("rows", view)
+        for m, count in parts(unit.groups, 1 if tiling.apart else unit.groups, unit.group):
+            if first:
+                tensor = plan[f"{i + 1}.code_columns.{unit.block}"]
+                made[m] = ops.buffers.give("columns", View.of(tensor, groups=(m, count), rows=band))
+            out = Outputs(tuple(rows), made[m][0])
+            there = list(classes(g, above.stride, Part(m, count, unit.y, unit.rows, t, tiles)))
+            for number, (pixels, x, width) in enumerate(there):
+                flags = unit.flags(first=first and number == 0, last=last and number == len(there) - 1) | {"opens": opens}
+                opens = False
+                fields = ops.passes.backward(place, above, pixels, dy, w, sides, out, first_x=x, width=width, **flags)
+                ops.execute(i, "data gradient", pixels, fields, [dy, w, *sides], out.views())
+            if m + count == unit.group + unit.groups:
+                ops.buffers.keep(rows)
+            if last:
+                ops.buffers.keep(made[m])
+            if tiling.apart and n + 1 < len(steps):
+                # It comes meanwhile: behind all these passes it would wait for a place in a queue.
+                _operands(ops, i, *steps[n + 1])
     ops.emitter.amend(closes=1)
 
 
@@ -76,11 +75,7 @@ def _operands(ops: Operations, i: int, unit: Unit, t: int, tiles: int) -> list[V
     plan, pool = ops.plan, ops.plan.geometry[i].pool
     reached = code_rows(ops.plan.geometry[i + 1], unit.y, unit.rows)
     codes = ops.buffers.take("x", View.of(plan[f"{i + 2}.code"], groups=(t, tiles), rows=reached))
-    kinds = {"none": ("active", "mask"), "signs": ("mask",), "sums": ("active", "mask", "route_low", "route_high")}[pool]
-    groups, words = (t, tiles), ops.words((unit.group, unit.groups))
-    band = (unit.y, unit.rows)
-    views = [View.of(plan[f"{i + 1}.{kind}"], groups=groups, rows=band, words=words) for kind in kinds]
-    if pool == "signs":
-        band = (2 * unit.y, 2 * unit.rows)
-        views.insert(0, View.of(plan[f"{i + 1}.wide"], groups=groups, rows=band, words=words))
+    kinds = ("mask",) if pool == "none" else ("mask", "route_low", "route_high")
+    words, band = ops.words((unit.group, unit.groups)), (unit.y, unit.rows)
+    views = [View.of(plan[f"{i + 1}.{kind}"], groups=(t, tiles), rows=band, words=words) for kind in kinds]
     return codes + ops.buffers.take("sides", *views)

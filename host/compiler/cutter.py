@@ -5,42 +5,61 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 
 from bnnedge import bounds, formats
 from bnnedge.compiler.buffers import Piece, Room, fit
 from bnnedge.compiler.plan import Plan
 from bnnedge.compiler.tiling import Cost, Sets, Tiling, best, code_rows, input_rows, parts, sizes
+from bnnedge.formats import Code
 
 EITHER = ("left", "right")
 TURN_OVERHEAD = 6  # cycles for a pixel that is transposed, besides its words
 CORNER = 8  # the part of the right buffer that copies pass through, twice
 
 
+@dataclasses.dataclass(frozen=True)
+class _Operation:
+    """A forward pass or a data gradient of layer i, over blocks of so many tiles.
+
+    pieces, cost: of a candidate (rows, groups, tiles). term: the most that a row of a (pooled) pixel adds to a channel's
+    sums. classes: passes for a unit's pixels, by parity, in each direction. apart: see `Tiling`.
+    """
+
+    i: int
+    what: str
+    groups: int
+    block: int
+    pieces: Callable[[int, int, int], list[Piece]]
+    cost: Callable[[int, int, int], Cost]
+    term: int
+    classes: int = 1
+    from_top: bool = False
+    apart: bool = False
+
+
 class Cutter:
-    """Finds the tilings of a plan's operations. ValueError names the layer that does not fit the buffers."""
+    """Finds the tilings of a plan's operations. ValueError names the layer that does not fit the buffers.
+
+    Operations take the ends of the buffers by turns, so that the operands of one come while the one before still works: the
+    last forward pass and all data gradients the bottom, updates the top.
+    """
 
     def __init__(self, plan: Plan) -> None:
         self.plan, self.config, self.settings = plan, plan.config, plan.settings
         self.lanes, self.granules = self.config.lanes, self.config.granules
         self.tiles = self.settings.batch // self.lanes
 
-    def share(self, groups: int) -> int:
-        """Of so many groups of channels, how many the totals hold at once, in whole words of channels; 0 if none."""
-        config = self.config
-        return groups if groups * self.lanes <= config.layer_channels else config.layer_channels // config.word * self.granules
-
     @functools.cache  # noqa: B019 - lives as long as the layout
-    def forward(self, i: int) -> tuple[Tiling, ...]:
-        """Forward pass of layer i: all at once, or its sums first and then its results."""
+    def forward(self, i: int) -> Tiling:
+        """Forward pass of layer i."""
         plan, g, training, last = self.plan, self.plan.geometry[i], self.plan.training, i == self.plan.last
         block = plan.block[i] // self.lanes if training else self.tiles
         source, weights = plan["input"] if i == 0 else plan[f"{i}.active"], plan[f"{i + 1}.weight"]
         groups, places = weights.groups, 1 if g.pool == "none" else 4
-        codes = self.settings.gradient_planes
-        rows_planes, columns_planes = {"none": 2, "signs": 2 + places, "sums": 4}[g.pool], 1
+        rows_planes, columns_planes = 2 if g.pool == "none" else 4, 1
         if last:
-            rows_planes, columns_planes = codes if i else 0, codes
+            rows_planes, columns_planes = plan.codes[i].planes if i else 0, plan.codes[i].planes
         if not training:
             rows_planes, columns_planes = 0 if last else 1, 0
 
@@ -69,20 +88,20 @@ class Cutter:
             engine = self.tiles * groups * g.pooled_height * g.pooled_width * places * contraction
             return Cost(engine, units * chunks * block // tiles, reads)
 
-        pixels = g.pooled_height * g.pooled_width * (places if g.pool == "signs" else 1)
-        at_once = last or pixels * self.settings.batch <= self.config.tile_rows
         term = bounds.deviation(g, i, self.settings, self.config) * (places if g.pool == "signs" else 1)
-        return self._phases(i, "forward pass", weights.groups, block, pieces, cost, term, at_once=at_once)
+        operation = _Operation(i, "forward pass", groups, block, pieces, cost, term, from_top=(plan.last - i) % 2 == 1)
+        if last:  # the softmax takes all classes of all images
+            return self._checked(self._best(operation, [(1, groups, self.tiles)], groups), operation)
+        return self._tiling(operation)
 
     @functools.cache  # noqa: B019
-    def backward(self, i: int) -> tuple[Tiling, ...]:
-        """Data gradient of layer i's output: all at once, or its sums first and then its results."""
+    def backward(self, i: int) -> Tiling:
+        """Data gradient of layer i's output."""
         plan, g, above = self.plan, self.plan.geometry[i], self.plan.geometry[i + 1]
         block = plan.block[i] // self.lanes
         code, weights = plan[f"{i + 2}.code"], plan[f"{i + 2}.weight_backward"]
         groups, places = weights.groups, 1 if g.pool == "none" else 4
-        codes = self.settings.gradient_planes
-        side_planes = {"none": 2, "signs": 1 + places, "sums": 4}[g.pool]
+        planes, side_planes = plan.codes[i].planes, 1 if g.pool == "none" else 3
 
         def x_size(rows: int, tiles: int) -> int:
             return tiles * _most(lambda y, n: code_rows(above, y, n), g.pooled_height, rows) * code.row
@@ -92,13 +111,13 @@ class Cutter:
                 Piece("x", x_size(rows, tiles), ("left",)),
                 Piece("sides", tiles * rows * g.pooled_width * self._words(size) * side_planes, ("left",)),
                 Piece("w", size * weights.size // groups, ("right",)),
-                *self._results(i, rows, size, tiles, block, places * codes if i else 0, places * codes),
+                *self._results(i, rows, size, tiles, block, places * planes if i else 0, places * planes),
             ]
 
         def cost(rows: int, size: int, tiles: int) -> Cost:
             units, chunks = self.tiles // block * -(-g.pooled_height // rows), -(-groups // size)
             reached = min(above.kernel_y, above.out_height) * min(above.kernel_x, above.out_width) // above.stride**2
-            contraction = max(self.lanes, max(1, reached) * weights.words * codes + side_planes)
+            contraction = max(self.lanes, max(1, reached) * weights.words * code.planes + side_planes)
             pixels = self.tiles * g.pooled_height * g.pooled_width
             again = chunks if tiles < block else 1
             reads = {
@@ -108,9 +127,8 @@ class Cutter:
             }
             return Cost(pixels * groups * max(contraction, places * self.lanes), units * chunks * block // tiles, reads)
 
-        at_once = above.stride == 1 and g.pooled_height * g.pooled_width * self.settings.batch <= self.config.tile_rows
-        term = bounds.data_gradient(above, codes)
-        return self._phases(i, "data gradient", weights.groups, block, pieces, cost, term, at_once=at_once, apart=True)
+        term = bounds.data_gradient(above, plan.codes[i + 1])
+        return self._tiling(_Operation(i, "data gradient", groups, block, pieces, cost, term, above.stride, apart=True))
 
     @functools.cache  # noqa: B019
     def update(self, i: int) -> Sets:
@@ -155,7 +173,7 @@ class Cutter:
         weights = self.plan[f"{i + 1}.weight_backward"]
         groups = max(1, self.config.right_depth // CORNER * weights.groups // weights.size)
         size = groups * weights.size // weights.groups
-        rooms = fit([Piece("copy", size, ("right",))], self.config, from_top=_updates_from_top(i))
+        rooms = fit([Piece("copy", size, ("right",))], self.config, from_top=True)
         assert rooms is not None, "the data gradient has more of these weights in that buffer"
         return groups, rooms
 
@@ -163,17 +181,18 @@ class Cutter:
         """Words of images, the most first, and with each the rows over which a pass can sum weight gradients of layer i."""
         plan, g, settings = self.plan, self.plan.geometry[i], self.settings
 
-        def rows(words: int, gradient_planes: int, slope_planes: int) -> int:
-            product = bounds.weight_product(i, gradient_planes, slope_planes)
+        def rows(words: int, code: Code, slope_planes: int) -> int:
+            product = bounds.weight_product(i, code, slope_planes)
             return self.config.largest_sum // (product * words * self.config.word * g.out_width)
 
-        planes = settings.gradient_planes, settings.slope_planes
+        code, slopes = plan.codes[i], settings.slope_planes
         block = min(plan.block[i], plan.block[i - 1] if i else plan.block[i]) // self.config.word
-        found = [(words, rows(words, *planes)) for words in sizes(block) if rows(words, *planes)]
+        found = [(words, rows(words, code, slopes)) for words in sizes(block) if rows(words, code, slopes)]
         if not found:
-            fits = [f"{n} gradient planes" for n in range(planes[0] - 1, 0, -1) if rows(1, n, planes[1])][:1]
+            fewer = (code._replace(planes=n) for n in range(code.planes - 1, code.twin, -1))
+            fits = [f"{other.planes} gradient planes" for other in fewer if rows(1, other, slopes)][:1]
             if i == 0:
-                fits += [f"{n} slope planes" for n in range(planes[1] - 1, 0, -1) if rows(1, planes[0], n)][:1]
+                fits += [f"{n} slope planes" for n in range(slopes - 1, 0, -1) if rows(1, code, n)][:1]
             raise ValueError(
                 f"{g.name}: its weight gradients over a row of pixels of {self.config.word} images, the least that a pass sums, "
                 f"exceed the accumulator's {self.config.largest_sum}; use {' or '.join(fits) or 'a narrower map'}"
@@ -197,7 +216,7 @@ class Cutter:
         rows, size, tiles = candidate
         blocks = -(-self.settings.batch // (words * self.config.word))
         inputs, outputs = -(-g.tap_inputs // self.lanes), -(-g.filters // self.lanes)
-        planes, slopes = self.settings.gradient_planes, 1 if i else self.settings.slope_planes
+        planes, slopes = plan.codes[i].planes, 1 if i else self.settings.slope_planes
         bands = -(-g.out_height // rows)
         x_rows = g.height if whole else min(g.height, (rows - 1) * g.stride + g.kernel_y)
         x_row = (g.width if i else g.out_width) * words * slopes
@@ -226,7 +245,7 @@ class Cutter:
         writes = {"latents": beats_of_latents * 64 / (self.lanes * self.config.word)}
         passes = input_sets * output_sets * tap_sets * bands * blocks
         cost = Cost(engine, passes, reads, writes)
-        tiling = best(self.config, [candidate], lambda *_: pieces, lambda *_: cost, from_top=_updates_from_top(i))
+        tiling = best(self.config, [candidate], lambda *_: pieces, lambda *_: cost, from_top=True)
         return Sets(tiling, taps_y, words, stored[0], stored[1], whole) if tiling else None
 
     def _words(self, groups: int) -> int:
@@ -239,93 +258,63 @@ class Cutter:
         columns = size * pixels * (block * self.lanes // self.config.word) * column_planes
         return [Piece("rows", tiles * pixels * self._words(size) * planes, EITHER), Piece("columns", columns, EITHER)]
 
-    def _phases(
-        self,
-        i: int,
-        what: str,
-        groups: int,
-        block: int,
-        pieces: Callable[[int, int, int], list[Piece]],
-        cost: Callable[[int, int, int], Cost],
-        term: int,
-        *,
-        at_once: bool,
-        apart: bool = False,
-    ) -> tuple[Tiling, ...]:
-        """The tilings of an operation.
-
-        term: the most that a row of a (pooled) pixel adds to a channel's sums. at_once: the sums of a group can wait in the
-        tile buffer. apart: see `Tiling`.
-        """
-        config, training, height = self.config, self.plan.training, self.plan.geometry[i].pooled_height
-        low = i % 2 == 1
-
-        def stored(operands: Cost, rows: int, size: int, tiles: int) -> Cost:
-            """With what is stored: rows for each unit's tiles, columns for each unit."""
-            again = {"rows": operands.passes, "columns": operands.passes * tiles // block}
-            writes = {p.role: p.size * again[p.role] for p in pieces(rows, size, tiles) if p.role in again}
-            return dataclasses.replace(operands, writes=writes)
-
-        def at_once_cost(*candidate: int) -> Cost:
-            return stored(cost(*candidate), *candidate)
-
-        if block == self.tiles and at_once:
-            whole = ((height, size, self.tiles) for size in sizes(groups, self.granules))
-            found = best(config, whole, pieces, at_once_cost, from_top=low, sums=training)
-            if found or i == self.plan.last:
-                return (self._checked(found, i, what, whole=i == self.plan.last),)
-        share = self.share(groups) if training else groups
-        if share == 0:
+    def _tiling(self, operation: _Operation) -> Tiling:
+        """The best tiling: of all images and rows in a pass, or of parts, whose sums the totals hold together."""
+        o, config = operation, self.config
+        height, width = self.plan.geometry[o.i].pooled_height, self.plan.geometry[o.i].pooled_width * self.lanes
+        whole, found = (height, o.block) if o.block == self.tiles and o.classes == 1 else None, []
+        share = o.groups
+        if self.plan.training and o.groups * self.lanes > config.layer_channels:
+            share = config.layer_channels // config.word * self.granules
+        summable = [
+            (rows, size, tiles)
+            for rows in sizes(height)
+            for size in sizes(o.groups, self.granules)
+            for tiles in dict.fromkeys((o.block, 1))
+            if rows * width * tiles * o.term < 1 << formats.SUM_BITS - 1
+        ]
+        found.append(self._best(o, [c for c in summable if (c[0], c[2]) == whole], o.groups))
+        parts_of_it = [c for c in summable if (c[0], c[2]) != whole and c[1] <= share]
+        found.append(self._best(o, parts_of_it, share))
+        if o.apart:
+            found.append(self._best(o, parts_of_it, share, apart=True))
+        if not any(found) and share == 0:
             raise ValueError(
-                f"{self.plan.geometry[i].name}: its {what} takes several passes, over which configuration {config.name!r} adds "
-                f"up the sums of {config.layer_channels} channels at most; use no more, a smaller batch or map, or a larger "
+                f"{self.plan.geometry[o.i].name}: its {o.what} takes several passes, over which configuration {config.name!r} "
+                f"adds up the sums of {config.layer_channels} channels at most; use no more, a smaller batch or map, or a larger "
                 "configuration"
             )
-        bands = [band for band in self._bands(height, groups, block) if band[1] <= share]
+        return self._checked(min(filter(None, found), key=lambda tiling: tiling.cycles, default=None), o)
 
-        def sums_cost(rows: int, size: int, tiles: int) -> Cost:
-            """Operands of all tiles come once for each share of the channels."""
-            once = cost(rows, size, tiles)
-            again = -(-groups // share) if tiles == block else 1
-            return dataclasses.replace(once, reads={role: n * (1 if role == "w" else again) for role, n in once.reads.items()})
+    def _best(
+        self, o: _Operation, candidates: Iterable[tuple[int, int, int]], share: int, *, apart: bool = False
+    ) -> Tiling | None:
+        """The best of some candidates; `share` groups at a time."""
 
-        def emit_cost(*candidate: int) -> Cost:
-            return stored(sums_cost(*candidate), *candidate)
+        def cost(rows: int, size: int, tiles: int) -> Cost:
+            """Operands of all tiles come once for each share; rows are stored for each pass, columns for each unit."""
+            once = o.cost(rows, size, tiles)
+            again = -(-o.groups // share) if tiles == o.block else 1
+            reads = {role: n * (1 if role == "w" else again) for role, n in once.reads.items()}
+            stored = {"rows": once.passes, "columns": once.passes * tiles // o.block}
+            writes = {p.role: p.size * stored[p.role] for p in o.pieces(rows, size, tiles) if p.role in stored}
+            return dataclasses.replace(once, reads=reads, writes=writes)
 
         def split(rows: int, size: int, tiles: int) -> list[Piece]:
             """Columns group by group; the operands of the next tiles come while all groups of these are worked on."""
-            others = [p for p in pieces(rows, size, tiles) if p.role != "columns"]
-            columns = next(p for p in pieces(rows, size, tiles) if p.role == "columns")
+            pieces = {piece.role: piece for piece in o.pieces(rows, size, tiles)}
+            columns = pieces.pop("columns")
             return [
-                *(dataclasses.replace(p, least=2) if p.role in ("x", "sides") else p for p in others),
+                *(dataclasses.replace(p, least=2) if p.role in ("x", "sides") else p for p in pieces.values()),
                 dataclasses.replace(columns, size=columns.size // size, copies=2 * size, least=size),
             ]
 
-        found = best(config, bands, pieces, emit_cost, from_top=low)
-        if apart:
-            other = best(config, bands, split, emit_cost, from_top=low, apart=True)
-            found = min(filter(None, (found, other)), key=lambda tiling: tiling.cycles, default=None)
-        emit = self._checked(found, i, what)
-        if not training:
-            return (emit,)
+        found = best(self.config, candidates, split if apart else o.pieces, cost, from_top=o.from_top, apart=apart)
+        return dataclasses.replace(found, share=share) if found else None
 
-        def operands(rows: int, size: int, tiles: int) -> list[Piece]:
-            return [piece for piece in pieces(rows, size, tiles) if piece.role not in ("rows", "columns")]
-
-        width = self.plan.geometry[i].pooled_width * self.lanes
-        summable = [band for band in bands if band[0] * width * band[2] * term < 1 << formats.SUM_BITS - 1]
-        sums = best(config, summable, operands, sums_cost, from_top=not low, sums=True, emits=False)
-        return self._checked(sums, i, what), emit
-
-    def _bands(self, height: int, groups: int, block: int) -> Iterator[tuple[int, int, int]]:
-        for rows in sizes(height):
-            for size in sizes(groups, self.granules):
-                for tiles in dict.fromkeys((block, 1)):
-                    yield rows, size, tiles
-
-    def _checked(self, found: Tiling | None, i: int, what: str, *, whole: bool = False) -> Tiling:
+    def _checked(self, found: Tiling | None, o: _Operation) -> Tiling:
         if found is None:
-            raise ValueError(self._too_large(i, what, whole=whole))
+            raise ValueError(self._too_large(o.i, o.what, whole=o.i == self.plan.last))
         return found
 
     def _too_large(self, i: int, what: str, *, whole: bool = False) -> str:
@@ -333,17 +322,9 @@ class Cutter:
         part = "all" if whole else "one row"
         return (
             f"{g.name}: {part} of its {what} does not fit the buffers (left {config.left_depth}, right {config.right_depth} "
-            f"words) of configuration {config.name!r} with batch {self.settings.batch} and {self.settings.gradient_planes} "
+            f"words) of configuration {config.name!r} with batch {self.settings.batch} and {self.plan.codes[i].planes} "
             "gradient planes; use a smaller batch, fewer planes, a narrower map or layer, or a larger configuration"
         )
-
-
-def _updates_from_top(i: int) -> bool:
-    """At which end of the buffers layer i's update is: the other one than the data gradients before and behind it.
-
-    So the operands of one come while the other still works. Those of layer i end at the top if i is odd (`_phases`).
-    """
-    return i % 2 == 0
 
 
 def _most(needed: Callable[[int, int], tuple[int, int]], height: int, rows: int) -> int:

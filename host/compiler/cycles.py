@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from bnnedge.compiler.emitter import RECORD_BYTES
 from bnnedge.compiler.layout import Layout, layout
 from bnnedge.compiler.memory import memory_of, tensors_of
 from bnnedge.compiler.program import unplaced
@@ -34,6 +35,7 @@ QUEUED = {Unit.EXECUTE: 2, Unit.LOAD: 4, Unit.STORE: 4}  # instructions that a q
 HEAD_QUEUE = 2  # passes that wait for the head
 PREPARE = 8  # cycles from a pass to its first tile
 PARAMETERS = 27  # cycles for a group's parameters, besides one for each column
+AVERAGES = 25  # cycles for a group's moving averages, besides one for each column
 READS, WRITES, WEIGHTS = "memory port 0 (reads)", "memory port 0 (writes)", "memory port 1"  # on port 1: latent weights
 RESOURCES = "engine", "drain", "head", READS, WRITES, WEIGHTS  # each may be busy beside the others
 
@@ -113,6 +115,7 @@ class _Schedule:
         self.engine_latency = 2 + 3 + _popcount_latency(self.config.word)  # from the last operands' address to the sums
         self.period = 0.0
         self.engine = self.head = self.drain = 0.0  # when each is free
+        self.averages = 0.0  # when the last moving averages are written
         self.credit = 0.0  # when the next tile may end in the engine
         self.consumed: list[float] = []  # when the head has taken a tile out of the tile buffer
         self.passed: collections.deque[float] = collections.deque([0.0] * (HEAD_QUEUE + 1), HEAD_QUEUE + 1)
@@ -207,8 +210,9 @@ class _Schedule:
 
     def _store_beats(self, f: Mapping[str, int]) -> int:
         if f["buffer"] >= Buffer.PARAMETERS:
-            self.moved += f["count"] * 2 * BEAT
-            return f["count"] * 2
+            beats = f["count"] * {Buffer.PARAMETERS: RECORD_BYTES // BEAT, Buffer.REPORT: 2}.get(Buffer(f["buffer"]), 1)
+            self.moved += beats * BEAT
+            return beats
         self.moved += self._beats(f) * BEAT
         return max(self._beats(f), 6 * f["repeats"])
 
@@ -220,7 +224,7 @@ class _Schedule:
             beats = 1 + -(-words * self.config.word // 64)
             self.moved += f["count"] * beats * BEAT
             return 2 * MEMORY_LATENCY + 30, f["count"] * max(words + 2, beats + 1, 7)
-        beats = f["count"] * 2 if f["buffer"] == Buffer.PARAMETERS else self._beats(f)
+        beats = f["count"] * RECORD_BYTES // BEAT if f["buffer"] == Buffer.PARAMETERS else self._beats(f)
         self.moved += beats * BEAT
         least = 0 if f["buffer"] == Buffer.PARAMETERS else 6 * f["repeats"]
         return MEMORY_LATENCY + 12, self._moving(self.loading, max(beats, least))
@@ -235,100 +239,89 @@ class _Schedule:
         words = tile_words(f)
         places = 4 if head == Head.FORWARD and pool != Pool.NONE else 1
         if head == Head.BACKWARD:
-            words = words + {Pool.NONE: 2, Pool.SIGNS: 5, Pool.SUMS: 4}[pool]
+            words = words + (1 if pool == Pool.NONE else 3)
         return np.repeat(words.ravel(), f["tiles"] * places)
 
     def _pass(self, f: Mapping[str, int]) -> None:
-        lanes, head = self.lanes, Head(f["head"])
-        pool = Pool(f["pool"])
-        emits, sums = f.get("emit", 0), f.get("statistics", 0)
+        lanes, head, pool = self.lanes, Head(f["head"]), Pool(f["pool"])
         self.engine += PREPARE
         tiles = self._tiles(f)
-        writes = f.get("rows_planes", 0) + f.get("pooled_planes", 0) + f.get("columns_planes", 0)
+        writes = f.get("rows_planes", 0) + f.get("columns_planes", 0)
         sweeps = 4 if head == Head.BACKWARD and pool != Pool.NONE else 1
         merged = 4 if head == Head.FORWARD and pool == Pool.SUMS else 1  # tiles whose maximum is one
         # A tile register round: rows in, pipeline, writes; two tiles are on their way at a time.
         coding = head in (Head.BACKWARD, Head.LOSS)
         tile_rows = sweeps * max(lanes, (lanes + 7 + writes) / 2, HASH_ROUNDS + 2 if coding else 0)
-        parameters = lanes + PARAMETERS
         self.held["engine"] += float(tiles.sum()) * f["groups"]
         self.held["drain"] += len(tiles) * f["groups"] * lanes
-        if head == Head.UPDATE and emits:
+        unfinished = f.get("unfinished", 0)
+        if head == Head.UPDATE and not unfinished:
             self.head = max(self.head, self.engine) + MEMORY_LATENCY
-        if not emits or (not sums and head != Head.UPDATE):
-            self._coarse(f, tiles, emits, tile_rows / merged, parameters)
+        if head in (Head.FORWARD, Head.BACKWARD) or unfinished:
+            self._stream(f, tiles, tile_rows / merged)
         else:
-            self._fine(f, tiles, merged, tile_rows, parameters)
+            self._wait(f, tiles)
         if head == Head.LOSS:
-            self._softmax(f, tile_rows, parameters)
+            self._softmax(f, tile_rows)
         ending = {Head.FORWARD: 8, Head.BACKWARD: 30, Head.LOSS: 30, Head.UPDATE: MEMORY_LATENCY + 6}[head]
-        self.head += (ending if emits else 30) + writes
+        self.head = max(self.head + (30 if unfinished else ending) + writes, self.averages)
 
-    def _coarse(self, f: Mapping[str, int], tiles: np.ndarray, emits: int, tile_rows: float, parameters: int) -> None:
-        """A pass that does not emit, or emits while it multiplies: engine, drain and head go at the slowest one's pace."""
+    def _stream(self, f: Mapping[str, int], tiles: np.ndarray, tile_rows: float) -> None:
+        """A pass whose rows do not wait: engine, drain and head go at the slowest one's pace."""
+        lanes, unfinished = self.lanes, f.get("unfinished", 0)
+        prepared = max(self.head, self.engine) + lanes + PARAMETERS  # the next group's parameters, beside rows of the one before
         for _ in range(f["groups"]):
             start = self.engine
-            self.engine = start + float(np.maximum(tiles, self.lanes).sum()) + (1 if f.get("statistics", 0) else 0)
-            self.drain = self.engine + self.engine_latency + self.lanes
-            if emits:
-                self.held["head"] += parameters + len(tiles) * tile_rows
-                began = max(self.head, start) + parameters
-                self.head = max(began + len(tiles) * tile_rows, self.drain + tile_rows)
-                # The tile buffer holds the engine's lead over the head.
-                lead = self.config.tile_rows // self.lanes * tile_rows
-                self.engine = max(self.engine, self.head - lead)
-            else:
-                self.head = max(self.head, self.drain + self.lanes + 8)
+            self.engine = start + float(np.maximum(tiles, lanes).sum())
+            self.drain = self.engine + self.engine_latency + lanes
+            if unfinished:
+                self.head = max(self.head, self.drain + lanes + 8)
+                continue
+            self.held["head"] += len(tiles) * tile_rows
+            began = max(self.head, start + lanes + self.engine_latency, prepared)
+            self.head = max(began + len(tiles) * tile_rows, self.drain + tile_rows)
+            prepared = began + lanes + PARAMETERS
+            if f.get("commit", 0):
+                self.averages = max(self.averages, self.drain) + lanes + AVERAGES
+            # The tile buffer holds the engine's lead over the head.
+            self.engine = max(self.engine, self.head - self.config.tile_rows // lanes * tile_rows)
         self.credit = max(self.credit, self.engine)
 
-    def _fine(self, f: Mapping[str, int], tiles: np.ndarray, merged: int, tile_rows: float, parameters: int) -> None:
-        """Tile by tile through engine, drain, tile buffer and head."""
-        lanes, head = self.lanes, Head(f["head"])
+    def _wait(self, f: Mapping[str, int], tiles: np.ndarray) -> None:
+        """Tile by tile through engine and drain into the tile buffer, where they wait: for the softmax, or for weights."""
+        lanes, update = self.lanes, f["head"] == Head.UPDATE
         capacity, beats = self.config.tile_rows // lanes, self.config.tile_beats
         began_update = self.head
         for _ in range(f["groups"]):
             self.engine += 1
-            pending: list[int] = []
-            for number, multiply in enumerate(tiles.tolist()):
+            for multiply in tiles.tolist():
                 self.engine = max(self.engine + multiply, self.credit)
                 n = len(self.consumed)
                 room = self.consumed[n - capacity] if n >= capacity else 0.0
                 start = max(self.engine + self.engine_latency, self.drain, room)
                 self.credit = start + max(0, lanes - 1 - self.engine_latency) + 2
                 self.drain = start + lanes
-                if (number + 1) % merged:
-                    continue
-                pending.append(n)
-                self.consumed.append(float("inf"))
-                if head == Head.UPDATE:
-                    began = max(self.head, self.drain + 6)
+                if update:
                     streaming = max(lanes**2 / WEIGHTS_PER_CYCLE, 2 * beats * BEAT / MEMORY_BYTES)
                     self.held[WEIGHTS] += streaming
                     self.moved += 2 * beats * BEAT
-                    self.head = began + streaming
-                    self.consumed[n] = self.head
-            if head in (Head.FORWARD, Head.BACKWARD):
-                added = lanes + 8 if f.get("statistics", 0) else 0
-                self.held["head"] += added + parameters + len(pending) * tile_rows
-                self.head = max(self.head, self.drain + 6 + added) + parameters
-                for n in pending:
-                    self.head += tile_rows
-                    self.consumed[n] = self.head
-        if head == Head.UPDATE:
+                    self.head = max(self.head, self.drain + 6) + streaming
+                self.consumed.append(self.head if update else float("inf"))
+        if update:
             self.updates = (began_update, self.head)
 
-    def _softmax(self, f: Mapping[str, int], tile_rows: float, parameters: int) -> None:
-        lanes = self.lanes
-        classes = (f["groups"] - 1) * lanes + f["columns"]
+    def _softmax(self, f: Mapping[str, int], tile_rows: float) -> None:
+        """Statistics and averages of the batch first; then images one by one; then codes, and the gradient's averages."""
+        lanes, groups = self.lanes, f["groups"]
+        classes = (groups - 1) * lanes + f["columns"]
         softmax = classes * 37 + self.batch * (3 * classes + 27)
-        first = len(self.consumed) - f["groups"] * f["tiles"]
-        self.held["head"] += f["groups"] * (2 * parameters + lanes + 8 + f["tiles"] * tile_rows) + softmax
-        self.head = max(self.head, self.drain + 6) + f["groups"] * (parameters + lanes + 8) + softmax
-        for group in range(f["groups"]):
-            self.head += parameters
-            for n in range(f["tiles"]):
-                self.head += tile_rows
-                self.consumed[first + group * f["tiles"] + n] = self.head
+        first = len(self.consumed) - groups * f["tiles"]
+        self.held["head"] += groups * (2 * (lanes + AVERAGES) + f["tiles"] * tile_rows) + softmax
+        self.head = max(self.head, self.drain + 6) + groups * (lanes + AVERAGES) + softmax + lanes + PARAMETERS
+        for n in range(groups * f["tiles"]):
+            self.head += tile_rows
+            self.consumed[first + n] = self.head
+        self.head += groups * (lanes + AVERAGES)
 
 
 def _bits(mask: int) -> Iterator[int]:

@@ -12,7 +12,7 @@ from bnnedge.configuration import Configuration
 from bnnedge.isa import Buffer, Opcode
 
 REPORT_BYTES = 16
-RECORD_BYTES = 16
+RECORD_BYTES = 24
 _FIELDS = isa.layout(Opcode.LOAD)
 MOST_REPEATS = (1 << _FIELDS["repeats"].bits) - 1
 MOST_COUNT = (1 << _FIELDS["count"].bits) - 1

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
-
-from bnnedge.compiler.operations import Operations, Unit, units
+from bnnedge.compiler.operations import Operations, Unit
 from bnnedge.compiler.passes import Outputs, Part
 from bnnedge.compiler.tensors import View
 from bnnedge.compiler.tiling import input_rows
@@ -12,27 +10,21 @@ from bnnedge.compiler.tiling import input_rows
 
 def forward(ops: Operations, i: int, *, inference: bool = False) -> None:
     """Append the forward pass of layer i."""
-    plan, place = ops.plan, ops.plan.places[i]
-    g, last = place.geometry, i == plan.last
-    weights = plan[f"{i + 1}.weight"]
-    block = plan.block[i] // ops.lanes if plan.training else ops.tiles
-    for tiling, groups in ops.begin(i, ops.cutter.forward):
-        for unit in units(tiling, ops.tiles // block, block, g.pooled_height, groups, inference=inference):
-            (w,) = ops.buffers.take("w", View.of(weights, groups=(unit.group, unit.groups)))
-            columns = ops.buffers.give("columns", _columns(ops, i, unit)) if unit.emits and not inference else []
-            for t, tiles in unit.tiles:
-                x = _input(ops, i, t, tiles, unit)
-                out = _rows(ops, i, t, tiles, unit, inference=inference) if unit.emits else Outputs()
-                written = dataclasses.replace(out, columns=columns[0]) if columns else out
-                part = Part(unit.group, unit.groups, unit.y, unit.rows, t, tiles)
-                flags = unit.flags(unit.group, first=(t, tiles) == unit.tiles[0])
-                if last:  # the softmax begins when all sums have been added up, in inference too
-                    flags |= {"statistics": True, "fresh": True}
-                fields = ops.passes.forward(place, part, x, w, written, loss=last, inference=inference, **flags)
-                name = "loss" if last else "forward" if unit.emits else "forward, statistics"
-                ops.execute(i, name, part, fields, [x, w], written.views())
-                ops.buffers.keep(out.views())
-            ops.buffers.keep(columns)
+    plan, place, last = ops.plan, ops.plan.places[i], i == ops.plan.last
+    _, units = ops.begin(i, ops.cutter.forward)
+    for unit in units:
+        (w,) = ops.buffers.take("w", View.of(plan[f"{i + 1}.weight"], groups=(unit.group, unit.groups)))
+        columns = [] if inference else ops.buffers.give("columns", _columns(ops, i, unit))
+        for t, tiles in unit.tiles:
+            x = _input(ops, i, t, tiles, unit)
+            rows = _rows(ops, i, t, tiles, unit, inference=inference)
+            out = Outputs(tuple(rows), columns[0] if columns else None)
+            part = Part(unit.group, unit.groups, unit.y, unit.rows, t, tiles)
+            flags = {} if inference else unit.flags(first=(t, tiles) == unit.tiles[0], last=(t, tiles) == unit.tiles[-1])
+            fields = ops.passes.forward(place, part, x, w, out, loss=last, inference=inference, **flags)
+            ops.execute(i, "loss" if last else "forward", part, fields, [x, w], out.views())
+            ops.buffers.keep(rows)
+        ops.buffers.keep(columns)
 
 
 def _input(ops: Operations, i: int, t: int, tiles: int, unit: Unit) -> View:
@@ -50,20 +42,15 @@ def _columns(ops: Operations, i: int, unit: Unit) -> View:
     return View.of(tensor, groups=(unit.group, unit.groups), rows=(unit.y, unit.rows))
 
 
-def _rows(ops: Operations, i: int, t: int, tiles: int, unit: Unit, *, inference: bool) -> Outputs:
-    """Rows that a pass makes."""
+def _rows(ops: Operations, i: int, t: int, tiles: int, unit: Unit, *, inference: bool) -> list[View]:
+    """Rows that a pass makes: of the last layer the codes, which only a layer below needs."""
     plan, pool = ops.plan, ops.plan.geometry[i].pool
-    groups, words = (t, tiles), ops.words((unit.group, unit.groups))
     if i == plan.last:
-        wanted = [View.of(plan[f"{i + 1}.code"], groups=groups, words=words)] if i and not inference else []
-        return Outputs(tuple(ops.buffers.give("rows", *wanted)) if wanted else ())
-    kinds = ["active"] if inference else ["active", "mask"]
-    if pool == "sums" and not inference:
-        kinds += ["route_low", "route_high"]
-    band = (unit.y, unit.rows)
-    views = [View.of(plan[f"{i + 1}.{kind}"], groups=groups, rows=band, words=words) for kind in kinds]
-    if pool == "signs" and not inference:
-        band = (2 * unit.y, 2 * unit.rows)
-        views.append(View.of(plan[f"{i + 1}.wide"], groups=groups, rows=band, words=words))
-    given = ops.buffers.give("rows", *views)
-    return Outputs(tuple(given[: len(kinds)]), given[-1] if len(given) > len(kinds) else None)
+        kinds = ["code"] if i and not inference else []
+    else:
+        kinds = ["active", "mask", "route_low", "route_high"][: 1 if inference else 2 if pool == "none" else 4]
+    if not kinds:
+        return []
+    groups, rows, words = (t, tiles), (unit.y, unit.rows), ops.words((unit.group, unit.groups))
+    views = [View.of(plan[f"{i + 1}.{kind}"], groups=groups, rows=rows, words=words) for kind in kinds]
+    return ops.buffers.give("rows", *views)

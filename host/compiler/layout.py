@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 
 from bnnedge import bounds, formats, isa
+from bnnedge.codes import codes
 from bnnedge.compiler.advice import advice
 from bnnedge.compiler.buffers import Allocator, Resident
 from bnnedge.compiler.cutter import Cutter
@@ -23,6 +25,7 @@ MAX_WORDS = (1 << _FIELDS["words"].bits) - 1
 MAX_GROUPS = (1 << _FIELDS["groups"].bits) - 1
 MOST_APART = (1 << _FIELDS["strip_shift"].bits) - 1
 MAX_PLACES = 1 << formats.PLACE_BITS
+MAX_SAMPLES = 1 << formats.SAMPLE_BITS
 
 
 class Layout:
@@ -48,8 +51,8 @@ class Layout:
                 self.cutter.update(i)
 
     def _resident(self) -> Resident | None:
-        plan, config, settings = self.plan, self.config, self.settings
-        if any(g.kernel_y * g.kernel_x * g.outputs > 1 for g in plan.geometry) or settings.batch > config.tile_rows:
+        plan, config = self.plan, self.config
+        if any(g.kernel_y * g.kernel_x * g.outputs > 1 for g in plan.geometry):
             return None
         homes = Resident(plan)
         fits = homes.used["left"] <= config.left_depth and homes.used["right"] <= config.right_depth
@@ -161,15 +164,19 @@ def _check(network: Network, settings: Settings, config: Configuration) -> None:
     """Raise ValueError for the first limit of the formats that the network exceeds."""
     where = f"with configuration {config.name!r}, batch {settings.batch}"
     geometry = network.geometry
+    _check_batch(settings, config)
     if len(geometry) > MAX_LAYERS:
         raise ValueError(f"the network has {len(geometry)} layers, the program format holds {MAX_LAYERS}")
-    for i, g in enumerate(geometry):
+    for i, (g, code) in enumerate(zip(geometry, codes(network, settings), strict=True)):
         samples = settings.batch * g.samples
-        gradient = bounds.data_gradient(g, settings.gradient_planes) if i else 0
+        if samples > MAX_SAMPLES:
+            raise ValueError(
+                f"{g.name}: a batch has {samples} samples of a channel, {MAX_SAMPLES} fit; use a smaller batch or map ({where})"
+            )
+        gradient = bounds.data_gradient(g, code) if i else 0
         sums = [
             ("forward sums", bounds.forward_sum(g, i, settings.input_planes), config.largest_sum, "fewer input planes or inputs"),
             ("data gradients", gradient, config.largest_sum, "fewer gradient planes or units"),
-            ("sums over a batch", samples * 2, 1 << formats.SIGNS_BITS - 1, "a smaller batch or map"),
             (
                 "deviations over a batch",
                 samples * bounds.deviation(g, i, settings, config),
@@ -178,7 +185,7 @@ def _check(network: Network, settings: Settings, config: Configuration) -> None:
             ),
             (
                 "weight gradients",
-                bounds.weight_gradient(g, i, settings),
+                bounds.weight_gradient(g, i, code, settings),
                 config.largest_sum << formats.SLOPE_GUARD,
                 "fewer slope planes or gradient planes, or a smaller batch",
             ),
@@ -209,6 +216,17 @@ def _check(network: Network, settings: Settings, config: Configuration) -> None:
             "or no pooling"
         )
     _check_last(network, settings, config, where)
+
+
+def _check_batch(settings: Settings, config: Configuration) -> None:
+    step = math.lcm(config.word, formats.BATCH_STEP)
+    if settings.batch % step:
+        below = settings.batch // step * step
+        fitting = [batch for batch in (below, below + step) if 0 < batch <= formats.MOST_BATCH]
+        raise ValueError(
+            f"a batch of {settings.batch} does not fill words of {config.word} images, which configuration {config.name!r} has; "
+            f"use {' or '.join(map(str, fitting))}"
+        )
 
 
 def _check_last(network: Network, settings: Settings, config: Configuration, where: str) -> None:

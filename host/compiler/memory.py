@@ -14,7 +14,6 @@ from bnnedge.network import Network
 from bnnedge.settings import Settings
 
 KINDS = {
-    "wide": "activations",
     "active": "activations",
     "mask": "masks",
     "route_low": "routes",

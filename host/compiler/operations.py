@@ -20,8 +20,7 @@ from bnnedge.isa import Head, Opcode
 class Unit:
     """A part of an operation: a block of images, a band of rows of the map, groups of channels.
 
-    tiles: of each pass, (first, how many). sums: its sums are added to the totals, as the first ones of these channels if
-    `fresh`. emits: its results are wanted; `commits`: for the first time, of these channels; `opens`: of the whole layer.
+    tiles: of each pass, (first, how many). fresh, commits: the sums of these channels begin, are complete with it.
     """
 
     block: int
@@ -30,37 +29,22 @@ class Unit:
     group: int
     groups: int
     tiles: tuple[tuple[int, int], ...]
-    sums: bool
-    emits: bool
     fresh: bool
     commits: bool
-    opens: bool
 
-    def flags(self, group: int, *, first: bool) -> dict[str, int]:
-        """Fields of a pass over groups from `group` on; `first`: of the unit's passes over these."""
-        return {
-            "statistics": self.sums,
-            "fresh": self.fresh and first,
-            "emit": self.emits,
-            "commit": self.commits and first,
-            "opens": self.opens and first and group == self.group,
-        }
+    def flags(self, *, first: bool, last: bool) -> dict[str, int]:
+        """Fields of a pass; `first`, `last`: of the unit's passes over its channels."""
+        return {"fresh": self.fresh and first, "commit": self.commits and last}
 
 
-def units(
-    tiling: Tiling, blocks: int, block: int, height: int, groups: tuple[int, int], *, inference: bool = False
-) -> Iterator[Unit]:
-    """The parts of an operation over `blocks` blocks of `block` tiles, of these groups (first, how many), in their order.
-
-    Passes that emit behind those that sum go the other way round, which finds the last operands still on the chip.
-    """
-    step = 1 if tiling.sums or inference else -1
-    bands = [(b, *band) for b in range(blocks) for band in parts(height, tiling.rows)][::step]
-    for n, (b, y, rows) in enumerate(bands):
-        tiles = tuple(parts(block, tiling.tiles, b * block))[::step]
-        for group, count in parts(groups[1], tiling.groups, groups[0]):
-            fresh, commits = tiling.sums and n == 0, tiling.emits and n == 0 and not inference
-            yield Unit(b, y, rows, group, count, tiles, tiling.sums, tiling.emits, fresh, commits, commits and group == 0)
+def units(tiling: Tiling, blocks: int, block: int, height: int, groups: int) -> Iterator[Unit]:
+    """The parts of an operation over `blocks` blocks of `block` tiles, `height` rows and `groups` groups, in their order."""
+    bands = [(b, *band) for b in range(blocks) for band in parts(height, tiling.rows)]
+    for share in parts(groups, tiling.share):
+        for n, (b, y, rows) in enumerate(bands):
+            tiles = tuple(parts(block, tiling.tiles, b * block))
+            for group, count in parts(share[1], tiling.groups, share[0]):
+                yield Unit(b, y, rows, group, count, tiles, n == 0, n == len(bands) - 1)
 
 
 class Operations:
@@ -73,26 +57,22 @@ class Operations:
     def __init__(self, plan: Plan, cutter: Cutter, emitter: Emitter, buffers: Resident | Streamed, rate: int) -> None:
         self.plan, self.cutter, self.emitter, self.buffers = plan, cutter, emitter, buffers
         self.config, self.settings = plan.config, plan.settings
-        self.passes = Passes(self.config, self.settings, rate)
+        self.passes = Passes(self.config, self.settings, plan.codes, rate)
         self.lanes = self.config.lanes
         self.tiles = self.settings.batch // self.lanes
         self.labelled = 0  # tiles of this batch whose labels are in the queue
 
-    def begin(self, i: int, phases: Callable[[int], tuple[Tiling, ...]]) -> Iterator[tuple[Tiling, tuple[int, int]]]:
-        """Begin each phase of an operation of layer i, over groups of channels (first, how many).
-
-        With everything resident there is one phase that does it all at once. The totals keep a group's sums from the phase
-        that sums to the one that emits: so both phases go over as many groups as the totals hold, and then over the next.
-        """
-        groups = -(-self.plan.geometry[i].filters // self.lanes)
+    def begin(self, i: int, tilings: Callable[[int], Tiling]) -> tuple[Tiling, list[Unit]]:
+        """Begin an operation of layer i; its tiling and parts. With everything resident it is one pass."""
+        plan, g = self.plan, self.plan.geometry[i]
+        groups = -(-g.filters // self.lanes)
         if isinstance(self.buffers, Resident):
-            yield Tiling(1, groups, self.tiles, {}, 0.0, sums=self.plan.training), (0, groups)
-            return
-        tilings = phases(i)
-        for share in parts(groups, self.cutter.share(groups) if len(tilings) > 1 else groups):
-            for tiling in tilings:
-                self.buffers.begin(tiling.rooms)
-                yield tiling, share
+            tiling = Tiling(1, groups, self.tiles, {}, 0.0, groups)
+        else:
+            tiling = tilings(i)
+            self.buffers.begin(tiling.rooms)
+        block = plan.block[i] // self.lanes if plan.training else self.tiles
+        return tiling, list(units(tiling, self.tiles // block, block, g.pooled_height, groups))
 
     def words(self, groups: tuple[int, int]) -> tuple[int, int]:
         """Words that hold these groups of channels: the first, and how many."""
@@ -131,14 +111,13 @@ class Operations:
             groups = (first, first + part.groups) if first + part.groups <= most else (0, most)
             channel = place.channel + part.group * self.lanes
             channels = (channel, channel + part.groups * self.lanes)
-            others += [
-                Access("totals", (groups,), bool(fields["statistics"])),
-                Access("parameters", (channels,), False),
-                Access("parameters", (channels,), bool(fields["commit"]), late=True),
-                Access("parameters", ((place.exponent, place.exponent + 1),), True, late=True),
-            ]
-            if fields["emit"]:
-                others.append(Access("totals", (groups,), False, late=True))
+            others.append(Access("parameters", (channels,), False))
+            if not fields.get("inference"):
+                others.append(Access("totals", (groups,), True))
+            if fields.get("commit"):
+                others += [Access("totals", (groups,), False, late=True), Access("parameters", (channels,), True, late=True)]
+            if fields["head"] != Head.FORWARD:
+                others.append(Access("parameters", ((place.exponent, place.exponent + 1),), True, late=True))
         if fields["head"] == Head.LOSS:
             others.append(Access("report", ((0, 1),), True, late=True))
         self.emitter.execute(f"{comment}, layer {i + 1}", fields, reads, writes, others)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, NamedTuple
+
 import numpy as np
 
 from bnnedge import formats
@@ -10,13 +12,28 @@ from bnnedge.compiler.passes import strips
 from bnnedge.compiler.plan import SAMPLE_HEADER, Plan
 from bnnedge.compiler.tensors import Tensor
 from bnnedge.configuration import Configuration
+from bnnedge.formats import Code
+
+RECORD_WORDS = 3  # 64-bit words of an entry of the parameter memory
 
 
-def codes_of(bits: np.ndarray) -> np.ndarray:
-    """Odd integers (..., C) int16 of (..., planes, C) bits, least significant plane first."""
-    planes = bits.shape[-2]
-    unsigned = np.tensordot(bits.astype(np.int16), 1 << np.arange(planes, dtype=np.int16), axes=(-2, 0))
-    return (2 * unsigned - (2**planes - 1)).astype(np.int16)
+class Records(NamedTuple):
+    """Something of each field of an entry of the parameter memory, see `LayerState`; an exponent's has E in `mu`, A in `centre`."""
+
+    mu: Any
+    psi: Any
+    centre: Any
+    size: Any
+    beta: Any
+
+
+def codes_of(bits: np.ndarray, code: Code) -> np.ndarray:
+    """Codes (..., C) int16 of (..., planes, C) bits, least significant plane first: odd integers, or even ones of twin planes."""
+    weights = 1 << np.arange(code.planes, dtype=np.int16)
+    if code.twin:  # 1, 1, 2, 4, ..
+        weights = np.maximum(1, weights >> 1)
+    signs = 2 * bits.astype(np.int16) - 1
+    return np.tensordot(signs, weights, axes=(-2, 0)).astype(np.int16)
 
 
 def pack_tensor(bits: np.ndarray, tensor: Tensor, config: Configuration) -> np.ndarray:
@@ -109,18 +126,29 @@ def _order(i: int, layout: Layout) -> np.ndarray:
     return np.concatenate(found)
 
 
-def pack_records(mu: np.ndarray, psi: np.ndarray, beta: np.ndarray) -> np.ndarray:
-    """Entries of the parameter memory: (n, 2) uint64, mu and psi in the first word, beta in the second."""
-    mask = (1 << formats.MU_BITS) - 1
-    records = np.zeros((len(mu), 2), np.uint64)
-    records[:, 0] = (mu.astype(np.int64) & mask | psi.astype(np.int64) << formats.MU_BITS).astype(np.uint64)
-    records[:, 1] = beta.astype(np.int16).view(np.uint16)
-    return records
+# Word, lowest bit, bits and whether it has a sign, of each field of an entry.
+_RECORD = Records(
+    mu=(0, 0, formats.MU_BITS, True),
+    psi=(0, formats.MU_BITS, formats.MU_BITS, False),
+    centre=(1, 0, formats.CENTRE_BITS, True),
+    size=(2, 0, formats.SIZE_BITS, False),
+    beta=(1, formats.CENTRE_BITS, formats.BETA_BITS, True),
+)
 
 
-def unpack_records(records: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Inverse of `pack_records`: mu int32, psi int32, beta int16."""
-    word, bits = records[:, 0].astype(np.int64), formats.MU_BITS
-    mu = (word << 64 - bits >> 64 - bits).astype(np.int32)
-    psi = (word >> bits & (1 << bits) - 1).astype(np.int32)
-    return mu, psi, records[:, 1].astype(np.uint16).view(np.int16)
+def pack_records(records: Records) -> np.ndarray:
+    """Entries of the parameter memory: (n, RECORD_WORDS) uint64; mu and psi, centre and beta, size in the words."""
+    packed = np.zeros((len(records.mu), RECORD_WORDS), np.int64)
+    for values, (word, low, bits, _) in zip(records, _RECORD, strict=True):
+        packed[:, word] |= (np.asarray(values, np.int64) & (1 << bits) - 1) << low
+    return packed.view(np.uint64)
+
+
+def unpack_records(packed: np.ndarray) -> Records:
+    """Inverse of `pack_records`."""
+    found = []
+    for word, low, bits, signed in _RECORD:
+        values = packed[:, word].astype(np.uint64).view(np.int64) << 64 - low - bits >> 64 - bits
+        values = values if signed else values & (1 << bits) - 1
+        found.append(values.astype(np.int64 if bits > 32 else np.int32))
+    return Records(*found)

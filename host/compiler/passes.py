@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from bnnedge import formats, isa
 from bnnedge.compiler.tensors import View
 from bnnedge.configuration import Configuration
+from bnnedge.formats import Code
 from bnnedge.isa import Head, Pool
 from bnnedge.network import Geometry
 from bnnedge.settings import Settings
@@ -42,17 +43,16 @@ class Place:
 
 @dataclasses.dataclass(frozen=True)
 class Outputs:
-    """Where a pass writes (None: nowhere). FORWARD: `rows` has sign, mask and, with pool sums, the places of the maxima
-    (2 planes), each a view of its own; with pool signs `wide` has the signs of all places. BACKWARD: `rows` is one view.
+    """Where a pass writes (None: nowhere). FORWARD: `rows` has sign, mask and, with a pool, the route (2 planes), each a
+    view of its own, as far apart as the first two. BACKWARD: `rows` is one view.
     """
 
     rows: tuple[View, ...] = ()
-    wide: View | None = None
     columns: View | None = None
 
     def views(self) -> list[View]:
         """All of them."""
-        return [*self.rows, *(view for view in (self.wide, self.columns) if view is not None)]
+        return [*self.rows, *([self.columns] if self.columns is not None else [])]
 
 
 def strips(geometry: Geometry, word: int) -> tuple[int, int]:
@@ -69,15 +69,15 @@ def strips(geometry: Geometry, word: int) -> tuple[int, int]:
 
 
 class Passes:
-    """Makes the fields of PASS instructions; `flags` are fields that it takes as they are."""
+    """Makes the fields of PASS instructions; `flags` are fields that it takes as they are. codes: of each layer's gradient."""
 
-    def __init__(self, config: Configuration, settings: Settings, rate: int) -> None:
-        self.config, self.settings, self.rate = config, settings, rate
+    def __init__(self, config: Configuration, settings: Settings, codes: Sequence[Code], rate: int) -> None:
+        self.config, self.settings, self.codes, self.rate = config, settings, codes, rate
 
     # The three products
 
     def forward(self, place: Place, part: Part, x: View, w: View, out: Outputs, *, loss: bool, **flags: int) -> dict[str, int]:
-        """Sums of a layer; `x` rows of its input, `w` its forward weights."""
+        """Sums of a layer and, of the last one (`loss`), its codes; `x` rows of its input, `w` its forward weights."""
         g = place.geometry
         outputs = 1 if g.pool == "none" else 2
         step = g.stride * outputs
@@ -95,8 +95,10 @@ class Passes:
             "right_tap_y": w.along_y,
             "right_tap_x": w.along_x,
             **self._words(g.channels),
-            **(self._codes_out(place, part, out) if loss and out.columns else self._sums_out(g, part, out)),
+            **(self._codes_out(place, part, out) if loss and out.columns else self._signs_out(part, out)),
         }
+        if loss:
+            fields["images"] = self.settings.batch
         if g.pixels:
             steps, _ = strips(g, self.config.word)
             fields |= {"window": g.channels, "strip": steps, "strip_shift": step * g.channels, "left_x": x.along_x}
@@ -119,10 +121,9 @@ class Passes:
     ) -> dict[str, int]:
         """Gradient of a layer's output from the codes of the layer above.
 
-        Pixels are those from row `part.y` and column `first_x` on, apart by the stride above. sides: with pool signs the
-        signs of all places, then masks; else signs, masks, routes.
+        Pixels are those from row `part.y` and column `first_x` on, apart by the stride above. sides: masks and, with a pool,
+        routes.
         """
-        g = place.geometry
         y, x, step = part.y, first_x, above.stride
         axes: dict[str, int] = {}
         tap: dict[str, int] = {}
@@ -143,6 +144,7 @@ class Passes:
             **self._part(place, part, width),
             **axes,
             **_left(code, code.top(part.tile, *origins)),
+            "left_twin": self.codes[place.number + 1].twin,
             "left_y": code.along_y,
             "left_x": code.along_x,
             "left_tap_y": code.along_y,
@@ -151,17 +153,10 @@ class Passes:
             "right_tap_y": -step * w.along_y,
             "right_tap_x": -step * w.along_x,
             **self._words(above.filters),
-            **(self._codes_out(place, part, out, step, x) if out.columns else {}),
+            **self._codes_out(place, part, out, step, x),
+            **_walk("side", sides[0], part.tile, y, x, step, part.group // self.config.granules),
+            "side_plane": sides[1].base - sides[0].base if len(sides) > 1 else 0,
         }
-        word = part.group // self.config.granules
-        if g.pool == "signs":
-            wide, mask = sides
-            # the masks are read as the plane behind signs that are not here
-            fields |= _walk("wide", wide, part.tile, 2 * y, 2 * x, 2, word)
-            fields |= _walk("side", mask, part.tile, y, x, step, word)
-        else:
-            fields |= _walk("side", sides[0], part.tile, y, x, step, word)
-            fields["side_plane"] = sides[1].base - sides[0].base
         return self._finish(fields, flags)
 
     def update(
@@ -196,6 +191,7 @@ class Passes:
             "left_x": x.along_x,
             "left_tap_y": g.stride * x.along_y,
             **_right(dy, part.group, part.y, first_x, words[0] - dy.word),
+            "right_twin": self.codes[place.number].twin,
             "right_tap_y": dy.along_y,
             "right_tap_x": dy.along_x,
             **self._words(words[1] * self.config.word),
@@ -282,7 +278,6 @@ class Passes:
             "strip": 1,
             "layer": place.number,
             "channel": place.channel + part.group * lanes,
-            "batch_log2": self.settings.batch_log2,
             "reciprocal": ((1 << formats.MEAN + log2) + n // 2) // n,
             "mean_log2": log2,
         }
@@ -301,25 +296,21 @@ class Passes:
         words = -(-bits // self.config.word)
         return {"words": words, "tail": bits - (words - 1) * self.config.word}
 
-    def _sums_out(self, g: Geometry, part: Part, out: Outputs) -> dict[str, int]:
+    def _signs_out(self, part: Part, out: Outputs) -> dict[str, int]:
         """Fields of what a FORWARD pass writes."""
         fields: dict[str, int] = {}
-        word = part.group // self.config.granules
         if out.rows:
             first = out.rows[0]
-            prefix = "pooled" if g.pool == "signs" else "rows"
-            fields |= _walk(prefix, first, part.tile, part.y, 0, 1, word)
-            fields |= {f"{prefix}_planes": len(out.rows), "rows_buffer": isa.Buffer[first.buffer.upper()]}
-            fields[f"{prefix}_plane"] = out.rows[1].base - first.base if len(out.rows) > 1 else 0
-        if out.wide is not None:
-            fields |= {"rows_planes": 1, **_walk("rows", out.wide, part.tile, 2 * part.y, 0, 2, word)}
+            fields |= _walk("rows", first, part.tile, part.y, 0, 1, part.group // self.config.granules)
+            fields |= {"rows_planes": len(out.rows), "rows_buffer": isa.Buffer[first.buffer.upper()]}
+            fields["rows_plane"] = out.rows[1].base - first.base if len(out.rows) > 1 else 0
         if out.columns is not None:
             fields |= self._columns(out.columns, part, part.y, 0, 1, 1)
         return fields
 
     def _codes_out(self, place: Place, part: Part, out: Outputs, step: int = 1, x: int = 0) -> dict[str, int]:
         """Fields of the gradient codes that a LOSS or BACKWARD pass writes, at pixels `step` apart."""
-        g = place.geometry
+        g, code = place.geometry, self.codes[place.number]
         places = 1 if g.pool == "none" else 2
         stride = places if places == 2 else step
         y, x = places * part.y, places * x
@@ -329,17 +320,17 @@ class Passes:
             "random_x": stride,
             "exponent": place.exponent,
             "count": self.settings.batch * g.samples * g.filters,
-            "headroom": formats.headroom(self.settings.gradient_planes),
-            "sign_sgd": int(self.settings.optimiser == "sign-sgd"),
+            "headroom": code.headroom,
+            "twin": code.twin,
             "rate": self.rate,
         }
         if out.rows:
             view = out.rows[0]
             fields |= _walk("rows", view, part.tile, y, x, stride, part.group // self.config.granules)
-            fields |= {"rows_planes": view.tensor.planes, "rows_plane": view.along_plane}
+            fields |= {"rows_planes": code.planes, "rows_plane": view.along_plane}
             fields["rows_buffer"] = isa.Buffer[view.buffer.upper()]
         assert out.columns is not None
-        return fields | self._columns(out.columns, part, y, x, stride, out.columns.tensor.planes)
+        return fields | self._columns(out.columns, part, y, x, stride, code.planes)
 
     def _columns(self, view: View, part: Part, y: int, x: int, stride: int, planes: int) -> dict[str, int]:
         return {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 
+from bnnedge.codes import codes
 from bnnedge.compiler.passes import Place, strips
 from bnnedge.compiler.tensors import Tensor
 from bnnedge.configuration import Configuration
@@ -44,7 +45,8 @@ def times(layers: int, *, streamed: bool) -> tuple[list[int], list[int], list[in
 class Plan:
     """The tensors of a network, its batch in blocks of `block[i]` images where layer i's output lies as columns.
 
-    tensors: by name, "2.code" is that of layer 2 (from 1); columns in blocks have the block's number behind that.
+    tensors: by name, "2.code" is that of layer 2 (from 1); columns in blocks have the block's number behind that. codes: of
+    each layer's gradient.
     streamed: in the order of operations that suits tensors in DDR, see `times`. places: the layers. entries: of the
     parameter memory image in DDR: channels, then exponents.
     """
@@ -60,10 +62,10 @@ class Plan:
     ) -> None:
         self.network, self.settings, self.config = network, settings, config
         self.training, self.streamed = training, streamed
-        self.geometry = network.geometry
+        self.geometry, self.codes = network.geometry, codes(network, settings)
         self.last = len(self.geometry) - 1
         self.tensors: dict[str, Life] = {}
-        self.block = [self._block(g) for g in self.geometry]
+        self.block = [self._block(i, g) for i, g in enumerate(self.geometry)]
         self._place_channels()
         forward, data, weight = times(len(self.geometry), streamed=streamed)
         for i, g in enumerate(self.geometry):
@@ -94,12 +96,12 @@ class Plan:
         words = source.planes * source.height * source.width * source.words
         return SAMPLE_HEADER + -(-words * self.config.word // 64) * 8
 
-    def _block(self, g: Geometry) -> int:
+    def _block(self, i: int, g: Geometry) -> int:
         """Images of a block: all of them if one pass can write them; else as many as a word holds bits."""
         config, batch = self.config, self.settings.batch
         least = max(config.word, config.lanes)
         groups = -(-g.filters // config.lanes)
-        words = g.outputs * groups * self.settings.gradient_planes * (batch // config.word)
+        words = g.outputs * groups * self.codes[i].planes * (batch // config.word)
         return batch if g.outputs == 1 or words <= config.right_depth // 4 else min(batch, least)
 
     def _place_channels(self) -> None:
@@ -143,23 +145,16 @@ class Plan:
                 self._add(f"{i + 1}.kept_weight", g.channels, size, 1, g.filters, (weight[i], data[i - 1]))
 
     def _activations(self, i: int, g: Geometry, forward: list[int], data: list[int], weight: list[int]) -> None:
-        batch, training = self.settings.batch, self.training
-        pooled, whole = (g.pooled_height, g.pooled_width), (g.out_height, g.out_width)
-        if not training:
-            self._add(f"{i + 1}.active", batch, pooled, 1, g.filters, (forward[i], forward[i + 1]))
+        pooled = g.pooled_height, g.pooled_width
+        self._add(f"{i + 1}.active", self.settings.batch, pooled, 1, g.filters, (forward[i], forward[i + 1]))
+        if not self.training:
             return
-        kept = (forward[i], data[i])
-        self._add(f"{i + 1}.active", batch, pooled, 1, g.filters, kept)
-        self._add(f"{i + 1}.mask", batch, pooled, 1, g.filters, kept)
-        if g.pool == "sums":
-            self._add(f"{i + 1}.route_low", batch, pooled, 1, g.filters, kept)
-            self._add(f"{i + 1}.route_high", batch, pooled, 1, g.filters, kept)
-        if g.pool == "signs":
-            self._add(f"{i + 1}.wide", batch, whole, 1, g.filters, kept)
+        for kind in ("mask",) if g.pool == "none" else ("mask", "route_low", "route_high"):
+            self._add(f"{i + 1}.{kind}", self.settings.batch, pooled, 1, g.filters, (forward[i], data[i]))
         self._columns(i, "active_columns", pooled, 1, (forward[i], weight[i + 1]))
 
     def _codes(self, i: int, g: Geometry, data: list[int], weight: list[int]) -> None:
-        planes, size = self.settings.gradient_planes, (g.out_height, g.out_width)
+        planes, size = self.codes[i].planes, (g.out_height, g.out_width)
         if i:
             self._add(f"{i + 1}.code", self.settings.batch, size, planes, g.filters, (data[i], data[i - 1]))
         self._columns(i, "code_columns", size, planes, (data[i], weight[i]))

@@ -20,9 +20,9 @@ PASS_OVERHEAD = 100  # cycles between passes: taps of the first tile, pipelines,
 class Tiling:
     """Of a pass: rows of the output map, groups of channels, tiles; and the rooms of its operands and results.
 
-    sums: its passes add up the sums of the batch. emits: they make results; with `sums` too, at once: the sums wait in the
-    tile buffer. apart: each group of channels has passes and columns of its own, so that columns of one group are stored
-    while those of the next are made. cycles: estimated, of all these passes.
+    share: groups whose passes are all done before those of the next ones begin: the totals hold their sums meanwhile.
+    apart: each group of channels has passes and columns of its own, so that columns of one group are stored while those of
+    the next are made. cycles: estimated, of all these passes.
     """
 
     rows: int
@@ -30,8 +30,7 @@ class Tiling:
     tiles: int
     rooms: dict[str, Room]
     cycles: float
-    sums: bool = False
-    emits: bool = True
+    share: int = 0
     apart: bool = False
 
 
@@ -94,8 +93,6 @@ def best(
     cost: Callable[[int, int, int], Cost],
     *,
     from_top: bool,
-    sums: bool = False,
-    emits: bool = True,
     apart: bool = False,
 ) -> Tiling | None:
     """The candidate (rows, groups, tiles) that fits and takes least time; None if none fits."""
@@ -120,7 +117,7 @@ def best(
         moving = memory * beats + c.passes * len(c.reads) * LOAD_OVERHEAD
         cycles = max(c.engine + waits * beats, moving) + c.passes * splits * PASS_OVERHEAD
         if found is None or cycles < found.cycles:
-            found = Tiling(*candidate, rooms, cycles, sums, emits, apart)
+            found = Tiling(*candidate, rooms, cycles, apart=apart)
     return found
 
 

@@ -20,13 +20,12 @@ def update(ops: Operations, i: int) -> None:
     sets = ops.cutter.update(i)
     ops.buffers.begin(sets.tiling.rooms)
     forward, backward = plan[f"{i + 1}.weight"], plan[f"{i + 1}.weight_backward"] if i else None
-    # Codes have been made the other way round: so those that the first set begins with are in memory by now.
-    address, back = ops.emitter.addresses.latents[i], True
+    address, back = ops.emitter.addresses.latents[i], False
     for inputs, outputs in sets.stores(g, ops.lanes):
         kept = ops.buffers.give("wf", View.of(forward, groups=outputs, words=ops.words(inputs)))
         if backward is not None:
             kept += ops.buffers.give("wb", View.of(backward, groups=inputs, words=ops.words(outputs)))
-        out = Outputs(tuple(kept[1:]), None, kept[0])
+        out = Outputs(tuple(kept[1:]), kept[0])
         for latents in sets.latents(g, inputs, outputs):
             address += _slopes(ops, i, sets, latents, out, address, back=back)
             back = not back
@@ -81,7 +80,6 @@ def _slopes(ops: Operations, i: int, sets: Sets, latents: LatentSet, out: Output
             row_last=high,
             continues=n > 0,
             unfinished=not last,
-            emit=last,
             address=address,
         )
         ops.execute(i, "weight gradient", part, fields, [x, dy], out.views() if last else [])

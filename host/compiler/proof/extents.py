@@ -144,25 +144,16 @@ class Extents:
         rows_buffer, columns_buffer = Buffer(f["rows_buffer"]), Buffer(f["columns_buffer"])
         group_words = Span.steps((f["first_group"] % granules + f["groups"] - 1) // granules + 1, 1)
         tile_words = Span.steps((f["first_tile"] % granules + f["tiles"] - 1) // granules + 1, 1)
-        emits, pooled = f["emit"], pool != Pool.NONE
         if head == Head.BACKWARD:
-            count = {Pool.NONE: 2, Pool.SIGNS: 2, Pool.SUMS: 4}[Pool(pool)]
-            first = signed(f["side_plane"], "side_plane") if pool == Pool.SIGNS else 0
-            sides = _steps(f, count - (pool == Pool.SIGNS), "side_plane")
-            yield "reads signs and masks", Buffer.LEFT, _walk(f, "side", 1) + Span(first, first) + sides + group_words
-            if pool == Pool.SIGNS:
-                yield "reads the signs of all places", Buffer.LEFT, _walk(f, "wide", 2) + group_words
-        if not emits or (f["inference"] and head == Head.LOSS):
+            sides = _steps(f, 1 if pool == Pool.NONE else 3, "side_plane")
+            yield "reads masks and routes", Buffer.LEFT, _walk(f, "side", 1) + sides + group_words
+        if f["unfinished"] or (f["inference"] and head == Head.LOSS):
             return
-        spread = 2 if pooled and (head == Head.BACKWARD or (head == Head.FORWARD and pool == Pool.SIGNS)) else 1
+        spread = 2 if pool != Pool.NONE and head == Head.BACKWARD else 1
         if f["rows_planes"]:
             planes = _steps(f, f["rows_planes"], "rows_plane")
             yield "writes rows", rows_buffer, _walk(f, "rows", spread) + planes + group_words
-        if f["pooled_planes"]:
-            planes = _steps(f, f["pooled_planes"], "pooled_plane")
-            yield "writes pooled rows", rows_buffer, _walk(f, "pooled", 1) + planes + group_words
         if f["columns_planes"]:
-            spread = 2 if pooled and head == Head.BACKWARD else 1
             planes, groups = _steps(f, f["columns_planes"], "columns_plane"), _steps(f, f["groups"], "columns_group")
             yield "writes columns", columns_buffer, _walk(f, "columns", spread, tiles=False) + planes + groups + tile_words
 

@@ -36,11 +36,12 @@ def prove(code: Sequence[Instruction], layout: Layout, regions: Regions | None) 
                 axes = extents.check(instruction.opcode, f)
                 if instruction.opcode == Opcode.PASS:
                     sums.check(f, axes)
-                    if transfers and f["head"] == Head.UPDATE and f["emit"]:
+                    if transfers and f["head"] == Head.UPDATE and not f["unfinished"]:
                         transfers.latents(f)
         except ProofError as error:
             raise ProofError(
                 f"instruction {n} ({instruction.comment}) {error}: this is a fault of the compiler; another batch, number of "
                 "planes or width may avoid it"
             ) from None
-    require(sums.unfinished is None, "the program leaves sums of weight gradients behind: this is a fault of the compiler")
+    left = ["weight gradients"] * (sums.unfinished is not None) + ["channels"] * (sums.totals != {} or sums.open is not None)
+    require(not left, f"the program leaves sums of {' and '.join(left)} behind: this is a fault of the compiler")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 from bnnedge import bounds, formats
 from bnnedge.compiler.layout import Layout
 from bnnedge.compiler.proof.extents import Axis
-from bnnedge.compiler.proof.regions import Fields, ProofError, require
+from bnnedge.compiler.proof.regions import Fields, require
+from bnnedge.formats import Code
 from bnnedge.isa import Head, Pool
 
 
@@ -27,12 +29,14 @@ class Sums:
         self.layout, self.config, self.settings = layout, layout.config, layout.settings
         self.geometry = layout.network.geometry
         self.places = self.config.layer_channels // self.config.lanes
-        self.totals: dict[int, Total] = {}
+        self.totals: dict[int, Total] = {}  # those that are not complete
+        self.open: int | None = None  # layer of the data gradient that goes on
+        self.complete: set[int] = set()  # groups whose sums it has, all of them
         self.unfinished: tuple[int, int] | None = None  # rows of weight gradients in the tile buffer, and the largest sum
 
     def check(self, f: Fields, axes: tuple[Axis, Axis] | None) -> None:
         """ProofError if a sum of the pass could leave its width, or is mixed up with another's."""
-        config, g = self.config, self.geometry[f["layer"]]
+        config = self.config
         largest = self._products(f, *axes) if axes else 0
         require(largest <= config.largest_sum, f"sums reach {largest}, the accumulator holds {config.largest_sum}")
         if f["head"] == Head.UPDATE:
@@ -43,54 +47,60 @@ class Sums:
         require(f["exponent"] < config.channels, f"takes entry {f['exponent']} of {config.channels} parameters")
         # Signs are pooled after the sums, sums before: then four places make one row.
         rows = f["height"] * f["width"] * f["tiles"] * config.lanes
-        rows *= 4 if f["head"] == Head.FORWARD and f["pool"] == Pool.SIGNS else 1
-        if f["statistics"]:
-            self._add(f, rows, largest)
-            if f["emit"]:
-                waiting = rows * (f["groups"] if f["head"] == Head.LOSS else 1)
-                require(waiting <= config.tile_rows, f"{waiting} rows wait in the tile buffer of {config.tile_rows}")
-        if f["emit"] and not f["inference"]:
-            pixels = g.samples if f["head"] != Head.BACKWARD else g.pooled_height * g.pooled_width
-            self._emit(f, rows, pixels * self.settings.batch)
+        if f["head"] == Head.LOSS:
+            waiting = rows * f["groups"]
+            require(waiting <= config.tile_rows, f"{waiting} rows wait in the tile buffer of {config.tile_rows}")
+            require(rows == self.settings.batch, f"takes the loss of {rows} images of {self.settings.batch}")
+        if f["inference"]:
+            return
+        if f["head"] == Head.BACKWARD:
+            self._opens(f)
+        self._add(f, rows * (4 if f["head"] == Head.FORWARD and f["pool"] == Pool.SIGNS else 1), largest)
+        if f["closes"]:
+            groups = -(-self.geometry[f["layer"]].filters // config.lanes)
+            require(len(self.complete) == groups, f"closes a layer of {groups} groups behind {len(self.complete)}")
+            self.open = None
 
     def _products(self, f: Fields, rows: Axis, columns: Axis) -> int:
         """Largest |sum| of a pass: valid bits of all taps, times the largest codes."""
         bits = f["window"] if f["window"] else (f["words"] - 1) * self.config.word + f["tail"]
-        codes = (2 ** f["left_planes"] - 1) * (2 ** f["right_planes"] - 1)
-        return rows.taps * columns.taps * bits * codes
+        codes = (Code(f[f"{side}_planes"], bool(f[f"{side}_twin"])).largest for side in ("left", "right"))
+        return rows.taps * columns.taps * bits * math.prod(codes)
+
+    def _opens(self, f: Fields) -> None:
+        """The passes of a data gradient come together, from the one that opens its layer to the one that closes it."""
+        if f["opens"]:
+            require(self.open is None, "opens a layer before another is closed")
+            self.open, self.complete = f["layer"], set()
+        require(self.open == f["layer"], "takes a data gradient of a layer that is not open")
 
     def _add(self, f: Fields, rows: int, largest: int) -> None:
-        """The sums of a pass join the totals of its groups."""
+        """The sums of a pass join the totals of its groups, and leave them when they are complete."""
         head, i = f["head"], f["layer"]
-        # Beside the sum itself the statistics add |y - pivot| forward, and four signs of a row at most backward.
-        second = largest if head == Head.BACKWARD else bounds.deviation(self.geometry[i], i, self.settings, self.config)
+        g = self.geometry[i]
+        # Beside the sum itself the statistics add |y - pivot| forward.
+        second = 0 if head == Head.BACKWARD else bounds.deviation(g, i, self.settings, self.config)
         term = max(largest, second)
         require(rows * term < 1 << formats.SUM_BITS - 1, f"sums of {rows} rows reach {rows * term} in a pass")
-        signs = 4 if head == Head.BACKWARD and f["pool"] == Pool.SIGNS else 1  # of a row
+        pixels = g.pooled_height * g.pooled_width if head == Head.BACKWARD else g.samples
         for n in range(f["groups"]):
             group = f["first_group"] + n
             owner, place = (head, i, group), group % self.places
             before = Total(owner, 0, 0) if f["fresh"] else self.totals.get(place)
-            if before is None or before.owner != owner:
-                raise ProofError(f"adds group {group} to totals that are not its own")
+            require(before is not None and before.owner == owner, f"adds group {group} to totals that are not its own")
+            assert before is not None
+            begins = not f["fresh"] or place not in self.totals
+            require(begins, f"begins group {group} where the sums of another are not complete")
             total = Total(owner, before.rows + rows, before.largest + rows * term)
             require(total.largest < 1 << formats.TOTAL_BITS - 1, f"the totals of group {group} reach {total.largest}")
-            reached = signs * total.rows
-            require(reached < 1 << formats.SIGNS_BITS - 1, f"the signs of group {group} reach {reached}")
+            samples = self.settings.batch * pixels
+            complete = total.rows == samples
+            done = "moves" if f["commit"] else "does not move"
+            require(complete == f["commit"], f"{done} the averages of group {group} behind {total.rows} rows of {samples}")
             self.totals[place] = total
-
-    def _emit(self, f: Fields, rows: int, samples: int) -> None:
-        """What is emitted rests on the totals of its own groups, complete."""
-        if f["statistics"]:  # group by group: each is taken before the next is added
-            require(f["fresh"] == 1 and rows == samples, f"emits the sums of {rows} rows of {samples}")
-            return
-        for n in range(f["groups"]):
-            group = f["first_group"] + n
-            total = self.totals.get(group % self.places)
-            require(
-                total is not None and total.owner == (f["head"], f["layer"], group) and total.rows == samples,
-                f"emits group {group} of layer {f['layer'] + 1}, whose {samples} rows are not in the totals",
-            )
+            if complete:
+                del self.totals[place]
+                self.complete.add(group)
 
     def _update(self, f: Fields, largest: int) -> None:
         """Weight gradients: of one pass, or added up in the tile buffer."""
@@ -106,5 +116,5 @@ class Sums:
         if f["continues"] or f["unfinished"]:
             require(rows <= self.config.tile_rows, f"{rows} rows wait in the tile buffer of {self.config.tile_rows}")
         self.unfinished = (rows, largest) if f["unfinished"] else None
-        if f["emit"]:
+        if not f["unfinished"]:
             require(f["rows"] == rows, f"moves {f['rows']} rows of weights of {rows}")

@@ -91,20 +91,36 @@ def test_a_dense_network_that_streams() -> None:
     check(network, FEW, TIGHT)
 
 
+@pytest.mark.parametrize("operation", ["forward", "backward"])
+def test_more_channels_than_the_totals_hold_are_taken_in_shares(operation: str) -> None:
+    network = Network((4, 4, 3), [Conv2D(300, padding="same"), Conv2D(280, 2, 2, "same"), Dense(10)])
+    there = layout(network, FEW, SMALL)
+    tiling = getattr(there.cutter, operation)(0)
+    assert tiling.share * SMALL.lanes == SMALL.layer_channels < network.geometry[0].filters
+    check(network, FEW, SMALL)
+
+
+def test_more_channels_than_the_totals_hold_where_one_pass_covers_each() -> None:
+    network = Network((64,), [Dense(302), Dense(720), Dense(10)])
+    there = layout(network, dataclasses.replace(FEW, gradient_planes=8), SMALL)
+    assert there.resident is None
+    assert there.cutter.forward(0).share == 38
+    check(network, there.settings, SMALL)
+
+
+@pytest.mark.parametrize("config", ["small", "narrow"])
+@pytest.mark.parametrize("batch", [32, 96, 160])
 @pytest.mark.parametrize(
-    ("network", "phases"),
-    [
-        (Network((64,), [Dense(302), Dense(720), Dense(10)]), "backward"),
-        (Network((4, 4, 3), [Conv2D(300, padding="same"), Conv2D(280, 2, 2, "same"), Dense(10)]), "forward"),
-    ],
-    ids=["data gradient", "forward"],
+    "layers", [[Dense(40), Dense(9)], [Conv2D(12, padding="same"), MaxPool2D(), Conv2D(9, 3, 2), Dense(9)]], ids=["dense", "cnn"]
 )
-def test_more_channels_than_the_totals_hold(network: Network, phases: str) -> None:
-    settings = Settings(batch=64, gradient_planes=8 if phases == "backward" else 2)
-    there = layout(network, settings, SMALL)
-    assert len(getattr(there.cutter, phases)(0)) == 2
-    assert network.geometry[0].filters > SMALL.layer_channels
-    check(network, settings, SMALL)
+def test_batches_that_are_no_power_of_two(layers: list[Layer], batch: int, config: str) -> None:
+    found = dataclasses.replace(CONFIGS[config], tile_rows=512, right_depth=640)
+    check(Network((9, 9, 2), layers), dataclasses.replace(FEW, batch=batch), found)
+
+
+def test_a_number_of_planes_for_each_layer() -> None:
+    layers = [Conv2D(9, padding="same"), MaxPool2D(), Conv2D(10, 2), MaxPool2D("sums"), Dense(9), Dense(9)]
+    check(Network((6, 6, 2), layers), dataclasses.replace(FEW, gradient_planes=(2, 5, 1, 8)), SMALL)
 
 
 @pytest.mark.parametrize("resident", [True, False])
@@ -146,16 +162,16 @@ def test_weight_gradients_in_parts_and_taps_row_by_row() -> None:
 
 
 def test_groups_of_channels_by_turns() -> None:
-    network = Network((4, 4, 2), [Conv2D(64, 1), Conv2D(72, 2), Dense(3)])
+    network = Network((4, 4, 2), [Conv2D(64, 1), Conv2D(136, 2), Dense(3)])
     config = dataclasses.replace(TIGHT, right_depth=128)
-    assert any(tiling.groups < 9 for tiling in layout(network, FEW, config).cutter.forward(1))
+    assert layout(network, FEW, config).cutter.forward(1).groups < 17
     check(network, FEW, config)
 
 
 def test_columns_group_by_group() -> None:
     network = Network((10, 10, 2), [Conv2D(32, 3), Conv2D(8, 3), Dense(4)])
-    config = dataclasses.replace(TIGHT, right_depth=192)
-    tiling = layout(network, FEW, config).cutter.backward(0)[-1]
+    config = dataclasses.replace(TIGHT, left_depth=320, right_depth=192)
+    tiling = layout(network, FEW, config).cutter.backward(0)
     assert tiling.apart
     assert tiling.groups <= len(tiling.rooms["columns"]) < 2 * tiling.groups
     check(network, FEW, config)
@@ -163,13 +179,13 @@ def test_columns_group_by_group() -> None:
 
 # A mistake in any of these fields must be noticed, else the tests above show nothing.
 FIELDS = {
-    Head.FORWARD: "left_base left_y left_x left_tile left_tap_y right_base right_tap_y rows_base pooled_base columns_base "
-    "columns_y y_origin tail first_tile channel fresh reciprocal",
-    Head.LOSS: "left_base rows_base columns_group columns_plane count commit statistics exponent",
-    Head.BACKWARD: "left_base left_plane right_base side_base side_y wide_x rows_plane columns_plane random_base random_y "
-    "x_origin opens closes emit",
-    Head.UPDATE: "left_base left_tap_y left_plane right_base right_tap_x right_plane random_base address columns_base rows_base "
-    "rows_tile row_last unfinished emit rows",
+    Head.FORWARD: "left_base left_y left_x left_tile left_tap_y left_twin right_base right_tap_y rows_base rows_plane "
+    "rows_planes columns_base columns_y y_origin tail first_tile channel fresh commit inference reciprocal",
+    Head.LOSS: "left_base rows_base columns_group columns_plane count fresh commit images exponent twin",
+    Head.BACKWARD: "left_base left_plane left_twin right_base side_base side_y side_plane rows_plane columns_plane twin headroom "
+    "random_base random_y x_origin fresh commit opens closes",
+    Head.UPDATE: "left_base left_tap_y left_plane right_base right_tap_x right_plane right_twin random_base address columns_base "
+    "rows_base rows_tile row_last unfinished rows",
 }
 POOLED = Network((6, 6, 2), [Conv2D(9, padding="same"), MaxPool2D(), Conv2D(10, 2), Dense(9), Dense(9)])
 

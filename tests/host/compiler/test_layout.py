@@ -144,7 +144,7 @@ def test_inference_needs_less() -> None:
         (dense(20000, 10), {"batch": 64}, "pynq-z2", "layer 1 .dense 10.: its forward sums reach 5100000"),
         (
             Network((9, 9, 1), [Conv2D(8, padding="same"), Dense(10)]),
-            {"slope_planes": 8, "batch": 512},
+            {"slope_planes": 8, "batch": 512, "gradient_planes": 8},
             "pynq-z2",
             "layer 1 .conv2d 8.: its weight gradients reach 2696716800.*fewer slope planes or gradient planes",
         ),
@@ -156,8 +156,10 @@ def test_inference_needs_less() -> None:
             Network((64, 64, 3), [Conv2D(8, padding="same"), Dense(10)]),
             {"batch": 512},
             "pynq-z2",
-            r"layer 1 .conv2d 8.: its sums over a batch reach 4194304.* a smaller batch or map",
+            r"layer 1 .conv2d 8.: a batch has 2097152 samples of a channel, 262144 fit; use a smaller batch or map",
         ),
+        (dense(64, 10), {"batch": 48}, "pynq-z2", "a batch of 48 does not fill words of 32 .*; use 32 or 64; this fits: a batch"),
+        (dense(64, 10), {"batch": 32}, "pynq-z2-x64", "a batch of 32 does not fill words of 64 images.*; use 64; "),
         (
             Network((12, 12, 2), [Conv2D(33, 1), Dense(6)]),
             {"batch": 64},

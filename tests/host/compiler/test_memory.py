@@ -70,4 +70,4 @@ def test_where_tensors_live() -> None:
     assert resident["1.weight"].startswith("right buffer")
     assert resident["input"].startswith("left buffer")
     streamed = {item["tensor"]: item for item in tensors_of(layout(cnv(), settings, config))}
-    assert streamed["2.wide"] == {"tensor": "2.wide", "bytes": 64 * 28 * 28 * 64 // 8, "lives": "DDR"}
+    assert streamed["2.mask"] == {"tensor": "2.mask", "bytes": 64 * 14 * 14 * 64 // 8, "lives": "DDR"}

@@ -15,6 +15,7 @@ from bnnedge.compiler import pack
 from bnnedge.compiler.layout import layout
 from bnnedge.compiler.plan import SAMPLE_HEADER, Plan
 from bnnedge.compiler.tensors import Tensor
+from bnnedge.formats import Code
 
 CONFIGS = [
     Configuration("a", lanes=4, word=16),
@@ -108,11 +109,23 @@ def test_narrow_weight_words_lie_side_by_side() -> None:
 
 
 def test_records_come_back_at_their_extremes() -> None:
-    mu = np.array([-(2**27), 2**27 - 1, 0, -1])
-    psi = np.array([0, 2**28 - 1, 5, 1])
-    beta = np.array([-(2**15), 2**15 - 1, -1, 0])
-    for given_values, found in zip((mu, psi, beta), pack.unpack_records(pack.pack_records(mu, psi, beta)), strict=True):
-        np.testing.assert_array_equal(found, given_values)
+    given_values = pack.Records(
+        mu=np.array([-(2**27), 2**27 - 1, 0, -1]),
+        psi=np.array([0, 2**28 - 1, 5, 1]),
+        centre=np.array([2**27 - 1, -(2**27), -1, 0]),
+        size=np.array([0, 2**40 - 1, 1, 2**40 - 1]),
+        beta=np.array([-(2**19), 2**19 - 1, -1, 0]),
+    )
+    packed = pack.pack_records(given_values)
+    assert packed.shape == (4, 3)
+    for wanted, found in zip(given_values, pack.unpack_records(packed), strict=True):
+        assert found.dtype == (np.int64 if wanted is given_values.size else np.int32)
+        np.testing.assert_array_equal(found, wanted)
+
+
+def test_the_fields_of_a_record_lie_where_the_hardware_looks_for_them() -> None:
+    record = pack.Records(*(np.array([value]) for value in (-2, 0xABCDEF1, -3, 0x123456789A, -4)))
+    assert pack.pack_records(record).tolist() == [[0xABCDEF1FFFFFFE, 0xFFFFCFFFFFFD, 0x123456789A]]
 
 
 @by_config
@@ -182,6 +195,15 @@ def fits(steps: int, places: int, stride: int, kernel: int, pixels: int) -> bool
 
 def test_codes_are_odd_integers() -> None:
     bits = np.array([[[0, 1, 0, 1]], [[1, 1, 0, 0]]], bool)  # (2, 1, 4): one plane
-    np.testing.assert_array_equal(pack.codes_of(bits), [[-1, 1, -1, 1], [1, 1, -1, -1]])
+    np.testing.assert_array_equal(pack.codes_of(bits, Code(1)), [[-1, 1, -1, 1], [1, 1, -1, -1]])
     both = bits.reshape(1, 2, 4)
-    np.testing.assert_array_equal(pack.codes_of(both), [[-3 + 2 * u for u in (2, 3, 0, 1)]])
+    np.testing.assert_array_equal(pack.codes_of(both, Code(2)), [[-3 + 2 * u for u in (2, 3, 0, 1)]])
+
+
+@pytest.mark.parametrize("planes", [2, 3, 8])
+def test_codes_of_twin_planes_are_even_integers_with_a_zero(planes: int) -> None:
+    u = np.arange(1 << planes)
+    bits = u[None, :] >> np.arange(planes)[:, None] & 1
+    expected = 2 * (u >> 1) + 2 * (u % 2) - (1 << planes - 1)
+    np.testing.assert_array_equal(pack.codes_of(bits, Code(planes, True)), expected)
+    assert expected.max() == -expected.min() == Code(planes, True).largest

@@ -17,7 +17,7 @@ from bnnedge.compiler.cutter import Cutter
 from bnnedge.compiler.layout import Layout, layout
 from bnnedge.compiler.proof import ProofError, Regions, prove
 from bnnedge.compiler.proof.extents import Extents
-from bnnedge.compiler.proof.sums import Sums
+from bnnedge.compiler.tiling import Tiling
 from bnnedge.isa import Buffer, Head, Instruction, Opcode
 
 SMALL = configuration("sim-small")
@@ -73,9 +73,9 @@ def test_extents_are_what_the_machine_touches(seed: int) -> None:
 
 
 BASES = {
-    Head.FORWARD: ["left_base", "right_base", "rows_base", "pooled_base", "columns_base"],
+    Head.FORWARD: ["left_base", "right_base", "rows_base", "columns_base"],
     Head.LOSS: ["left_base", "right_base", "rows_base", "columns_base"],
-    Head.BACKWARD: ["left_base", "right_base", "side_base", "wide_base", "rows_base", "columns_base"],
+    Head.BACKWARD: ["left_base", "right_base", "side_base", "rows_base", "columns_base"],
     Head.UPDATE: ["left_base", "right_base", "rows_base", "columns_base"],
 }
 
@@ -85,7 +85,7 @@ def test_an_address_outside_its_buffer_is_refused(head: Head, field: str) -> Non
     there = layout(POOLED, FEW, SMALL)
     code, regions = program(there)
     prove(code, there, regions)
-    n = next(n for n, i in enumerate(code) if i.opcode == Opcode.PASS and i.fields["head"] == head and i.fields.get(field))
+    n = next(n for n, i in enumerate(code) if i.opcode == Opcode.PASS and i.fields["head"] == head and field in i.fields)
     with pytest.raises(ProofError, match=rf"instruction {n} \(.*buffer, which has"):
         prove(changed(code, n, **{field: code[n].fields[field] + 4096}), there, regions)
 
@@ -94,10 +94,14 @@ def test_an_address_outside_its_buffer_is_refused(head: Head, field: str) -> Non
 
 
 def test_channels_that_share_a_place_of_the_totals_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    network = Network((64,), [Dense(302), Dense(720), Dense(10)])
-    monkeypatch.setattr(Cutter, "share", lambda self, groups: groups)
-    there = Layout(network, Settings(batch=64), SMALL)
-    with pytest.raises(ProofError, match=r"data gradient, layer 1\) emits group 0 of layer 1, whose 64 rows are not in the tot"):
+    network = Network((4, 4, 3), [Conv2D(300, padding="same"), Conv2D(280, 2, 2, "same"), Dense(10)])
+    there, right = Layout(network, FEW, SMALL), Cutter.forward
+
+    def wrong(cutter: Cutter, i: int) -> Tiling:
+        return dataclasses.replace(right(cutter, i), share=38)
+
+    monkeypatch.setattr(Cutter, "forward", wrong)
+    with pytest.raises(ProofError, match=r"forward, layer 1\) begins group 32 where the sums of another are not complete"):
         program(there)
 
 
@@ -125,17 +129,30 @@ CONVOLUTION = Network((9, 9, 2), [Conv2D(12, padding="same"), Conv2D(10, 3, 2, "
 @pytest.mark.parametrize(
     ("head", "having", "fields", "text"),
     [
-        (Head.FORWARD, {"statistics": 1, "emit": 0}, {"fresh": 0}, "adds group 0 to totals that are not its own"),
-        (Head.FORWARD, {"statistics": 1, "emit": 0}, {"tiles": 2}, "rows are not in the totals"),
-        (Head.FORWARD, {"statistics": 0, "emit": 1}, {"layer": 1}, "emits group 0 of layer 2"),
-        (Head.FORWARD, {"statistics": 0, "emit": 1}, {"channel": 1020}, "takes 1036 entries of 1024 parameters"),
-        (Head.BACKWARD, {"emit": 1}, {"exponent": 1024}, "takes entry 1024 of 1024 parameters"),
-        (Head.FORWARD, {"emit": 1, "statistics": 0}, {"statistics": 1, "fresh": 1}, "rows wait in the tile buffer of 256"),
-        (Head.FORWARD, {}, dict.fromkeys(("left_planes", "right_planes"), 15) | {"left_plane": 0}, "the accumulator holds"),
-        (Head.UPDATE, {"unfinished": 1}, {"unfinished": 0, "emit": 1, "rows": 8}, "moves 8 rows of weights"),
+        (Head.FORWARD, {"fresh": 1}, {"fresh": 0}, "adds group 0 to totals that are not its own"),
+        (Head.FORWARD, {"fresh": 0}, {"fresh": 1}, "begins group 0 where the sums of another are not complete"),
+        (Head.FORWARD, {"fresh": 1}, {"commit": 1}, r"moves the averages of group 0 behind \d+ rows of 5184"),
+        (Head.FORWARD, {"commit": 1}, {"commit": 0}, "does not move the averages of group 0 behind 5184 rows of 5184"),
+        (Head.FORWARD, {"commit": 1}, {"tiles": 1}, r"moves the averages of group 0 behind \d+ rows of 5184"),
+        (Head.FORWARD, {"fresh": 0}, {"layer": 1}, "adds group 0 to totals that are not its own"),
+        (Head.FORWARD, {}, {"channel": 1020}, "takes 1036 entries of 1024 parameters"),
+        (Head.BACKWARD, {}, {"exponent": 1024}, "takes entry 1024 of 1024 parameters"),
+        (Head.BACKWARD, {"opens": 1}, {"opens": 0}, "takes a data gradient of a layer that is not open"),
+        (Head.BACKWARD, {"opens": 0}, {"opens": 1}, "opens a layer before another is closed"),
+        (Head.BACKWARD, {"closes": 1}, {"closes": 0}, "opens a layer before another is closed"),
+        (Head.BACKWARD, {"closes": 0}, {"closes": 1}, "closes a layer of 2 groups behind [01]"),
+        (Head.LOSS, {}, {"tiles": 4, "groups": 9}, "288 rows wait in the tile buffer of 256"),
+        (Head.LOSS, {}, {"tiles": 4}, "takes the loss of 32 images of 64"),
+        (
+            Head.FORWARD,
+            {},
+            dict.fromkeys(("left_planes", "right_planes"), 15) | dict.fromkeys(("left_plane", "right_plane"), 0),
+            "the accumulator holds",
+        ),
+        (Head.UPDATE, {"unfinished": 1}, {"unfinished": 0, "rows": 8}, "moves 8 rows of weights"),
         (Head.UPDATE, {"unfinished": 1, "continues": 0}, {"continues": 1}, "goes on with sums that are not there"),
         (Head.UPDATE, {"continues": 1}, {"continues": 0}, "leaves sums of weight gradients behind"),
-        (Head.UPDATE, {"emit": 1}, {"address": 0x8000_0000}, "moves latent weights up to address 0x8"),
+        (Head.UPDATE, {"unfinished": 0}, {"address": 0x8000_0000}, "moves latent weights up to address 0x8"),
     ],
 )
 def test_a_wrong_pass_is_refused(head: Head, having: dict[str, int], fields: dict[str, int], text: str) -> None:
@@ -145,23 +162,22 @@ def test_a_wrong_pass_is_refused(head: Head, having: dict[str, int], fields: dic
         prove(changed(code, first(code, head, **having), **fields), there, regions)
 
 
+def test_sums_that_are_left_behind_are_refused() -> None:
+    there = layout(CONVOLUTION, FEW, TIGHT)
+    code, regions = program(there)
+    last = max(n for n, i in enumerate(code) if i.opcode == Opcode.PASS and i.fields["head"] == Head.BACKWARD)
+    with pytest.raises(ProofError, match="the program leaves sums of channels behind"):
+        prove(changed(code, last, closes=0), there, regions)
+
+
 def test_long_sums_are_refused() -> None:
     there = layout(CONVOLUTION, FEW, TIGHT)
     code, regions = program(there)
-    n = first(code, Head.FORWARD, statistics=1, emit=0)
+    n = first(code, Head.FORWARD)
     wide = {"height": 255, "width": 255, "tiles": 100, "y_step": 0, "x_step": 0, "left_tile": 0, "left_y": 0, "left_x": 0}
+    wide |= {"rows_planes": 0, "columns_planes": 0}
     with pytest.raises(ProofError, match=r"sums of 52020000 rows reach \d+ in a pass"):
         prove(changed(code, n, **wide), there, regions)
-
-
-def test_signs_are_counted_over_passes_of_any_rows() -> None:
-    """Bands of a map differ in height: the last one may be the smallest, or the largest."""
-    sums = Sums(layout(CONVOLUTION, FEW, TIGHT))
-    common = {"head": Head.BACKWARD, "groups": 1, "height": 1, "width": 1, "statistics": 1}
-    few, many = (((1 << 18) + more) // TIGHT.lanes for more in (-64, 64))
-    sums.check(collections.defaultdict(int, common, fresh=1, tiles=few), None)
-    with pytest.raises(ProofError, match=f"the signs of group 0 reach {1 << 19}"):
-        sums.check(collections.defaultdict(int, common, tiles=many), None)
 
 
 # External memory

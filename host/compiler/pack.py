@@ -18,7 +18,7 @@ RECORD_WORDS = 3  # 64-bit words of an entry of the parameter memory
 
 
 class Records(NamedTuple):
-    """Something of each field of an entry of the parameter memory, see `LayerState`; an exponent's has E in `mu`, A in `centre`."""
+    """The fields of entries of the parameter memory, see `LayerState`; an exponent's entry has E in `mu`, A in `centre`."""
 
     mu: Any
     psi: Any

@@ -20,6 +20,7 @@ from bnnedge.devices.machine import Machine
 from bnnedge.devices.region import Region
 from bnnedge.devices.reports import NO_LOGIT, NO_REPORT, check_logits, results_of
 from bnnedge.devices.tenancy import SharedDevice, exclusive
+from bnnedge.formats import Code
 from bnnedge.network import Network
 from bnnedge.registers import Counter
 from bnnedge.settings import Settings
@@ -27,14 +28,6 @@ from bnnedge.state import LayerState, TrainingState
 
 PACKED_AT_ONCE = 1024  # images
 INFERENCE_CHUNK = 64  # batches of one inference run
-
-# Tensors that a probe finds, and what golden model and tests call them: where signs are pooled, `active` are all signs.
-_KEPT = {"mask": "mask", "code": "code"}
-PROBED = {
-    "none": {"active": "active", **_KEPT},
-    "sums": {"active": "active", **_KEPT},
-    "signs": {"active": "pooled", "wide": "active", **_KEPT},
-}
 
 
 class AcceleratorDevice(SharedDevice):
@@ -84,7 +77,7 @@ class AcceleratorDevice(SharedDevice):
         plan, config = self.layout.plan, self.configuration
         state.check(self.network, config)
         self.holds = None
-        records = np.zeros((plan.entries, 2), np.uint64)
+        records = np.zeros((plan.entries, pack.RECORD_WORDS), np.uint64)
         for i, layer in enumerate(state.layers):
             self._regions[f"latents {i}"].fill(pack.pack_weights(layer.weight, i, self.layout))
             for kind, axes in (("weight", (3, 0, 1, 2)), ("weight_backward", (2, 0, 1, 3))):
@@ -93,9 +86,11 @@ class AcceleratorDevice(SharedDevice):
                     size = (plan[name].height, plan[name].width)
                     sign = layer.sign.reshape(*size, -1, plan.geometry[i].filters).transpose(axes)
                     self._regions[name].fill(pack.pack_tensor(sign[:, :, :, None], plan[name], config))
-            records[self._channels(i)] = pack.pack_records(layer.mu, layer.psi, layer.beta)
-            exponent = np.array([layer.exponent])
-            records[self._exponent(i)] = pack.pack_records(exponent, np.zeros(1), np.zeros(1))[0]
+            channels = pack.Records(**{field: getattr(layer, field) for field in pack.Records._fields})
+            records[self._channels(i)] = pack.pack_records(channels)
+            none = np.zeros(1, np.int32)
+            exponent = pack.Records(np.array([layer.exponent]), none, np.array([layer.unit]), none, none)
+            records[self._exponent(i)] = pack.pack_records(exponent)[0]
         self._regions["records"].fill(records)
         self._step = state.step
         self.holds = object()
@@ -115,17 +110,16 @@ class AcceleratorDevice(SharedDevice):
         self._loaded()
         self.machine.identify()
         layers = []
-        mu, psi, beta = pack.unpack_records(self._regions["records"].fetch("<u8").reshape(-1, 2))
+        records = pack.unpack_records(self._regions["records"].fetch("<u8").reshape(-1, pack.RECORD_WORDS))
         for i in range(len(self.layout.plan.geometry)):
             words = self._regions[f"latents {i}"].fetch("u1")
             channels = self._channels(i)
             layers.append(
                 LayerState(
                     weight=pack.unpack_weights(words, i, self.layout),
-                    beta=beta[channels].copy(),
-                    mu=mu[channels].copy(),
-                    psi=psi[channels].copy(),
-                    exponent=int(mu[self._exponent(i)]),
+                    **{field: values[channels].copy() for field, values in records._asdict().items()},
+                    exponent=int(records.mu[self._exponent(i)]),
+                    unit=int(records.centre[self._exponent(i)]),
                 )
             )
         return TrainingState(layers, self._step)
@@ -165,16 +159,21 @@ class AcceleratorDevice(SharedDevice):
                 return pack.unpack_tensor(stored[start : start + self._tensor_bytes(tensor)], tensor, self.configuration)
 
             found: dict[str, np.ndarray] = {}
-            for i, g in enumerate(plan.geometry):
-                for kind, name in PROBED[g.pool].items():
+            for i, code in enumerate(plan.codes):
+
+                def values(planes: np.ndarray, kind: str, code: Code = code) -> np.ndarray:
+                    """(B, H, W, C) of bits (B, H, W, planes, C): codes int16, everything else bool."""
+                    return pack.codes_of(planes, code) if kind == "code" else planes[..., 0, :]
+
+                for kind in ("active", "mask", "code"):
                     if f"{i + 1}.{kind}" in plan:
-                        found[f"{i + 1}.{name}"] = _values(bits(f"{i + 1}.{kind}"), kind)
+                        found[f"{i + 1}.{kind}"] = values(bits(f"{i + 1}.{kind}"), kind)
                     blocks = [bits(tensor.name) for tensor in plan.blocks(i, f"{kind}_columns")]
                     if blocks:
                         turned = np.concatenate(blocks, axis=-1).transpose(4, 1, 2, 3, 0)
-                        found[f"{i + 1}.{name}_columns"] = _values(turned, kind)
-                if g.pool == "sums" and i < plan.last:
-                    low, high = (_values(bits(f"{i + 1}.route_{half}"), "route") for half in ("low", "high"))
+                        found[f"{i + 1}.{kind}_columns"] = values(turned, kind)
+                if f"{i + 1}.route_low" in plan:
+                    low, high = (values(bits(f"{i + 1}.route_{half}"), "route") for half in ("low", "high"))
                     found[f"{i + 1}.route"] = low + 2 * high.astype(np.int8)
         return result, found
 
@@ -307,8 +306,3 @@ class AcceleratorDevice(SharedDevice):
 
     def _tensor_bytes(self, tensor: Tensor) -> int:
         return tensor.size * self.configuration.lanes * self.configuration.word // 8
-
-
-def _values(bits: np.ndarray, kind: str) -> np.ndarray:
-    """(B, H, W, C) of bits (B, H, W, planes, C): codes int16, everything else bool."""
-    return pack.codes_of(bits) if kind == "code" else bits[..., 0, :]

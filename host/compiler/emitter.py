@@ -9,10 +9,11 @@ from bnnedge import isa
 from bnnedge.compiler.tensors import View
 from bnnedge.compiler.tokens import Access, Order
 from bnnedge.configuration import Configuration
+from bnnedge.formats import RECORD_WORDS
 from bnnedge.isa import Buffer, Opcode
 
 REPORT_BYTES = 16
-RECORD_BYTES = 24
+RECORD_BYTES = 8 * len(RECORD_WORDS)
 _FIELDS = isa.layout(Opcode.LOAD)
 MOST_REPEATS = (1 << _FIELDS["repeats"].bits) - 1
 MOST_COUNT = (1 << _FIELDS["count"].bits) - 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -14,17 +14,15 @@ from bnnedge.compiler.tensors import Tensor
 from bnnedge.configuration import Configuration
 from bnnedge.formats import Code
 
-RECORD_WORDS = 3  # 64-bit words of an entry of the parameter memory
-
 
 class Records(NamedTuple):
-    """The fields of entries of the parameter memory, see `LayerState`; an exponent's entry has E in `mu`, A in `centre`."""
+    """Fields of entries of the parameter memory, (n,) each: see `LayerState`. An exponent has E in `mu`, A in `centre`."""
 
-    mu: Any
-    psi: Any
-    centre: Any
-    size: Any
-    beta: Any
+    mu: np.ndarray
+    psi: np.ndarray
+    centre: np.ndarray
+    size: np.ndarray
+    beta: np.ndarray
 
 
 def codes_of(bits: np.ndarray, code: Code) -> np.ndarray:
@@ -126,29 +124,25 @@ def _order(i: int, layout: Layout) -> np.ndarray:
     return np.concatenate(found)
 
 
-# Word, lowest bit, bits and whether it has a sign, of each field of an entry.
-_RECORD = Records(
-    mu=(0, 0, formats.MU_BITS, True),
-    psi=(0, formats.MU_BITS, formats.MU_BITS, False),
-    centre=(1, 0, formats.CENTRE_BITS, True),
-    size=(2, 0, formats.SIZE_BITS, False),
-    beta=(1, formats.CENTRE_BITS, formats.BETA_BITS, True),
-)
-
-
 def pack_records(records: Records) -> np.ndarray:
-    """Entries of the parameter memory: (n, RECORD_WORDS) uint64; mu and psi, centre and beta, size in the words."""
-    packed = np.zeros((len(records.mu), RECORD_WORDS), np.int64)
-    for values, (word, low, bits, _) in zip(records, _RECORD, strict=True):
-        packed[:, word] |= (np.asarray(values, np.int64) & (1 << bits) - 1) << low
+    """Entries of the parameter memory as `formats.RECORD_WORDS` says: (n, words) uint64."""
+    packed = np.zeros((len(records.mu), len(formats.RECORD_WORDS)), np.int64)
+    for number, word in enumerate(formats.RECORD_WORDS):
+        low = 0
+        for name, bits in word.items():
+            packed[:, number] |= (getattr(records, name).astype(np.int64) & (1 << bits) - 1) << low
+            low += bits
     return packed.view(np.uint64)
 
 
 def unpack_records(packed: np.ndarray) -> Records:
     """Inverse of `pack_records`."""
-    found = []
-    for word, low, bits, signed in _RECORD:
-        values = packed[:, word].astype(np.uint64).view(np.int64) << 64 - low - bits >> 64 - bits
-        values = values if signed else values & (1 << bits) - 1
-        found.append(values.astype(np.int64 if bits > 32 else np.int32))
-    return Records(*found)
+    found = {}
+    for word, values in zip(formats.RECORD_WORDS, packed.astype(np.uint64).view(np.int64).T, strict=True):
+        low = 0
+        for name, bits in word.items():
+            field = values << 64 - low - bits >> 64 - bits
+            field = field if name in formats.RECORD_SIGNED else field & (1 << bits) - 1
+            found[name] = field.astype(np.int64 if name == "size" else np.int32)
+            low += bits
+    return Records(**found)

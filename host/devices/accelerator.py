@@ -77,7 +77,7 @@ class AcceleratorDevice(SharedDevice):
         plan, config = self.layout.plan, self.configuration
         state.check(self.network, config)
         self.holds = None
-        records = np.zeros((plan.entries, pack.RECORD_WORDS), np.uint64)
+        records = np.zeros((plan.entries, RECORD_BYTES // 8), np.uint64)
         for i, layer in enumerate(state.layers):
             self._regions[f"latents {i}"].fill(pack.pack_weights(layer.weight, i, self.layout))
             for kind, axes in (("weight", (3, 0, 1, 2)), ("weight_backward", (2, 0, 1, 3))):
@@ -110,7 +110,7 @@ class AcceleratorDevice(SharedDevice):
         self._loaded()
         self.machine.identify()
         layers = []
-        records = pack.unpack_records(self._regions["records"].fetch("<u8").reshape(-1, pack.RECORD_WORDS))
+        records = pack.unpack_records(self._regions["records"].fetch("<u8").reshape(-1, RECORD_BYTES // 8))
         for i in range(len(self.layout.plan.geometry)):
             words = self._regions[f"latents {i}"].fetch("u1")
             channels = self._channels(i)

@@ -36,8 +36,8 @@ class Statistics(wiring.Component):
     Members
     -------
     done, meta, bias, row, sums: the engine's, see `LaneArray`. drained: out, see `Fetch`.
-    sides: in, a backward tile's masks, then the bits of its routes, each P rows of Q; there from `sides_end` (one cycle) on,
-    and until `drained` at least.
+    sides: in, the bits of a backward tile's routes and then its masks, each P rows of Q; there from `sides_end` (one cycle)
+    on, and until `drained` at least.
     pivots: in stream, the next group. reading, record_address: out, record: in, 2 cycles later: parameter memory.
     room, reserve, push, row_out, continues, unfinished, begins: the tile buffer's.
     group: out stream, see `group_layout`; of passes that sum, and of unfinished ones.
@@ -198,7 +198,7 @@ class Statistics(wiring.Component):
         ]
         sides_1 = Signal(data.ArrayLayout(lanes, SIDE_BITS + 1), reset_less=True)
         m.d.sync += [sides_1[i].eq(held_sides[i][self.row]) for i in range(SIDE_BITS + 1)]
-        mask_2, *route_2 = (delayed(m, side, 1, f"side_{i}") for i, side in enumerate(sides_1))
+        *route_2, mask_2 = (delayed(m, side, 1, f"side_{i}") for i, side in enumerate(sides_1))
         route_4 = [delayed(m, side, 2, f"route_{i}") for i, side in enumerate(route_2)]
         bias_1 = delayed(m, held_bias, 1, "bias")
 

@@ -70,7 +70,7 @@ class Offers(Elaboratable):
 
 OFFER: Inputs = {"offer.valid": 1, "offer.payload": 5}
 PUSH: Inputs = {"push": 1, "begins": 1}
-TILE: Inputs = {"done": 1, "meta": {"emit": 1}}
+TILE: Inputs = {"done": 1, "meta": {"inference": 1}}
 KNOWN: Inputs = {"begins": 1, "owner": {"layer": 1, "forward": 1, "channel": 4}}
 OTHER: Inputs = {"begins": 1, "owner": {"layer": 2, "forward": 0, "channel": 8}}
 WIDE = dataclasses.replace(TINY, accumulator=16)
@@ -133,7 +133,7 @@ CASES: dict[str, tuple[Any, str, list[Inputs]]] = {
     "a tile on a tile": (
         lambda: Statistics(TINY),
         "statistics: a tile is finished before the one ahead of it has moved on",
-        [TILE, {"meta": {"emit": 1}}, TILE],
+        [TILE, {"meta": {"inference": 1}}, TILE],
     ),
     "a token": (lambda: Semaphores(1, 1), "semaphore 3: a token is taken that is not there", [{}, {"take_0": 8}]),
     "tokens": (lambda: Semaphores(1, 1), "semaphore 3: more tokens than it holds", [{"give_0": 8}] * (1 << TOKEN_BITS)),
@@ -158,12 +158,12 @@ def test_an_assertion_fires(unit: Any, message: str, cycles: list[Inputs]) -> No
 
 
 def test_totals_that_overflow_fire() -> None:
-    dut = Totals(TINY)
-    ends = {"first": -1 << 31, "second": 0, "signs": -1 << 19}
-    sums: Inputs = {"group.valid": 1, "added.ready": 1, "group.payload": {"sums": [ends] * LANES, "counts": 1}}
+    sums: Inputs = {"added.ready": 1, "group.payload": {"sums": [{"first": 0, "second": -1 << 31}] * LANES, "counts": 1}}
     first = sums | {"group.payload": sums["group.payload"] | {"fresh": 1}}
-    # Ready comes with the fourth column of a group; three cycles later it has been added.
-    fires(dut, "totals: signs: -1048576 leaves 20 bits", *[first] * 5, *[{"added.ready": 1}] * 5, *[sums] * 4)
+    # A group waits a cycle, is taken with its fourth column, three cycles later it has been added, and then is told of.
+    groups = [first, *[sums] * 256]
+    cycles = [cycle for group in groups for cycle in [*[group | {"group.valid": 1}] * (LANES + 1), *[{"added.ready": 1}] * 5]]
+    fires(Totals(TINY), f"totals: second: {-(1 << 39) - (1 << 31)} leaves 40 bits", *cycles[:-6])
 
 
 def test_beats_that_were_not_asked_for_find_no_room() -> None:

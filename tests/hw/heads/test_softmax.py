@@ -15,7 +15,7 @@ from bnnedge.hw.heads.softmax import CLASSES, SCORE_BITS, SUMS_LATENCY, Softmax
 from bnnedge.hw.layouts import tile_row
 from bnnedge.sim.golden.softmax import logits, softmax
 
-LANES, LATENT, TOP = TINY.lanes, TINY.latent, TINY.latent_top
+LANES, TOP = TINY.lanes, 1 << formats.BETA_USED - 1
 SUM = TINY.largest_sum
 VALUE_BITS = TINY.accumulator
 CELL_BITS = tile_row(TINY).elem_shape.as_shape().width
@@ -31,7 +31,6 @@ class Batch:
     mu: np.ndarray
     psi: np.ndarray
     beta: np.ndarray
-    threshold: np.ndarray
     inference: bool = False
 
     @property
@@ -46,12 +45,12 @@ class Batch:
 
     def rows(self) -> list[int]:
         """The sums in the tile buffer."""
-        return pack(self.y, np.zeros(self.y.shape))
+        return pack(self.y)
 
 
-def pack(values: np.ndarray, active: np.ndarray) -> list[int]:
+def pack(values: np.ndarray) -> list[int]:
     """Rows of the tile buffer: of all images the first LANES classes, then of all images the next ones."""
-    cells = (values & (1 << VALUE_BITS) - 1) | active.astype(int) << VALUE_BITS
+    cells = values & (1 << VALUE_BITS) - 1
     cells = np.pad(cells, ((0, 0), (0, -cells.shape[1] % LANES)))
     groups = cells.reshape(len(cells), -1, LANES).transpose(1, 0, 2).reshape(-1, LANES)
     return [sum(cell << j * CELL_BITS for j, cell in enumerate(row)) for row in groups.tolist()]
@@ -66,7 +65,6 @@ def drawn(seed: int, images: int, classes: int, *, spread: int = 40, inference: 
         mu=random.integers(-10 * 64, 10 * 64, classes),
         psi=random.integers(10 * 64, 30 * 64, classes),
         beta=random.integers(-TOP, TOP, classes),
-        threshold=random.integers(-spread, spread, classes),
         inference=inference,
     )
 
@@ -74,45 +72,41 @@ def drawn(seed: int, images: int, classes: int, *, spread: int = 40, inference: 
 def plain(y: np.ndarray, labels: np.ndarray, psi: int = 64) -> Batch:
     """A batch whose logits are the sums in units of psi."""
     nothing = np.zeros(y.shape[1], int)
-    return Batch(y=y, labels=labels, mu=nothing, psi=nothing + psi, beta=nothing, threshold=nothing)
+    return Batch(y=y, labels=labels, mu=nothing, psi=nothing + psi, beta=nothing)
 
 
 def expected(batch: Batch) -> dict[str, Any]:
-    """What must come of a batch: biased logits, rows of gradients and signs, batch sums by class, loss and hits."""
-    z, biased = logits(batch.y, batch.mu, batch.psi, batch.beta, LATENT)
+    """What must come of a batch: biased logits, rows of gradients, their sums by class, loss and hits."""
+    biased = logits(batch.y, batch.mu, batch.psi, batch.beta)
     d, loss, hits = softmax(biased, batch.labels)
     d[np.arange(batch.images), batch.labels] -= 1 << formats.PROBABILITY
-    active = batch.y >= batch.threshold
-    second = (d * z).sum(0) * formats.INVERSE_LOG2_E >> 10 + formats.LOGIT
     last = np.arange(batch.classes) == batch.classes - 1
     return {
         "scores": [(value, end) for row in biased.tolist() for value, end in zip(row, last.tolist(), strict=True)],
-        "rows": pack(d, active),
-        "sums": list(zip(d.sum(0).tolist(), second.tolist(), np.where(active, 1, -1).sum(0).tolist(), strict=True)),
+        "rows": pack(d),
+        "sums": d.sum(0).tolist(),
         "loss": loss,
         "hits": hits,
     }
 
 
 async def load(ctx: Any, dut: Softmax, batch: Batch) -> None:
-    """Give the parameters of all classes, and something for the lanes without a class, as `Parameters` does."""
+    """Give the parameters of all classes, and something for the lanes without a class, as `Averages` does."""
     for number in range(-(-batch.classes // LANES) * LANES):
         ctx.set(dut.load_class, number)
-        parameters = {"mu": -1, "psi": 1, "beta": -1, "threshold": -1}
+        parameters = {"mu": -1, "psi": 1, "beta": -1}
         if number < batch.classes:
             parameters = {name: int(getattr(batch, name)[number]) for name in parameters}
-        parameters["plus"] = 4 * parameters.pop("threshold")
-        ctx.set(dut.parameters, parameters)
+        ctx.set(dut.of_class, parameters)
         ctx.set(dut.load, 1)
         await ctx.tick()
     ctx.set(dut.load, 0)
 
 
-async def sums_of(ctx: Any, dut: Softmax, number: int) -> tuple[int, int, int]:
+async def sum_of(ctx: Any, dut: Softmax, number: int) -> int:
     ctx.set(dut.sums_class, number)
     await ctx.tick().repeat(SUMS_LATENCY)
-    sums = ctx.get(dut.sums)
-    return sums.first, sums.second, sums.signs
+    return int(ctx.get(dut.sum))
 
 
 async def compare(ctx: Any, dut: Softmax, batch: Batch, buffer: list[int], scores: list[tuple[int, bool]]) -> None:
@@ -125,8 +119,8 @@ async def compare(ctx: Any, dut: Softmax, batch: Batch, buffer: list[int], score
     assert ctx.get(dut.loss) == want["loss"]
     assert ctx.get(dut.hits) == want["hits"]
     lanes_without_class = -batch.classes % LANES
-    sums = [await sums_of(ctx, dut, number) for number in range(batch.classes + lanes_without_class)]
-    assert sums == want["sums"] + [(0, 0, 0)] * lanes_without_class
+    sums = [await sum_of(ctx, dut, number) for number in range(batch.classes + lanes_without_class)]
+    assert sums == want["sums"] + [0] * lanes_without_class
 
 
 def check(*batches: Batch, label_stall: Stall = never, score_stall: Stall = never, reset_after: int = 0) -> None:
@@ -232,7 +226,6 @@ def test_logits_saturate(inference: bool) -> None:
         mu=np.array([-SUM, SUM, SUM, -SUM, 0]) * 64,
         psi=np.array([0, 63, 64, 2 * SUM * 64, 1]),
         beta=np.array([TOP - 1, -TOP, TOP - 1, -TOP, 0]),
-        threshold=np.array([SUM + 1, -SUM - 2, SUM, -SUM, 0]),
         inference=inference,
     )
     check(batch)
@@ -247,7 +240,7 @@ def test_of_equal_logits_the_first_wins(winner: int) -> None:
 
 
 def test_a_full_tile_buffer_of_wrong_images_has_the_largest_loss_and_sums() -> None:
-    """Probabilities of 0 and 1, so that every gradient times its logit is as large as can be."""
+    """Probabilities of 0 and 1, so that every gradient is as large as can be."""
     images = TINY.tile_rows
     check(plain(np.tile([1000, -1000, -1000], (images, 1)), np.ones(images, int)))
 

@@ -31,8 +31,10 @@ CONFIGS = {
     "lanes-16": dataclasses.replace(TINY, lanes=16),
     "lanes-16, word-64": dataclasses.replace(TINY, lanes=16, word=64),
 }
-READ = {Pool.NONE: 1, Pool.SIGNS: 15, Pool.SUMS: 7}  # side bits of a backward tile that a fetch reads
+SIDES = (1 << SIDE_BITS) - 1
 SUMS = {"head": Head.FORWARD, "pool": Pool.SUMS}
+# Where a route stands beside a sum.
+ROUTES = {(Head.BACKWARD, Pool.SIGNS), (Head.BACKWARD, Pool.SUMS), (Head.FORWARD, Pool.SUMS)}
 
 
 @dataclasses.dataclass
@@ -56,11 +58,9 @@ class Group:
 
 
 class Pass:
-    """A PASS's tiles with random sums; `sums` fixes all of them, `sides` their bits."""
+    """A PASS's tiles with random sums; `sums` fixes all of them."""
 
-    def __init__(
-        self, config: Configuration, seed: int, *, sums: int | None = None, sides: int | None = None, **fixed: Any
-    ) -> None:
+    def __init__(self, config: Configuration, seed: int, *, sums: int | None = None, **fixed: Any) -> None:
         one = {"height": 1, "width": 1, "taps_y": 1, "taps_x": 1, "y_limit": 9, "y_origin": 0, "x_limit": 9, "x_origin": 0}
         one |= {"row_first": 0, "row_last": 15, "left_planes": 1, "right_planes": 1, "continues": 0, "unfinished": 0}
         self.config = config
@@ -72,14 +72,17 @@ class Pass:
             bias = config.largest_sum if sums is not None else int(source.choice((1, 9, 250, config.largest_sum)))
             values = np.full(square, sums) if sums is not None else 2 * source.integers(0, bias + 1, square) - bias
             bits = source.integers(0, 2, (SIDE_BITS + 1, *square)).astype(bool)
-            if sides is not None:
-                bits[:] = sides
             self.tiles.append(Tile(values, bias, bits, tile.meta))
 
     @property
     def head(self) -> int:
         """Its Head."""
         return self.order["head"]
+
+    @property
+    def sums(self) -> bool:
+        """Whether it sums."""
+        return self.head != Head.UPDATE and not self.order["inference"]
 
     def values(self) -> list[tuple[dict[str, int], np.ndarray, np.ndarray]]:
         """Of each row that goes on, tile by tile: meta, sums (lanes, lanes), side bits (lanes, lanes) as numbers."""
@@ -101,14 +104,14 @@ class Pass:
                     largest = np.maximum(values, largest)
                 if place < 3:
                     continue
-                values, side = largest, 2 * best
+                values, side = largest, best
             found.append((tile.meta, values, side))
         return found
 
     def rows(self) -> list[tuple[list[int], list[int], tuple[int, ...]]]:
         """Rows as they are to arrive in the tile buffer: values, sides, and whether they continue, stay, begin."""
         rows = []
-        for meta, values, side in self.values() if self.order["emit"] or self.order["unfinished"] else ():
+        for meta, values, side in self.values():
             for i in range(self.config.lanes):
                 begins = meta["begins"] if self.head != Head.FORWARD or self.order["pool"] != Pool.SUMS else 0
                 flags = (self.order["continues"], self.order["unfinished"], int(begins and i == 0))
@@ -118,7 +121,7 @@ class Pass:
     def groups(self, records: Sequence[int]) -> list[Group]:
         """What is told of its groups."""
         order, lanes = self.order, self.config.lanes
-        if order["emit"] and not order["statistics"]:
+        if not self.sums and not order["unfinished"]:
             return []
         values, found = self.values(), []
         for group in range(order["groups"]):
@@ -126,26 +129,14 @@ class Pass:
             columns = order["columns"] if group == order["groups"] - 1 else lanes
             number = (order["first_group"] + group) % 1024
             sums = None
-            if order["statistics"]:
+            if self.sums:
                 y = np.concatenate([row for _, row, _ in part])[:, :columns]
-                sides = np.concatenate([side for _, _, side in part])[:, :columns]
                 start = order["channel"] + group * lanes
                 channels = [records[(start + i) % self.config.channels] for i in range(columns)]
-                second = abs(y - (np.array(channels) + 32 >> 6))
-                sums = {"first": y.sum(0).tolist(), "second": second.sum(0).tolist()}
-                if self.head == Head.BACKWARD:
-                    sums = self.backward_sums(y, sides)
+                pivots = 0 if self.head == Head.BACKWARD else np.array(channels) + 32 >> 6
+                sums = {"first": y.sum(0).tolist(), "second": abs(y - pivots).sum(0).tolist()}
             found.append(Group(number, bool(order["fresh"]), sums, columns))
         return found
-
-    def backward_sums(self, d: np.ndarray, sides: np.ndarray) -> dict[str, list[int]]:
-        """Sums of d, d * x and x; with pooled signs x is +1 if one of four is, and all four count."""
-        if self.order["pool"] == Pool.SIGNS:
-            positive, signs = sides > 0, sum(2 * (sides >> i & 1) - 1 for i in range(SIDE_BITS))
-        else:
-            positive, signs = sides % 2 > 0, 2 * (sides & 1) - 1
-        terms = {"first": d, "second": np.where(positive, d, -d), "signs": np.asarray(signs)}
-        return {name: term.sum(0).tolist() for name, term in terms.items()}
 
 
 class Bench:
@@ -234,7 +225,7 @@ class Bench:
                     assert push_times[-1] - push_times[-lanes] == lanes - 1, "a drain takes a cycle for each row"
                 cells = [row_out >> j * cell & (1 << cell) - 1 for j in range(lanes)]
                 slopes = [signed(c, cell) for c in cells]
-                sums = [signed(c, value_bits) for c in cells], [c >> value_bits & 15 for c in cells]
+                sums = [signed(c, value_bits) for c in cells], [c >> value_bits & SIDES for c in cells]
                 self.rows.append((slopes, sums[0], sums[1], flags))  # type: ignore[arg-type]
 
             # what the neighbours show in the next cycle
@@ -256,7 +247,7 @@ class Bench:
             ctx.set(dut.sides_end, sides_end)
             if done:
                 self.done_times.append(time)
-            ctx.set(dut.record, {"mu": record, "psi": 5, "beta": -1})
+            ctx.set(dut.record, {"mu": record, "psi": 5, "beta": -1, "centre": 7, "size": 9})
             record = self.records[address % config.channels] if reading else source.getrandbits(20)
             ctx.set(dut.room, free >= lanes)
 
@@ -316,7 +307,7 @@ class Bench:
                 "group": (order["first_group"] + group) % 1024,
                 "fresh": order["fresh"],
             }
-            for group in range(order["groups"] if order["statistics"] else 0)
+            for group in range(order["groups"] if work.sums else 0)
         ]
 
     def compare(self, passes: list[Pass]) -> None:
@@ -328,8 +319,8 @@ class Bench:
                 assert slopes == row[0]
                 continue
             assert values == row[0]
-            used = READ[work.order["pool"]] if work.head == Head.BACKWARD else 15 * (work.order["pool"] == Pool.SUMS)
-            assert [side & used for side in sides] == [side & used for side in row[1]]
+            if (work.head, work.order["pool"]) in ROUTES:
+                assert sides == row[1]
         groups = [(work, group) for work in passes for group in work.groups(self.records)]
         for seen, (work, group) in zip(self.groups, groups, strict=True):
             assert seen.counts == (group.sums is not None)
@@ -343,17 +334,16 @@ class Bench:
 
 
 def random_passes(config: Configuration, seed: int, count: int) -> list[Pass]:
-    """Any heads and pools. Statistics of a weight gradient there are none."""
+    """Any heads and pools."""
     source = random.Random(seed)
     passes: list[Pass] = []
     for number in range(count):
         head = source.choice(list(Head))
-        flags = {"statistics": source.getrandbits(1), "emit": source.randrange(4) > 0, "pool": source.choice(list(Pool))}
+        flags = {"inference": source.randrange(4) == 0, "pool": source.choice(list(Pool)), "unfinished": 0, "continues": 0}
         if head == Head.UPDATE:
-            unfinished = source.getrandbits(1)
-            flags = {"statistics": 0, "emit": 1 - unfinished, "unfinished": unfinished, "continues": source.getrandbits(1)}
+            flags |= {"unfinished": source.getrandbits(1), "continues": source.getrandbits(1)}
             first = source.randrange(16)
-            flags |= {"row_first": first, "row_last": source.randrange(first, 16), "pool": source.choice(list(Pool))}
+            flags |= {"row_first": first, "row_last": source.randrange(first, 16)}
         tiles = source.choice((1, 1, 2, 3)) if flags["pool"] == Pool.NONE else source.choice((1, 2))
         shape = {"groups": source.choice((1, 2, 3)), "tiles": tiles, "words": source.choice((1, 1, 2))}
         columns = source.choice((1, config.lanes - 1, config.lanes))
@@ -376,31 +366,30 @@ def test_behind_the_fetch_no_tile_is_overwritten_before_it_has_drained(config: C
 @pytest.mark.parametrize("pool", Pool)
 def test_sides_are_here_when_the_shortest_backward_tiles_drain(pool: Pool) -> None:
     for config in (TINY, CONFIGS["lanes-16, word-64"]):
-        shape = {"groups": 2, "tiles": 4, "words": 1, "statistics": 1, "emit": 1}
+        shape = {"groups": 2, "tiles": 4, "words": 1, "inference": 0}
         Bench(config, seed=8, fetch=True, stall=0).go([Pass(config, 8, head=Head.BACKWARD, pool=pool, **shape)])
 
 
 def test_the_first_of_equal_places_is_the_maximum() -> None:
     for sums in (0, TINY.largest_sum, -TINY.largest_sum):
         bench = Bench(TINY, seed=9, stall=0)
-        bench.go([Pass(TINY, 9, sums=sums, **SUMS, statistics=1, emit=1, groups=2, columns=3)])
+        bench.go([Pass(TINY, 9, sums=sums, **SUMS, inference=0, groups=2, columns=3)])
         assert not any(any(row[2]) for row in bench.rows)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("head", [Head.FORWARD, Head.BACKWARD])
-def test_passes_that_only_sum_push_nothing(head: Head) -> None:
+@pytest.mark.parametrize("head", [Head.FORWARD, Head.LOSS, Head.BACKWARD])
+def test_inference_sums_nothing(head: Head) -> None:
     bench = Bench(TINY, seed=10, fetch=True)
-    bench.space = 0
-    bench.go([Pass(TINY, 10 + pool, head=head, pool=pool, statistics=1, emit=0, groups=2) for pool in Pool])
-    assert not bench.rows
-    assert len(bench.groups) == 6
+    bench.go([Pass(TINY, 10 + pool, head=head, pool=pool, inference=1, groups=2) for pool in Pool])
+    assert bench.rows
+    assert not bench.groups
 
 
 def test_unfinished_passes_tell_that_they_are_through_and_continue_without_room() -> None:
     bench = Bench(TINY, seed=11, fetch=True)
     bench.space = 2 * TINY.lanes
-    shape = {"head": Head.UPDATE, "groups": 2, "tiles": 1, "statistics": 0}
-    steps = [{"unfinished": 1, "emit": 0}, {"continues": 1, "unfinished": 1, "emit": 0}, {"continues": 1, "emit": 1}]
+    shape = {"head": Head.UPDATE, "groups": 2, "tiles": 1}
+    steps = [{"unfinished": 1}, {"continues": 1, "unfinished": 1}, {"continues": 1}]
     bench.go([Pass(TINY, 11 + n, **shape, **step) for n, step in enumerate(steps)])
     assert len(bench.groups) == 4
 
@@ -409,7 +398,7 @@ def test_unfinished_passes_tell_that_they_are_through_and_continue_without_room(
 def test_rows_of_a_window_count_from_first_to_last(config: Configuration) -> None:
     """Rows are counted over the tiles that make 16, and over again."""
     for first, last in ((0, 0), (3, 11), (15, 15)):
-        shape = {"head": Head.UPDATE, "groups": 1, "tiles": 5, "words": 1, "statistics": 0, "emit": 1}
+        shape = {"head": Head.UPDATE, "groups": 1, "tiles": 5, "words": 1, "inference": 0}
         bench = Bench(config, seed=12, stall=0)
         bench.go([Pass(config, 12, sums=1000, row_first=first, row_last=last, **shape)])
         counted = [any(row[0]) for row in bench.rows]
@@ -421,24 +410,15 @@ def test_sums_and_differences_reach_their_ends_over_the_largest_batch() -> None:
     bench = Bench(TINY, seed=8, stall=0)
     far = [-top] * lanes + [top] * lanes
     bench.records[: 2 * lanes] = [pivot << formats.STATISTICS for pivot in far]
-    shape = {"head": Head.FORWARD, "pool": Pool.NONE, "groups": 1, "tiles": 512 // lanes, "words": 1, "statistics": 1, "emit": 1}
+    shape = {"head": Head.FORWARD, "pool": Pool.NONE, "groups": 1, "tiles": 512 // lanes, "words": 1, "inference": 0}
     bench.go([Pass(TINY, 1, channel=i * lanes, sums=-far[i * lanes], **shape) for i in range(2)])
-
-
-@pytest.mark.parametrize("sides", [0, 1])
-def test_sums_of_signs_reach_their_ends(sides: int) -> None:
-    shape = {"head": Head.BACKWARD, "groups": 1, "tiles": 64, "statistics": 1, "emit": 0, "columns": TINY.lanes}
-    for pool, each in ((Pool.NONE, 1), (Pool.SIGNS, 4)):
-        bench = Bench(TINY, seed=13, stall=0)
-        bench.go([Pass(TINY, 13, sides=sides, pool=pool, **shape)])
-        assert bench.groups[0].sums[0].signs == (2 * sides - 1) * each * 64 * TINY.lanes
 
 
 def test_pivots_are_rounded_moving_means() -> None:
     bench = Bench(TINY, seed=9)
     near = [0, 31, 32, 33, -31, -32, -33, 95, 96, -95, -96, -97]
     bench.records[: len(near)] = near
-    shape = {"groups": len(near) // TINY.lanes, "tiles": 2, "statistics": 1, "emit": 1}
+    shape = {"groups": len(near) // TINY.lanes, "tiles": 2, "inference": 0}
     bench.go([Pass(TINY, 10, head=Head.FORWARD, pool=Pool.NONE, channel=0, **shape)])
 
 
@@ -446,13 +426,13 @@ def test_a_group_is_kept_until_it_is_taken() -> None:
     bench = Bench(TINY, seed=11, fetch=True, stall=0.99)
     bench.space = TINY.tile_rows
     heads = (Head.BACKWARD, Head.UPDATE, Head.LOSS)
-    bench.go([Pass(TINY, 12, head=head, groups=3, tiles=1, statistics=head != Head.UPDATE, emit=1) for head in heads])
+    bench.go([Pass(TINY, 12, head=head, groups=3, tiles=1, inference=0) for head in heads])
 
 
 @pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
 def test_short_tiles_come_in_the_time_of_their_rows_or_of_the_way_to_the_drain(config: Configuration) -> None:
     bench = Bench(config, seed=15, fetch=True, stall=0)
-    shape = {"groups": 1, "tiles": 8, "words": 1, "statistics": 1, "emit": 1}
+    shape = {"groups": 1, "tiles": 8, "words": 1, "inference": 0}
     bench.go([Pass(config, 16, head=Head.FORWARD, pool=Pool.NONE, **shape)])
     way = READ_LATENCY + finish_latency(config)
     periods = [later - first for first, later in itertools.pairwise(bench.done_times)]
@@ -462,7 +442,7 @@ def test_short_tiles_come_in_the_time_of_their_rows_or_of_the_way_to_the_drain(c
 def test_longer_tiles_come_in_the_time_of_their_words() -> None:
     for config, words in ((TINY, 10), (CONFIGS["lanes-16"], 17)):
         bench = Bench(config, seed=17, fetch=True, stall=0)
-        shape = {"groups": 2, "tiles": 4, "words": words, "statistics": 1, "emit": 1, "pool": Pool.NONE}
+        shape = {"groups": 2, "tiles": 4, "words": words, "inference": 0, "pool": Pool.NONE}
         bench.go([Pass(config, 17, head=Head.FORWARD, **shape)])
         periods = [later - first for first, later in itertools.pairwise(bench.done_times)]
         assert set(periods) == {words}
@@ -471,5 +451,5 @@ def test_longer_tiles_come_in_the_time_of_their_words() -> None:
 @pytest.mark.parametrize("after", [4, 19, 33, 50])
 def test_a_reset_in_the_middle_leaves_nothing_behind(after: int) -> None:
     bench = Bench(TINY, seed=after, fetch=True, stall=0)
-    shape = {"groups": 2, "tiles": 3, "statistics": 1, "emit": 1}
+    shape = {"groups": 2, "tiles": 3, "inference": 0}
     bench.go([Pass(TINY, 13, head=Head.BACKWARD, **shape), Pass(TINY, 14, **SUMS, **shape)], reset_after=after)

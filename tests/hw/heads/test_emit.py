@@ -13,16 +13,16 @@ from amaranth import ResetInserter, Signal
 from hardware import TINY, lanes_of, simulate
 
 from bnnedge import formats
-from bnnedge.hw.heads.emit import LATENCY, Emit
+from bnnedge.hw.heads.emit import LATENCY, SWAP, Emit
 from bnnedge.isa import Pool
 
 LANES = TINY.lanes
 SUM = TINY.largest_sum
-MEAN = 12 * SUM  # no mean of a batch, nor the sum of two, is larger
+MEAN = 2**25  # no centre is larger, in the units of dy
 
 
 class Row(NamedTuple):
-    """Sums of a row and what stands beside them, its random bits, where it stands in its tile, and that at which place."""
+    """Sums of a row and the places beside them, its random bits, where it stands in its tile, and that at which place."""
 
     values: list[int]
     side: list[int]
@@ -32,13 +32,12 @@ class Row(NamedTuple):
 
 
 class Columns(NamedTuple):
-    """What `Parameters` finds for the columns of a group."""
+    """What the rows need of the columns of a group."""
 
     threshold: list[int] = [0] * LANES
     above: list[int] = [0] * LANES
     below: list[int] = [0] * LANES
-    plus: list[int] = [0] * LANES
-    minus: list[int] = [0] * LANES
+    mean: list[int] = [0] * LANES
 
 
 class Codes(NamedTuple):
@@ -46,58 +45,50 @@ class Codes(NamedTuple):
 
     exponent: int
     planes: int
+    twin: bool = False
 
 
 def forward(rows: list[Row], columns: Columns, pool: Pool) -> list[list[int]]:
-    """Bit 0: sign, bit 1: mask; SUMS: place of the maximum; SIGNS: sign, pooled sign and mask of the places so far."""
+    """Bit 0: sign, bit 1: mask, above them the route; with pool SIGNS of all places, once the last of them has come."""
     found = []
     places: dict[int, list[list[tuple[bool, bool]]]] = {}  # for each row of a tile the signs and masks of its places
     for row in rows:
         limits = zip(row.values, columns.threshold, columns.above, columns.below, strict=True)
         bits = [(y >= threshold, -below < y - threshold < above) for y, threshold, above, below in limits]
+        if pool != Pool.SIGNS:
+            found.append([sign | mask << 1 | side << 2 for (sign, mask), side in zip(bits, row.side, strict=True)])
+            continue
         seen = places[row.number] = [*(places[row.number] if row.place else []), bits]
-        codes = []
-        for j, (sign, mask) in enumerate(bits):
-            code = sign | mask << 1
-            if pool == Pool.SUMS:
-                code |= (row.side[j] >> 1 & 3) << 2
-            if pool == Pool.SIGNS:
-                masks = [place[j][1] for place in seen if place[j][0]]
-                code = sign | bool(masks) << 1 | (masks[0] if masks else seen[0][j][1]) << 2
-            codes.append(code)
-        found.append(codes)
+        if row.place == 3:
+            routes = [next((place for place in range(4) if seen[place][j][0]), 0) for j in range(LANES)]
+            found.append([seen[place][j][0] | seen[place][j][1] << 1 | place << 2 for j, place in enumerate(routes)])
     return found
 
 
-def slopes(row: Row, columns: Columns, pool: Pool = Pool.NONE) -> list[int | None]:
-    """dy, with GRADIENT_MEAN fraction bits; None: a random code."""
-    found: list[int | None] = []
-    for d, side, plus, minus in zip(row.values, row.side, columns.plus, columns.minus, strict=True):
-        active = side & 1
-        if pool == Pool.SIGNS:
-            active = side >> row.place & 1
-            routed = next((place for place in range(4) if side >> place & 1), 0)
-            d = d if row.place == routed else 0
-        there = pool != Pool.SUMS or row.place == side >> 1 & 3
-        found.append(4 * d - (plus if active else minus) if there else None)
+def slopes(row: Row, columns: Columns, pool: Pool = Pool.NONE) -> list[int]:
+    """dy, with GRADIENT_MEAN fraction bits."""
+    found = []
+    for d, side, mean in zip(row.values, row.side, columns.mean, strict=True):
+        if pool == Pool.NONE or row.place == side:
+            found.append(4 * d - mean)
+        else:
+            found.append(-mean if pool == Pool.SIGNS else 0)
     return found
 
 
 def magnitude(rows: list[Row], columns: Columns, pool: Pool) -> int:
     """Sum of |dy|."""
-    return sum(abs(dy) for row in rows for dy in slopes(row, columns, pool) if dy is not None)
+    return sum(abs(dy) for row in rows for dy in slopes(row, columns, pool))
 
 
 def codes(row: Row, columns: Columns, settings: Codes, pool: Pool = Pool.NONE) -> list[int]:
-    """u of dy = (2 u - (2**g - 1)) * 2**e, rounded up with the probability of the fraction."""
-    e, g = settings
+    """u of the codes; a gradient is rounded up with the probability of the fraction."""
+    e, g, twin = settings
+    step, half = 2 ** (e + (not twin)), 2 ** (g - 1)
     found = []
     for dy, draw in zip(slopes(row, columns, pool), lanes_of(row.random, LANES), strict=True):
-        if dy is None:
-            found.append(2 ** (g - 1) - (draw < 2**15))
-            continue
         noise = draw * 2 ** (e + 1) // 2**16
-        found.append(max(0, min((dy - 2**e + noise) // 2 ** (e + 1) + 2 ** (g - 1), 2**g - 1)))
+        found.append(max(0, min((dy - 2**e + noise) // step + half, 2 * half - 1)))
     return found
 
 
@@ -107,16 +98,19 @@ def lanes_from(planes: Any) -> list[int]:
 
 
 async def load(ctx: Any, dut: Emit, columns: Columns, *, backward: bool) -> None:
-    names = ("plus", "minus") if backward else ("above", "below")
+    """Load the columns of a group, from its first to its last."""
     for j in range(LANES):
-        result = {name: getattr(columns, name)[j] for name in names}
-        if not backward:
-            result |= dict.fromkeys(("plus", "minus"), 4 * columns.threshold[j])
-        ctx.set(dut.column, j)
-        ctx.set(dut.result, result)
+        result = {name: getattr(columns, name)[j] for name in ("above", "below")}
+        ctx.set(dut.result, result | {"mean": columns.mean[j] if backward else 4 * columns.threshold[j]})
         ctx.set(dut.load, 1)
         await ctx.tick()
         ctx.set(dut.load, 0)
+
+
+async def swap(ctx: Any, dut: Emit) -> None:
+    ctx.set(dut.swap, 1)
+    await ctx.tick()
+    ctx.set(dut.swap, 0)
 
 
 def cells(values: Iterable[int], sides: Iterable[int]) -> list[dict[str, Any]]:
@@ -124,21 +118,24 @@ def cells(values: Iterable[int], sides: Iterable[int]) -> list[dict[str, Any]]:
     return [{"sum": {"value": value, "side": side}} for value, side in zip(values, sides, strict=True)]
 
 
+def set_row(ctx: Any, dut: Emit, row: Row) -> None:
+    ctx.set(dut.random, row.random)
+    ctx.set(dut.row, cells(row.values, row.side))
+    ctx.set(dut.place, row.place)
+    ctx.set(dut.row_number, row.number)
+
+
 async def send(ctx: Any, dut: Emit, rows: Iterable[Row], source: random.Random) -> None:
     """Send the rows with gaps, in which something else stands at the inputs; then wait until the last has left."""
     for row in rows:
         while source.random() < 0.3:
             ctx.set(dut.valid, 0)
-            ctx.set(dut.random, source.randrange(1 << 64))
-            ctx.set(dut.row, cells([source.randint(-SUM, SUM)] * LANES, [source.randrange(16)] * LANES))
-            ctx.set(dut.place, source.randrange(4))
-            ctx.set(dut.row_number, source.randrange(LANES))
+            sides = [source.randrange(4) for _ in range(LANES)]
+            number, place = source.randrange(LANES), source.randrange(4)
+            set_row(ctx, dut, Row([source.randint(-SUM, SUM)] * LANES, sides, source.randrange(1 << 64), number, place))
             await ctx.tick()
         ctx.set(dut.valid, 1)
-        ctx.set(dut.random, row.random)
-        ctx.set(dut.row, cells(row.values, row.side))
-        ctx.set(dut.place, row.place)
-        ctx.set(dut.row_number, row.number)
+        set_row(ctx, dut, row)
         await ctx.tick()
     ctx.set(dut.valid, 0)
     await ctx.tick().repeat(LATENCY - 1)
@@ -151,6 +148,7 @@ async def set_up(ctx: Any, dut: Emit, settings: Codes | None, pool: Pool = Pool.
     if settings:
         ctx.set(dut.exponent, settings.exponent)
         ctx.set(dut.gradient_planes, settings.planes)
+        ctx.set(dut.twin, settings.twin)
     ctx.set(dut.clear, 1)
     await ctx.tick()
     ctx.set(dut.clear, 0)
@@ -161,24 +159,31 @@ def check(*passes: tuple[Codes | None, Columns, list[Row]], pools: Iterable[Pool
     dut = Emit(TINY)
     found: list[list[int]] = []
     due = [0] * LATENCY
+    pooling = False
 
     async def collect(ctx: Any) -> None:
-        async for _, _, valid, shift, planes in ctx.tick().sample(dut.valid, dut.shift, dut.planes):
+        async for _, _, valid, place, shift, planes in ctx.tick().sample(dut.valid, dut.place, dut.shift, dut.planes):
             assert shift == due[-1]
-            due[:] = [valid, *due[:-1]]
+            due[:] = [valid and (not pooling or place == 3), *due[:-1]]
             if shift:
                 found.append(lanes_from(planes))
 
     async def bench(ctx: Any) -> None:
+        nonlocal pooling
         source = random.Random(1)
         for (settings, columns, rows), pool in zip(passes, pools, strict=False):
+            pooling = pool == Pool.SIGNS and not settings
             await set_up(ctx, dut, settings, pool)
             await load(ctx, dut, columns, backward=settings is not None)
+            await swap(ctx, dut)
             await send(ctx, dut, rows, source)
-            await ctx.tick()
             if settings:
                 assert ctx.get(dut.magnitude) == magnitude(rows, columns, pool)
+            await ctx.tick()
+            used = (1 << settings.planes if settings else 1 << 4 if pool else 1 << 2) - 1
+            found[:] = [[code & used for code in row] for row in found]
             want = [codes(row, columns, settings, pool) for row in rows] if settings else forward(rows, columns, pool)
+            want = [[code & used for code in row] for row in want]
             assert found == want, (settings, pool)
             found.clear()
 
@@ -190,44 +195,49 @@ def rows_for(columns: Columns, settings: Codes, source: random.Random, count: in
     reach = 2 ** (settings.exponent + settings.planes + 1)
     rows = []
     for _ in range(count):
-        side = [source.randrange(16) for _ in range(LANES)]
-        means = [columns.plus[j] if side[j] & 1 else columns.minus[j] for j in range(LANES)]
-        values = [max(-SUM, min((source.randint(-reach, reach) + mean) // 4, SUM)) for mean in means]
+        side = [source.randrange(4) for _ in range(LANES)]
+        values = [max(-SUM, min((source.randint(-reach, reach) + mean) // 4, SUM)) for mean in columns.mean]
         rows.append(Row(values, side, source.randrange(1 << 64)))
     for value in (-SUM, SUM):
-        for active in (0, 1):
-            draw = source.choice((0, source.randrange(1 << 64), 2**64 - 1))
-            rows.append(Row([value] * LANES, [active] * LANES, draw))
+        for draw in (0, source.randrange(1 << 64), 2**64 - 1):
+            rows.append(Row([value] * LANES, [0] * LANES, draw))
     return rows
 
 
 def tiles_for(columns: Columns, settings: Codes, source: random.Random) -> list[Row]:
-    """The tiles of four places, twice, with all kinds of sides."""
+    """The tiles of four places, twice."""
     rows = []
     for place in (*range(4), *range(4)):
         for number, row in enumerate(rows_for(columns, settings, source, LANES)[:LANES]):
-            side = [source.choice((0, 15, 1 << source.randrange(4), source.randrange(16))) for _ in range(LANES)]
-            rows.append(row._replace(side=side, number=number, place=place))
+            rows.append(row._replace(number=number, place=place))
     return rows
+
+
+def formats_of_codes() -> list[tuple[int, bool]]:
+    """All planes, plain and twin."""
+    return [(planes, twin) for planes in range(1, formats.MAX_PLANES + 1) for twin in (False, True) if planes > twin]
 
 
 @pytest.mark.parametrize("exponent", range(formats.MAX_EXPONENT + 1))
 def test_codes_of_every_number_of_planes_are_rounded_and_clipped(exponent: int) -> None:
     source = random.Random(exponent)
     passes = []
-    for planes in range(1, formats.MAX_PLANES + 1):
-        settings = Codes(exponent, planes)
+    for planes, twin in formats_of_codes():
+        settings = Codes(exponent, planes, twin)
         scale = min(2 ** (exponent + planes), MEAN)
-        means = [[source.randint(-scale, scale) for _ in range(LANES)] for _ in range(2)]
-        for columns in (
-            Columns(plus=means[0], minus=means[1]),
-            Columns(plus=[MEAN, -MEAN] * 2, minus=[-MEAN, MEAN] * 2),
-        ):
+        for mean in ([source.randint(-scale, scale) for _ in range(LANES)], [MEAN, -MEAN] * 2):
+            columns = Columns(mean=mean)
             passes.append((settings, columns, rows_for(columns, settings, source, 6)))
     check(*passes)
 
 
-@pytest.mark.parametrize("settings", [Codes(0, 1), Codes(3, 4), Codes(14, 8), Codes(15, 2), Codes(16, 8)])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        *(Codes(0, 1), Codes(3, 4), Codes(14, 8), Codes(15, 2), Codes(16, 8)),
+        *(Codes(0, 2, True), Codes(0, 8, True), Codes(4, 6, True), Codes(16, 2, True), Codes(16, 8, True)),
+    ],
+)
 def test_rounding_turns_where_fraction_and_random_number_fill_a_step(settings: Codes) -> None:
     """Gradients between -1 * 2**e and 1 * 2**e with random numbers around the first one that rounds them up."""
     source = random.Random(2)
@@ -235,15 +245,27 @@ def test_rounding_turns_where_fraction_and_random_number_fill_a_step(settings: C
     passes = []
     for fraction in sorted({0, step - 1} | {source.randrange(step) for _ in range(5)}):
         turn = (step - fraction) * 2**16 // step
-        draws = sorted({max(0, min(turn + i, 2**16 - 1)) for i in (-1, 0, 1)} | {0, 2**16 - 1})
+        draws = sorted({max(0, min(turn + i, 2**16 - 1)) for i in (-1, 0, 1)} | {0, 2**15 - 1, 2**15, 2**16 - 1})
         rows = [Row([0] * LANES, [0] * LANES, draw) for draw in draws]
-        passes.append((settings, Columns(minus=[step // 2 - fraction] * LANES), rows))
+        passes.append((settings, Columns(mean=[step // 2 - fraction] * LANES), rows))
     check(*passes)
+
+
+@pytest.mark.parametrize("planes", [2, 5, 8])
+@pytest.mark.parametrize("exponent", [0, 1, formats.MAX_EXPONENT])
+def test_a_twin_code_of_no_gradient_is_no_gradient(planes: int, exponent: int) -> None:
+    """Plane 0 may be either bit, the number above it makes up for it."""
+    settings = Codes(exponent, planes, True)
+    rows = [Row([0] * LANES, [0] * LANES, draw) for draw in (0, 2**15 - 1, 2**15, 2**16 - 1, 2**64 - 1)]
+    check((settings, Columns(), rows))
+    found = {u for row in rows for u in codes(row, Columns(), settings)}
+    assert len(found) == 2
+    assert {2 * (u >> 1) + 2 * (u % 2) - 2 ** (planes - 1) for u in found} == {0}
 
 
 def test_forward_bits_turn_at_their_limits() -> None:
     source = random.Random(3)
-    limits = [SUM + 1, -SUM - 2, 5, -7]
+    limits = [2 ** (TINY.accumulator - 1) - 1, -(2 ** (TINY.accumulator - 1)), 5, -7]
     columns = Columns(threshold=limits, above=[0, 3, 0, 1], below=[4, 1, 5, 1])
     near = [[limit + i for i in range(-6, 5)] for limit in (SUM - 4, -SUM + 6, 3, -7)]
     rows = [Row([near[j][i] for j in range(LANES)], [0] * LANES, source.randrange(1 << 64)) for i in range(11)]
@@ -261,7 +283,7 @@ def test_masks_of_the_largest_distances() -> None:
 def random_columns(source: random.Random, reach: int) -> Columns:
     """Thresholds and means within `reach` of 0, masks up to it away from them."""
     signed = range(-reach, reach + 1)
-    ranges = (signed, range(reach + 2), range(1, reach + 2), signed, signed)
+    ranges = (signed, range(reach + 2), range(1, reach + 2), signed)
     return Columns(*([source.choice(values) for _ in range(LANES)] for values in ranges))
 
 
@@ -272,23 +294,25 @@ def test_tiles_of_four_places(pool: Pool, backward: bool) -> None:
     source = random.Random(5)
     passes: list[tuple[Codes | None, Columns, list[Row]]] = []
     for _ in range(8):
-        settings = Codes(source.randrange(8), source.randrange(1, 9))
+        settings = Codes(source.randrange(8), *source.choice(formats_of_codes()))
         reach = 2 ** (settings.exponent + settings.planes - 1)
         columns = random_columns(source, reach)
         passes.append((settings if backward else None, columns, tiles_for(columns, settings, source)))
     check(*passes, pools=itertools.repeat(pool))
 
 
-@pytest.mark.parametrize("planes", [1, 4, 8])
-def test_a_code_without_gradient_is_the_upper_random_bit_whatever_the_sum(planes: int) -> None:
+@pytest.mark.parametrize("pool", [Pool.SIGNS, Pool.SUMS])
+@pytest.mark.parametrize(("planes", "twin"), [(1, False), (8, False), (2, True), (8, True)])
+def test_a_gradient_that_goes_elsewhere_is_none_whatever_the_sum(pool: Pool, planes: int, twin: bool) -> None:
+    """With pool SIGNS the mean is subtracted all the same."""
     rows = [
-        Row([value] * LANES, [4] * LANES, draw, place=place)
+        Row([value] * LANES, list(range(4)), draw, place=place)
         for value in (-SUM, 0, SUM)
         for draw in (0, 2**15 - 1, 2**15, 2**16 - 1, 2**64 - 1)
         for place in range(4)
     ]
-    for exponent in (0, 5, formats.MAX_EXPONENT):
-        check((Codes(exponent, planes), Columns(plus=[MEAN] * LANES, minus=[-MEAN] * LANES), rows), pools=[Pool.SUMS])
+    passes = [(Codes(e, planes, twin), Columns(mean=[MEAN, -MEAN, 3, -3]), rows) for e in (0, 5, formats.MAX_EXPONENT)]
+    check(*passes, pools=itertools.repeat(pool))
 
 
 def test_every_pattern_of_four_signs_is_pooled() -> None:
@@ -301,7 +325,7 @@ def test_every_pattern_of_four_signs_is_pooled() -> None:
             for number in range(LANES):
                 size = source.randrange(3)
                 value = size if first + number >> place & 1 else -1 - size
-                rows.append(Row([value] * LANES, [0] * LANES, 0, number, place))
+                rows.append(Row([value] * LANES, [source.randrange(4)] * LANES, 0, number, place))
     check((None, columns, rows), pools=[Pool.SIGNS])
 
 
@@ -310,40 +334,53 @@ def test_forward_and_backward_rows_and_kinds_of_pooling_follow_each_other() -> N
     passes: list[tuple[Codes | None, Columns, list[Row]]] = []
     pools = []
     for i in range(12):
-        settings = Codes(source.randrange(12), source.randrange(1, 9))
+        settings = Codes(source.randrange(12), *source.choice(formats_of_codes()))
         columns = random_columns(source, 200)
         passes.append((settings if i % 2 else None, columns, tiles_for(columns, settings, source)))
         pools.append(Pool(i % 3))
     check(*passes, pools=pools)
 
 
-def test_columns_loaded_between_rows_serve_the_rows_behind_them() -> None:
-    """The last rows of a group are still on their way when the next group's columns come, one after another."""
+@pytest.mark.parametrize("backward", [True, False])
+def test_rows_before_a_swap_are_of_the_old_group_and_rows_behind_it_of_the_new(backward: bool) -> None:
+    """Rows come in every cycle, also in those in which columns are loaded and swapped, as early as they may be."""
     dut = Emit(TINY)
     settings = Codes(2, 8)
-    row = Row([20] * LANES, [1] * LANES, 0)
-    old, new = Columns(plus=[0] * LANES), Columns(plus=[40] * LANES)
+    source = random.Random(7)
+    groups = [random_columns(source, 200) for _ in range(4)]
+    sent: list[tuple[Row, int]] = []
     found: list[list[int]] = []
+    current = 0
 
-    async def collect(ctx: Any) -> None:
-        async for _, _, shift, planes in ctx.tick().sample(dut.shift, dut.planes):
+    async def rows(ctx: Any) -> None:
+        ctx.set(dut.valid, 1)
+        while True:
+            row = rows_for(groups[0], settings, source, 1)[0]
+            set_row(ctx, dut, row)
+            _, _, swaps, shift, planes = await ctx.tick().sample(dut.swap, dut.shift, dut.planes)
+            nonlocal current
+            sent.append((row, current))
+            current += swaps
             if shift:
                 found.append(lanes_from(planes))
 
     async def bench(ctx: Any) -> None:
-        await set_up(ctx, dut, settings)
-        await load(ctx, dut, old, backward=True)
-        ctx.set(dut.random, row.random)
-        ctx.set(dut.row, cells(row.values, row.side))
-        ctx.set(dut.valid, 1)
-        await ctx.tick()
-        ctx.set(dut.valid, 0)
-        await load(ctx, dut, new, backward=True)
-        await send(ctx, dut, [row], random.Random(1))
-        await ctx.tick()
-        assert found == [codes(row, old, settings), codes(row, new, settings)]
+        await set_up(ctx, dut, settings if backward else None)
+        for columns in groups:
+            await load(ctx, dut, columns, backward=backward)
+            await swap(ctx, dut)
+            await ctx.tick().repeat(SWAP - 1)
+        await ctx.tick().repeat(2 * LATENCY)
+        first = next(i for i, (_, group) in enumerate(sent) if group)
+        want = []
+        for row, group in sent[first : len(found)]:
+            columns = groups[group - 1]
+            want.append(codes(row, columns, settings) if backward else forward([row], columns, Pool.NONE)[0])
+        used = 255 if backward else 3
+        assert len(want) > 4 * LANES
+        assert [[u & used for u in row] for row in found[first:]] == [[u & used for u in row] for row in want]
 
-    simulate(dut, bench, background=[collect])
+    simulate(dut, bench, background=[rows])
 
 
 def test_sixteen_lanes_add_up_their_sizes() -> None:
@@ -381,7 +418,6 @@ def test_a_reset_leaves_no_row_on_its_way() -> None:
         ctx.set(reset, 0)
         for _ in range(8):
             assert not ctx.get(unit.shift)
-            assert ctx.get(unit.magnitude) == 0
             await ctx.tick()
 
     simulate(ResetInserter(reset)(unit), bench)

@@ -67,8 +67,6 @@ class Pass:
     columns_buffer: int = Buffer.LEFT
     height: int = 1
     width: int = 1
-    places: bool = False
-    pooled_planes: int = 0
     head: int = Head.BACKWARD
     pool: int = Pool.NONE
     first_group: int = 0
@@ -77,29 +75,26 @@ class Pass:
 
     def __post_init__(self) -> None:
         lanes, granules = self.config.lanes, self.config.granules
+        self.places = self.head == Head.BACKWARD and self.pool != Pool.NONE
         self.counts = (self.groups, self.height, self.width, self.tiles, 4 if self.places else 1)
         shape = (*self.counts, lanes, formats.MAX_PLANES, lanes)
         self.bits = np.random.default_rng(self.seed).integers(0, 2, shape).astype(bool)
-        self.pooled_signs = self.head == Head.FORWARD and self.pool == Pool.SIGNS
         side = 2 if self.places else 1
-        columns_side = 1 if self.pooled_signs else side
         row_words = (self.first_group % granules + self.groups - 1) // granules + 1
         column_words = (self.first_tile % granules + self.tiles - 1) // granules + 1
 
-        def tensor(base: int, words: int, side: int, planes: int, **sizes: int) -> Tensor:
+        def tensor(base: int, words: int, planes: int, **sizes: int) -> Tensor:
             return Tensor(source, base, words, y=self.height * side, x=self.width * side, plane=planes, **sizes)
 
         source = random.Random(self.seed)
-        self.rows_at = tensor(100, row_words, side, self.rows_planes, tile=self.tiles)
-        self.pooled_at = tensor(3000, row_words, 1, self.pooled_planes, tile=self.tiles)
-        self.columns_at = tensor(5000, column_words, columns_side, self.columns_planes, group=self.groups)
+        self.rows_at = tensor(100, row_words, self.rows_planes, tile=self.tiles)
+        self.columns_at = tensor(5000, column_words, self.columns_planes, group=self.groups)
         here = ("groups", "tiles", "height", "width", "first_group", "first_tile", "head", "pool")
-        here += ("rows_planes", "pooled_planes", "columns_planes", "rows_buffer", "columns_buffer")
+        here += ("rows_planes", "columns_planes", "rows_buffer", "columns_buffer")
         self.order = {
             **{name: int(getattr(self, name)) for name in here},
             **self.rows_at.fields("rows", side),
-            **self.pooled_at.fields("pooled", 1),
-            **self.columns_at.fields("columns", columns_side),
+            **self.columns_at.fields("columns", side),
         }
 
     @property
@@ -116,19 +111,11 @@ class Pass:
             down, right = (2 * y + place // 2, 2 * x + place % 2) if self.places else (y, x)
             number, columns_number = (first % self.config.granules for first in (self.first_group, self.first_tile))
             number, columns_number = number + group, columns_number + tile
-            last = place == self.counts[-1] - 1
             for i in range(self.rows_planes):
                 yield self.rows_buffer, self.rows_at.address(y=down, x=right, tile=tile, plane=i), number, planes[i]
-            for i in range(self.pooled_planes if last else 0):
-                yield self.rows_buffer, self.pooled_at.address(y=y, x=x, tile=tile, plane=i), number, planes[1 + i]
-            if not self.pooled_signs:
-                for i in range(self.columns_planes):
-                    address = self.columns_at.address(group=group, y=down, x=right, plane=i)
-                    yield self.columns_buffer, address, columns_number, planes[i].T
-            elif last:
-                for i in range(self.columns_planes):
-                    address = self.columns_at.address(group=group, y=y, x=x, plane=i)
-                    yield self.columns_buffer, address, columns_number, planes[1 + i].T
+            for i in range(self.columns_planes):
+                address = self.columns_at.address(group=group, y=down, x=right, plane=i)
+                yield self.columns_buffer, address, columns_number, planes[i].T
 
     def written(self) -> dict[Place, int]:
         """What is to stand in the buffers in the end."""
@@ -166,7 +153,6 @@ class Run:
         rows, waiting = work.rows, []
         left_to_start = math.prod(work.counts)
         ctx.set(dut.order, work.order)
-        ctx.set(dut.places, work.places)
         ctx.set(dut.begin, 1)
         await ctx.tick()
         ctx.set(dut.begin, 0)
@@ -209,18 +195,15 @@ class Run:
 
 def random_pass(config: Configuration, source: random.Random) -> Pass:
     counts = {name: source.randint(1, most) for name, most in (("groups", 6), ("tiles", 6), ("height", 3), ("width", 3))}
-    kind = source.choice(("plain", "four", "pooled"))  # one place; codes at four places; signs that are pooled
     work = Pass(
         config,
         **{**counts, source.choice(("groups", "tiles")): 1} if source.random() < 0.5 else counts,
-        rows_planes=source.choice((0, 1) if kind == "pooled" else (0, 1, 2, 8)),
-        columns_planes=source.choice((0, 1) if kind == "pooled" else (0, 1, 3, 8)),
+        rows_planes=source.choice((0, 1, 2, 8)),
+        columns_planes=source.choice((0, 1, 3, 8)),
         rows_buffer=source.choice((Buffer.LEFT, Buffer.RIGHT)),
         columns_buffer=source.choice((Buffer.LEFT, Buffer.RIGHT)),
-        places=kind != "plain",
-        pooled_planes=source.randint(0, 2) if kind == "pooled" else 0,
-        head=Head.FORWARD if kind == "pooled" else source.choice((Head.BACKWARD, Head.UPDATE)),
-        pool=Pool.SIGNS if kind == "pooled" else source.choice(list(Pool)),
+        head=source.choice((Head.BACKWARD, *Head)),
+        pool=source.choice(list(Pool)),
         first_group=source.randrange(1000),
         first_tile=source.randrange(1000),
         seed=source.getrandbits(32),
@@ -291,10 +274,8 @@ FAST = {
     "sign and mask, late": (Pass(CONFIGS["granules-1"], 2, 4, 2, 1, head=Head.FORWARD), 6),
     "codes, late": (Pass(CONFIGS["granules-1"], 2, 4, 4, 4), 6),
     "nothing": (Pass(DEEP, 2, 2, 0, 0), 0),
-    "pooled signs": (
-        Pass(CONFIGS["granules-2"], 1, 1, 1, 1, width=2, places=True, pooled_planes=2, head=Head.FORWARD, pool=Pool.SIGNS),
-        2,
-    ),
+    "signs and routes": (Pass(CONFIGS["granules-2"], 1, 1, 4, 1, width=2, head=Head.FORWARD, pool=Pool.SIGNS), 2),
+    "codes at four places": (Pass(CONFIGS["granules-1"], 1, 1, 4, 4, width=2, head=Head.BACKWARD, pool=Pool.SUMS), 2),
 }
 
 

@@ -42,14 +42,16 @@ class Loops(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        final = {name: Signal(width, name=f"final_{name}") for name, width in self.widths.items()}
+        final = {name: Signal(width, name=f"final_{name}", reset_less=True) for name, width in self.widths.items()}
         for name, value in final.items():
             m.d.sync += value.eq(getattr(self.order, COUNTS[name]) - 1 if name in COUNTS else Mux(self.places, 3, 0))
-        at_end = {name: getattr(self, name) == value for name, value in final.items()}
+        counters = {name: Signal(width, name=name, reset_less=True) for name, width in self.widths.items()}
+        at_end = {name: counters[name] == value for name, value in final.items()}
         inner: Value = Value.cast(1)  # all loops inside this one are at their ends
         starts: Value = Value.cast(1)
         for name in reversed(NAMES):
-            counter = getattr(self, name)
+            counter = counters[name]
+            m.d.comb += getattr(self, name).eq(counter)
             m.d.comb += self.advances[NAMES.index(name)].eq(inner & ~at_end[name])
             with m.If(self.begin | (self.step & inner & at_end[name])):
                 m.d.sync += counter.eq(0)
@@ -70,7 +72,7 @@ def follow(m: Module, loops: Loops, name: str, base: Value, strides: dict[str, V
     """
     width = len(base)
     levels = [loop for loop in NAMES if loop in strides]
-    at = {loop: Signal(width, name=f"{name}_{loop}") for loop in levels}
+    at = {loop: Signal(width, name=f"{name}_{loop}", reset_less=True) for loop in levels}
     for place, loop in enumerate(levels):
         # The loop itself or one outside it advances: the latter gives all loops inside it its new address.
         with m.If(loops.begin | (loops.step & (loops.advances == 0))):

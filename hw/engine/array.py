@@ -63,8 +63,8 @@ class LaneArray(wiring.Component):
 
         # Cycle 1: operand registers. Bits agree where the left one differs from the right one's complement; invalid bits
         # are 0 in both.
-        left = Signal(data.ArrayLayout(word, lanes))
-        opposite = Signal(data.ArrayLayout(word, lanes))
+        left = Signal(data.ArrayLayout(word, lanes), reset_less=True)
+        opposite = Signal(data.ArrayLayout(word, lanes), reset_less=True)
         tag = self.tag
         valid = Signal(word)
         valid_bits = Signal(range(word + 1))

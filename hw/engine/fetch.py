@@ -68,7 +68,7 @@ class Fetch(wiring.Component):
         order, granules = self.instruction.payload, self.config.granules
         m.submodules.prepare = prepare = Prepare(self.config)
         m.submodules.walk = walk = Walk()
-        coming, this = prepare.tile, Signal(tile_layout(self.config))
+        coming, this = prepare.tile, Signal(tile_layout(self.config), reset_less=True)
         is_pass = order.opcode == isa.Opcode.PASS
         is_backward = order.head == isa.Head.BACKWARD
         strips = order.window != 0
@@ -127,7 +127,7 @@ class Fetch(wiring.Component):
         with m.If(self.drained != spend):
             m.d.sync += credit.eq(self.drained)
 
-        side, side_address = Signal(SIDE_BITS + 1), Signal(16)
+        side, side_address = Signal(SIDE_BITS + 1, reset_less=True), Signal(16, reset_less=True)
         pause, plane = Signal(range(max(2, granules))), Signal(4)
         with m.FSM():
             with m.State("IDLE"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth import Cat, Const, Module, Mux, Signal, signed
+from amaranth import Cat, Const, Module, Mux, Shape, Signal, signed, unsigned
 from amaranth.hdl import Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
@@ -62,7 +62,9 @@ class Prepare(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        config, order, tile = self.config, self.order, self.tile.payload
+        config, order = self.config, self.order
+        tile = Signal(tile_layout(config), reset_less=True)
+        m.d.comb += self.tile.payload.eq(tile)
         m.submodules.loops = loops = Loops()
         is_transpose = order.opcode == isa.Opcode.TRANSPOSE
         m.d.comb += [
@@ -74,7 +76,7 @@ class Prepare(wiring.Component):
             m.d.comb += loops.order.groups.eq(1)
 
         # Strips: several steps of x share a word; left_x is added behind the last of them.
-        step, shift = Signal.like(order.strip), Signal.like(order.strip_shift)
+        step, shift = Signal.like(order.strip, reset_less=True), Signal.like(order.strip_shift, reset_less=True)
         last_of_strip = step == order.strip - 1
         _, _, advance_x, advance_tile, advance_place = loops.advances
         with m.If(self.begin | (loops.step & ~(advance_tile | advance_place))):
@@ -96,7 +98,7 @@ class Prepare(wiring.Component):
         granules = config.granules
         group = order.first_group % granules + loops.group
         lane_bits = config.lanes.bit_length() - 1
-        left_1, right_1 = Signal(16), Signal(16)
+        left_1, right_1 = Signal(16, reset_less=True), Signal(16, reset_less=True)
         axes = {
             axis: _Axis(m, order, axis, follow(m, loops, axis, getattr(order, f"{axis}_origin"), {axis: by}), by, place)
             for axis, place in (("y", loops.place[1]), ("x", loops.place[0]))
@@ -171,9 +173,13 @@ class _Axis:
         self.m, self.at, self.step, self.second = m, at, step, second
         self.count, self.limit, self.pitch = (getattr(order, f) for f in (f"taps_{axis}", f"{axis}_limit", f"{axis}_pitch"))
         self.strides = {side: getattr(order, f"{side}_tap_{axis}") for side in ("left", "right")}
-        self.origin = Signal(signed(MAP_BITS + 1), name=f"{axis}_origin")
-        self.first, self.last = (Signal(signed(MAP_BITS + 2), name=f"{axis}_{name}") for name in ("first", "last"))
-        self.left, self.right = Signal(16, name=f"{axis}_left"), Signal(16, name=f"{axis}_right")
+
+        def register(name: str, shape: Shape) -> Signal:
+            return Signal(shape, name=f"{axis}_{name}", reset_less=True)
+
+        self.origin = register("origin", signed(MAP_BITS + 1))
+        self.first, self.last = (register(name, signed(MAP_BITS + 2)) for name in ("first", "last"))
+        self.left, self.right = (register(name, unsigned(16)) for name in ("left", "right"))
 
     def place(self) -> None:
         """Cycle 1: the input row under the first tap, at the second place half a step further."""

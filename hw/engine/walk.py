@@ -56,15 +56,21 @@ class Walk(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         order = self.order
-        j = Signal(4)
-        i = self.plane
+
+        def register(name: str, bits: int = 1) -> Signal:
+            return Signal(bits, name=name, reset_less=True)
+
+        i, j = register("i", 4), register("j", 4)
         # Where the present diagonal starts: its largest i.
-        start_i, start_j = Signal(4), Signal(4)
-        first_pair, new_diagonal, first_here = Signal(), Signal(), Signal()
+        start_i, start_j = register("start_i", 4), register("start_j", 4)
+        first_pair, new_diagonal, first_here = (register(name) for name in ("first_pair", "new_diagonal", "first_here"))
         # Of a level with two planes, the less significant one by its number.
-        left_lower, right_lower = Signal(), Signal()
-        final_word, final_pair = Signal.like(self.word), Signal(range(formats.MAX_PLANES**2))
-        final_i, final_j = Signal(4), Signal(4)
+        left_lower, right_lower = register("left_lower"), register("right_lower")
+        word, last = register("word", len(self.word)), register("last")
+        m.d.comb += [self.plane.eq(i), self.word.eq(word), self.last.eq(last)]
+        final_word = register("final_word", len(word))
+        final_pair = register("final_pair", (formats.MAX_PLANES**2 - 1).bit_length())
+        final_i, final_j = register("final_i", 4), register("final_j", 4)
         m.d.sync += [
             final_word.eq(order.words - 1),
             final_pair.eq(order.left_planes * self.right_planes - 1),
@@ -76,8 +82,8 @@ class Walk(wiring.Component):
 
         def countdown(name: str, final: Value, first: Value, step: Value) -> Signal:
             """A register that tells whether the present one of 0..`final` is the last, where `step` goes on, or to the first."""
-            left = Signal(len(final), name=f"{name}_left")
-            last, coming = Signal(name=f"{name}_last"), Signal(name=f"{name}_coming")
+            left, last = register(f"{name}_left", len(final)), register(f"{name}_last")
+            coming = Signal(name=f"{name}_coming")
             m.d.comb += coming.eq(last)
             with m.If(first | (step & last)):
                 m.d.sync += left.eq(final)
@@ -91,7 +97,7 @@ class Walk(wiring.Component):
 
         def of_tile(name: str) -> Value:
             """A value that comes with the tile, then and later."""
-            given, kept = getattr(self, name), Signal(MAP_BITS, name=f"kept_{name}")
+            given, kept = getattr(self, name), register(f"kept_{name}", MAP_BITS)
             with m.If(self.tile):
                 m.d.sync += kept.eq(given)
             return Mux(self.tile, given, kept)
@@ -105,17 +111,17 @@ class Walk(wiring.Component):
             self.first.eq(first_pair & first_here),
             self.double.eq(new_diagonal & first_here),
         ]
-        m.d.sync += self.last.eq(Cat(lasts).all())
+        m.d.sync += last.eq(Cat(lasts).all())
 
         # Of each operand: its first tap on this diagonal's first pair, this pair's first tap, this row's first tap, this tap.
         sides = []
         for side in ("left", "right"):
-            tap = Signal(16, name=f"{side}_tap")
+            tap = register(f"{side}_tap", 16)
             sides.append(
                 {
-                    "diagonal": Signal(16, name=f"{side}_diagonal"),
-                    "pair": Signal(16, name=f"{side}_pair"),
-                    "row": Signal(16, name=f"{side}_row"),
+                    "diagonal": register(f"{side}_diagonal", 16),
+                    "pair": register(f"{side}_pair", 16),
+                    "row": register(f"{side}_row", 16),
                     "tap": tap,
                     "start": getattr(self, f"{side}_start"),
                     "tap_x": getattr(order, f"{side}_tap_x"),
@@ -123,7 +129,7 @@ class Walk(wiring.Component):
                     "plane": getattr(order, f"{side}_plane"),
                 }
             )
-            m.d.comb += getattr(self, side).eq(tap + self.word)
+            m.d.comb += getattr(self, side).eq(tap + word)
 
         def go(level: str, values: list[object]) -> None:
             """Set a level's address and those inside it."""
@@ -135,12 +141,12 @@ class Walk(wiring.Component):
             go("diagonal", [side["start"] for side in sides])
             for level, start, final in ((i, start_i, final_i), (j, start_j, final_j)):
                 m.d.sync += [level.eq(final), start.eq(final)]
-            m.d.sync += [self.word.eq(0), left_lower.eq(0), right_lower.eq(0)]
+            m.d.sync += [word.eq(0), left_lower.eq(0), right_lower.eq(0)]
             m.d.sync += [first_pair.eq(1), new_diagonal.eq(0), first_here.eq(1)]
         with m.Elif(self.step):
-            m.d.sync += [first_here.eq(0), self.word.eq(self.word + 1)]
+            m.d.sync += [first_here.eq(0), word.eq(word + 1)]
             with m.If(last_word):
-                m.d.sync += self.word.eq(0)
+                m.d.sync += word.eq(0)
                 with m.If(~last_x):
                     go("tap", [side["tap"] + side["tap_x"] for side in sides])
                 with m.Elif(~last_y):

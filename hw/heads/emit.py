@@ -17,7 +17,7 @@ from bnnedge.hw.layouts import SIDE_BITS, tile_row
 
 LATENCY = 6  # from row to planes
 SWAP = 3  # cycles from `swap` to the next `load`, at least
-FACTOR_BITS = 25  # of a gradient to be shifted: the multiplier of a DSP48E1 takes 25 by 18 bits
+FACTOR_BITS = 25  # of a gradient to be shifted, at most: the multiplier of a DSP48E1 takes 25 by 18 bits
 SHIFTED = formats.MAX_EXPONENT  # bits below a twin code in the shifted gradient, one less than below another code
 MAGNITUDE_BITS = 56
 
@@ -76,6 +76,7 @@ class Emit(wiring.Component):
         m = Module()
         config, lanes = self.config, self.config.lanes
         wide, planes = gradient_bits(config), formats.MAX_PLANES
+        assert wide <= FACTOR_BITS
 
         def register(name: str, shape: ShapeLike, value: Value) -> Signal:
             found = Signal(shape, name=name, reset_less=True)
@@ -141,26 +142,23 @@ class Emit(wiring.Component):
             gradient = register(f"gradient_{j}", value.shape(), Mux(elsewhere, 0, value))
             mean = register(f"mean_{j}", signed(wide), Mux(elsewhere & without_mean, 0, needs_mean))
             dy = register(f"dy_{j}", signed(wide), (gradient << formats.GRADIENT_MEAN) - mean)
-            # Cycle 3: its size, and what the multiplier takes of it. With the largest exponent that is a code's range twice:
-            # what goes beyond is clipped.
-            size = register(f"size_{j}", wide - 1, magnitude(dy))
-            near = register(f"near_{j}", signed(FACTOR_BITS), dy)
+            # Cycle 3: its size.
+            size, dy_3 = register(f"size_{j}", wide - 1, magnitude(dy)), delayed(m, dy, 1, f"dy_{j}")
             sizes.append(size)
             sign_3 = register(f"sign_{j}", 1, dy >= 0)
             sign_5 = delayed(m, sign_3, 2, f"sign_3_{j}")
-            over_5 = delayed(m, dy[FACTOR_BITS - 1 :].any() & ~dy[FACTOR_BITS - 1 :].all(), 3, f"over_{j}")
 
             # Cycle 4: shift. Forward: the mask. Cycle 5: add r - 2**e, shifted likewise.
             distance = size[formats.GRADIENT_MEAN :][: len(above)]
             mask_5 = delayed(m, distance < Mux(sign_3, above, below), 2, f"mask_{j}")
             draw = lane_bits(random_4, j)
             noise = Cat(Const(0, SHIFTED + 1 - formats.RANDOM_BITS), draw[:-1], ~draw[-1]).as_signed()
-            exact = register(f"exact_{j}", signed(FACTOR_BITS + SHIFTED + 1), near * Cat(shift, Const(0, 1)).as_signed())
+            exact = register(f"exact_{j}", signed(wide + SHIFTED + 1), dy_3 * Cat(shift, Const(0, 1)).as_signed())
             shifted = register(f"shifted_{j}", exact.shape(), exact + noise)
 
             # Cycle 6: clip, and offset. Forward: what the places come to.
             q = shifted[SHIFTED:]
-            clips = over_5 | ((q[1:-1] ^ q[-1].replicate(len(q) - 2)) & Cat(beyond, Const(-1, len(q) - 2 - planes))).any()
+            clips = ((q[1:-1] ^ q[-1].replicate(len(q) - 2)) & Cat(beyond, Const(-1, len(q) - 2 - planes))).any()
             code = Mux(clips, sign_5.replicate(planes), Mux(twin, q[:planes], q[1 : planes + 1]) ^ msb)
             takes = begins_5 | (sign_5 & ~before[j].sign)  # the first place that is +1, or of all
             route_5 = delayed(m, Mux(pool_signs, self.place, side), 5, f"route_{j}")

@@ -119,7 +119,6 @@ class Head(wiring.Component):
             loops.places.eq(sweeps | gathers),
             loops.begin.eq(register.begin),
             register.order.eq(order),
-            register.places.eq(sweeps),
             random.begin.eq(register.begin),
             random.order.eq(order),
             random.seed.eq(self.seed),
@@ -168,7 +167,6 @@ class Head(wiring.Component):
         random_bits = delayed(m, random.row.payload, ways, "random")
         m.d.comb += [
             emitter.load.eq(thresholds.valid),
-            emitter.column.eq(thresholds.column),
             emitter.result.eq(thresholds.result),
             emitter.swap.eq(delayed(m, opens_group, ways - 1, "swap")),
             emitter.backward.eq(coding),

@@ -18,7 +18,7 @@ from bnnedge.isa import Pool
 
 LANES = TINY.lanes
 SUM = TINY.largest_sum
-MEAN = 2**25  # no centre is larger, in the units of dy
+MEAN = 2 ** (formats.CENTRE_BITS - 1 - formats.CENTRE + formats.GRADIENT_MEAN)  # no centre is larger, in the units of dy
 
 
 class Row(NamedTuple):

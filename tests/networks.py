@@ -22,9 +22,10 @@ def random_network(seed: int, work: float) -> tuple[Network, Settings]:
         layers += [Dense(r.randint(1, 40)) for _ in range(r.choice([0, 0, 1]))]
         layers.append(Dense(r.randint(2, 16)))
         planes = r.randint(1, 8)
+        weighted = sum(not isinstance(layer, MaxPool2D) for layer in layers)
         settings = Settings(
-            batch=r.choice([64, 64, 128]),
-            gradient_planes=r.randint(1, 8),
+            batch=r.choice([64, 64, 128, 192]),
+            gradient_planes=r.choice([r.randint(1, 8), "auto", tuple(r.randint(1, 8) for _ in range(weighted))]),
             input_planes=planes,
             slope_planes=r.randint(1, min(3, planes)),
             optimiser=r.choice(["sign-momentum", "sign-momentum", "sign-sgd"]),

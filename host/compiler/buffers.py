@@ -83,7 +83,8 @@ class Resident:
     def __init__(self, plan: Plan) -> None:
         buffers = {"left": Allocator(), "right": Allocator()}
         self.homes: dict[str, View] = {}
-        for name, item in plan.tensors.items():
+        # The largest first: small ones find room between them.
+        for name, item in sorted(plan.tensors.items(), key=lambda entry: -entry[1].tensor.size):
             kind = name.split(".")[1] if "." in name else name
             if kind == "input_top":
                 continue

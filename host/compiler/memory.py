@@ -10,9 +10,11 @@ from bnnedge.compiler.layout import Layout, layout
 from bnnedge.compiler.program import unplaced
 from bnnedge.configuration import Configuration
 from bnnedge.devices.device import Memory
+from bnnedge.formats import RECORD_WORDS
 from bnnedge.network import Network
 from bnnedge.settings import Settings
 
+RECORD_BITS = sum(sum(word.values()) for word in RECORD_WORDS)  # on the chip
 KINDS = {
     "active": "activations",
     "mask": "masks",
@@ -60,7 +62,7 @@ def memory_of(network: Network, settings: Settings, config: Configuration) -> Me
             kinds[kind_of(name)] = kinds.get(kind_of(name), 0) + item.tensor.size * bank
     chip = {
         "tile buffer": config.tile_rows * config.lanes * (config.accumulator + 1) // 8,
-        "parameters": min(there.plan.entries, config.channels) * RECORD_BYTES,
+        "parameters": min(there.plan.entries, config.channels) * RECORD_BITS // 8,
     }
     ddr = {
         "latent weights": sum(there.latent_bytes(i) for i in range(len(there.plan.geometry))),

@@ -1,0 +1,127 @@
+"""The exponents of a backward pass, layer by layer, against plain integers."""
+
+from __future__ import annotations
+
+import random
+from typing import Any, NamedTuple
+
+import pytest
+from amaranth import ResetInserter, Signal
+from hardware import simulate
+
+from bnnedge.hw.heads.exponent import Exponent
+from bnnedge.hw.heads.thresholds import RECORD_LATENCY
+
+
+class Layer(NamedTuple):
+    """A layer's record, and what comes of its gradients."""
+
+    exponent: int  # E
+    unit: int  # A
+    magnitude: int
+    count: int
+    planes: int = 4
+    twin: int = 0
+    headroom: int = 3
+
+
+def expected(layer: Layer, above: int) -> tuple[int, int, int]:
+    """The exponent e, the shift of the layer's unit, and its next E; the next A is `above`."""
+    mean = layer.magnitude // layer.count
+    size = mean.bit_length() - 1  # floor(log2), -1 of 0
+    e = max(0, min(layer.exponent - above, 16))
+    bits = layer.planes - layer.twin
+    return e, max(-8, min(layer.unit - above, 7)), above + size + layer.headroom + 1 - bits
+
+
+def check(*steps: list[Layer]) -> None:
+    """Run backward passes of several layers, the last layer first."""
+    dut = Exponent()
+    record: dict[str, int] = {}
+    written: list[tuple[int, int]] = []
+
+    async def parameters(ctx: Any) -> None:
+        coming = [{"mu": 0x123, "centre": 0x456}] * (RECORD_LATENCY - 1)
+        async for _, _, reading, write, new in ctx.tick().sample(dut.reading, dut.write, dut.write_record):
+            coming.append(record if reading else {"mu": -5, "centre": -7})
+            ctx.set(dut.record, coming.pop(0))
+            if write:
+                written.append((new.mu, new.centre))
+
+    async def bench(ctx: Any) -> None:
+        for layers in steps:
+            above = 0
+            for number, layer in enumerate(layers):
+                record.update(mu=layer.exponent, centre=layer.unit)
+                order = {"count": layer.count, "columns_planes": layer.planes, "twin": layer.twin, "headroom": layer.headroom}
+                ctx.set(dut.order, order)
+                ctx.set(dut.top, number == 0)
+                ctx.set(dut.open, 1)
+                await ctx.tick()
+                ctx.set(dut.open, 0)
+                await ctx.tick().until(dut.opened)
+                e, shift, following = expected(layer, above)
+                for _ in range(3):
+                    assert (ctx.get(dut.exponent), ctx.get(dut.shift)) == (e, shift), layer
+                    await ctx.tick()
+                assert not written
+                ctx.set(dut.magnitude, layer.magnitude)
+                ctx.set(dut.close, 1)
+                await ctx.tick()
+                ctx.set(dut.close, 0)
+                await ctx.tick().until(dut.closed)
+                assert written == [(following, above)], layer
+                written.clear()
+                above += e
+
+    simulate(dut, bench, background=[parameters])
+
+
+def drawn(source: random.Random) -> Layer:
+    count = source.choice((1, 3, 256, source.randrange(1, 1 << 32)))
+    mean = source.choice((0, 1, 2, 7, 8, source.randrange(1 << 23)))
+    planes = source.randint(1, 8)
+    twin = source.randrange(2) if planes > 1 else 0
+    exponent, unit = (source.choice((0, 5, 40, source.randint(-60, 200))) for _ in range(2))
+    return Layer(exponent, unit, count * mean + source.randrange(count), count, planes, twin, source.choice((3, 5)))
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_layers_follow_each_other(seed: int) -> None:
+    source = random.Random(seed)
+    check(*([drawn(source) for _ in range(source.randint(1, 9))] for _ in range(5)))
+
+
+@pytest.mark.parametrize("relative", [-9, -8, -1, 0, 1, 7, 8, 16, 17, 30_000, -30_000])
+def test_exponent_and_shift_end_where_they_should(relative: int) -> None:
+    top = Layer(3, 0, 100, 10)
+    check([top, Layer(3 + relative, 3 + relative, 100, 10)])
+
+
+@pytest.mark.parametrize(
+    ("magnitude", "count"), [(0, 1), (0, (1 << 32) - 1), (9, 10), (10, 10), (19, 10), (20, 10), ((1 << 56) - 1, 1)]
+)
+def test_means_below_one_and_at_powers_of_two(magnitude: int, count: int) -> None:
+    check([Layer(1, 2, magnitude, count, 1), Layer(5, 6, magnitude, count, 8, 1, 5)])
+
+
+def test_a_reset_in_the_middle_leaves_nothing_behind() -> None:
+    reset = Signal()
+    unit = Exponent()
+
+    async def bench(ctx: Any) -> None:
+        for wait in range(5):
+            ctx.set(unit.open, 1)
+            await ctx.tick()
+            ctx.set(unit.open, 0)
+            if wait:
+                await ctx.tick().repeat(wait)
+            ctx.set(reset, 1)
+            await ctx.tick()
+            ctx.set(reset, 0)
+            for _ in range(8):
+                assert not ctx.get(unit.reading)
+                assert not ctx.get(unit.opened)
+                await ctx.tick()
+
+    simulate(ResetInserter(reset)(unit), bench)

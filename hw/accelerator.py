@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from amaranth import Cat, ClockDomain, ClockSignal, DomainRenamer, Module, Mux, ResetSignal, Signal
-from amaranth.lib import fifo, memory, wiring
+from amaranth.lib import data, fifo, memory, wiring
 from amaranth.lib.wiring import In, Out
 
 from bnnedge import isa, registers
@@ -212,21 +212,26 @@ class Core(wiring.Component):
             load.right_ready.eq(~tile_register.right_active),
         ]
 
-        # Parameter memory: one port for the head, one for the pivots and stores.
+        # Parameter memory: one port, for the head before stores; the moving means once more, for the pivots.
         m.submodules.parameters = parameters = memory.Memory(shape=RECORD.as_shape(), depth=config.channels, init=[])
-        head_port, other_port, write_port = parameters.read_port(), parameters.read_port(), parameters.write_port()
-        other_record = Signal(RECORD)
-        m.d.sync += [head.record.eq(head_port.data), other_record.eq(other_port.data)]
+        m.submodules.means = means = memory.Memory(shape=RECORD.members["mu"], depth=config.channels, init=[])
+        record_port, record_write = parameters.read_port(), parameters.write_port()
+        mean_port, mean_write = means.read_port(), means.write_port()
+        record = Signal(RECORD, reset_less=True)
+        m.d.sync += [record.eq(record_port.data), statistics.mean.eq(mean_port.data)]
         m.d.comb += [
-            head_port.addr.eq(head.record_address),
-            other_port.addr.eq(Mux(statistics.reading, statistics.record_address, store.address)),
-            statistics.record.eq(other_record),
-            store.record.eq(other_record),
-            store.record_granted.eq(store.read_record & ~statistics.reading),
+            record_port.addr.eq(Mux(head.record_read, head.record_address, store.address)),
+            head.record.eq(record),
+            store.record.eq(record),
+            store.record_granted.eq(store.read_record & ~head.record_read),
+            mean_port.addr.eq(statistics.mean_address),
             load.record_ready.eq(~head.record_write),
-            write_port.en.eq(head.record_write | load.record_write),
-            write_port.addr.eq(Mux(head.record_write, head.record_write_address, load.record_address)),
-            write_port.data.eq(Mux(head.record_write, head.record_write_data, load.record)),
+            record_write.en.eq(head.record_write | load.record_write),
+            record_write.addr.eq(Mux(head.record_write, head.record_write_address, load.record_address)),
+            record_write.data.eq(Mux(head.record_write, head.record_write_data, load.record)),
+            mean_write.en.eq(record_write.en),
+            mean_write.addr.eq(record_write.addr),
+            mean_write.data.eq(data.View(RECORD, record_write.data).mu),
         ]
 
         # Labels wait for their batch; logits and loss go to the store.

@@ -8,7 +8,7 @@ from bnnedge import formats
 from bnnedge.configuration import Configuration
 from bnnedge.hw.accelerator import LABELS
 from bnnedge.hw.buffers.banked import parts
-from bnnedge.hw.heads.softmax import BIASED_BITS, CLASSES, LABEL_BITS, SIGNS_BITS, TOTAL_BITS
+from bnnedge.hw.heads.softmax import BIASED_BITS, CLASSES, LABEL_BITS, TOTAL_BITS
 from bnnedge.hw.layouts import RECORD, TOTALS, tile_row
 
 SMALLEST = 128  # words: smaller memories become LUT RAM
@@ -43,12 +43,13 @@ def memories(config: Configuration) -> list[Memory]:
         *(Memory("left buffer", words, config.word, count=config.lanes) for _, words in parts(config.left_depth)),
         *(Memory("right buffer", words, config.word, count=config.lanes) for _, words in parts(config.right_depth)),
         Memory("tile buffer", config.tile_rows, tile_row(config).size),
-        Memory("parameters", config.channels, RECORD.size, ports=2),
+        Memory("parameters", config.channels, RECORD.size),
+        Memory("moving means", config.channels, formats.MU_BITS),
         Memory("totals", config.layer_channels, TOTALS.size),
         Memory("labels", LABELS - 1, LABEL_BITS),  # a FIFO holds its last word in its output register
-        Memory("softmax, classes", CLASSES, 2 * formats.MU_BITS + BIASED_BITS + config.accumulator),
-        Memory("softmax, totals", CLASSES, 2 * TOTAL_BITS + SIGNS_BITS),
-        Memory("softmax, logits", CLASSES, formats.LOGIT_BITS + BIASED_BITS + 1),
+        Memory("softmax, classes", CLASSES, 2 * formats.MU_BITS + BIASED_BITS),
+        Memory("softmax, totals", CLASSES, TOTAL_BITS),
+        Memory("softmax, logits", CLASSES, BIASED_BITS),
     ]
     return [memory for memory in found if memory.words >= SMALLEST]
 

@@ -57,9 +57,12 @@ def _buffers(m: Module, config: Configuration) -> None:
     beyond = "parameter memory: the statistics read address {}, beyond its depth"
     check(m, CHECKED, begins, last < config.channels, beyond, last)
     for writes, place in ((head.record_write, head.record_write_address), (load.record_write, load.record_address)):
-        meets = "parameter memory: address {} is written while it is read"
-        check(m, CHECKED, writes & statistics.reading, place != statistics.record_address, meets, place)
-        check(m, CHECKED, writes & store.record_granted, place != store.address, meets, place)
+        for reads, read in (
+            (statistics.reading, statistics.mean_address),
+            (store.record_granted, store.address),
+            (head.record_read, head.record_address),
+        ):
+            check(m, CHECKED, writes & reads, place != read, "parameter memory: address {} is written while it is read", place)
 
 
 def _owners(m: Module, config: Configuration) -> None:

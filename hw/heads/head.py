@@ -44,7 +44,7 @@ class Head(wiring.Component):
     order: in stream, from `Fetch`. seed: in.
     added, address, totals: of `Totals`.
     available, offset, row, blocked, pop, rewrite...: the tile buffer's.
-    record_address, record, record_write...: parameter memory, read latency 2.
+    record_read, record_address, record, record_write...: parameter memory, read latency 2.
     latents: out stream, address and beats for the reader and the writer; old, new: the beats; written: in, writer idle.
     label, score, score_last, loss, hits: see `Softmax`.
     left, right, left_blocked: see `TileRegister`.
@@ -71,6 +71,7 @@ class Head(wiring.Component):
                 "row": In(tile_row(config)),
                 "blocked": In(1),
                 "pop": Out(1),
+                "record_read": Out(1),
                 "record_address": Out(range(config.channels)),
                 "record": In(RECORD),
                 "record_write": Out(1),
@@ -133,6 +134,7 @@ class Head(wiring.Component):
 
         # The parameter memory: who reads it.
         m.d.comb += [
+            self.record_read.eq(exponent.reading | averages.reading_record | thresholds.reading),
             self.record_address.eq(
                 Mux(exponent.reading, order.exponent, Mux(averages.reading_record, averages.address, thresholds.address))
             ),

@@ -38,7 +38,7 @@ class Statistics(wiring.Component):
     done, meta, bias, row, sums: the engine's, see `LaneArray`. drained: out, see `Fetch`.
     sides: in, the bits of a backward tile's routes and then its masks, each P rows of Q; there from `sides_end` (one cycle)
     on, and until `drained` at least.
-    pivots: in stream, the next group. reading, record_address: out, record: in, 2 cycles later: parameter memory.
+    pivots: in stream, the next group. reading, mean_address: out, mean: in, 2 cycles later: mu in the parameter memory.
     room, reserve, push, row_out, continues, unfinished, begins: the tile buffer's.
     group: out stream, see `group_layout`; of passes that sum, and of unfinished ones.
     """
@@ -58,8 +58,8 @@ class Statistics(wiring.Component):
                 "sides_end": In(1),
                 "pivots": In(stream.Signature(PIVOTS)),
                 "reading": Out(1),
-                "record_address": Out(range(config.channels)),
-                "record": In(RECORD),
+                "mean_address": Out(range(config.channels)),
+                "mean": In(RECORD.members["mu"]),
                 "room": In(1),
                 "reserve": Out(1),
                 "push": Out(1),
@@ -90,17 +90,17 @@ class Statistics(wiring.Component):
                 m.d.sync += count.eq(0)
                 with m.If(self.pivots.valid):
                     m.d.sync += coming.eq(self.pivots.payload)
-                    m.d.sync += self.record_address.eq(self.pivots.payload.channel)
+                    m.d.sync += self.mean_address.eq(self.pivots.payload.channel)
                     m.next = "READ"
                     with m.If(~self.pivots.payload.forward):
                         m.d.sync += next_pivots.eq(0)
                         m.next = "READY"
             with m.State("READ"):
                 m.d.comb += self.reading.eq(1)
-                m.d.sync += [count.eq(count + 1), self.record_address.eq(self.record_address + 1)]
+                m.d.sync += [count.eq(count + 1), self.mean_address.eq(self.mean_address + 1)]
                 with m.If(count > 1):
                     # rounds the moving mean to a whole number
-                    pivot = (self.record.mu + (1 << formats.STATISTICS - 1)) >> formats.STATISTICS
+                    pivot = (self.mean + (1 << formats.STATISTICS - 1)) >> formats.STATISTICS
                     m.d.sync += [next_pivots[i].eq(next_pivots[i + 1]) for i in range(lanes - 1)]
                     m.d.sync += next_pivots[lanes - 1].eq(pivot)
                     check_fits(m, platform, C(1), pivot, next_pivots[0].shape(), "statistics: pivot")

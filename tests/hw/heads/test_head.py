@@ -24,7 +24,7 @@ from bnnedge.hw.buffers.tile_buffer import TileBuffer
 from bnnedge.hw.heads.head import Head
 from bnnedge.hw.heads.softmax import SCORE_BITS
 from bnnedge.hw.heads.totals import Totals
-from bnnedge.hw.layouts import PASS, tile_row
+from bnnedge.hw.layouts import PASS, RECORD, tile_row
 from bnnedge.layers import Conv2D, Dense, MaxPool2D
 from bnnedge.network import Network
 from bnnedge.settings import Settings
@@ -89,10 +89,9 @@ class Memories:
         return unpack_tensor(words.view(np.uint8).ravel(), view.tensor, CONFIG)
 
 
-def record(mu: int, psi: int = 0, beta: int = 0) -> int:
+def record(**fields: Any) -> int:
     """An entry of the parameter memory."""
-    bits = formats.MU_BITS
-    return mu & (1 << bits) - 1 | psi << bits | (beta & 0xFFFF) << 2 * bits
+    return RECORD.const({name: int(value) for name, value in fields.items()}).as_bits()
 
 
 def run(
@@ -121,7 +120,6 @@ def run(
         head.available.eq(tiles.available),
         head.row.eq(tiles.row_out),
         head.blocked.eq(tiles.busy),
-        totals.read.eq(head.read),
         totals.address.eq(head.address),
         head.totals.eq(totals.record),
     ]
@@ -158,7 +156,7 @@ def run(
             fields = work.fields
             while any(w.head == isa.Head.LOSS and not w.fields["inference"] for w in passes[done:number]):
                 await ctx.tick()
-            rows = list(work.rows()) if fields["emit"] or fields.get("unfinished") else []
+            rows = list(work.rows())
             continues = fields.get("continues", 0)
             ctx.set(tiles.continues, continues)
             ctx.set(tiles.unfinished, fields.get("unfinished", 0))
@@ -175,7 +173,7 @@ def run(
                     await ctx.tick()
                     ctx.set(tiles.reserve, 0)
                     ctx.set(tiles.push, 0)
-                if sums is not None or not fields["emit"]:
+                if sums is not None or fields.get("unfinished"):
                     told = {"group": fields["first_group"] + group, "fresh": fields.get("fresh", 0), "counts": sums is not None}
                     finished.append(told | {"sums": sums or []})
                 while len(finished) > 4:
@@ -281,7 +279,7 @@ class Step:
         random = np.random.default_rng(number)
         self.network, self.settings = network(pool), Settings(batch=64, **settings)
         self.plan = Plan(self.network, self.settings, CONFIG)
-        self.passes = Passes(CONFIG, self.settings, RATE)
+        self.passes = Passes(CONFIG, self.settings, self.plan.codes, RATE)
         self.number, self.pool = number, pool
         self.labels = random.integers(0, 6, 64)
         state = TrainingState.initial(self.network, CONFIG.latent, self.settings.gradient_planes, seed=3)
@@ -331,22 +329,22 @@ class Step:
         return found
 
     def forward(self, layer: int, part: Part, **flags: int) -> Work:
-        """Statistics or emitting pass of a layer, or both at once."""
+        """Forward pass of a layer."""
         name, place = f"{layer + 1}.", self.plan.places[layer]
         y, views, geometry = self.map(name + "y"), self.views, place.geometry
         wide = pooling.places(y) if geometry.pool == "signs" else [y]
-        sides = [2 * self.map(name + "route") if geometry.pool == "sums" else np.zeros_like(m) for m in wide]
+        sides = [self.map(name + "route") if geometry.pool == "sums" else np.zeros_like(m) for m in wide]
         half = 1 << formats.STATISTICS - 1
         pivots = self.before.layers[layer].mu + half >> formats.STATISTICS
-        terms = {"first": sum(wide), "second": sum(abs(m - pivots) for m in wide), "signs": np.zeros_like(wide[0])}
+        terms = {"first": sum(wide), "second": sum(abs(m - pivots) for m in wide)}
         if layer:
-            out = Outputs((), None, views[f"{name}code_columns.0"])
+            out = Outputs((), views[f"{name}code_columns.0"])
             if f"{name}code" in views:
                 out = dataclasses.replace(out, rows=(views[f"{name}code"],))
         else:
-            routes = ("route_low", "route_high") if geometry.pool == "sums" else ()
+            routes = ("route_low", "route_high") if geometry.pool != "none" else ()
             rows = tuple(views[name + kind] for kind in ("active", "mask", *routes))
-            out = Outputs(rows, views.get(name + "wide"), views[f"{name}active_columns.0"])
+            out = Outputs(rows, views[f"{name}active_columns.0"])
         source = "1.active" if layer else "input"
         operands = views[source], views[f"{name}weight"]
         fields = self.passes.forward(place, part, *operands, out, loss=layer == 1, **flags)
@@ -355,21 +353,14 @@ class Step:
     def backward(self, part: Part, **flags: int) -> Work:
         """Data gradient of the first layer."""
         place, above, views = self.plan.places[0], self.plan.geometry[1], self.views
-        d, active = self.map("1.d"), self.map("1.active")
-        side, positive, signs = active.astype(int), active, 2 * active.astype(int) - 1
-        if self.pool == "signs":
-            wide = [bits.astype(int) for bits in pooling.places(active)]
-            side, positive = sum(bits << i for i, bits in enumerate(wide)), self.map("1.pooled")
-            signs = sum(2 * bits - 1 for bits in wide)
-        elif self.pool == "sums":
-            side = side | self.map("1.route").astype(int) << 1
-        terms = {"first": d, "second": np.where(positive, d, -d), "signs": signs}
-        sides = [views[f"1.{kind}"] for kind in ("wide" if self.pool == "signs" else "active", "mask")]
-        out = Outputs((), None, views["1.code_columns.0"])
+        d = self.map("1.d")
+        side = self.map("1.route").astype(int) if self.pool != "none" else np.zeros(d.shape, int)
+        sides = [views[f"1.{kind}"] for kind in ("mask", "route_low", "route_high") if f"1.{kind}" in views]
+        out = Outputs((), views["1.code_columns.0"])
         fields = self.passes.backward(
             place, above, part, views["2.code"], views["2.weight_backward"], sides, out, first_x=0, width=d.shape[2], **flags
         )
-        return self.work(fields, part, [d], [side], terms)
+        return self.work(fields, part, [d], [side], {"first": d, "second": abs(d)})
 
     def update(self, layer: int, share: np.ndarray | None = None, **flags: int) -> Work:
         """Weight gradient of a layer, or a share of it."""
@@ -379,8 +370,8 @@ class Step:
         groups, tiles = -(-place.geometry.filters // LANES), -(-place.geometry.tap_inputs // LANES)
         part = Part(0, groups, 0, place.geometry.out_height, 0, tiles)
         backward = (views[f"{name}weight_backward"],) if layer else ()
-        out = Outputs(backward, None, views[f"{name}weight"])
-        flags = {"emit": 1, "address": LATENTS[layer]} | flags
+        out = Outputs(backward, views[f"{name}weight"])
+        flags = {"address": LATENTS[layer]} | flags
         cut = {"columns": (0, place.geometry.out_width), "taps_y": (0, place.geometry.kernel_y), "words": (0, 64 // CONFIG.word)}
         operands = views[source], views[f"{name}code_columns.0"]
         fields = self.passes.update(place, part, *operands, out, **cut, **flags)
@@ -388,8 +379,8 @@ class Step:
         return Work(fields | {"inference": 0, "step": self.number}, sums, sums, [None] * groups)
 
     def work(self, fields: dict[str, int], part: Part, maps: Any, sides: Any, terms: dict[str, np.ndarray]) -> Work:
-        groups = self.totals(part, terms) if fields["statistics"] else [None] * part.groups
         fields = {"inference": 0} | fields | {"step": self.number}
+        groups = [None] * part.groups if fields["inference"] else self.totals(part, terms)
         return Work(fields, self.tiles(part, maps), self.tiles(part, sides), groups)
 
     def weight_rows(self, layer: int, weights: np.ndarray) -> np.ndarray:
@@ -405,9 +396,11 @@ class Step:
         """The parameter memory before the step; `above`: what a LOSS pass left out would have added to the exponents."""
         records = [0] * CONFIG.channels
         for layer, place in zip(self.before.layers, self.plan.places, strict=True):
+            fields = {name: getattr(layer, name) for name in RECORD.members}
             for j in range(place.geometry.filters):
-                records[place.channel + j] = record(int(layer.mu[j]), int(layer.psi[j]), int(layer.beta[j]))
-            records[place.exponent] = record(layer.exponent - (0 if place.number else above))
+                records[place.channel + j] = record(**{name: values[j] for name, values in fields.items()})
+            less = 0 if place.number else above
+            records[place.exponent] = record(mu=layer.exponent - less, centre=layer.unit - less)
         return records
 
     def run(self, passes: Sequence[Work], *, stall: Stall = never, gaps: Stall = never, above: int = 0) -> Memories:
@@ -420,23 +413,21 @@ class Step:
 
     def check_signs(self, found: Memories) -> None:
         """Of the hidden layer: signs and masks as rows, signs as columns."""
-        seen, columns = "pooled" if self.pool == "signs" else "active", found.bits(self.views["1.active_columns.0"])
+        columns = found.bits(self.views["1.active_columns.0"])
         bits = {name: found.bits(view)[..., 0, :] for name, view in self.views.items() if view.buffer == "left"}
-        assert np.array_equal(bits["1.active"], self.map(f"1.{seen}"))
+        assert np.array_equal(bits["1.active"], self.map("1.active"))
         assert np.array_equal(bits["1.mask"], self.map("1.mask"))
-        assert np.array_equal(columns[..., 0, :], self.map(f"1.{seen}").transpose(3, 1, 2, 0))
-        if self.pool == "signs":
-            assert np.array_equal(bits["1.wide"], self.map("1.active"))
-        if self.pool == "sums":
+        assert np.array_equal(columns[..., 0, :], self.map("1.active").transpose(3, 1, 2, 0))
+        if self.pool != "none":
             assert np.array_equal(bits["1.route_low"] + 2 * bits["1.route_high"], self.map("1.route"))
 
     def check_codes(self, found: Memories, layer: int) -> None:
         """Gradient codes of a layer, as rows (of the first layer nobody needs them) and as columns."""
-        code = self.map(f"{layer + 1}.code")
-        columns = codes_of(found.bits(self.views[f"{layer + 1}.code_columns.0"]))
+        code, kind = self.map(f"{layer + 1}.code"), self.plan.codes[layer]
+        columns = codes_of(found.bits(self.views[f"{layer + 1}.code_columns.0"]), kind)
         assert np.array_equal(columns, code.transpose(3, 1, 2, 0))
         if layer:
-            assert np.array_equal(codes_of(found.bits(self.views["2.code"])), code)
+            assert np.array_equal(codes_of(found.bits(self.views["2.code"]), kind), code)
 
     def check_weights(self, found: Memories, layer: int) -> None:
         """Latent weights of a layer, and its binary weights in both orientations."""
@@ -450,12 +441,13 @@ class Step:
             assert np.array_equal(found.bits(self.views["2.weight_backward"])[..., 0, :], signs.transpose(2, 0, 1, 3))
 
     def check_records(self, found: Memories, layer: int, *, forward: bool, backward: bool, above: int = 0) -> None:
-        """Moving averages are the new ones after a forward pass, beta and exponent after a backward one."""
+        """Moving averages are the new ones after a forward pass; centre, size, beta and exponent after a backward one."""
         place, before, after = self.plan.places[layer], self.before.layers[layer], self.after.layers[layer]
         averages, learnt = (after if forward else before), (after if backward else before)
-        want = [record(*map(int, entry)) for entry in zip(averages.mu, averages.psi, learnt.beta, strict=True)]
+        fields = {name: getattr(averages if name in ("mu", "psi") else learnt, name) for name in RECORD.members}
+        want = [record(**{name: values[j] for name, values in fields.items()}) for j in range(place.geometry.filters)]
         assert found.records[place.channel :][: place.geometry.filters] == want
-        assert found.records[place.exponent] == record(learnt.exponent - above)
+        assert found.records[place.exponent] == record(mu=learnt.exponent - above, centre=learnt.unit - above)
 
 
 @functools.cache
@@ -480,18 +472,15 @@ def cut(part: Part) -> list[Part]:
 
 
 def in_parts(make: Any, parts: Sequence[Part]) -> list[Work]:
-    """Passes that only sum, then, the other way round, passes that only emit."""
+    """Passes whose sums are added up; the last one of each group commits them."""
     passes = []
-    for part in parts:
-        passes.append(make(part, statistics=1, fresh=int(part.tile == 0), emit=0))
-    for number, part in enumerate(reversed(parts)):
-        commit = int(part.tile != 0)  # the first one of its group
+    for number, part in enumerate(parts):
         ends = {"opens": int(number == 0), "closes": int(number == len(parts) - 1)}
-        passes.append(make(part, statistics=0, emit=1, commit=commit, **ends))
+        passes.append(make(part, fresh=int(part.tile == 0), commit=int(part.tile != 0), **ends))
     return passes
 
 
-ALL = {"statistics": 1, "fresh": 1, "emit": 1, "commit": 1}
+ALL = {"fresh": 1, "commit": 1}
 
 
 @pytest.mark.parametrize("pool", ["none", "signs", "sums"])
@@ -534,13 +523,11 @@ def test_backward_in_parts_gives_codes_and_one_exponent(pool: str) -> None:
 
 
 def test_loss_and_backward_give_codes_and_a_loss_starts_the_exponents_anew() -> None:
-    """Backward first, as if behind that LOSS pass, then LOSS in parts: its exponent must not count from what is above."""
+    """Backward first, as if behind that LOSS pass: the exponent of LOSS must not count from what is above."""
     step = first_step("none")
     above = int(step.trace["2.e"])
-    last = whole(step, 1)
-    sums = [step.forward(1, part, statistics=1, fresh=int(part.tile == 0), emit=0) for part in cut(last)]
-    loss = step.forward(1, last, statistics=0, emit=1, commit=1)
-    found = step.run([step.backward(whole(step, 0), **ALL, opens=1, closes=1), *sums, loss], above=above)
+    passes = [step.backward(whole(step, 0), **ALL, opens=1, closes=1), step.forward(1, whole(step, 1), **ALL)]
+    found = step.run(passes, above=above)
     step.check_codes(found, 0)
     step.check_codes(found, 1)
     assert (found.loss, found.hits) == (step.result.loss, step.result.hits)
@@ -558,7 +545,7 @@ def test_rows_that_are_added_up_meanwhile_delay_those_that_go_out(pool: str) -> 
     for layer in (1, 0):
         slope = step.trace[f"{layer + 1}.slope"].astype(np.int64)
         first, second = (random.integers(-(1 << 20), 1 << 20, slope.shape) for _ in range(2))
-        ways = ({"unfinished": 1, "emit": 0}, {"continues": 1, "unfinished": 1, "emit": 0}, {"continues": 1})
+        ways = ({"unfinished": 1}, {"continues": 1, "unfinished": 1}, {"continues": 1})
         shares = (first, second, slope - first - second)
         passes += [step.update(layer, share, **way) for share, way in zip(shares, ways, strict=True)]
     found = step.run(passes, stall=stalls(3, 0.3) if pool == "none" else never, above=above)
@@ -603,11 +590,11 @@ def test_inference_gives_scores_while_rows_of_the_next_batch_wait() -> None:
     layer, planes = step.before.layers[0], step.settings.input_planes
     weight = golden.elementwise.signs(layer.sign)
     y = golden.products.forward(golden._input(step.pixels), weight, step.plan.geometry[0], planes)
-    active = 64 * y >= layer.mu - ((layer.beta.astype(np.int64) >> 4) * layer.psi >> CONFIG.latent - 1)
+    active, _ = golden.elementwise.normalise(y, golden._threshold(layer), layer.psi)
     signs = np.where(active, 1, -1).reshape(64, -1) @ np.where(step.before.layers[1].weight >= 0, 1, -1)
     step = Step("none", 0, gradient_planes=2, input_planes=2, slope_planes=1)
     step.trace |= {"1.y": y, "2.y": signs}
-    passes = [step.forward(layer, whole(step, layer), statistics=0, emit=1, inference=1) for layer in (0, 1, 0)]
+    passes = [step.forward(layer, whole(step, layer), inference=1) for layer in (0, 1, 0)]
     found = step.run(passes, stall=stalls(2, 0.2))
     assert found.scores == scores
     assert found.records == step.records()
@@ -621,12 +608,10 @@ def test_the_next_exponent_counts_the_last_row_too(last: int, mean_log2: int) ->
     d = np.zeros((64, 2, 2, 5), int)
     d.reshape(-1)[:319] = np.where(np.arange(319) % 2, 1, -1)
     d[63, 1, 1, 4] = last
-    step.trace |= {"1.d": d, "1.active": np.ones(d.shape, bool)}
-    work = step.backward(whole(step, 0), **ALL, opens=1, closes=1)
-    work.groups = [[dict.fromkeys(column, 0) for column in group] for group in work.groups if group]
-    found = step.run([work])
-    want = mean_log2 + formats.headroom(2) + 1 - 2
-    assert signed(found.records[step.plan.places[0].exponent], formats.MU_BITS) == want
+    step.trace |= {"1.d": d}
+    found = step.run([step.backward(whole(step, 0), **ALL, opens=1, closes=1)])
+    want = mean_log2 + formats.Code(2).headroom + 1 - 2
+    assert found.records[step.plan.places[0].exponent] == record(mu=want, centre=0)
 
 
 @pytest.mark.parametrize("cycles", [2, 20])

@@ -169,7 +169,7 @@ class Bench:
         events: dict[int, list[tuple[str, Any]]] = {}
         issued: deque[Tile] = deque()  # whose side words are yet to be read
         store: np.ndarray | None = None
-        record, time, free, kept = 0, 0, self.space, 0  # rows of the tile buffer that are free, and that wait to be popped
+        mean, time, free, kept = 0, 0, self.space, 0  # rows of the tile buffer that are free, and that wait to be popped
         credit, may_issue_at = True, 0
         push_times: list[int] = []
 
@@ -185,7 +185,7 @@ class Bench:
                     events.setdefault(begin + bit, []).append((f"side {bit}", tile))
                 events[begin + SIDE_BITS].append(("sides end", tile))
 
-        outputs = [self.reset, dut.row, dut.drained, dut.reading, dut.record_address, dut.reserve, dut.push]
+        outputs = [self.reset, dut.row, dut.drained, dut.reading, dut.mean_address, dut.reserve, dut.push]
         outputs += [dut.row_out.as_value(), dut.continues, dut.unfinished, dut.begins]
         outputs += [fetch.tag.valid & fetch.tag.last, fetch.tag.meta.as_value(), fetch.side, fetch.side_end] if fetch else []
         ctx.set(dut.room, 1)
@@ -247,8 +247,8 @@ class Bench:
             ctx.set(dut.sides_end, sides_end)
             if done:
                 self.done_times.append(time)
-            ctx.set(dut.record, {"mu": record, "psi": 5, "beta": -1, "centre": 7, "size": 9})
-            record = self.records[address % config.channels] if reading else source.getrandbits(20)
+            ctx.set(dut.mean, mean)
+            mean = self.records[address % config.channels] if reading else source.getrandbits(20)
             ctx.set(dut.room, free >= lanes)
 
     def go(self, passes: list[Pass], *, reset_after: int | None = None, limit: int = 20_000) -> None:

@@ -47,13 +47,14 @@ class PairAccumulator(wiring.Component):
         if platform == series7.SERIES7:
             self._block(m)
         else:
-            first, double = Signal(), Signal()
+            first, double = Signal(reset_less=True), Signal(reset_less=True)
             m.d.sync += [first.eq(self.first), double.eq(self.double)]
             for value, amount in zip(self.sums, self.counts, strict=True):
-                count = Signal.like(amount)
+                count, total = Signal.like(amount, reset_less=True), Signal.like(value, reset_less=True)
                 m.d.sync += count.eq(amount)
                 with m.If(self.step):
-                    m.d.sync += value.eq(Mux(first, 0, Mux(double, value << 1, value)) + count)
+                    m.d.sync += total.eq(Mux(first, 0, Mux(double, total << 1, total)) + count)
+                m.d.comb += value.eq(total)
         return m
 
     def _block(self, m: Module) -> None:

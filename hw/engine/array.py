@@ -75,20 +75,21 @@ class LaneArray(wiring.Component):
         m.d.sync += [left[i].eq(self.left[i] & valid) for i in range(lanes)]
         m.d.sync += [opposite[i].eq(~self.right[i] & valid) for i in range(lanes)]
 
-        # Tag and number of valid bits keep pace with the counts.
-        bits = valid_bits
+        # Tag and number of valid bits keep pace with the counts. Whether they count is all that a reset has to clear.
+        bits, counts_now = valid_bits, tag.valid
         for stage in range(1 + popcount.latency(word)):
-            tag_next = Signal(tag_layout(self.config), name=f"tag_{stage}")
-            bits_next = Signal(range(word + 1), name=f"bits_{stage}")
-            m.d.sync += [tag_next.eq(tag), bits_next.eq(bits)]
-            tag, bits = tag_next, bits_next
+            tag_next = Signal(tag_layout(self.config), name=f"tag_{stage}", reset_less=True)
+            bits_next = Signal(range(word + 1), name=f"bits_{stage}", reset_less=True)
+            counts_next = Signal(name=f"counts_{stage}")
+            m.d.sync += [tag_next.eq(tag), bits_next.eq(bits), counts_next.eq(counts_now)]
+            tag, bits, counts_now = tag_next, bits_next, counts_next
         counted = tag  # that of the counts
-        tag = Signal(tag_layout(self.config))  # that of the accumulators
-        m.d.sync += tag.eq(counted)
+        tag, step = Signal(tag_layout(self.config), reset_less=True), Signal()  # that of the accumulators
+        m.d.sync += [tag.eq(counted), step.eq(counts_now)]
 
         def accumulators(name: str, *counts: Signal) -> list[Signal]:
             m.submodules[name] = pair = PairAccumulator(self.width, len(counts[0]))
-            m.d.comb += [pair.first.eq(counted.first), pair.double.eq(counted.double), pair.step.eq(tag.valid)]
+            m.d.comb += [pair.first.eq(counted.first), pair.double.eq(counted.double), pair.step.eq(step)]
             m.d.comb += [port.eq(count) for port, count in zip(pair.counts, counts, strict=False)]
             return list(pair.sums)
 
@@ -103,19 +104,22 @@ class LaneArray(wiring.Component):
             rows.append(Cat(pairs))
         bias = accumulators("bias", bits)[0]
         if platform == CHECKED:  # no lane counts more than the valid bits
-            late_bits = Signal.like(bits)
+            late_bits = Signal.like(bits, reset_less=True)
             m.d.sync += late_bits.eq(bits)
             exact = Mux(tag.double, bias << 1, bias) + late_bits
-            adds = tag.valid & ~tag.first
+            adds = step & ~tag.first
             check(m, platform, adds, exact < 1 << self.width, f"lanes: {{}} valid bits leave {self.width} bits", exact)
 
         # The finished tile moves aside, and drains while the lanes work on the next one.
         finished = Signal()
-        meta = Signal(tile_meta())
-        m.d.sync += [finished.eq(tag.valid & tag.last), meta.eq(tag.meta), self.done.eq(finished)]
-        store = Array(Signal(self.width * lanes, name=f"sums_{i}") for i in range(lanes))
+        meta = Signal(tile_meta(), reset_less=True)
+        m.d.sync += [finished.eq(step & tag.last), meta.eq(tag.meta), self.done.eq(finished)]
+        store = Array(Signal(self.width * lanes, name=f"sums_{i}", reset_less=True) for i in range(lanes))
+        kept_bias, kept_meta = Signal.like(self.bias, reset_less=True), Signal(tile_meta(), reset_less=True)
         with m.If(finished):
             m.d.sync += [store[i].eq(rows[i]) for i in range(lanes)]
-            m.d.sync += [self.bias.eq(bias), self.meta.eq(meta)]
-        m.d.sync += self.sums.eq(store[self.row])
+            m.d.sync += [kept_bias.eq(bias), kept_meta.eq(meta)]
+        shown = Signal(self.width * lanes, reset_less=True)
+        m.d.sync += shown.eq(store[self.row])
+        m.d.comb += [self.sums.eq(shown), self.bias.eq(kept_bias), self.meta.eq(kept_meta)]
         return m

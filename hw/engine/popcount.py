@@ -46,7 +46,7 @@ class Popcount(Elaboratable):
         m = Module()
 
         def register(values: Sequence[Value], name: str) -> list[Signal]:
-            kept = [Signal.like(Value.cast(value), name=f"{name}_{i}") for i, value in enumerate(values)]
+            kept = [Signal.like(Value.cast(value), name=f"{name}_{i}", reset_less=True) for i, value in enumerate(values)]
             m.d.sync += [a.eq(b) for a, b in zip(kept, values, strict=True)]
             return kept
 

@@ -56,6 +56,18 @@ def _planes(given: Any) -> int | tuple[int, ...] | str:
     return fitting if several else fitting[0]
 
 
+def parsed_planes(text: str) -> int | tuple[int, ...] | str:
+    """Gradient planes of text: "auto", "8" or, for each layer with weights, "6,6,8"; ValueError for other text."""
+    if text == AUTO:
+        return AUTO
+    try:
+        numbers = tuple(map(int, text.split(",")))
+    except ValueError:
+        wanted = f"gradient planes must be {AUTO}, a number, or one for each layer with weights, such as 6,6,8"
+        raise ValueError(f"{wanted}, not {text!r:.80}") from None
+    return numbers if len(numbers) > 1 else numbers[0]
+
+
 def gradients(planes: int | Sequence[int] | str) -> str:
     """`Settings.gradient_planes` in words, as headings have it."""
     if planes == AUTO:

@@ -68,6 +68,11 @@ class _NumPy:
     def astype(self, a: Array, dtype: Any, *, copy: Any = True) -> Array:
         return a.astype(dtype, copy=copy)
 
+    def clip(self, a: Array, low: float, high: float | None) -> Array:
+        """What `numpy.clip` takes some microseconds longer for."""
+        clipped = np.maximum(a, low)
+        return clipped if high is None else np.minimum(clipped, high, out=clipped)
+
     def asarray(self, a: Any, dtype: Any = None, device: Any = None) -> Array:
         return np.asarray(a, dtype)
 

@@ -21,7 +21,7 @@ from bnnedge.devices import Opener, open_device
 from bnnedge.devices.waves import Waves
 from bnnedge.files import same_as_stdout
 from bnnedge.network import BUILT_IN, Network
-from bnnedge.settings import AUTO, OPTIMISERS, Settings
+from bnnedge.settings import OPTIMISERS, Settings, parsed_planes
 from bnnedge.terminal import nearest
 
 # Networks for images of some shapes, and for the others.
@@ -195,15 +195,11 @@ def add_gradient_planes(parser: argparse.ArgumentParser) -> None:
 
 
 def gradient_planes(text: str) -> int | tuple[int, ...] | str:
-    """What --grad-planes asks for, for argparse: as `Settings.gradient_planes`, which checks the range."""
-    if text == AUTO:
-        return AUTO
+    """What --grad-planes asks for, for argparse; `Settings` checks the range."""
     try:
-        numbers = tuple(map(int, text.split(",")))
-    except ValueError:
-        wanted = f"must be {AUTO}, a number, or one for each layer with weights, such as 4,6,8"
-        raise argparse.ArgumentTypeError(f"{wanted}, not {text!r}") from None
-    return numbers if len(numbers) > 1 else numbers[0]
+        return parsed_planes(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def add_settings(parser: argparse.ArgumentParser, batch: str = "64 for digits and cifar10, else 128") -> None:

@@ -202,20 +202,20 @@ class Golden:
         """Shift mean gradients to the unit of this step."""
         xp = self.library.xp
         shift = min(max(layer.unit - above, -f.UNIT_SHIFT), f.UNIT_SHIFT - 1)
-        left, right = max(shift, 0), max(-shift, 0)
-        centre, size = (xp.astype(a, xp.int64) << left >> right for a in (layer.centre, layer.size))
-        layer.centre, layer.size = self._centre(centre), xp.clip(size, 0, (1 << f.SIZE_BITS) - 1)
         layer.unit = above
+        if shift:
+            left, right = max(shift, 0), max(-shift, 0)
+            centre, size = (xp.astype(a, xp.int64) << left >> right for a in (layer.centre, layer.size))
+            layer.centre, layer.size = self._centre(centre), xp.clip(size, 0, (1 << f.SIZE_BITS) - 1)
 
     def _learn(self, i: int, layer: LayerState, s1: Array, rate: int) -> None:
         """Move the mean gradients and, against them, beta; s1: sums of d, (M,) int64."""
         xp, step = self.library.xp, self.state.step
         mean = self._means[i].of(s1, f.CENTRE)
-        centre = averaged(xp.astype(layer.centre, xp.int64), mean, f.DECAY, step)
-        layer.centre = self._centre(centre)
+        layer.centre = self._centre(averaged(xp.astype(layer.centre, xp.int64), mean, f.DECAY, step))
         layer.size = averaged(layer.size, xp.abs(mean) << _FINER, f.SIZE_DECAY, step)
         powers = 1 << xp.arange(f.SIZE_BITS - _FINER, dtype=xp.int64, device=self.library.device)
-        bits = xp.sum(xp.astype((layer.size >> _FINER)[:, None] >= powers, xp.int64), axis=1)
+        bits = xp.searchsorted(powers, layer.size >> _FINER, side="right")
         limit = 1 << f.STEP_FRACTION + f.STEP_LIMIT
         move = xp.clip(xp.astype(layer.centre, xp.int64) << f.STEP_FRACTION >> bits, -limit, limit - 1) * rate
         most = 1 << f.BETA_BITS - 1

@@ -17,7 +17,7 @@ from bnnedge.configuration import Configuration, configuration
 from bnnedge.data.augment import Augment
 from bnnedge.parsing import parse_yaml, read_text
 from bnnedge.rates import RATE, SCHEDULE, SCHEDULES
-from bnnedge.settings import Settings, whole
+from bnnedge.settings import AUTO, Settings, parsed_planes, whole
 from bnnedge.terminal import nearest, printable
 
 MODELS = ("integer", "method", "standard", "ablation", "tanh")
@@ -37,9 +37,14 @@ def _text(value: Any) -> str | None:
     return value if isinstance(value, str) and len(value) <= LONGEST and printable(value) == value else None
 
 
+def _whole_or_text(value: Any) -> int | str | None:
+    return _text(value) if isinstance(value, str) else whole(value)
+
+
 # By types of fields: what makes a value one, or None of it; and what that is called.
-_CONVERTED: dict[str, Callable[[Any], Any]] = {"int": whole, "float": _number, "str": _text}
+_CONVERTED: dict[str, Callable[[Any], Any]] = {"int": whole, "float": _number, "str": _text, "int | str": _whole_or_text}
 _WANTED = {"int": "a whole number", "float": "a number", "str": f"text of up to {LONGEST} printable characters, in quotes"}
+_WANTED["int | str"] = f"{_WANTED['int']}, or {_WANTED['str']}"
 _RANGES: dict[str, tuple[float, float]] = {
     **dict.fromkeys(("epochs", "batch"), (1, 1 << 31)),
     **dict.fromkeys(("samples", "holdout"), (0, 1 << 31)),
@@ -68,7 +73,7 @@ class Run:
         choosing settings: a test set that has chosen them says nothing any more.
     optimiser: of the integer form one of its own, sign-momentum unless told otherwise; in float32 one of
         `bnnedge.sim.reference`, Adam unless told otherwise.
-    schedule, gradient_planes, slope_planes, input_planes: of the integer form.
+    schedule, gradient_planes, slope_planes, input_planes: of the integer form; planes of each layer are text, "6,6,8".
     config: accelerator that the golden model is of.
     latent: bits of its latent weights, 4..12; 0 for as many as the configuration has.
     momentum: of a tanh network's gradient descent, 0..1.
@@ -87,7 +92,7 @@ class Run:
     samples: int = 0
     holdout: int = 0
     schedule: str = SCHEDULE
-    gradient_planes: int = Settings.gradient_planes
+    gradient_planes: int | str = AUTO
     slope_planes: int = Settings.slope_planes
     input_planes: int = Settings.input_planes
     optimiser: str = ""
@@ -122,7 +127,8 @@ class Run:
     def settings(self) -> Settings:
         """Those of the integer form; ValueError if they are none."""
         optimiser = self.optimiser or Settings.optimiser
-        return Settings(self.batch, self.gradient_planes, self.input_planes, self.slope_planes, optimiser, self.seed)
+        planes = parsed_planes(str(self.gradient_planes))
+        return Settings(self.batch, planes, self.input_planes, self.slope_planes, optimiser, self.seed)
 
     def configuration(self) -> Configuration:
         """That of the golden model; ValueError if there is none."""

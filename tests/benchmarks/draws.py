@@ -21,7 +21,6 @@ def tensors(network: Network, batch: int) -> Iterator[Tensor]:
     """All that a step draws."""
     for i, layer in enumerate(network.geometry):
         yield i, Kind.CODE, (layer.outputs, batch, layer.fan_out)
-        yield i, Kind.BETA, (1, 1, layer.fan_out)
         yield i, Kind.WEIGHT, (layer.taps, layer.tap_inputs, layer.fan_out)
 
 

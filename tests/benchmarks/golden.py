@@ -43,7 +43,7 @@ PARTS = {
     "products, weight gradient": ("weight_gradient",),
     "statistics": ("statistics",),
     "signs, masks, pooling": ("signs", "normalise", "pool_sums", "pool_signs"),
-    "gradients, rounding": ("masked", "total_signs", "codes"),
+    "gradients, rounding": ("masked", "codes"),
     "update": ("updated",),
 }
 """Parts of a step, and the operations of `Golden.products` and `Golden.elementwise` that make them; all else is the rest."""

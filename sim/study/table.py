@@ -6,7 +6,9 @@ import csv
 import dataclasses
 import io
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from bnnedge.files import atomic
 from bnnedge.parsing import read_text
@@ -105,7 +107,7 @@ def _row(values: list[str]) -> Row:
     if len(values) != len(_COLUMNS):
         raise ValueError(f"it has {len(values)} of {len(_COLUMNS)} columns")
     fields = dict(zip(_COLUMNS, values, strict=True))
-    kinds = {"int": int, "float": float, "str": str}
+    kinds: dict[str, Callable[[str], Any]] = {"int": int, "float": float, "str": str, "int | str": _whole_or_text}
     run = Run(**{field.name: kinds[str(field.type)](fields[field.name]) for field in dataclasses.fields(Run)})
     if run.key != fields["key"]:
         raise ValueError(f"key {fields['key']!r:.40} is not that of the run, {run.key}")
@@ -114,6 +116,10 @@ def _row(values: list[str]) -> Row:
     row = Row(run, **results, curve=curve, spread=spread)
     row.check()
     return row
+
+
+def _whole_or_text(text: str) -> int | str:
+    return int(text) if text.isdecimal() else text
 
 
 def _check(name: str, value: float) -> None:

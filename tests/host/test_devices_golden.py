@@ -112,7 +112,7 @@ def test_convolutions():
     device.load_state(TrainingState.initial(network, SMALL.latent, 8, 1))
     _, held = device.probe(images, labels, np.arange(64), RATE)
     assert {name: value.shape[1:] for name, value in held.items()} == {
-        "1.active": (8, 8, 4), "1.pooled": (4, 4, 4), "1.mask": (4, 4, 4), "1.code": (8, 8, 4),
+        "1.active": (4, 4, 4), "1.route": (4, 4, 4), "1.mask": (4, 4, 4), "1.code": (8, 8, 4),
         "2.active": (1, 1, 4), "2.route": (1, 1, 4), "2.mask": (1, 1, 4), "2.code": (2, 2, 4), "3.code": (1, 1, 3),
     }  # fmt: skip
     assert device.infer(images).shape == (80, 3)

@@ -111,7 +111,7 @@ class TestGrid:
             (("rate: 1e-2", "momentum: 1"), "entry 1 of runs: rate must be above 0 and momentum below 1"),
             (("[8, 2]", "[8, 9]"), "entry 2 of runs: gradient_planes must be in 1..8, not 9"),
             (("[8, 2]", "8, batch: 65"), "entry 2 of runs: batch must be a multiple of 16, not 65; 64 and 80 fit"),
-            (("[8, 2]", "8,x"), "entry 2 of runs: gradient planes must be auto, a number, or one for each layer .*, not '8,x'"),
+            (("[8, 2]", "'8,x'"), "entry 2 of runs: gradient planes must be auto, a number, or one for each layer .*, not '8,x'"),
             (("[8, 2]", "'9,8'"), r"entry 2 of runs: gradient_planes must be 'auto', .*, not \(9, 8\)"),
             (("[8, 2]", "8, augment: turn"), "entry 2 of runs: must be shift, shift=SHARE, flip"),
             (("[8, 2]", "[" + "1, " * 6000 + "]"), "entry 2 of runs: with it, the study has more than 10,000 runs"),

@@ -63,7 +63,7 @@ class Thresholds(wiring.Component):
     begin: in, one cycle, with `backward`, `channel` of column 0 and `shift` of the layer's unit stable until `done`.
     reading: out, the parameter memory is read, at `address`: from the cycle behind `begin` on for Q cycles; record: in,
     RECORD_LATENCY cycles later.
-    valid, column, result: out, one column's result. done: out, one cycle, behind the last of them.
+    valid, result: out, one column's result after another. done: out, one cycle, behind the last of them.
     """
 
     def __init__(self, config: Configuration) -> None:
@@ -78,7 +78,6 @@ class Thresholds(wiring.Component):
                 "address": Out(range(config.channels)),
                 "record": In(RECORD),
                 "valid": Out(1),
-                "column": Out(range(config.lanes)),
                 "result": Out(column_layout(config)),
                 "done": Out(1),
             }
@@ -95,13 +94,11 @@ class Thresholds(wiring.Component):
             with m.If(column == lanes - 1):
                 m.d.sync += self.reading.eq(0)
         m.d.comb += self.address.eq(self.channel + column)
-        valid: Value = self.reading
-        for stage in range(STAGES):
-            later = Signal(name=f"valid_{stage}")
-            m.d.sync += later.eq(valid)
-            valid = later
-        m.d.comb += [self.valid.eq(valid), self.column.eq(delayed(m, column, STAGES, "column"))]
-        m.d.sync += self.done.eq(self.valid & (self.column == lanes - 1))
+        valids: list[Value] = [self.reading]
+        for stage in range(1, STAGES + 2):
+            valids.append(Signal(name=f"valid_{stage}"))
+            m.d.sync += valids[stage].eq(valids[stage - 1])
+        m.d.comb += [self.valid.eq(valids[STAGES]), self.done.eq(valids[STAGES + 1] & ~valids[STAGES])]
 
         # What is called name_s is a register that holds a column's value s cycles behind its record.
         def register(name: str, value: Value, bits: int) -> Signal:

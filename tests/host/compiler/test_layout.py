@@ -11,8 +11,8 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from networks import random_network
 
-from bnnedge import Conv2D, Dense, MaxPool2D, Network, Settings, cnv, configuration, mlp
-from bnnedge.compiler import fitting
+from bnnedge import Conv2D, Dense, MaxPool2D, Network, Settings, bounds, cnv, configuration, formats, mlp
+from bnnedge.compiler import Addresses, Compiler, fitting
 from bnnedge.compiler.buffers import Allocator, Piece, fit
 from bnnedge.compiler.layout import Layout, layout
 from bnnedge.compiler.plan import ALWAYS
@@ -133,6 +133,25 @@ def test_inference_needs_less() -> None:
     assert inference is not None
     assert inference.used["left"] < training.used["left"]
     assert inference.used["right"] < training.used["right"]
+
+
+def test_signs_live_until_the_next_layer_and_masks_until_the_gradient() -> None:
+    network = Network((9, 9, 2), [Conv2D(12, padding="same"), MaxPool2D(), Conv2D(10), Dense(3)])
+    lives = {name: item.life for name, item in layout(network, Settings(batch=64), SMALL).plan.tensors.items()}
+    assert lives["1.active"] == (0, 1)
+    assert lives["1.mask"] == lives["1.route_low"] == lives["1.route_high"] == (0, 6)
+    assert lives["1.active_columns.0"] == (0, 5)
+    assert "2.route_low" not in lives
+
+
+def test_a_pass_takes_no_more_rows_than_its_sums_have_bits_for() -> None:
+    network = Network((36, 36, 3), [Conv2D(8, 5), MaxPool2D(), Dense(3)])
+    there = layout(network, Settings(batch=64), dataclasses.replace(LARGE, word=64))
+    tiling = there.cutter.forward(0)
+    largest = bounds.deviation(network.geometry[0], 0, there.settings, there.config)
+    assert 64 * 32 * 32 * largest >= 1 << formats.SUM_BITS - 1
+    assert tiling.tiles * there.config.lanes * tiling.rows * 2 * 32 * largest < 1 << formats.SUM_BITS - 1
+    Compiler(there, Addresses(latents=(0, 0))).training(1, 1)
 
 
 # Limits

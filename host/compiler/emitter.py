@@ -66,10 +66,8 @@ class Emitter:
         opcode: Opcode = Opcode.PASS,
     ) -> None:
         """A PASS, or a TRANSPOSE."""
-        late = opcode == Opcode.PASS
-        # What a TRANSPOSE signals tells that the passes before it are done too: so it waits for their heads.
-        accesses = [Access("head", ((0, 1),), True, late), *(inside(view, writes=False) for view in reads)]
-        accesses += [inside(view, writes=True, late=late) for view in writes]
+        accesses = [inside(view, writes=False) for view in reads]
+        accesses += [inside(view, writes=True, late=opcode == Opcode.PASS) for view in writes]
         self.last_pass = len(self.order)
         self.order.add(opcode, fields, comment, [*accesses, *others])
 

@@ -106,12 +106,12 @@ class Compiler:
             self._records(emitter, Opcode.LOAD, i)
             forward(operations, i)
             self._records(emitter, Opcode.STORE, i)
-            if i == 0 and resident is not None:
-                home = resident.homes["input"]
-                operations.transpose(home, resident.homes["input_columns"], 0, operations.tiles)
-                if not probe:  # meanwhile the next batch
-                    operations.gather(home, 0, operations.tiles, labels=True, ahead=1)
             self._probe(probe, emitter, i, ("active", "mask", "active_columns"))
+        if resident is not None:  # beside the softmax
+            home = resident.homes["input"]
+            operations.transpose(home, resident.homes["input_columns"], 0, operations.tiles)
+            if not probe:
+                operations.gather(home, 0, operations.tiles, labels=True, ahead=1)
         emitter.report()
         self._probe(probe, emitter, last, ("code", "code_columns"))
         for i in range(last, 0, -1):

@@ -8,23 +8,41 @@ from __future__ import annotations
 
 import bisect
 import dataclasses
+import enum
 from collections.abc import Iterable, Sequence
 
 from bnnedge import isa
 from bnnedge.isa import Instruction, Opcode, Unit
 
-# Who gives -> who takes. The execute queue waits for itself: a pass is fetched while the head is busy with the one before.
-SEMAPHORES: dict[tuple[Unit, Unit], int] = {
-    (Unit.EXECUTE, Unit.EXECUTE): 0,
-    (Unit.LOAD, Unit.EXECUTE): 1,
-    (Unit.EXECUTE, Unit.LOAD): 2,
-    (Unit.EXECUTE, Unit.STORE): 3,
-    (Unit.STORE, Unit.EXECUTE): 4,
-    (Unit.STORE, Unit.LOAD): 5,
-    (Unit.LOAD, Unit.STORE): 6,
+
+class Giver(enum.Enum):
+    """Instructions that end in the order in which they stand. A TRANSPOSE may end before the heads of the passes before it."""
+
+    PASS = Unit.EXECUTE, "pass"
+    TRANSPOSE = Unit.EXECUTE, "transpose"
+    LOAD = Unit.LOAD, "load"
+    STORE = Unit.STORE, "store"
+
+    @property
+    def unit(self) -> Unit:
+        """Where they are carried out."""
+        return self.value[0]
+
+
+# Who gives -> who takes. The execute queue waits for itself: a pass is fetched while the head is busy with the one before. What a
+# TRANSPOSE makes is not stored.
+SEMAPHORES: dict[tuple[Giver, Unit], int] = {
+    (Giver.PASS, Unit.EXECUTE): 0,
+    (Giver.LOAD, Unit.EXECUTE): 1,
+    (Giver.PASS, Unit.LOAD): 2,
+    (Giver.PASS, Unit.STORE): 3,
+    (Giver.STORE, Unit.EXECUTE): 4,
+    (Giver.STORE, Unit.LOAD): 5,
+    (Giver.LOAD, Unit.STORE): 6,
+    (Giver.TRANSPOSE, Unit.LOAD): 7,
 }
 
-WORKERS = (Unit.EXECUTE, Unit.LOAD, Unit.STORE)
+_GIVERS = {Opcode.PASS: Giver.PASS, Opcode.TRANSPOSE: Giver.TRANSPOSE, Opcode.STORE: Giver.STORE}
 
 # Tokens of a semaphore that wait to be taken, in program order; units may be a few instructions ahead of that.
 MOST_TOKENS = (1 << isa.TOKEN_BITS) // 2
@@ -54,13 +72,13 @@ class Order:
         self.opcodes: list[Opcode] = []
         self.fields: list[dict[str, int]] = []
         self.comments: list[str] = []
-        # Of each space and unit: the accesses so far, with the places of their instructions.
-        self._past: dict[str, dict[Unit, list[tuple[int, Access]]]] = {}
-        # Of each unit, and of each instruction when it starts: up to which place the units' instructions are done.
-        self._known = {unit: dict.fromkeys(WORKERS, -1) for unit in WORKERS}
-        self._known_at: list[dict[Unit, int]] = []
-        self._waits: dict[tuple[Unit, Unit], list[int]] = {pair: [] for pair in SEMAPHORES}
-        self._latest = dict.fromkeys(WORKERS, -1)
+        # Of each space and giver: the accesses so far, with the places of their instructions.
+        self._past: dict[str, dict[Giver, list[tuple[int, Access]]]] = {}
+        # Of each unit, and of each instruction when it starts: up to which place the givers' instructions are done.
+        self._known = {giver.unit: dict.fromkeys(Giver, -1) for giver in Giver}
+        self._known_at: list[dict[Giver, int]] = []
+        self._waits: dict[tuple[Giver, Unit], list[int]] = {pair: [] for pair in SEMAPHORES}
+        self._latest = dict.fromkeys(Giver, -1)
 
     def __len__(self) -> int:
         return len(self.opcodes)
@@ -75,29 +93,31 @@ class Order:
             self._past.clear()
             self._known_at.append({})
             return
-        accesses = list(accesses)
-        for giver in WORKERS:
+        accesses, this = list(accesses), _GIVERS.get(opcode, Giver.LOAD)
+        if unit == Unit.EXECUTE:  # a pass begins behind the transposes before it
+            self._known[unit][Giver.TRANSPOSE] = self._latest[Giver.TRANSPOSE]
+        for giver in Giver:
             at = max((self._conflict(access, giver, unit) for access in accesses), default=-1)
             if at > self._known[unit][giver]:
                 self._wait(giver, unit, at, place)
         self._known_at.append(dict(self._known[unit]))
-        self._latest[unit] = place
+        self._latest[this] = place
         for access in accesses:
-            self._past.setdefault(access.space, {}).setdefault(unit, []).append((place, access))
+            self._past.setdefault(access.space, {}).setdefault(this, []).append((place, access))
 
-    def _conflict(self, access: Access, giver: Unit, unit: Unit) -> int:
+    def _conflict(self, access: Access, giver: Giver, unit: Unit) -> int:
         """Place of the last instruction of `giver` that this access has to wait for; -1 if there is none."""
         known = self._known[unit][giver]
         for place, past in reversed(self._past.get(access.space, {}).get(giver, ())):
             if place <= known:
                 break
             # A unit works in order, but for what the head does at the end of a pass.
-            in_order = giver == unit and not (past.late and not access.late)
+            in_order = giver.unit == unit and not (past.late and not access.late)
             if (access.writes or past.writes) and not in_order and access.overlaps(past):
                 return place
         return -1
 
-    def _wait(self, giver: Unit, unit: Unit, at: int, place: int) -> None:
+    def _wait(self, giver: Giver, unit: Unit, at: int, place: int) -> None:
         """The instruction at `place` takes a token that the one at `at` gives."""
         waits = self._waits[giver, unit]
         if len(waits) - bisect.bisect_right(waits, at) >= MOST_TOKENS:

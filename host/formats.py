@@ -19,10 +19,11 @@ DECAY = 3  # moving += (new - moving) / 2**DECAY, of mu, psi and the gradient's 
 SIZE_DECAY = 10  # likewise, of the size of the gradient's mean
 WARM_UP = 2  # a decay is step / 2**WARM_UP at most
 
-MOMENT = 4  # bits of the moment k, -8..7, standing for (2k + 1) / 16, below the latent weight in one word
+MOMENT = 6  # bits of the moment k, -32..31, standing for (2k + 1) / 64, below the latent weight in one word
 WEIGHT_WORD = 16  # bits of such a word; in memory it may be narrower, `Configuration.weight_word`
 WEIGHTS_PER_CYCLE = 4  # words that the update moves at a time
-RATE = 8  # fraction bits of the learning rate below one LSB of the latent weight
+RATE = 12  # bits of a move, (2k + 1) times a layer's rate, below one LSB of the latent weight
+RATE_UNIT = 17  # the learning rate is a multiple of 2**-RATE_UNIT
 RATE_BITS = 16
 
 BETA_BITS = 20  # of beta, all but the sign fraction bits
@@ -31,9 +32,11 @@ CENTRE = 8  # fraction bits of a channel's mean gradient m, by which codes are c
 CENTRE_BITS = 28  # of m, signed
 SIZE = 18  # fraction bits of the mean gradient's size v: SIZE_DECAY more, so that small ones move its average, too
 SIZE_BITS = 40  # of v, unsigned
+SLOPE_DECAY = 3  # likewise, of the last layer's slope
+LAST_BITS = 16  # k of the last layer, whose gradients are of known size
 UNIT_SHIFT = 8  # bits that a mean gradient is shifted at most when the exponents above it have changed
 STEP_FRACTION, STEP_LIMIT = 8, 3  # beta moves by rate * m / 2**bits(v), a quotient with these fraction bits, within 2**STEP_LIMIT
-BETA_RATE = 4  # fraction bits of that product below the lowest bit of beta
+BETA_RATE = 8  # fraction bits of that product below the lowest bit of beta
 
 GRADIENT_MEAN = 2  # fraction bits kept when the batch means are subtracted from the gradient
 MAX_EXPONENT = 16  # e, the gradient code stands for code * 2**e
@@ -108,6 +111,6 @@ class Code(NamedTuple):
     def headroom(self) -> int:
         """Bits between the largest code and the mean of |code|, rounded down: the mean is 2**(bits-1-headroom) .. twice that.
 
-        Heavy tails want room; where three of four gradients are none, the mean says less.
+        Heavy tails want room, and fewer planes cannot afford it. Where three of four gradients are none, the mean says less.
         """
-        return 5 if self.twin else 3
+        return 5 if self.twin else 4 if self.planes > 6 else 3 if self.planes > 3 else 2

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from amaranth import Cat, Module, Mux, Signal, signed
 from amaranth.hdl import Value
-from amaranth.lib import data, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from bnnedge import formats
@@ -12,7 +12,7 @@ from bnnedge.configuration import Configuration
 from bnnedge.hw.delay import delayed
 from bnnedge.hw.heads.thresholds import RECORD_LATENCY, SHIFT_BITS, aligned, saturate
 from bnnedge.hw.heads.totals import READ_LATENCY as SUMS_LATENCY
-from bnnedge.hw.layouts import RECORD, TOTALS
+from bnnedge.hw.layouts import PASS, RECORD, TOTALS
 from bnnedge.hw.product import LATENCY as PRODUCT_LATENCY
 from bnnedge.hw.product import product
 
@@ -25,7 +25,7 @@ CLASS = data.StructLayout({"mu": signed(formats.MU_BITS), "psi": formats.MU_BITS
 
 
 class Averages(wiring.Component):
-    """Works through the Q columns of a group.
+    """Works through the groups of a pass, each when its sums are complete, and through their Q columns, one a cycle.
 
     Forward: mu and psi move towards the means of y and |y - pivot|. Backward: m and v, in the unit of this step, move
     towards the mean of d and its size, and beta moves by m over the power of 2 above v.
@@ -33,56 +33,91 @@ class Averages(wiring.Component):
 
     Members
     -------
-    begin: in, one cycle, while not `busy`, with `channel` of column 0 and all settings stable until that ends.
-    backward; inference: nothing is summed, and the averages take the means' place; commit: the record is written.
-    reciprocal, mean_log2, step, rate: the fields of PASS. shift: of the layer's unit, see `aligned`.
-    reading, column: out, the column whose totals are to be in `sums` SUMS_LATENCY cycles later.
-    reading_record, address: out, record: in, RECORD_LATENCY cycles later: the parameter memory; claims: out, it is read in
-    this cycle or will be. write, write_address, write_record: out, its write port.
+    begin: in, one cycle, with `channel` of the first column, `last_group`, the number of groups less one, and all settings:
+    stable until `done`: out, nothing is under way.
+    waits: in, `added`, of `Totals`, tells when a group's sums are complete; if not, they are. walks: in, its columns are gone
+    through; if not, the group is passed over.
+    backward; inference: the averages take the means' place; commit: the records are written. reciprocal, mean_log2, step,
+    rate: the fields of PASS. shift: of the layer's unit, see `aligned`.
+    reading, group, column: out, the column whose totals are to be in `sums` SUMS_LATENCY cycles later.
+    wants: out, the parameter memory; granted: in; claims: out, it is read in this cycle or will be: reading_record, address:
+    out, record: in, RECORD_LATENCY cycles later. write, write_address, write_record: out, its write port.
     valid, class_column, of_class: out, forward, what the softmax takes of a column.
-    busy: out, from the cycle behind `begin` until all has been written.
     """
 
     def __init__(self, config: Configuration) -> None:
         self.config = config
+        channels, groups = range(config.channels), PASS.members["groups"].width
         super().__init__(
             {
                 "begin": In(1),
+                "channel": In(channels),
+                "last_group": In(groups),
+                "done": Out(1),
+                "waits": In(1),
+                "walks": In(1),
+                "added": In(stream.Signature(0)),
                 "backward": In(1),
                 "inference": In(1),
                 "commit": In(1),
-                "channel": In(range(config.channels)),
                 "reciprocal": In(formats.MEAN + 1),
                 "mean_log2": In(5),
                 "step": In(formats.STEP_BITS),
                 "rate": In(formats.RATE_BITS),
                 "shift": In(signed(SHIFT_BITS)),
                 "reading": Out(1),
+                "group": Out(groups),
                 "column": Out(range(config.lanes)),
                 "sums": In(TOTALS),
-                "reading_record": Out(1),
+                "wants": Out(1),
+                "granted": In(1),
                 "claims": Out(1),
-                "address": Out(range(config.channels)),
+                "reading_record": Out(1),
+                "address": Out(channels),
                 "record": In(RECORD),
                 "write": Out(1),
-                "write_address": Out(range(config.channels)),
+                "write_address": Out(channels),
                 "write_record": Out(RECORD),
                 "valid": Out(1),
                 "class_column": Out(range(config.lanes)),
                 "of_class": Out(CLASS),
-                "busy": Out(1),
             }
         )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         lanes = self.config.lanes
-        with m.If(self.begin):
-            m.d.sync += [self.reading.eq(1), self.column.eq(0)]
-        with m.Elif(self.reading):
-            m.d.sync += self.column.eq(self.column + 1)
-            with m.If(self.column == lanes - 1):
-                m.d.sync += self.reading.eq(0)
+        channel, complete, busy = Signal.like(self.channel), Signal(), Signal()
+        m.d.comb += complete.eq(self.added.valid | ~self.waits)
+        with m.FSM():
+            with m.State("IDLE"):
+                m.d.comb += self.done.eq(1)
+                m.d.sync += [self.group.eq(0), channel.eq(self.channel)]
+                with m.If(self.begin):
+                    m.next = "AWAIT"
+            with m.State("AWAIT"):
+                with m.If(complete & self.walks):
+                    m.next = "WAIT"
+                with m.Elif(complete):
+                    m.next = "TAKE"
+            with m.State("WAIT"):
+                m.d.comb += self.wants.eq(1)
+                with m.If(self.granted):
+                    m.next = "READ"
+            with m.State("READ"):
+                m.d.comb += self.reading.eq(1)
+                m.d.sync += self.column.eq(self.column + 1)
+                with m.If(self.column == lanes - 1):
+                    m.next = "TAKE"
+            with m.State("TAKE"):  # the totals go on to the next group
+                m.d.comb += self.added.ready.eq(self.waits)
+                m.next = "NEXT"
+            with m.State("NEXT"):
+                with m.If(~busy):
+                    m.d.sync += [self.group.eq(self.group + 1), channel.eq(channel + lanes)]
+                    m.next = "AWAIT"
+                    with m.If(self.group == self.last_group):
+                        m.next = "IDLE"
 
         # `columns[s]`, `valids[s]`: which column is in stage s, if any. What is called name_s is a register that holds
         # that column's value then.
@@ -92,7 +127,7 @@ class Averages(wiring.Component):
             columns.append(Signal(range(lanes), name=f"column_{stage}", reset_less=True))
             valids.append(Signal(name=f"valid_{stage}"))
             m.d.sync += [columns[stage].eq(columns[stage - 1]), valids[stage].eq(valids[stage - 1])]
-        m.d.comb += self.busy.eq(Cat(valids).any())
+        m.d.comb += busy.eq(Cat(valids).any())
 
         def register(name: str, value: Value, shape: object = None) -> Signal:
             found = Signal(value.shape() if shape is None else shape, name=name, reset_less=True)  # type: ignore[arg-type]
@@ -116,7 +151,7 @@ class Averages(wiring.Component):
         asked = MEANS - 2 - RECORD_LATENCY
         m.d.comb += [
             self.reading_record.eq(valids[asked]),
-            self.address.eq(self.channel + columns[asked]),
+            self.address.eq(channel + columns[asked]),
             self.claims.eq(Cat(valids[: asked + 1]).any()),
         ]
         record = self.record
@@ -172,7 +207,7 @@ class Averages(wiring.Component):
         last = data.View(RECORD, delayed(m, old.as_value(), STAGES - MEANS, "old"))
         m.d.comb += [
             self.write.eq(valids[STAGES] & self.commit & ~self.inference),
-            self.write_address.eq(self.channel + columns[STAGES]),
+            self.write_address.eq(channel + columns[STAGES]),
             self.write_record.eq(last),
         ]
         with m.If(self.backward):

@@ -5,8 +5,7 @@ from __future__ import annotations
 import itertools
 
 from amaranth import Cat, Const, Module, Mux, Signal
-from amaranth.hdl import Value
-from amaranth.lib import data, fifo, stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from bnnedge import isa
@@ -19,13 +18,13 @@ from bnnedge.hw.delay import delayed
 from bnnedge.hw.heads import emit, softmax
 from bnnedge.hw.heads.averages import Averages
 from bnnedge.hw.heads.exponent import Exponent
+from bnnedge.hw.heads.feed import Feed
 from bnnedge.hw.heads.random import RandomRows
 from bnnedge.hw.heads.thresholds import Thresholds
 from bnnedge.hw.heads.update import BEAT, WORDS, Update
 from bnnedge.hw.layouts import PASS, RECORD, TOTALS, tile_row
 from bnnedge.hw.loops import Loops
 
-ROW_QUEUE = 8  # rows of gradient signs read ahead of the update
 SETTLE = tile_buffer.READ_LATENCY + emit.LATENCY + 2  # cycles after which the last row of a pass has left every pipeline
 
 
@@ -96,6 +95,7 @@ class Head(wiring.Component):
         m.submodules.exponent = exponent = Exponent()
         m.submodules.emit = emitter = emit.Emit(config)
         m.submodules.softmax = loss = self.softmax
+        m.submodules.feed = feed = Feed(config)
         m.submodules.update = update = Update(config)
         m.submodules.tile_register = register = self.tile_register
         m.submodules.random = random = RandomRows(config)
@@ -103,7 +103,7 @@ class Head(wiring.Component):
 
         # What the order says, from registers, a cycle behind it.
         is_update, is_loss, last_coding, sweeps, gathers = Signal(), Signal(), Signal(), Signal(), Signal()
-        final_group = Signal(PASS.members["groups"].width, reset_less=True)
+        last_group = Signal(PASS.members["groups"].width, reset_less=True)
         backward, forward = order.head == isa.Head.BACKWARD, order.head == isa.Head.FORWARD
         m.d.sync += [
             is_update.eq(order.head == isa.Head.UPDATE),
@@ -111,8 +111,8 @@ class Head(wiring.Component):
             last_coding.eq(order.closes | is_loss),
             sweeps.eq(backward & (order.pool != isa.Pool.NONE)),  # each tile goes out once for each of four places
             gathers.eq(forward & (order.pool == isa.Pool.SIGNS)),  # tiles of four places come, and one goes out
-            final_group.eq(order.groups - 1),
-            loss.classes.eq(final_group * lanes + order.columns),
+            last_group.eq(order.groups - 1),
+            loss.classes.eq(last_group * lanes + order.columns),
         ]
         coding = self.coding  # this pass, or this half of a LOSS pass, ends in gradient codes
         m.d.comb += [
@@ -146,18 +146,46 @@ class Head(wiring.Component):
             self.record_write_data.eq(Mux(exponent.write, exponent.write_record, averages.write_record)),
         ]
 
-        begins_rows, begins_sums = Signal(), Signal()
+        # Thresholds of the next group, ahead of its rows; averages, behind the sums that the totals or the softmax tell of.
         opens_group = Signal()  # the first row of a group is issued
-        prepared, preparing = self.prepare(m, thresholds, averages, begins_rows, opens_group, final_group)
-        averaged, logits = self.average(m, averages, thresholds.reading | preparing, begins_sums, final_group, is_update, is_loss)
         m.d.comb += [
+            thresholds.channel.eq(order.channel),
+            thresholds.last_group.eq(last_group),
             thresholds.backward.eq(coding),
             thresholds.shift.eq(exponent.shift),
+            thresholds.granted.eq(~averages.claims),
+            thresholds.take.eq(opens_group),
+            averages.channel.eq(order.channel),
+            averages.last_group.eq(last_group),
+            averages.backward.eq(coding),
             averages.shift.eq(exponent.shift),
+            averages.granted.eq(~(thresholds.wants | thresholds.reading)),
+        ]
+        from_loss, logits = Signal(), Signal(range(softmax.CLASSES * softmax.IMAGES), reset_less=True)
+        settings = ("inference", "commit", "reciprocal", "mean_log2", "step", "rate")
+        m.d.sync += [getattr(averages, name).eq(getattr(order, name)) for name in settings]
+        m.d.sync += [
+            from_loss.eq(is_loss & coding),
+            averages.waits.eq(is_update | ~(order.inference | from_loss)),
+            averages.walks.eq(~is_update & (order.commit | is_loss)),
+        ]
+        wiring.connect(m, wiring.flipped(self.added), averages.added)
+        m.d.comb += [
+            self.address.eq((order.first_group + averages.group) * lanes + averages.column),
+            averages.sums.first.eq(Mux(from_loss, loss.sum, self.totals.first)),
+            averages.sums.second.eq(self.totals.second),
+            loss.sums_class.eq(averages.group * lanes + averages.column),
+            loss.load.eq(averages.valid & is_loss),
+            loss.load_class.eq(averages.group * lanes + averages.class_column),
+            loss.of_class.eq(averages.of_class),
             loss.inference.eq(order.inference),
             loss.images.eq(order.images),
             loss.row.eq(self.row),
+            self.reading.eq(averages.reading & averages.waits),
+            self.channel.eq(order.channel + averages.group * lanes),
         ]
+        with m.If(loss.load & (averages.class_column == 0)):  # rows of the tile buffer that a LOSS pass takes
+            m.d.sync += logits.eq(logits + order.images)
 
         # Rows on their way to the emitter, with their random bits.
         row = Signal(range(lanes))
@@ -183,29 +211,21 @@ class Head(wiring.Component):
             emitter.place.eq(delayed(m, loops.place, ways, "place")),
         ]
 
-        # Rows on their way to the update, read ahead: signs of the gradients, and random bits.
-        m.submodules.row_queue = queue = fifo.SyncFIFOBuffered(width=update.rows.payload.shape().size, depth=ROW_QUEUE)
-        ahead = Signal(range(ROW_QUEUE + 1))
-        read_ahead, updating = Signal(), Signal()
-        unread, more = Signal(32, reset_less=True), Signal()  # rows of this pass that have not been read; then come the next's
-        fed = Signal(range(lanes))
+        # Rows on their way to the update, and latent weights.
+        updating = Signal()
         m.d.comb += [
-            read_ahead.eq(updating & more & (self.available != 0) & (ahead != ROW_QUEUE) & random.row.valid & ~self.blocked),
-            queue.w_data.eq(Cat(Cat(self.row[j].slope >= 0 for j in range(lanes)), random_bits)),
-            queue.w_en.eq(issued[-1] & updating),
-            update.rows.valid.eq(queue.r_rdy & ((fed != 0) | register.room)),
-            update.rows.payload.eq(queue.r_data),
-            queue.r_en.eq(update.rows.ready & updating),
+            feed.rows.eq(order.rows),
+            feed.active.eq(updating),
+            feed.there.eq((self.available != 0) & random.row.valid & ~self.blocked),
+            feed.came.eq(issued[-1] & updating),
+            feed.positive.eq(Cat(self.row[j].slope >= 0 for j in range(lanes))),
+            feed.random.eq(random_bits),
+            feed.room.eq(register.room),
             update.rate.eq(order.rate),
             update.sign_sgd.eq(order.sign_sgd),
             self.stalled.eq(update.stalled),
         ]
-        m.d.sync += ahead.eq(ahead + read_ahead - (update.rows.ready & updating))
-        m.d.sync += more.eq((unread != 0) & ~(read_ahead & (unread == 1)))
-        with m.If(read_ahead):
-            m.d.sync += unread.eq(unread - 1)
-        with m.If(update.rows.ready):
-            m.d.sync += fed.eq(fed + 1)
+        wiring.connect(m, feed.row, update.rows)
         wiring.connect(m, wiring.flipped(self.old), update.old)
         wiring.connect(m, update.new, wiring.flipped(self.new))
         beats = order.rows * (lanes // WORDS)
@@ -220,7 +240,7 @@ class Head(wiring.Component):
 
         last_channel = order.channel + order.groups * lanes - 1
         message = "parameter memory: the head reaches address {}, beyond its depth"
-        reaches = thresholds.begin | averages.begin
+        reaches = thresholds.begin | (averages.begin & ~is_update)
         check(m, platform, reaches, last_channel < config.channels, message, last_channel)
         check(m, platform, exponent.reading | exponent.write, order.exponent < config.channels, message, order.exponent)
         classes, images = loss.classes, order.images
@@ -240,7 +260,7 @@ class Head(wiring.Component):
         with m.FSM():
             with m.State("IDLE"):
                 m.d.comb += self.busy.eq(self.order.valid)
-                m.d.sync += [row.eq(0), fed.eq(0), settle.eq(0), coding.eq(backward)]
+                m.d.sync += [row.eq(0), settle.eq(0), logits.eq(0), coding.eq(backward)]
                 with m.If(self.order.valid):
                     m.d.comb += register.begin.eq(1)
                     m.next = "BEGIN"
@@ -253,15 +273,14 @@ class Head(wiring.Component):
 
             # A batch's sums, to their end.
             with m.State("SUMS"):
-                m.d.comb += begins_sums.eq(1)
+                m.d.comb += averages.begin.eq(1)
                 m.next = "COLLECT"
             with m.State("COLLECT"):
-                with m.If(averaged):
+                with m.If(averages.done):
                     m.next = "END"
                     with m.If(is_loss):
                         m.next = "LOGITS"
             with m.State("LOGITS"):
-                m.d.sync += unread.eq(logits)
                 m.d.comb += loss.begin.eq(whole)
                 message = "softmax: the batch takes {} rows of the tile buffer"
                 check(m, platform, Const(1), logits <= config.tile_rows, message, logits)
@@ -275,9 +294,9 @@ class Head(wiring.Component):
                         m.next = "DISCARD"
             with m.State("DISCARD"):
                 # this pass's rows, and no more: the next pass may have begun to send its own
-                m.d.comb += self.pop.eq(unread != 0)
+                m.d.comb += self.pop.eq(logits != 0)
                 with m.If(self.pop):
-                    m.d.sync += unread.eq(unread - 1)
+                    m.d.sync += logits.eq(logits - 1)
                 with m.Else():
                     m.next = "END"
 
@@ -288,7 +307,7 @@ class Head(wiring.Component):
                 with m.If(exponent.opened):
                     m.next = "BEGIN"
             with m.State("BEGIN"):
-                m.d.comb += [begins_rows.eq(1), begins_sums.eq(~order.inference)]
+                m.d.comb += [thresholds.begin.eq(1), averages.begin.eq(~order.inference)]
                 m.next = "ROWS"
             with m.State("ROWS"):
                 start, leaves = Signal(), Signal()
@@ -296,7 +315,11 @@ class Head(wiring.Component):
                 m.d.comb += [
                     leaves.eq(~gathers | (loops.place == 3)),
                     start.eq(
-                        (row == 0) & enough & (prepared | ~loops.first) & (register.room | ~leaves) & (random.row.valid | ~coding)
+                        (row == 0)
+                        & enough
+                        & (thresholds.prepared | ~loops.first)
+                        & (register.room | ~leaves)
+                        & (random.row.valid | ~coding)
                     ),
                     issue.eq((start | (row != 0)) & ~self.blocked),
                     opens_group.eq(start & issue & loops.first),
@@ -313,7 +336,7 @@ class Head(wiring.Component):
             with m.State("SETTLE"):
                 with m.If(settle != SETTLE):
                     m.d.sync += settle.eq(settle + 1)
-                with m.Elif(averaged):
+                with m.Elif(averages.done):
                     m.next = "END"
                     with m.If(coding & last_coding):
                         m.d.comb += exponent.close.eq(1)
@@ -323,19 +346,18 @@ class Head(wiring.Component):
                     m.next = "END"
 
             with m.State("LATENTS"):
-                m.d.comb += self.latents.valid.eq(1)
-                m.d.sync += unread.eq(order.rows)
+                m.d.comb += [self.latents.valid.eq(1), feed.begin.eq(1)]
                 with m.If(self.latents.ready):
                     m.next = "UPDATE"
             with m.State("UPDATE"):
                 # The loops tell here the last tile alone: they may step a cycle later.
                 m.d.comb += [
                     updating.eq(1),
-                    issue.eq(read_ahead),
-                    self.pop.eq(read_ahead),
+                    issue.eq(feed.take),
+                    self.pop.eq(feed.take),
                     self.offset.eq(0),
-                    random.row.ready.eq(read_ahead),
-                    register.start.eq(update.rows.ready & (fed == 0)),
+                    random.row.ready.eq(feed.take),
+                    register.start.eq(feed.start),
                 ]
                 with m.If(update.rows.ready):
                     m.d.sync += [row.eq(row + 1), tile_fed.eq(last_row)]
@@ -351,99 +373,3 @@ class Head(wiring.Component):
                     m.d.comb += [self.signal.eq(order.signal), self.order.ready.eq(1)]
                     m.next = "IDLE"
         return m
-
-    def prepare(
-        self, m: Module, thresholds: Thresholds, averages: Averages, begins: Value, opens_group: Value, final_group: Value
-    ) -> tuple[Signal, Signal]:
-        """The thresholds of each group of a pass, one group ahead of the rows.
-
-        Returns whether those of the next group are there, and whether the parameter memory is wanted for them.
-        """
-        prepared, preparing = Signal(), Signal()
-        group = Signal.like(final_group)
-        with m.FSM(name="prepare"):
-            with m.State("IDLE"):
-                m.d.sync += [group.eq(0), thresholds.channel.eq(self.order.payload.channel)]
-                with m.If(begins):
-                    m.next = "BEGIN"
-            with m.State("BEGIN"):
-                m.d.comb += [preparing.eq(1), thresholds.begin.eq(~averages.claims)]
-                with m.If(thresholds.begin):
-                    m.next = "READ"
-            with m.State("READ"):
-                with m.If(thresholds.done):
-                    m.next = "PREPARED"
-            with m.State("PREPARED"):
-                m.d.comb += prepared.eq(1)
-                with m.If(opens_group):
-                    m.d.sync += [group.eq(group + 1), thresholds.channel.eq(thresholds.channel + self.config.lanes)]
-                    m.next = "BEGIN"
-                    with m.If(group == final_group):
-                        m.next = "IDLE"
-        return prepared, preparing
-
-    def average(
-        self,
-        m: Module,
-        averages: Averages,
-        reserved: Value,
-        begins: Value,
-        final_group: Value,
-        is_update: Value,
-        is_loss: Value,
-    ) -> tuple[Signal, Signal]:
-        """The averages of each group of a pass, behind its sums: those that the totals tell of, or the softmax's.
-
-        reserved: the parameter memory is wanted by someone else. Returns whether all has been done, and the rows of the tile
-        buffer that a LOSS pass takes.
-        """
-        lanes, order, loss = self.config.lanes, self.order.payload, self.softmax
-        averaged, logits = Signal(), Signal(range(softmax.CLASSES * softmax.IMAGES), reset_less=True)
-        group, from_loss, waits, walks = Signal.like(final_group), Signal(), Signal(), Signal()
-        settings = ("inference", "commit", "reciprocal", "mean_log2", "step", "rate")
-        m.d.sync += [getattr(averages, name).eq(getattr(order, name)) for name in settings]
-        m.d.sync += [
-            from_loss.eq(is_loss & self.coding),
-            waits.eq(is_update | ~(order.inference | from_loss)),
-            walks.eq(~is_update & (order.commit | is_loss)),
-        ]
-        m.d.comb += [
-            averages.backward.eq(self.coding),
-            averages.channel.eq(self.channel),
-            self.address.eq((order.first_group + group) * lanes + averages.column),
-            self.reading.eq(averages.reading & waits),
-            loss.sums_class.eq(group * lanes + averages.column),
-            averages.sums.first.eq(Mux(from_loss, loss.sum, self.totals.first)),
-            averages.sums.second.eq(self.totals.second),
-            loss.load.eq(averages.valid & is_loss),
-            loss.load_class.eq(group * lanes + averages.class_column),
-            loss.of_class.eq(averages.of_class),
-        ]
-        with m.FSM(name="average"):
-            with m.State("IDLE"):
-                m.d.comb += averaged.eq(1)
-                m.d.sync += [group.eq(0), self.channel.eq(order.channel)]
-                with m.If(begins):
-                    m.d.sync += logits.eq(0)
-                    m.next = "AWAIT"
-            with m.State("AWAIT"):
-                with m.If((self.added.valid | ~waits) & walks):
-                    m.next = "BEGIN"
-                with m.Elif(self.added.valid | ~waits):
-                    m.d.comb += self.added.ready.eq(waits)
-                    m.next = "NEXT"
-            with m.State("BEGIN"):
-                m.d.comb += averages.begin.eq(~reserved)
-                with m.If(averages.begin):
-                    m.next = "READ"
-            with m.State("READ"):
-                with m.If(~averages.reading):
-                    m.d.comb += self.added.ready.eq(waits)
-                    m.next = "NEXT"
-            with m.State("NEXT"):
-                with m.If(~averages.busy):
-                    m.d.sync += [group.eq(group + 1), self.channel.eq(self.channel + lanes), logits.eq(logits + order.images)]
-                    m.next = "AWAIT"
-                    with m.If(group == final_group):
-                        m.next = "IDLE"
-        return averaged, logits

@@ -10,7 +10,7 @@ from amaranth.lib.wiring import In, Out
 from bnnedge import formats
 from bnnedge.configuration import Configuration
 from bnnedge.hw.delay import delayed
-from bnnedge.hw.layouts import RECORD
+from bnnedge.hw.layouts import PASS, RECORD
 from bnnedge.hw.product import product
 
 RECORD_LATENCY = 2  # of the parameter memory
@@ -53,17 +53,18 @@ def aligned(m: Module, value: Value, shift: Value, name: str) -> Value:
 
 
 class Thresholds(wiring.Component):
-    """Works through the Q columns of a group, one a cycle.
+    """Works through the groups of a pass, each when the one before has been taken, and through their Q columns, one a cycle.
 
     Forward: tau = mu - beta * psi, and the whole numbers that y is compared with.
     Backward: c1, the centre m in the unit of this step.
 
     Members
     -------
-    begin: in, one cycle, with `backward`, `channel` of column 0 and `shift` of the layer's unit stable until `done`.
-    reading: out, the parameter memory is read, at `address`: from the cycle behind `begin` on for Q cycles; record: in,
+    begin: in, one cycle, with `channel` of the first column and `last_group`, the number of groups less one; these, `backward`
+    and `shift`, see `aligned`, are stable until the last group has been taken.
+    wants: out, the parameter memory; granted: in, from the next cycle on, for Q cycles: reading, address: out; record: in,
     RECORD_LATENCY cycles later.
-    valid, result: out, one column's result after another. done: out, one cycle, behind the last of them.
+    valid, result: out, one column's result after another. prepared: out, those of a group are through; take: in, it is taken.
     """
 
     def __init__(self, config: Configuration) -> None:
@@ -73,32 +74,53 @@ class Thresholds(wiring.Component):
                 "begin": In(1),
                 "backward": In(1),
                 "channel": In(range(config.channels)),
+                "last_group": In(PASS.members["groups"].width),
                 "shift": In(signed(SHIFT_BITS)),
+                "wants": Out(1),
+                "granted": In(1),
                 "reading": Out(1),
                 "address": Out(range(config.channels)),
                 "record": In(RECORD),
                 "valid": Out(1),
                 "result": Out(column_layout(config)),
-                "done": Out(1),
+                "prepared": Out(1),
+                "take": In(1),
             }
         )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         config, lanes = self.config, self.config.lanes
-        column = Signal(range(lanes))
-        with m.If(self.begin):
-            m.d.sync += [self.reading.eq(1), column.eq(0)]
-        with m.Elif(self.reading):
-            m.d.sync += column.eq(column + 1)
-            with m.If(column == lanes - 1):
-                m.d.sync += self.reading.eq(0)
-        m.d.comb += self.address.eq(self.channel + column)
+        column, group = Signal(range(lanes)), Signal.like(self.last_group)
         valids: list[Value] = [self.reading]
         for stage in range(1, STAGES + 2):
             valids.append(Signal(name=f"valid_{stage}"))
             m.d.sync += valids[stage].eq(valids[stage - 1])
-        m.d.comb += [self.valid.eq(valids[STAGES]), self.done.eq(valids[STAGES + 1] & ~valids[STAGES])]
+        m.d.comb += self.valid.eq(valids[STAGES])
+        with m.FSM():
+            with m.State("IDLE"):
+                m.d.sync += [group.eq(0), self.address.eq(self.channel)]
+                with m.If(self.begin):
+                    m.next = "WAIT"
+            with m.State("WAIT"):
+                m.d.comb += self.wants.eq(1)
+                with m.If(self.granted):
+                    m.next = "READ"
+            with m.State("READ"):
+                m.d.comb += self.reading.eq(1)
+                m.d.sync += [self.address.eq(self.address + 1), column.eq(column + 1)]
+                with m.If(column == lanes - 1):
+                    m.next = "RESULTS"
+            with m.State("RESULTS"):
+                with m.If(valids[STAGES + 1] & ~valids[STAGES]):
+                    m.next = "PREPARED"
+            with m.State("PREPARED"):
+                m.d.comb += self.prepared.eq(1)
+                with m.If(self.take):
+                    m.d.sync += group.eq(group + 1)
+                    m.next = "WAIT"
+                    with m.If(group == self.last_group):
+                        m.next = "IDLE"
 
         # What is called name_s is a register that holds a column's value s cycles behind its record.
         def register(name: str, value: Value, bits: int) -> Signal:

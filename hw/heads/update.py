@@ -16,12 +16,17 @@ BEAT = 64
 WORDS = formats.WEIGHTS_PER_CYCLE
 
 
+def row_layout(config: Configuration) -> data.StructLayout:
+    """A row of a tile: the signs of its Q gradients (1: not negative), and its random bits."""
+    return data.StructLayout({"positive": config.lanes, "random": 64})
+
+
 class Update(wiring.Component):
     """A row of a tile is Q words, of which WORDS move in a cycle: a beat of memory, unless they are narrower than 16 bits.
 
     Members
     -------
-    rows: in stream, for each row the signs of its Q gradients (1: not negative) and its random bits.
+    rows: in stream, see `row_layout`.
     old: in stream, beats of weight words, one behind the other. new: out stream, the same words, moved.
     shift, signs: out, the new binary weights of a finished row. rate, sign_sgd: in, stable.
     stalled: out, a row waits for its words or for room for them.
@@ -31,7 +36,7 @@ class Update(wiring.Component):
         self.config = config
         super().__init__(
             {
-                "rows": In(stream.Signature(data.StructLayout({"positive": config.lanes, "random": 64}))),
+                "rows": In(stream.Signature(row_layout(config))),
                 "old": In(stream.Signature(BEAT)),
                 "new": Out(stream.Signature(BEAT)),
                 "shift": Out(1),

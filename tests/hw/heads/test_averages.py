@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import pytest
 from amaranth import ResetInserter, Signal
-from hardware import TINY, simulate
+from hardware import TINY, Stall, never, simulate, stalls
 
 from bnnedge.hw.heads.averages import MEANS, STAGES, SUMS_LATENCY, Averages
 from bnnedge.hw.heads.thresholds import RECORD_LATENCY
@@ -20,7 +20,7 @@ ONE = 64  # mu and psi have 6 fraction bits
 BETA = 1 << 19
 CENTRE = 1 << 27
 SIZE = 1 << 40
-SETTINGS = ("backward", "inference", "commit", "reciprocal", "mean_log2", "step", "rate", "shift", "channel")
+SETTINGS = ("walks", "backward", "inference", "commit", "reciprocal", "mean_log2", "step", "rate", "shift", "channel")
 
 
 class Sums(NamedTuple):
@@ -41,10 +41,11 @@ class Record(NamedTuple):
 
 
 class Group(NamedTuple):
-    """One run: settings, the sums of its columns, and what stands in the parameter memory."""
+    """A run: settings, the sums of its columns, of one group or of several, and what stands in the parameter memory."""
 
     sums: list[Sums]
     records: list[Record]
+    walks: bool = True
     backward: bool = False
     inference: bool = False
     commit: bool = True
@@ -94,8 +95,11 @@ def expected(group: Group, sums: Sums, record: Record) -> tuple[Record, tuple[in
     return record._replace(mu=group.average(record.mu, mu, 3), psi=group.average(record.psi, psi, 3)), (mu, psi, record.beta >> 8)
 
 
-def check(*groups: Group) -> None:
-    """Run the groups one after another; compare classes, order, timing and memory."""
+def check(*groups: Group, stall: Stall = never) -> None:
+    """Run the groups one after another; compare classes, order, timing and memory.
+
+    stall: sums are not complete yet, or the parameter memory is not granted.
+    """
     dut = Averages(CONFIG)
     memory: list[Record] = [Record()] * CONFIG.channels
     sums: list[Sums] = [Sums()] * LANES
@@ -104,9 +108,11 @@ def check(*groups: Group) -> None:
         """The group's sums and the parameter memory, each a few cycles behind what asks for it, and junk in between."""
         junk, none = Record(-1, 1, -1, -1, 1), Sums(-1, 1)
         found, read = [none] * (SUMS_LATENCY - 1), [junk] * (RECORD_LATENCY - 1)
-        ports = (dut.reading, dut.column, dut.reading_record, dut.address, dut.write, dut.write_address, dut.write_record)
-        async for _, _, reading, column, record, address, write, to, new in ctx.tick().sample(*ports):
-            found.append(sums[column] if reading else none)
+        numbers = (dut.reading, dut.group, dut.column)
+        ports = (dut.claims, dut.reading_record, dut.address, dut.write, dut.write_address, dut.write_record)
+        async for _, _, reading, group, column, claims, record, address, write, to, new in ctx.tick().sample(*numbers, *ports):
+            assert claims or not record
+            found.append(sums[group * LANES + column] if reading else none)
             read.append(memory[address] if record else junk)
             ctx.set(dut.sums, found.pop(0)._asdict())
             ctx.set(dut.record, read.pop(0)._asdict())
@@ -114,33 +120,60 @@ def check(*groups: Group) -> None:
                 memory[to] = Record(*(getattr(new, name) for name in Record._fields))
 
     async def bench(ctx: Any) -> None:
-        for group in groups:
+        for run in groups:
             memory[:] = [Record(1, 2, 3, 4, 5)] * CONFIG.channels
-            memory[group.channel : group.channel + LANES] = group.records
+            memory[run.channel : run.channel + len(run.records)] = run.records
             want = memory.copy()
-            sums[:] = group.sums
+            sums[:] = run.sums
             for name in SETTINGS:
-                ctx.set(getattr(dut, name), getattr(group, name))
-            assert not ctx.get(dut.busy)
+                ctx.set(getattr(dut, name), getattr(run, name))
+            ctx.set(dut.waits, not run.inference)
+            ctx.set(dut.last_group, len(run.records) // LANES - 1)
+            assert ctx.get(dut.done)
             ctx.set(dut.begin, 1)
             await ctx.tick()
             ctx.set(dut.begin, 0)
-            for cycle in range(LANES + STAGES):
-                assert ctx.get(dut.busy)
-                assert ctx.get(dut.reading) == (cycle < LANES)
-                column = cycle - MEANS - 1
-                assert ctx.get(dut.valid) == (not group.backward and 0 <= column < LANES)
-                if ctx.get(dut.valid):
-                    _, classes = expected(group, group.sums[column], group.records[column])
-                    found = ctx.get(dut.of_class)
-                    assert ctx.get(dut.class_column) == column
-                    assert (found.mu, found.psi, found.beta) == classes, (group, column)
+            for first in range(0, len(run.records), LANES):
+                await one_group(ctx, run, first)
+            await ctx.tick()
+            assert ctx.get(dut.done)
+            if run.commit and run.walks and not run.inference:
+                for column, record in enumerate(run.records):
+                    want[run.channel + column], _ = expected(run, run.sums[column], record)
+            assert memory == want, run
+
+    async def one_group(ctx: Any, run: Group, first: int) -> None:
+        assert not ctx.get(dut.done)
+        while not run.inference and stall():
+            assert not ctx.get(dut.wants)
+            await ctx.tick()
+        ctx.set(dut.added.valid, not run.inference)
+        await ctx.tick()
+        if run.walks:
+            while stall():
+                assert ctx.get(dut.wants)
+                assert not ctx.get(dut.claims)
                 await ctx.tick()
-            assert not ctx.get(dut.busy)
-            if group.commit and not group.inference:
-                for column in range(LANES):
-                    want[group.channel + column], _ = expected(group, group.sums[column], group.records[column])
-            assert memory == want, group
+            assert ctx.get(dut.wants)
+            ctx.set(dut.granted, 1)
+            await ctx.tick()
+            ctx.set(dut.granted, 0)
+        for cycle in range(LANES + STAGES if run.walks else 1):
+            taken = run.walks * LANES  # the cycle in which the totals may go on
+            assert not ctx.get(dut.done)
+            assert ctx.get(dut.reading) == (cycle < taken)
+            assert ctx.get(dut.added.ready) == (cycle == taken and not run.inference)
+            column = cycle - MEANS - 1
+            assert ctx.get(dut.valid) == (run.walks and not run.backward and 0 <= column < LANES)
+            if ctx.get(dut.valid):
+                _, classes = expected(run, run.sums[first + column], run.records[first + column])
+                found = ctx.get(dut.of_class)
+                assert ctx.get(dut.class_column) == column
+                assert (found.mu, found.psi, found.beta) == classes, (run, first + column)
+            await ctx.tick()
+            if cycle == taken:
+                ctx.set(dut.added.valid, 0)
+        await ctx.tick()
 
     simulate(dut, bench, background=[memories], limit=100_000)
 
@@ -202,7 +235,7 @@ def test_averages_become_slower_in_the_first_steps(backward: bool) -> None:
 
 
 def test_inference_gives_the_softmax_the_averages_and_leaves_them() -> None:
-    check(*(drawn(seed, inference=True) for seed in range(30)))
+    check(*(drawn(seed, inference=True) for seed in range(30)), stall=stalls(3))
 
 
 @pytest.mark.parametrize("backward", [False, True])
@@ -212,6 +245,18 @@ def test_without_commit_the_memory_stays(backward: bool) -> None:
 
 def test_forward_and_backward_groups_follow_each_other() -> None:
     check(*(drawn(seed, backward=seed % 3 == 1, inference=seed % 3 == 2) for seed in range(30)))
+
+
+@pytest.mark.parametrize("backward", [False, True])
+def test_groups_of_a_pass_follow_their_sums(backward: bool) -> None:
+    """The last one is passed over."""
+    runs = []
+    for count in (1, 2, 5):
+        parts = [drawn(10 * count + n) for n in range(count)]
+        records, sums = ([x for part in parts for x in getattr(part, name)] for name in ("records", "sums"))
+        settings = {"channel": CONFIG.channels - count * LANES, "rate": 99, "samples": 1 << 17, "walks": count < 5}
+        runs.append(Group(sums, records, backward=backward, **settings))
+    check(*runs, stall=stalls(1, 0.7))
 
 
 @pytest.mark.parametrize("samples", [16, 65, 127 * 1024, 1 << 17])
@@ -246,21 +291,23 @@ def test_beta_steps_by_the_quotient_of_m_and_the_power_of_2_above_v() -> None:
         check(*(Group([Sums()] * LANES, records[i : i + LANES], backward=True, rate=rate) for i in range(0, len(records), LANES)))
 
 
-def test_a_reset_ends_the_run() -> None:
+@pytest.mark.parametrize("cycles", range(2, STAGES + LANES + 3, 3))
+def test_a_reset_ends_the_run(cycles: int) -> None:
     reset = Signal()
     unit = Averages(CONFIG)
 
     async def bench(ctx: Any) -> None:
-        ctx.set(unit.commit, 1)
-        ctx.set(unit.begin, 1)
+        for flag in (unit.commit, unit.walks, unit.granted, unit.begin):
+            ctx.set(flag, 1)
         await ctx.tick()
         ctx.set(unit.begin, 0)
-        await ctx.tick().repeat(STAGES - 2)
+        await ctx.tick().repeat(cycles)
         ctx.set(reset, 1)
         await ctx.tick()
         ctx.set(reset, 0)
         for _ in range(STAGES + LANES + 2):
-            for flag in (unit.valid, unit.write, unit.reading, unit.reading_record, unit.busy):
+            assert ctx.get(unit.done)
+            for flag in (unit.valid, unit.write, unit.reading, unit.reading_record, unit.claims, unit.wants):
                 assert not ctx.get(flag)
             await ctx.tick()
 

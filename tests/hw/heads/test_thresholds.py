@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import pytest
 from amaranth import ResetInserter, Signal
-from hardware import TINY, simulate
+from hardware import TINY, Stall, never, simulate, stalls, wait_for
 
 from bnnedge.hw.heads.thresholds import RECORD_LATENCY, STAGES, Thresholds, column_layout, gradient_bits
 
@@ -31,7 +31,7 @@ class Record(NamedTuple):
 
 
 class Group(NamedTuple):
-    """One run: settings, and what stands in the parameter memory."""
+    """A run: settings, and what stands in the parameter memory, of one group of columns or of several."""
 
     records: list[Record]
     backward: bool = False
@@ -53,8 +53,11 @@ def expected(group: Group, record: Record) -> dict[str, int]:
     return {"mean": 4 * threshold, "above": high + 1 - threshold, "below": threshold + 1 - low}
 
 
-def check(*groups: Group) -> None:
-    """Run the groups one after another; compare results, order and timing."""
+def check(*groups: Group, busy: Stall = never, slow: Stall = never) -> None:
+    """Run the groups one after another; compare results, order and timing.
+
+    busy: the parameter memory is not granted; slow: what has been prepared is not taken yet.
+    """
     dut = Thresholds(CONFIG)
     memory: list[Record] = [Record()] * CONFIG.channels
 
@@ -67,26 +70,43 @@ def check(*groups: Group) -> None:
             ctx.set(dut.record, coming.pop(0)._asdict())
 
     async def bench(ctx: Any) -> None:
-        for group in groups:
+        for run in groups:
             memory[:] = [Record(1, 2, 3, 4, 5)] * CONFIG.channels
-            memory[group.channel : group.channel + LANES] = group.records
+            memory[run.channel : run.channel + len(run.records)] = run.records
             for name in ("backward", "shift", "channel"):
-                ctx.set(getattr(dut, name), getattr(group, name))
+                ctx.set(getattr(dut, name), getattr(run, name))
+            ctx.set(dut.last_group, len(run.records) // LANES - 1)
+            assert not ctx.get(dut.wants)
             ctx.set(dut.begin, 1)
             await ctx.tick()
             ctx.set(dut.begin, 0)
-            await ctx.tick().repeat(STAGES)
-            for column in range(LANES):
-                assert ctx.get(dut.valid)
-                assert not ctx.get(dut.done)
-                assert not ctx.get(dut.reading)
-                want, result = expected(group, group.records[column]), ctx.get(dut.result)
-                assert {name: getattr(result, name) for name in want} == want, (group, column)
+            for first in range(0, len(run.records), LANES):
+                while busy():
+                    assert ctx.get(dut.wants)
+                    assert not ctx.get(dut.reading)
+                    await ctx.tick()
+                assert ctx.get(dut.wants)
+                ctx.set(dut.granted, 1)
                 await ctx.tick()
-            assert ctx.get(dut.done)
-            assert not ctx.get(dut.valid)
-            await ctx.tick()
-            assert not ctx.get(dut.done)
+                ctx.set(dut.granted, 0)
+                for cycle in range(LANES + STAGES):
+                    assert not ctx.get(dut.wants)
+                    assert not ctx.get(dut.prepared)
+                    assert ctx.get(dut.reading) == (cycle < LANES)
+                    assert ctx.get(dut.valid) == (cycle >= STAGES)
+                    if cycle >= STAGES:
+                        record, result = run.records[first + cycle - STAGES], ctx.get(dut.result)
+                        want = expected(run, record)
+                        assert {name: getattr(result, name) for name in want} == want, (run, record)
+                    await ctx.tick()
+                await wait_for(ctx, dut.prepared)
+                while slow():
+                    assert ctx.get(dut.prepared)
+                    await ctx.tick()
+                ctx.set(dut.take, 1)
+                await ctx.tick()
+                ctx.set(dut.take, 0)
+                assert not ctx.get(dut.prepared)
 
     simulate(dut, bench, background=[parameters])
 
@@ -122,6 +142,15 @@ def test_forward_and_backward_groups_follow_each_other() -> None:
     check(*(drawn(seed, backward=seed % 2 == 1, shift=seed % 16 - 8) for seed in range(30)))
 
 
+@pytest.mark.parametrize("backward", [False, True])
+def test_groups_of_a_pass_are_prepared_one_by_one(backward: bool) -> None:
+    runs = []
+    for count in (1, 2, 5):
+        records = [record for seed in range(count) for record in drawn(seed).records]
+        runs.append(Group(records, backward=backward, shift=-1, channel=CONFIG.channels - count * LANES))
+    check(*runs, busy=stalls(1, 0.7), slow=stalls(2, 0.7))
+
+
 @pytest.mark.parametrize(
     "record",
     [
@@ -155,22 +184,23 @@ def test_the_largest_gradient_less_the_largest_centre_fits() -> None:
     assert column_layout(CONFIG).members["mean"].width == gradient_bits(CONFIG) == 25
 
 
-def test_a_reset_ends_the_run() -> None:
+@pytest.mark.parametrize("cycles", range(2, STAGES + LANES + 3))
+def test_a_reset_ends_the_run(cycles: int) -> None:
     reset = Signal()
     unit = Thresholds(CONFIG)
 
     async def bench(ctx: Any) -> None:
+        ctx.set(unit.granted, 1)
         ctx.set(unit.begin, 1)
         await ctx.tick()
         ctx.set(unit.begin, 0)
-        await ctx.tick().repeat(STAGES - 2)
+        await ctx.tick().repeat(cycles)
         ctx.set(reset, 1)
         await ctx.tick()
         ctx.set(reset, 0)
         for _ in range(STAGES + LANES + 2):
-            assert not ctx.get(unit.valid)
-            assert not ctx.get(unit.reading)
-            assert not ctx.get(unit.done)
+            for flag in (unit.valid, unit.reading, unit.wants, unit.prepared):
+                assert not ctx.get(flag)
             await ctx.tick()
 
     simulate(ResetInserter(reset)(unit), bench)

@@ -160,7 +160,7 @@ class Walk(wiring.Component):
                     with m.If(more_left | more_right):
                         m.d.sync += [left_lower.eq(more_left), right_lower.eq(lower_right)]
                         moves = zip(sides, (more_left, lower_right), strict=True)
-                        go("row", [side["pair"] + Mux(lower, side["plane"], 0) for side, lower in moves])
+                        go("row", [Mux(lower, side["pair"] + side["plane"], side["pair"]) for side, lower in moves])
                     with m.Elif((i != 0) & (j != final_j)):
                         m.d.sync += [i.eq(i - 1), j.eq(j + 1)]
                         go("pair", [left["pair"] + left["plane"], right["pair"] - right["plane"]])

@@ -159,7 +159,10 @@ class Head(wiring.Component):
             averages.last_group.eq(last_group),
             averages.backward.eq(coding),
             averages.shift.eq(exponent.shift),
-            averages.granted.eq(~(thresholds.wants | thresholds.reading)),
+            # Sums may be far ahead of the rows: a group's record stays as it is until its thresholds come from it.
+            averages.granted.eq(
+                ~(thresholds.wants | thresholds.reading) & ((is_loss & ~coding) | (averages.group < thresholds.groups_read))
+            ),
         ]
         from_loss, logits = Signal(), Signal(range(softmax.CLASSES * softmax.IMAGES), reset_less=True)
         settings = ("inference", "commit", "reciprocal", "mean_log2", "step", "rate")

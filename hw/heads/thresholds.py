@@ -64,23 +64,26 @@ class Thresholds(wiring.Component):
     and `shift`, see `aligned`, are stable until the last group has been taken.
     wants: out, the parameter memory; granted: in, from the next cycle on, for Q cycles: reading, address: out; record: in,
     RECORD_LATENCY cycles later.
-    valid, result: out, one column's result after another. prepared: out, those of a group are through; take: in, it is taken.
+    groups_read: out, how many groups' records have been read. valid, result: out, one column's result after another.
+    prepared: out, those of a group are through; take: in, it is taken.
     """
 
     def __init__(self, config: Configuration) -> None:
         self.config = config
+        groups = PASS.members["groups"].width
         super().__init__(
             {
                 "begin": In(1),
                 "backward": In(1),
                 "channel": In(range(config.channels)),
-                "last_group": In(PASS.members["groups"].width),
+                "last_group": In(groups),
                 "shift": In(signed(SHIFT_BITS)),
                 "wants": Out(1),
                 "granted": In(1),
                 "reading": Out(1),
                 "address": Out(range(config.channels)),
                 "record": In(RECORD),
+                "groups_read": Out(groups + 1),
                 "valid": Out(1),
                 "result": Out(column_layout(config)),
                 "prepared": Out(1),
@@ -91,7 +94,7 @@ class Thresholds(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         config, lanes = self.config, self.config.lanes
-        column, group = Signal(range(lanes)), Signal.like(self.last_group)
+        column = Signal(range(lanes))
         valids: list[Value] = [self.reading]
         for stage in range(1, STAGES + 2):
             valids.append(Signal(name=f"valid_{stage}"))
@@ -99,8 +102,9 @@ class Thresholds(wiring.Component):
         m.d.comb += self.valid.eq(valids[STAGES])
         with m.FSM():
             with m.State("IDLE"):
-                m.d.sync += [group.eq(0), self.address.eq(self.channel)]
+                m.d.sync += self.address.eq(self.channel)
                 with m.If(self.begin):
+                    m.d.sync += self.groups_read.eq(0)
                     m.next = "WAIT"
             with m.State("WAIT"):
                 m.d.comb += self.wants.eq(1)
@@ -110,6 +114,7 @@ class Thresholds(wiring.Component):
                 m.d.comb += self.reading.eq(1)
                 m.d.sync += [self.address.eq(self.address + 1), column.eq(column + 1)]
                 with m.If(column == lanes - 1):
+                    m.d.sync += self.groups_read.eq(self.groups_read + 1)
                     m.next = "RESULTS"
             with m.State("RESULTS"):
                 with m.If(valids[STAGES + 1] & ~valids[STAGES]):
@@ -117,9 +122,8 @@ class Thresholds(wiring.Component):
             with m.State("PREPARED"):
                 m.d.comb += self.prepared.eq(1)
                 with m.If(self.take):
-                    m.d.sync += group.eq(group + 1)
                     m.next = "WAIT"
-                    with m.If(group == self.last_group):
+                    with m.If(self.groups_read > self.last_group):
                         m.next = "IDLE"
 
         # What is called name_s is a register that holds a column's value s cycles behind its record.

@@ -40,7 +40,12 @@ TILES = 64 // LANES  # of a batch
 
 
 def network(pool: str) -> Network:
-    """2 x 2 pixels of 3 channels, or 2 x 4 to be pooled; the last tile of inputs and the last groups are partial."""
+    """2 x 2 pixels of 3 channels, or 2 x 4 to be pooled; the last tile of inputs and the last groups are partial.
+
+    dense: of many groups with few rows.
+    """
+    if pool == "dense":
+        return Network((12,), [Dense(21), Dense(6)])
     if pool == "none":
         return Network((2, 2, 3), [Conv2D(5, kernel=1), Dense(6)])
     return Network((2, 4, 3), [Conv2D(5, kernel=1), MaxPool2D(on=pool), Dense(6)])
@@ -280,7 +285,7 @@ class Step:
         self.network, self.settings = network(pool), Settings(batch=64, **settings)
         self.plan = Plan(self.network, self.settings, CONFIG)
         self.passes = Passes(CONFIG, self.settings, self.plan.codes, RATE)
-        self.number, self.pool = number, pool
+        self.number, self.pool = number, "none" if pool == "dense" else pool
         self.labels = random.integers(0, 6, 64)
         state = TrainingState.initial(self.network, CONFIG.latent, self.settings.gradient_planes, seed=3)
         golden = Golden(self.network, self.settings, CONFIG, state, keep=True)
@@ -520,6 +525,17 @@ def test_backward_in_parts_gives_codes_and_one_exponent(pool: str) -> None:
     found = step.run(in_parts(step.backward, cut(whole(step, 0))), above=above)
     step.check_codes(found, 0)
     step.check_records(found, 0, forward=False, backward=True, above=above)
+
+
+def test_averages_stay_until_the_thresholds_of_their_group_come_from_them() -> None:
+    """Sums come twice as fast as codes of eight planes go, and the tile buffer holds five groups."""
+    step = Step("dense", 4, gradient_planes=8, input_planes=2, slope_planes=1)
+    above = int(step.trace["2.e"])
+    part = whole(step, 0)
+    found = step.run([step.forward(0, part, **ALL), step.backward(part, **ALL, opens=1, closes=1)], above=above)
+    step.check_signs(found)
+    step.check_codes(found, 0)
+    step.check_records(found, 0, forward=True, backward=True, above=above)
 
 
 def test_loss_and_backward_give_codes_and_a_loss_starts_the_exponents_anew() -> None:

@@ -94,6 +94,7 @@ def check(*groups: Group, busy: Stall = never, slow: Stall = never) -> None:
                     assert not ctx.get(dut.prepared)
                     assert ctx.get(dut.reading) == (cycle < LANES)
                     assert ctx.get(dut.valid) == (cycle >= STAGES)
+                    assert ctx.get(dut.groups_read) == first // LANES + (cycle >= LANES)
                     if cycle >= STAGES:
                         record, result = run.records[first + cycle - STAGES], ctx.get(dut.result)
                         want = expected(run, record)

@@ -81,8 +81,7 @@ class Pair:
         for i, g in enumerate(self.golden.network.geometry):
             kinds = {"code_columns"} | ({"code"} if i else set())
             if i < len(self.golden.network.geometry) - 1:
-                kinds |= {"active", "mask", "pooled_columns" if g.pool == "signs" else "active_columns"}
-                kinds |= {"none": set(), "signs": {"pooled"}, "sums": {"route"}}[g.pool]
+                kinds |= {"active", "mask", "active_columns"} | (set() if g.pool == "none" else {"route"})
             expected_names |= {f"{i + 1}.{kind}" for kind in kinds}
         assert expected_names == set(tensors)
         self.assert_same_state()

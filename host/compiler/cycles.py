@@ -249,9 +249,10 @@ class _Schedule:
         writes = f.get("rows_planes", 0) + f.get("columns_planes", 0)
         sweeps = 4 if head == Head.BACKWARD and pool != Pool.NONE else 1
         merged = 4 if head == Head.FORWARD and pool == Pool.SUMS else 1  # tiles whose maximum is one
-        # A tile register round: rows in, pipeline, writes; two tiles are on their way at a time.
+        # A tile register round: rows in, pipeline, writes; two tiles are on their way at a time. Pooled signs of four come as one.
         coding = head in (Head.BACKWARD, Head.LOSS)
-        tile_rows = sweeps * max(lanes, (lanes + 7 + writes) / 2, HASH_ROUNDS + 2 if coding else 0)
+        gathered = 4 if head == Head.FORWARD and pool == Pool.SIGNS else 1
+        tile_rows = sweeps * max(lanes, (lanes + 7 + writes) / 2 / gathered, HASH_ROUNDS + 2 if coding else 0)
         self.held["engine"] += float(tiles.sum()) * f["groups"]
         self.held["drain"] += len(tiles) * f["groups"] * lanes
         unfinished = f.get("unfinished", 0)

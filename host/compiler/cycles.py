@@ -34,6 +34,7 @@ FETCH = MEMORY_LATENCY + 16 + 12  # cycles of the sequencer for an instruction
 QUEUED = {Unit.EXECUTE: 2, Unit.LOAD: 4, Unit.STORE: 4}  # instructions that a queue holds
 HEAD_QUEUE = 2  # passes that wait for the head
 PREPARE = 8  # cycles from a pass to its first tile
+TILE = 9  # cycles of a tile in the emitter, besides one for each row and each plane that is written
 PARAMETERS = 27  # cycles for a group's parameters, besides one for each column
 AVERAGES = 25  # cycles for a group's moving averages, besides one for each column
 READS, WRITES, WEIGHTS = "memory port 0 (reads)", "memory port 0 (writes)", "memory port 1"  # on port 1: latent weights
@@ -252,7 +253,7 @@ class _Schedule:
         # A tile register round: rows in, pipeline, writes; two tiles are on their way at a time. Pooled signs of four come as one.
         coding = head in (Head.BACKWARD, Head.LOSS)
         gathered = 4 if head == Head.FORWARD and pool == Pool.SIGNS else 1
-        tile_rows = sweeps * max(lanes, (lanes + 7 + writes) / 2 / gathered, HASH_ROUNDS + 2 if coding else 0)
+        tile_rows = sweeps * max(lanes, (lanes + TILE + writes) / 2 / gathered, HASH_ROUNDS + 2 if coding else 0)
         self.held["engine"] += float(tiles.sum()) * f["groups"]
         self.held["drain"] += len(tiles) * f["groups"] * lanes
         unfinished = f.get("unfinished", 0)
@@ -281,9 +282,9 @@ class _Schedule:
             self.held["head"] += len(tiles) * tile_rows
             began = max(self.head, start + lanes + self.engine_latency, prepared)
             self.head = max(began + len(tiles) * tile_rows, self.drain + tile_rows)
+            if f.get("commit", 0):  # behind the sums, and behind the thresholds, which rest on the averages as they were
+                self.averages = max(self.averages, self.drain, prepared) + lanes + AVERAGES
             prepared = began + lanes + PARAMETERS
-            if f.get("commit", 0):
-                self.averages = max(self.averages, self.drain) + lanes + AVERAGES
             # The tile buffer holds the engine's lead over the head.
             self.engine = max(self.engine, self.head - self.config.tile_rows // lanes * tile_rows)
         self.credit = max(self.credit, self.engine)

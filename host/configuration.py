@@ -24,7 +24,7 @@ _RANGES: dict[str, tuple[str, int, int, str]] = {
     "right_depth": ("multiple of 64", 64, 1 << 16, "addresses of an instruction have 16 bits"),
     "tile_rows": ("power of two", 64, 1 << 12, "the smallest batch takes 64 rows"),
     "channels": ("power of two", 64, 1 << 12, "a channel's number has 12 bits in an instruction"),
-    "latent": ("whole number", 4, 12, "with a moment of 4 bits it fills a word of 16"),
+    "latent": ("whole number", 4, 10, "with a moment of 6 bits it fills a word of 16"),
     "accumulator": ("whole number", 16, 22, "statistics of a batch have room for sums of 22 bits"),
     "clock_hz": ("whole number", 10**6, 10**10, "it is in Hz"),
 }
@@ -60,7 +60,7 @@ class Configuration:
     left_depth, right_depth: words in each of the P (Q) banks of the left and the right buffer; a multiple of 64.
     tile_rows: rows (of Q sums) of the tile buffer; a power of two. A batch and a last layer must fit.
     channels: output channels of all layers that the parameter memory holds; a power of two.
-    latent: bits of a latent weight, 4..12; with a 4-bit moment it takes a word of 16 bits, up to 8 bits one of 12.
+    latent: bits of a latent weight, 4..10; with a 6-bit moment it takes a word of 16 bits, up to 6 bits one of 12.
     accumulator: bits of a signed sum, 16..22 (statistics of the batch have room for no more); the compiler proves that
         no sum of a network leaves that range.
     clock_hz: clock on the board, in Hz: scales reported rates, changes nothing in the hardware.
@@ -73,7 +73,7 @@ class Configuration:
     right_depth: int = 3072
     tile_rows: int = 512
     channels: int = 2048
-    latent: int = 12
+    latent: int = 10
     accumulator: int = 22
     clock_hz: int = 100_000_000
 
@@ -152,7 +152,7 @@ CONFIGURATIONS: dict[str, Configuration] = {
         Configuration(name="sim-small", lanes=8, word=32, left_depth=1024, right_depth=2048, tile_rows=256, channels=1024),
         Configuration(name="pynq-z2"),
         Configuration(name="pynq-z2-x64", word=64, left_depth=2048, right_depth=1536, tile_rows=1024),
-        Configuration(name="pynq-z2-lean", latent=8),
+        Configuration(name="pynq-z2-lean", latent=6),
     )
 }
 

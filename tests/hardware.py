@@ -114,14 +114,14 @@ def lanes_of(row: int, lanes: int) -> list[int]:
     return [(row | row << 64) >> 4 * i & 0xFFFF for i in range(lanes)]
 
 
-def moved(word: int, positive: bool, noise: int, rate: int, *, sign_sgd: bool = False, latent: int = 12) -> int:
+def moved(word: int, positive: bool, noise: int, rate: int, *, sign_sgd: bool = False, latent: int = 10) -> int:
     """A weight word after its update, in plain integers, as an unsigned 16-bit number.
 
-    The moment k goes an eighth of the way to 7 or -8, then the weight moves by (2k + 1) * rate / 2**8 against it.
+    The moment k goes an eighth of the way to 31 or -32, then the weight moves by (2k + 1) * rate / 2**12 against it.
     """
-    k, weight = signed(word, 4), signed(word >> 4, latent)
-    target = 7 if positive else -8
+    k, weight = signed(word, 6), signed(word >> 6, latent)
+    target = 31 if positive else -32
     k = target if sign_sgd else k + (target - k + noise % 8) // 8
-    weight -= ((2 * k + 1) * rate + noise // 256) // 256
+    weight -= ((2 * k + 1) * rate + noise // 16) // 4096
     top = 1 << latent - 1
-    return (max(-top, min(weight, top - 1)) * 16 + k % 16) % (1 << 16)
+    return (max(-top, min(weight, top - 1)) * 64 + k % 64) % (1 << 16)

@@ -109,7 +109,7 @@ MUTANTS = [
     Mutant("heads/random.py", "order.step ^ (place <<", "order.step | (place <<"),
     Mutant("heads/random.py", "self.row.ready | ~self.row.valid", "self.row.ready"),
     Mutant("heads/weight.py", "self.random[:3]) >> 3", "self.random[:2]) >> 3"),
-    Mutant("heads/weight.py", "Mux(moved > top - 1, top - 1, moved)", "Mux(moved > top, top - 1, moved)"),
+    Mutant("heads/weight.py", "Cat(~self.random[-formats.RATE :]", "Cat(self.random[-formats.RATE :]"),
     Mutant("heads/update.py", "self.shift.eq(new.valid & new.ready & ends)", "self.shift.eq(new.valid & ends)"),
     Mutant("heads/divider.py", "fits = trial >= self.divisor", "fits = trial > self.divisor"),
     # control

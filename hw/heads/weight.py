@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from amaranth import Cat, Module, Mux, Signal, signed
+from amaranth import Cat, Module, Mux, Shape, Signal, signed, unsigned
+from amaranth.hdl import Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from bnnedge import formats
 from bnnedge.configuration import Configuration
+from bnnedge.hw.heads.thresholds import saturate
 
 LATENCY = 3
 
@@ -17,7 +19,7 @@ class WeightUpdate(wiring.Component):
 
     Members
     -------
-    advance: in, the pipeline moves. word: in, latent weight above a 4-bit moment. positive: in, gradient >= 0.
+    advance: in, the pipeline moves. word: in, latent weight above its moment. positive: in, gradient >= 0.
     random: in, RANDOM_BITS. rate, sign_sgd: in, stable. updated: out, the new word, LATENCY advances later.
     """
 
@@ -37,31 +39,26 @@ class WeightUpdate(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        moment_bits, top = formats.MOMENT, self.config.latent_top
-        old = Signal(signed(moment_bits))
-        target = Signal(signed(moment_bits))
-        m.d.comb += [old.eq(self.word[:moment_bits]), target.eq(Mux(self.positive, 7, -8))]
+        latent, bits = self.config.latent, formats.MOMENT
 
-        moment = Signal(signed(moment_bits))
-        weight_1, weight_2 = Signal(signed(self.config.latent)), Signal(signed(self.config.latent))
-        random_1, random_2 = Signal(formats.RATE), Signal(formats.RATE)
-        moment_2, moment_3 = Signal(signed(moment_bits)), Signal(signed(moment_bits))
-        step = Signal(signed(moment_bits + 1 + formats.RATE_BITS + 1))
-        moved = Signal(signed(moment_bits + formats.RATE_BITS + 4))
-        weight = Signal(signed(self.config.latent))
-        m.d.comb += moved.eq(weight_2 - ((step + random_2) >> formats.RATE))
-        with m.If(self.advance):
-            m.d.sync += [
-                moment.eq(Mux(self.sign_sgd, target, old + ((target - old + self.random[:3]) >> 3))),
-                weight_1.eq(self.word[moment_bits:].as_signed()),
-                random_1.eq(self.random[-formats.RATE :]),
-                step.eq(((moment << 1) + 1) * self.rate),
-                weight_2.eq(weight_1),
-                random_2.eq(random_1),
-                moment_2.eq(moment),
-                weight.eq(Mux(moved < -top, -top, Mux(moved > top - 1, top - 1, moved))),
-                moment_3.eq(moment_2),
-            ]
-        sign = weight[-1]
-        m.d.comb += self.updated.eq(Cat(moment_3, weight, *[sign] * (formats.WEIGHT_WORD - moment_bits - len(weight))))
+        def register(name: str, value: Value, shape: Shape) -> Signal:
+            found = Signal(shape, name=name, reset_less=True)
+            with m.If(self.advance):
+                m.d.sync += found.eq(value)
+            return found
+
+        # 1: the moment. 2: times the rate. 3: the weight has moved.
+        old, top = self.word[:bits].as_signed(), 1 << bits - 1
+        target = Mux(self.positive, top - 1, -top)
+        towards = old + ((target - old + self.random[:3]) >> 3)
+        moment_1 = register("moment_1", Mux(self.sign_sgd, target, towards), signed(bits))
+        moment_2 = register("moment_2", moment_1, signed(bits))
+        moment_3 = register("moment_3", moment_2, signed(bits))
+        step_2 = register("step_2", ((moment_1 << 1) + 1) * self.rate, signed(bits + 1 + formats.RATE_BITS))
+        # w - ((step + r) >> RATE) with one carry: below w stands ~r, which is 2**RATE - 1 - r.
+        exact = Cat(~self.random[-formats.RATE :], self.word[bits:][:latent])
+        exact_2 = register("exact_2", register("exact_1", exact, unsigned(len(exact))), signed(len(exact)))
+        weight_3 = register("weight_3", saturate((exact_2 - step_2) >> formats.RATE, signed(latent)), signed(latent))
+        sign = weight_3[-1]
+        m.d.comb += self.updated.eq(Cat(moment_3, weight_3, *[sign] * (formats.WEIGHT_WORD - bits - latent)))
         return m

@@ -16,7 +16,7 @@ from bnnedge.hw.heads.update import Update
 CONFIGS = {
     (lanes, word): dataclasses.replace(TINY, lanes=lanes, latent=latent)
     for lanes in (4, 8, 16)
-    for word, latent in ((16, 12), (12, 8))
+    for word, latent in ((16, 10), (12, 6))
 }
 by_config = pytest.mark.parametrize("config", CONFIGS.values(), ids=[f"{lanes} lanes, {word} bits" for lanes, word in CONFIGS])
 
@@ -51,10 +51,10 @@ def beats(rows: list[Row], size: int) -> list[int]:
 
 def drawn(count: int, config: Configuration, source: random.Random) -> list[Row]:
     """Random rows; every third weight is about to change its sign."""
-    lanes, top = config.lanes, 16 * config.latent_top
+    lanes, top = config.lanes, 64 * config.latent_top
 
     def word(j: int) -> int:
-        return source.choice((0x0007, 0xFFF8, 0x0010)) if j % 3 == 0 else source.randrange(-top, top) % (1 << 16)
+        return source.choice((0x001F, 0xFFE0, 0x0040)) if j % 3 == 0 else source.randrange(-top, top) % (1 << 16)
 
     def row() -> Row:
         return Row([word(j) for j in range(lanes)], source.randrange(1 << lanes), source.randrange(1 << 64))

@@ -135,8 +135,8 @@ def pack_records(records: Records) -> np.ndarray:
     return packed.view(np.uint64)
 
 
-def unpack_records(packed: np.ndarray) -> Records:
-    """Inverse of `pack_records`."""
+def unpack_records(packed: np.ndarray, slopes: slice = slice(0, 0)) -> Records:
+    """Inverse of `pack_records`; slopes: entries of the last layer, whose size has a sign: it is the slope."""
     found = {}
     for word, values in zip(formats.RECORD_WORDS, packed.astype(np.uint64).view(np.int64).T, strict=True):
         low = 0
@@ -145,4 +145,6 @@ def unpack_records(packed: np.ndarray) -> Records:
             field = field if name in formats.RECORD_SIGNED else field & (1 << bits) - 1
             found[name] = field.astype(np.int64 if name == "size" else np.int32)
             low += bits
+    above = 64 - formats.SIZE_BITS
+    found["size"][slopes] = found["size"][slopes] << above >> above
     return Records(**found)

@@ -110,7 +110,8 @@ class AcceleratorDevice(SharedDevice):
         self._loaded()
         self.machine.identify()
         layers = []
-        records = pack.unpack_records(self._regions["records"].fetch("<u8").reshape(-1, RECORD_BYTES // 8))
+        packed = self._regions["records"].fetch("<u8").reshape(-1, RECORD_BYTES // 8)
+        records = pack.unpack_records(packed, self._channels(self.layout.plan.last))
         for i in range(len(self.layout.plan.geometry)):
             words = self._regions[f"latents {i}"].fetch("u1")
             channels = self._channels(i)

@@ -19,7 +19,7 @@ from bnnedge.layers import Layer
 
 SMALL = configuration("sim-small")
 # Buffers that hold less, and narrow weight words: more bands, groups of channels and tiles by turns, single copies.
-TIGHT = dataclasses.replace(SMALL, left_depth=384, right_depth=512, latent=8)
+TIGHT = dataclasses.replace(SMALL, left_depth=384, right_depth=512, latent=6)
 NARROW = dataclasses.replace(SMALL, lanes=4, word=16, tile_rows=128)
 WIDE = dataclasses.replace(SMALL, lanes=16, word=64, tile_rows=256)
 CONFIGS = {"small": SMALL, "tight": TIGHT, "narrow": NARROW, "wide": WIDE}

@@ -21,8 +21,8 @@ CONFIGS = [
     Configuration("a", lanes=4, word=16),
     Configuration("b", lanes=8, word=32),
     Configuration("c", word=64, tile_rows=256),
-    Configuration("d", lanes=4, word=16, latent=8),
-    Configuration("e", lanes=16, word=32, latent=6),
+    Configuration("d", lanes=4, word=16, latent=6),
+    Configuration("e", lanes=16, word=32, latent=4),
 ]
 by_config = pytest.mark.parametrize("config", CONFIGS, ids=lambda config: f"S={config.word}, {config.weight_word}-bit weights")
 
@@ -121,6 +121,12 @@ def test_records_come_back_at_their_extremes() -> None:
     for wanted, found in zip(given_values, pack.unpack_records(packed), strict=True):
         assert found.dtype == (np.int64 if wanted is given_values.size else np.int32)
         np.testing.assert_array_equal(found, wanted)
+
+
+def test_the_last_layers_slopes_come_back_with_their_sign() -> None:
+    none, slopes = np.zeros(4, np.int32), np.array([2**39, 2**39, -(2**39), -1])
+    packed = pack.pack_records(pack.Records(none, none, none, slopes, none))
+    assert pack.unpack_records(packed, slice(2, 4)).size.tolist() == slopes.tolist()
 
 
 def test_the_fields_of_a_record_lie_where_the_hardware_looks_for_them() -> None:

@@ -250,7 +250,7 @@ class _Schedule:
         writes = f.get("rows_planes", 0) + f.get("columns_planes", 0)
         sweeps = 4 if head == Head.BACKWARD and pool != Pool.NONE else 1
         merged = 4 if head == Head.FORWARD and pool == Pool.SUMS else 1  # tiles whose maximum is one
-        # A tile register round: rows in, pipeline, writes; two tiles are on their way at a time. Pooled signs of four come as one.
+        # A tile register round: rows in, pipeline, writes; two tiles are on their way. Of pooled signs four come as one.
         coding = head in (Head.BACKWARD, Head.LOSS)
         gathered = 4 if head == Head.FORWARD and pool == Pool.SIGNS else 1
         tile_rows = sweeps * max(lanes, (lanes + TILE + writes) / 2 / gathered, HASH_ROUNDS + 2 if coding else 0)

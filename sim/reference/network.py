@@ -37,7 +37,7 @@ AVERAGE_SHARE = 0.1
 class Record(Generic[Kept]):
     """Of a layer, for the backward pass.
 
-    mean, spread: statistics (M,).
+    mean, spread: statistics (M,) that the moving averages take.
     kept: what the training keeps of X, a map: before pooling of signs, after pooling of sums.
     route: with a pool, where its maxima stood, see `pooling`.
     """
@@ -77,7 +77,7 @@ class Layer:
         self.beta = library.put(np.zeros(fan_out, dtype))
         self.mean, self.spread = library.put(np.zeros(fan_out, dtype)), library.put(np.ones(fan_out, dtype))
         self._weight_optimiser = optimisers.make(optimiser, self.weight, binary=True)
-        self._beta_optimiser = optimisers.make(optimiser, self.beta, binary=False)
+        self.beta_optimiser = optimisers.make(optimiser, self.beta, binary=False)
 
     @property
     def outputs(self) -> tuple[int, int, int]:
@@ -88,7 +88,7 @@ class Layer:
         """One step of the optimiser at learning rate `rate`; the latent weights are clipped to [-1, 1] after it."""
         self._weight_optimiser.step(self.weight, gradients.weight, rate)
         self.weight = hard_tanh(self.weight)
-        self._beta_optimiser.step(self.beta, gradients.beta, rate)
+        self.beta_optimiser.step(self.beta, gradients.beta, rate)
 
     def average(self, mean: Array, spread: Array, share: float) -> None:
         """Move the averages used for inference by `share` towards the statistics (M,) of a batch."""
@@ -99,7 +99,7 @@ class Layer:
         """All that changes in training: its name, the object that has it, and what it is called there."""
         for name in ("weight", "beta", "mean", "spread"):
             yield name, self, name
-        for name, optimiser in (("weight", self._weight_optimiser), ("beta", self._beta_optimiser)):
+        for name, optimiser in (("weight", self._weight_optimiser), ("beta", self.beta_optimiser)):
             for kept in optimiser.kept:
                 yield f"{name}.{kept}", optimiser, kept
 
@@ -184,21 +184,30 @@ class Network(abc.ABC, Generic[Kept]):
         """W^ (K, M), the weights used in the products."""
         return sgn(layer.weight)
 
+    @property
+    def share(self) -> float:
+        """Weight of a batch in the moving averages. The first one sets them, so that they need no time to forget their start."""
+        return AVERAGE_SHARE if self.steps else 1
+
+    def normalised(self, samples: Array, layer: Layer) -> tuple[Array, Array, Array]:
+        """X without beta, of samples (n, M) of Y; and the mean and spread (M,) that the moving averages take."""
+        mean = self.library.xp.mean(samples, axis=0)
+        centred = samples - mean
+        spread = self.spread(centred)
+        return centred / spread, mean, spread
+
     def sums(self, signal: Array, layer: Layer) -> tuple[Array, Array | None]:
         """Y of an input map, a map, and its route if it is pooled."""
         y = self.library.xp.reshape(gather(signal, layer.geometry) @ self.used_weight(layer), (-1, *layer.outputs))
         return pooling.maximum(y) if layer.geometry.pool == "sums" else (y, None)
 
     def forward(self, x: Array) -> tuple[Array, list[Record[Kept]]]:
-        """Logits (B, classes) of inputs x (B, ...), normalised by the batch's own statistics, and a record per layer."""
+        """Logits (B, classes) of inputs x (B, ...), normalised as `normalised` says, and a record per layer."""
         xp, signal, records = self.library.xp, self._map(x), []
         for layer in self.layers:
             y, route = self.sums(signal, layer)
-            centred = xp.reshape(y, (-1, y.shape[-1]))
-            mean = xp.mean(centred, axis=0)
-            centred = centred - mean
-            spread = self.spread(centred)
-            output = xp.reshape(centred / spread + layer.beta, y.shape)
+            normal, mean, spread = self.normalised(xp.reshape(y, (-1, y.shape[-1])), layer)
+            output = xp.reshape(normal + layer.beta, y.shape)
             kept = self.keep(output)
             signal = self.signal(kept)
             if layer.geometry.pool == "signs":
@@ -249,8 +258,7 @@ class Network(abc.ABC, Generic[Kept]):
         logits, records = self.forward(x)
         loss, hits, gradient = softmax_cross_entropy(logits, self.library.put(labels))
         for layer, record, gradients in zip(self.layers, records, self.backward(x, gradient, records), strict=True):
-            # The first batch sets the averages, so that they need no time to forget their start.
-            layer.average(record.mean, record.spread, AVERAGE_SHARE if self.steps else 1)
+            layer.average(record.mean, record.spread, self.share)
             layer.update(gradients, rate)
         self.steps += 1
         return loss, hits

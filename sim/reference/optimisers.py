@@ -2,6 +2,7 @@
 
 from typing import ClassVar, Literal, Protocol, get_args
 
+from bnnedge import formats
 from bnnedge.sim.arrays import Array, array_namespace
 from bnnedge.sim.reference.functions import sgn
 
@@ -10,6 +11,8 @@ OptimiserName = Literal["adam", "sign-momentum", "sign-sgd", "bop", "sign-bop"]
 BOP_REAL_RATE = 1e-3
 """Rate of Adam for parameters that are not binary, where Bop trains those that are: the rate of Bop is no step."""
 
+BETA_STEP = 2.0 ** (formats.RATE_UNIT + formats.STEP_FRACTION - formats.BETA_RATE - (formats.BETA_BITS - 1))
+"""What beta moves by, in the learning rate, where its gradient is as large as 2^k: docs/arithmetic.md, Mean gradient and beta."""
 
 BOP_SIGN_THRESHOLD = 0.03
 """Threshold of Bop on signs, chosen on held-out images of Fashion-MNIST among 0.005..0.2, for rates of about 0.003."""
@@ -120,6 +123,38 @@ class Bop:
         self.moment += rate * ((sgn(gradient) if self.signs else gradient) - self.moment)
         against = (self.moment >= 0) == (parameter >= 0)
         parameter[...] = xp.where((xp.abs(self.moment) > self.threshold) & against, -parameter, parameter)
+
+
+def warming_share(slowest: int, step: int) -> float:
+    """Weight of the value of a step 0, 1, .. in a moving average, as docs/arithmetic.md has it: 2^-slowest, at first more."""
+    return 0.5 ** min(slowest, step >> formats.WARM_UP)
+
+
+class SizedMoment:
+    """A moment of the gradient over the gradient's size, as beta learns by docs/arithmetic.md, in real numbers.
+
+        m += (g - m) share      v += (|g| - v) share of a slower average
+        p -= BETA_STEP rate clip(m/2^k, -8, 8),    2^(k-1) <= v < 2^k
+
+    size: stands for 2^k, if it is known.
+    """
+
+    kept: ClassVar[tuple[str, ...]] = "moment", "mean", "steps"
+
+    def __init__(self, like: Array, *, size: float | None = None):
+        xp = array_namespace(like)
+        self.moment, self.mean = xp.zeros_like(like), xp.zeros_like(like)
+        self.size, self.steps = size, 0
+
+    def step(self, parameter: Array, gradient: Array, rate: float) -> None:
+        xp = array_namespace(parameter)
+        self.moment += (gradient - self.moment) * warming_share(formats.DECAY, self.steps)
+        self.mean += (xp.abs(gradient) - self.mean) * warming_share(formats.SIZE_DECAY, self.steps)
+        self.steps += 1
+        # A channel that never had a gradient has no moment either.
+        size = self.size or 2 ** (xp.floor(xp.log2(xp.clip(self.mean, 1e-30, None))) + 1)
+        limit = float(1 << formats.STEP_LIMIT)
+        parameter -= BETA_STEP * rate * xp.clip(self.moment / size, -limit, limit)
 
 
 def make(name: OptimiserName, like: Array, *, binary: bool) -> Optimiser:

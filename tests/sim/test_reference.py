@@ -20,7 +20,7 @@ from bnnedge.sim.reference.functions import (
     softmax_cross_entropy,
 )
 from bnnedge.sim.reference.method import BitPlane
-from bnnedge.sim.reference.optimisers import BOP_REAL_RATE, Adam, Bop, OptimiserName, SignMomentum, SignSGD, make
+from bnnedge.sim.reference.optimisers import BOP_REAL_RATE, Adam, Bop, OptimiserName, SignMomentum, SignSGD, SizedMoment, make
 from bnnedge.sim.reference.training import cosine_rate
 
 
@@ -193,6 +193,30 @@ class TestOptimisers:
         parameter = np.array([0.5])
         make(name, parameter, binary=False).step(parameter, np.array([3.0]), 0.1)
         assert parameter[0] == pytest.approx(0.5 - BOP_REAL_RATE)
+
+    @pytest.mark.parametrize("size", [None, 0.25])
+    def test_sized_moment_against_its_definition(self, rng, size):
+        """docs/arithmetic.md, Mean gradient and beta, in real numbers; gradients shrink, and a channel without one stays."""
+        parameter, optimiser = np.array([0.3, 0.3]), SizedMoment(np.zeros(2), size=size)
+        value, moment, mean, limited = 0.3, 0.0, 0.0, 0
+        for step, gradient in enumerate(rng.normal(size=60) * 0.9 ** np.arange(60) * 10):
+            optimiser.step(parameter, np.array([gradient, 0.0]), 0.01)
+            moment += (gradient - moment) / 2 ** min(3, step // 4)
+            mean += (abs(gradient) - mean) / 2 ** min(10, step // 4)
+            power = size or 2.0 ** np.ceil(np.log2(mean))
+            limited += abs(moment / power) > 8
+            value -= 0.25 * 0.01 * min(max(moment / power, -8), 8)
+            assert parameter.tolist() == pytest.approx([value, 0.3], rel=1e-12)
+        assert (limited > 0) == (size is not None)
+
+    def test_sized_moment_does_not_see_the_scale(self, rng):
+        gradients, parameters = rng.normal(size=(40, 1)), []
+        for scale in (1, 2**-20):
+            parameters.append(np.zeros(1))
+            optimiser = SizedMoment(parameters[-1])
+            for gradient in gradients:
+                optimiser.step(parameters[-1], gradient * scale, 0.01)
+        assert parameters[0] == parameters[1] != 0
 
     def test_unknown_name(self):
         with pytest.raises(ValueError, match=r"^Optimiser must be one of adam, .*, sign-sgd, bop, sign-bop, not 'sgd'$"):
@@ -491,8 +515,60 @@ class TestAblation:
         expected = record.spread * divided.normal_gradient(gradient, divided.layers[0], record)
         assert whole.normal_gradient(gradient, whole.layers[0], record) == pytest.approx(expected, rel=1e-12)
 
+    def test_streaming_normalises_with_the_averages_before_the_step(self, rng):
+        network = Ablation(dense(5, 4, 3), steps=["l1", "streaming"], dtype=np.float64)
+        first, last = network.layers
+        mean, spread = np.zeros(4), np.ones(4)
+        for step in range(6):
+            x, labels = rng.uniform(-1, 1, (8, 5)), rng.integers(3, size=8)
+            y, beta = x @ sgn(first.weight), first.beta.copy()
+            logits, (hidden, _) = network.forward(x)
+            assert hidden.kept.reshape(8, 4) == pytest.approx((y - mean) / spread + beta)
+            sums = sgn(hidden.kept.reshape(8, 4)) @ sgn(last.weight)
+            psi = np.abs(sums - sums.mean(0)).mean(0)
+            assert logits == pytest.approx((sums - sums.mean(0)) / np.maximum(psi, 0.01) + last.beta), "the batch's own"
+            gradient = rng.normal(size=(8, 4))
+            v = gradient / spread
+            expected = v - v.mean(0) - (sgn(y - mean) - sgn(y - mean).mean(0)) * (v * (y - mean) / spread).mean(0)
+            assert network.normal_gradient(gradient, first, hidden) == pytest.approx(expected)
+            network.train_batch(x, labels, 0.01)
+            share = 1 if step < 4 else 0.5
+            spread = spread + share * (np.abs(y - mean).mean(0) - spread)
+            mean = mean + share * (y.mean(0) - mean)
+            assert first.mean == pytest.approx(mean)
+            assert first.spread == pytest.approx(spread)
+
+    @pytest.mark.parametrize("more", [(), ("signs",)])
+    def test_moving_centre_takes_off_the_steps_before(self, rng, more):
+        network = Ablation(dense(5, 4, 3), steps=["l1", "no-psi", "moving-centre", *more], dtype=np.float64)
+        _, records = network.forward(rng.uniform(-1, 1, (8, 5)))
+        means, slope = [np.zeros(4), np.zeros(3)], np.zeros(3)
+        for step in range(6):
+            network.steps, share = step, 1 if step < 4 else 0.5
+            gradients = rng.normal(size=(8, 4)), rng.normal(size=(8, 3))
+            x = records[1].kept.reshape(8, 3) - network.layers[1].beta
+            along = gradients[1] - (sgn(x) if more else x) * slope
+            for i, d in enumerate((gradients[0], along)):
+                found = network.normal_gradient(gradients[i], network.layers[i], records[i])
+                assert found == pytest.approx(d - means[i])
+                means[i] = means[i] + share * (d.mean(0) - means[i])
+            slope = slope + share * ((gradients[1] * x).mean(0) - slope)
+
+    def test_sized_beta_knows_the_last_layer(self):
+        network = Ablation(dense(5, 4, 3), steps=["sized-beta"])
+        assert [layer.beta_optimiser.size for layer in network.layers] == [None, 2**-4]
+
+    def test_the_counterpart_of_the_integer_form_learns_and_goes_on(self, rng):
+        sets = *toy_images(rng, 330), *toy_images(rng, 100)
+        steps = ("l1", "signs", "sign-gradient", "no-psi", "streaming", "moving-centre", "sized-beta")
+        states, setting = [], {"batch": 32, "epochs": 8, "rate": 0.01, "steps": steps}
+        whole = train("ablation", dense(36, 32, 32, 3), *sets, **setting, watch=lambda course: states.append(course.state()))
+        assert whole.test_accuracy[-1] > 0.95
+        again = train("ablation", dense(36, 32, 32, 3), *sets, **setting, resume=states[14])
+        assert again == whole
+
     def test_unknown_step(self):
-        with pytest.raises(ValueError, match=r"^there is no step l2; there are l1, signs, sign-gradient, no-mask, no-psi$"):
+        with pytest.raises(ValueError, match=r"^there is no step l2; there are l1, signs, .*, moving-centre, sized-beta$"):
             Ablation(dense(4, 2), steps=["l2"])
 
 
@@ -534,6 +610,7 @@ class TestLibraries:
             partial(Standard, binarise=False),
             Method,
             partial(Ablation, steps=("l1", "sign-gradient", "no-mask", "no-psi")),
+            partial(Ablation, steps=("l1", "sign-gradient", "streaming", "moving-centre", "sized-beta")),
         ],
     )
     def test_networks(self, kind, geometry):

@@ -27,7 +27,7 @@ from bnnedge.data.scale import Scale
 from bnnedge.files import atomic
 from bnnedge.network import Network
 from bnnedge.parsing import decoded, parse_json
-from bnnedge.rates import FUNCTION, SCHEDULES, check_rate
+from bnnedge.rates import FUNCTION, SCHEDULES, check_rate, representable
 from bnnedge.schedule import Plan
 from bnnedge.settings import Settings
 from bnnedge.state import ARRAYS, LayerState, TrainingState
@@ -138,13 +138,14 @@ def unpacked(header: Any, file: bounded.Npz) -> Checkpoint:
     state = _state(header, file, network)
     state.check(network, configuration)
     codes(network, settings)  # refuses planes of another number of layers
-    rate = check_rate(header["rate"], configuration.latent)
+    rates = representable(network, configuration.latent)
+    rate = check_rate(header["rate"], rates)
     if header["schedule"] not in (*SCHEDULES, FUNCTION):
         raise ValueError(f"its schedule must be one of {', '.join(SCHEDULES)}, not {header['schedule']!r:.80}")
     plan = None if header["plan"] is None else Plan.from_dict(header["plan"])
     if plan:
         for used in (plan.rate, *plan.rates):
-            check_rate(used, configuration.latent)
+            check_rate(used, rates)
         if plan.batch != settings.batch:
             raise ValueError(f"its run takes batches of {plan.batch}, its settings of {settings.batch}")
     scale = None if header["scale"] is None else Scale.from_dict(header["scale"])

@@ -24,7 +24,6 @@ class Course:
     ----------
     runner: of the device.
     state: to begin with.
-    unit: learning rate 1.0 as the device takes it.
 
     Members
     -------
@@ -32,8 +31,8 @@ class Course:
         interrupt never parts them.
     """
 
-    def __init__(self, runner: Runner, state: TrainingState, unit: int) -> None:
-        self.runner, self.unit = runner, unit
+    def __init__(self, runner: Runner, state: TrainingState) -> None:
+        self.runner = runner
         self.now: tuple[TrainingState, Plan | None] = (state, None)
         self._history: History | None = None  # of the last run; None while it goes on
 
@@ -112,7 +111,7 @@ class Course:
         first = plan.step % plan.epoch_steps
         count = min(plan.epoch_steps - first, plan.steps - plan.step, pace.steps)
         order = plan.order()[first * plan.batch : (first + count) * plan.batch]
-        rate = round_rate(plan.scheduled_rate(plan.epoch), self.unit)
+        rate = round_rate(plan.scheduled_rate(plan.epoch))
         images = shown.show(plan.epoch, plan.variation())
         began = time.monotonic()
         results, state = self.runner.train(self.state, images, labels, order, rate)

@@ -18,14 +18,14 @@ from bnnedge.settings import Settings, count
 class Planner:
     """Makes plans for the runs of a trainer.
 
-    settings, rate, schedule: see `bnnedge.Trainer`. function: the schedule, if it is one. latent: bits of a weight.
+    settings, rate, schedule: see `bnnedge.Trainer`. function: the schedule, if it is one. rates: that the device represents.
     """
 
     settings: Settings
     rate: float
     schedule: str
     function: Schedule | None
-    latent: int
+    rates: range
 
     def plan(
         self,
@@ -90,7 +90,7 @@ class Planner:
             rate=self.rate,
             schedule=self.schedule,
             augment=augment,
-            rates=rates_of(self.function, self.rate, epochs, self.latent) if self.function else (),
+            rates=rates_of(self.function, self.rate, epochs, self.rates) if self.function else (),
         )
 
     def _resumed(
@@ -117,7 +117,7 @@ class Planner:
         if plan.schedule != FUNCTION:
             return plan.extended(steps)
         if self.function is not None:
-            return plan.extended(steps, rates_of(self.function, plan.rate, epochs, self.latent))
+            return plan.extended(steps, rates_of(self.function, plan.rate, epochs, self.rates))
         if epochs > len(plan.rates):
             raise ValueError(
                 f"the schedule of the run to resume was a function, of which the checkpoint keeps {len(plan.rates)} epochs: "

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from bnnedge import formats
+from bnnedge.network import Network
 
 SCHEDULES = ("cosine", "step", "plateau", "constant")
 FUNCTION = "function"  # the name of a schedule that is the user's own
@@ -17,29 +18,42 @@ PATIENCE = 3  # epochs without a smaller training loss before "plateau" halves t
 RATE, SCHEDULE = 0.012, "cosine"  # the rate at the start and how it falls, unless told otherwise
 MOST_EPOCHS = 1 << 16  # whose rates, each a number of a checkpoint, a function may give
 
+_LAYER_RATE = formats.RATE_UNIT + formats.MOMENT + 1 - formats.RATE  # fraction bits of a layer's rate that are cut off
+
 Schedule = Callable[[int], float] | Callable[[int, float], float]
 
 
-def rate_unit(latent: int) -> int:
-    """Learning rate 1.0 as the device takes it, for weights of `latent` bits: see `formats.RATE`."""
-    return 1 << latent - 1 + formats.RATE - formats.MOMENT
+def scale(fan_in: int) -> int:
+    """S of a layer of so many inputs: its latent weights are 2**S times the weights, and begin near 1/4."""
+    return max(0, (fan_in.bit_length() - 1) // 2 - 2)
 
 
-def check_rate(rate: float, latent: int) -> float:
-    """Return `rate` as a float; ValueError if the device cannot represent it."""
-    unit = rate_unit(latent)
-    limit = (1 << formats.RATE_BITS) - 1
+def layer_rate(rate: int, fan_in: int, latent: int) -> int:
+    """The device's rate in a layer of so many inputs, for latent weights of so many bits."""
+    return rate << scale(fan_in) + latent >> _LAYER_RATE
+
+
+def representable(network: Network, latent: int) -> range:
+    """The device's rates with which the weights of each layer move, and no layer's rate is too large; see `formats.RATE_UNIT`."""
+    shifts = [scale(layer.fan_in) + latent - _LAYER_RATE for layer in network.geometry]
+    most = (1 << formats.RATE_BITS) - 1
+    return range(1 << max(0, -min(shifts)), (most >> max(0, *shifts)) + 1)
+
+
+def check_rate(rate: float, rates: range) -> float:
+    """Return `rate` as a float; ValueError if it is none of `rates`, as `representable` gives them."""
+    unit = 1 << formats.RATE_UNIT
     number = isinstance(rate, (int, float, np.number)) and not isinstance(rate, bool)
     if getattr(rate, "shape", None) == () and not number:  # of JAX or PyTorch
         number = np.asarray(rate).dtype.kind in "iuf"
-    if not number or not 1 <= round_rate(rate, unit) <= limit:
-        raise ValueError(f"rate must be a number in {1 / unit:.2g}..{limit / unit:.6g}, not {rate!r:.80}")
+    if not number or round_rate(rate) not in rates:
+        raise ValueError(f"rate must be a number in {rates[0] / unit:.2g}..{rates[-1] / unit:.6g}, not {rate!r:.80}")
     return float(rate)
 
 
-def round_rate(rate: float, unit: int) -> int:
-    """Nearest integer to rate * unit; -1 for NaN and infinity."""
-    return round(float(rate) * unit) if math.isfinite(rate) else -1
+def round_rate(rate: float) -> int:
+    """A learning rate as the device takes it, to the nearest; -1 for NaN and infinity."""
+    return round(math.ldexp(rate, formats.RATE_UNIT)) if math.isfinite(rate) else -1
 
 
 def scheduled(schedule: str, rate: float, epoch: int, epochs: int, losses: Sequence[float]) -> float:
@@ -77,10 +91,11 @@ def check_schedule(schedule: Any) -> tuple[str, Schedule | None]:
     raise ValueError(f"schedule must be one of {', '.join(SCHEDULES)}, or a function of the epoch, not {schedule!r:.80}")
 
 
-def rates_of(function: Schedule, rate: float, epochs: int, latent: int) -> tuple[float, ...]:
+def rates_of(function: Schedule, rate: float, epochs: int, fitting: range) -> tuple[float, ...]:
     """Learning rates of all epochs, as a function gives them; ValueError if one cannot be.
 
-    function: of the epoch, from 0, or, as Keras's, of the epoch and the rate of the one before, at first `rate`.
+    function: of the epoch, from 0, or, as Keras's, of the epoch and the rate of the one before, at first `rate`. fitting: what
+        the device represents, see `representable`.
     """
     if epochs > MOST_EPOCHS:
         raise ValueError(f"a schedule that is a function gives rates for {MOST_EPOCHS:,} epochs at most, not {epochs:,}")
@@ -91,7 +106,7 @@ def rates_of(function: Schedule, rate: float, epochs: int, latent: int) -> tuple
         except Exception as error:
             raise ValueError(f"schedule for epoch {epoch} of {epochs}: {type(error).__name__}: {error}") from error
         try:
-            rate = check_rate(given, latent)
+            rate = check_rate(given, fitting)
         except ValueError as error:
             raise ValueError(f"schedule for epoch {epoch} of {epochs}: {error}") from None
         rates.append(rate)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ from bnnedge import bounds, formats
 from bnnedge.codes import codes
 from bnnedge.configuration import Configuration
 from bnnedge.network import Network
+from bnnedge.rates import scale
 from bnnedge.settings import Settings
 
 # Dtype and number of axes of a layer's arrays.
@@ -34,13 +36,14 @@ _EXPONENT_LIMIT = 1 << formats.EXPONENT_BITS - 1
 class LayerState:
     """Persistent numbers of one layer with fan-in K and fan-out M (formats in docs/arithmetic.md).
 
-    weight: (K, M) int16, latent weight above a 4-bit moment.
+    weight: (K, M) int16, latent weight above its moment.
     beta: (M,) int32, of BETA_BITS.
     mu, psi: (M,) int32, moving mean, within `bounds.mean_sum`, and moving mean absolute deviation, 0..2**MU_BITS - 1.
     centre: (M,) int32, moving mean of the gradient, of CENTRE_BITS.
-    size: (M,) int64, moving mean of that mean's size, 0..2**SIZE_BITS - 1.
+    size: (M,) int64, moving mean of that mean's size, 0..2**SIZE_BITS - 1; in the last layer the slope in its place, of as many
+        bits with a sign.
     exponent: absolute exponent E of the gradient codes.
-    unit: the absolute exponent that centre and size were written with.
+    unit: the absolute exponent that centre and size were written with; 0 in the last layer.
     """
 
     weight: np.ndarray
@@ -71,7 +74,7 @@ class TrainingState:
 
     @classmethod
     def initial(cls, network: Network, latent: int, gradient_planes: int | Sequence[int] | str, seed: int) -> TrainingState:
-        """Draw W ~ N(0, 1/fan-in) for weights of `latent` bits; exponents from what lies above; all else is 0.
+        """Draw W ~ N(0, 1/fan-in), scaled, for weights of `latent` bits; exponents from what lies above; all else is 0.
 
         Uses NumPy's frozen legacy generator, so that every NumPy version draws the same weights. gradient_planes: as in
         `Settings`.
@@ -83,7 +86,8 @@ class TrainingState:
         growth = [((layer.reach - 1).bit_length() + 1 >> 1) + formats.GRADIENT_MEAN for layer in network.geometry]
         layers = []
         for i, (layer, code) in enumerate(zip(network.geometry, formats_of, strict=True)):
-            drawn = np.rint(random.standard_normal((layer.fan_in, layer.fan_out)) * (top / np.sqrt(layer.fan_in)))
+            deviation = math.ldexp(top, scale(layer.fan_in)) / math.sqrt(layer.fan_in)
+            drawn = np.rint(random.standard_normal((layer.fan_in, layer.fan_out)) * deviation)
             weight = (np.clip(drawn, -top, top - 1).astype(np.int16) << formats.MOMENT).astype(np.int16)
             zeros: dict[str, Any] = {
                 field: np.zeros(layer.fan_out, dtype) for field, (dtype, axes) in _ARRAYS.items() if axes == 1
@@ -124,7 +128,11 @@ class TrainingState:
             _within(i, "mu", layer.mu, -most, most, f", as the mean of a sum of {geometry.fan_in} inputs does")
             _within(i, "psi", layer.psi, 0, (1 << formats.MU_BITS) - 1)
             _within(i, "centre", layer.centre, -centre, centre - 1)
-            _within(i, "size", layer.size, 0, (1 << formats.SIZE_BITS) - 1)
+            last = i == len(self.layers) - 1
+            low = -(1 << formats.SIZE_BITS - 1) if last else 0
+            _within(i, "size", layer.size, low, low + (1 << formats.SIZE_BITS) - 1)
+            if last and layer.unit:
+                raise ValueError(f"layer {i + 1}: unit is {layer.unit}, and must be 0 in the last layer")
             for field in NUMBERS:
                 if not -_EXPONENT_LIMIT <= getattr(layer, field) < _EXPONENT_LIMIT:
                     raise ValueError(f"layer {i + 1}: {field} {getattr(layer, field)} does not fit {formats.EXPONENT_BITS} bits")

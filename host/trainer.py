@@ -31,7 +31,7 @@ from bnnedge.devices.tenancy import Tenant, alone
 from bnnedge.keywords import SAME, explained, unknown
 from bnnedge.network import Network, check_network
 from bnnedge.planning import Planner
-from bnnedge.rates import FUNCTION, RATE, SCHEDULE, Schedule, check_rate, check_schedule, rate_unit, round_rate
+from bnnedge.rates import FUNCTION, RATE, SCHEDULE, Schedule, check_rate, check_schedule, representable, round_rate
 from bnnedge.runner import Measurement, Pace, Runner, call_steps
 from bnnedge.samples import Unchanged, images_for, samples_for, training_samples
 from bnnedge.schedule import Plan
@@ -110,7 +110,8 @@ class Trainer:
                     raise ValueError("check: the golden model is what other devices are checked against")
                 check = "none"
             latent = self.device.configuration.latent
-            self._rate = check_rate(rate, latent)
+            self._rates = representable(network, latent)
+            self._rate = check_rate(rate, self._rates)
             tenant = Tenant(self.device, network, self.settings)
             tenant.prepare()
             golden = None if check == "none" else self._open("golden", self.device.configuration)
@@ -120,7 +121,7 @@ class Trainer:
         self._checker = Checker(None if golden is None else Tenant(golden, network, self.settings), check)
         self._runner = Runner(tenant, self._checker, self.settings.batch)
         state = TrainingState.initial(network, latent, self.settings.gradient_planes, self.settings.seed)
-        self._course = Course(self._runner, state, rate_unit(latent))
+        self._course = Course(self._runner, state)
         self._scale: Scale | None = None  # of the images that it was trained on
 
     def _open(self, opener: str | Opener, configuration: Configuration) -> Device:
@@ -154,7 +155,7 @@ class Trainer:
     @rate.setter
     def rate(self, rate: float) -> None:
         self._check_between("rate")
-        self._rate = check_rate(rate, self.device.configuration.latent)
+        self._rate = check_rate(rate, self._rates)
 
     @property
     def schedule(self) -> str:
@@ -296,7 +297,7 @@ class Trainer:
             (images, labels), validation, scale = training_samples(self.network, x, y, validation_data)
             if resume and self.plan is None:
                 raise ValueError("there is no run to resume: call fit without resume first")
-            planner = Planner(self.settings, self.rate, self.schedule, self._function, self.device.configuration.latent)
+            planner = Planner(self.settings, self.rate, self.schedule, self._function, self._rates)
             last = self.plan if resume else None
             plan = planner.plan(images, labels, epochs, steps, augment, self._course.state.step, shuffle, last)
             same = Unchanged(images, labels, plan.digest)
@@ -429,7 +430,7 @@ class Trainer:
             images, labels = samples_for(self.network, x, y)
             batch = self.settings.batch
             order = np.arange(batch * max(2, min(steps, len(images) // batch)), dtype=np.int64) % len(images)
-            return self._runner.measure(self._course.state, images, labels, order, round_rate(self.rate, self._course.unit))
+            return self._runner.measure(self._course.state, images, labels, order, round_rate(self.rate))
 
     @contextlib.contextmanager
     def _using(self) -> Iterator[None]:

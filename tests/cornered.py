@@ -62,7 +62,7 @@ def state_of(draw: random.Random, network: Network, settings: Settings, configur
             random_state.rand(*array.shape) < 0.5, chosen, random_state.randint(low, high + 1, array.shape, np.int64)
         )
 
-    top = 1 << configuration.latent - 1 + 4
+    top = 1 << configuration.latent - 1 + 6
     for i, (layer, geometry) in enumerate(zip(state.layers, network.geometry, strict=True)):
         if draw.random() < 0.5:
             fill(layer.weight, -top, top - 1)
@@ -71,14 +71,18 @@ def state_of(draw: random.Random, network: Network, settings: Settings, configur
         if draw.random() < 0.5:
             fill(layer.centre, -(2**27), 2**27 - 1)
         if draw.random() < 0.5:
-            fill(layer.size, 0, draw.choice([0, 1, 1023, 1025, 2**20, 2**40 - 1]))
+            if i < len(state.layers) - 1:
+                fill(layer.size, 0, draw.choice([0, 1, 1023, 1025, 2**20, 2**40 - 1]))
+            else:
+                most = draw.choice([2**17, 2**30, 2**39])
+                fill(layer.size, -most, most - 1)
         bound = largest_mu(i, geometry.fan_in, configuration.accumulator)
         if draw.random() < 0.5:
             fill(layer.mu, -bound, bound)
             fill(layer.psi, 0, draw.choice([2 * bound, 2**28 - 1]))
         if draw.random() < 0.3:
             layer.exponent = draw.choice([-(2**15), -1, 0, 15, 16, 17, 2**15 - 1])
-        if draw.random() < 0.5:
+        if draw.random() < 0.5 and i < len(state.layers) - 1:
             layer.unit = draw.choice([-(2**15), -9, -8, -7, -1, 0, 1, 6, 7, 8, draw.randint(0, 40), 2**15 - 1])
     state.step = draw.choice([0, 3, 7, 11, 12, 23, 39, draw.getrandbits(31), 2**32 - 4])
     state.check(network, configuration)
@@ -88,8 +92,8 @@ def state_of(draw: random.Random, network: Network, settings: Settings, configur
 def case_of(seed: int, configuration: Configuration | None = None) -> Case:
     """The case of a seed; planes, and latent and accumulator unless they are given, go through all their values as seeds do."""
     draw = random.Random(seed)
-    latent, accumulator, lanes = 4 + seed % 9, 16 + seed % 7, draw.choice([4, 8, 16])
-    configuration = configuration or Configuration("opinion", lanes=lanes, latent=latent, accumulator=accumulator)
+    latent, accumulator, lanes = 4 + seed // 7 % 7, 16 + seed % 7, draw.choice([4, 8, 16])
+    configuration = configuration or Configuration("opinion", lanes=lanes, word=16, latent=latent, accumulator=accumulator)
     input_planes = 1 + 3 * seed % 8
     while True:
         settings = Settings(
@@ -113,7 +117,10 @@ def case_of(seed: int, configuration: Configuration | None = None) -> Case:
     if draw.random() < 0.3:
         images[draw.randint(0, 1) :] = draw.choice([images[1:2], 0, 255])  # channels without a spread, or with one outlier
     labels = pixels.randint(0, network.classes, len(images))
-    rates = [draw.choice([1, 2**16 - 1, draw.getrandbits(16) | 1, draw.randint(1, 999)]) for _ in range(3)]
+    # Of the largest layer: S is half the logarithm of its inputs, less 2.
+    scale = max(0, (max(layer.fan_in for layer in network.geometry).bit_length() - 1) // 2 - 2)
+    most = 2**16 - 1 >> max(0, scale + configuration.latent - 12)
+    rates = [draw.choice([1, most, draw.randint(1, most), draw.randint(1, 999)]) for _ in range(3)]
     return Case(configuration, network, settings, state_of(draw, network, settings, configuration), images, labels, rates)
 
 
@@ -139,7 +146,7 @@ def compare(case: Case, device: Device) -> None:
         assert state.step == opinion.count, place
         state.check(case.network, case.configuration)
         for i, (theirs, layer) in enumerate(zip(state.layers, opinion.layers, strict=True)):
-            words = [[w << 4 | k & 15 for w, k in row] for row in layer.weight]
+            words = [[w << 6 | k & 63 for w, k in row] for row in layer.weight]
             held = {"weight": words, "beta": layer.beta, "mu": layer.mu, "psi": layer.psi, "centre": layer.m, "size": layer.v}
             for field, values in held.items():
                 np.testing.assert_array_equal(getattr(theirs, field), values, f"{place}: {field} of layer {i + 1}")

@@ -109,11 +109,13 @@ def corner_state(network: Network, settings: Settings, config: Configuration, se
         reach = [most, (1 << formats.MU_BITS) - 1][r.randint(2)]
         layer.psi = drawn(0, reach, layer.psi.shape, np.int32)
         layer.centre = drawn(-centre, centre - 1, layer.centre.shape, np.int32)
-        layer.size = drawn(0, r.choice([0, 1, 1000, 1 << 20, (1 << formats.SIZE_BITS) - 1]), layer.size.shape, np.int64)
+        last, size = i == len(state.layers) - 1, 1 << formats.SIZE_BITS
+        low, high = (-size // 2, size // 2 - 1) if last else (0, int(r.choice([0, 1, 1000, 1 << 20, size - 1])))
+        layer.size = drawn(low, high, layer.size.shape, np.int64)
         ends = 1 << formats.EXPONENT_BITS - 1
         layer.exponent = int(r.choice([layer.exponent, layer.exponent, 0, -ends, ends - 1, r.randint(-4, 24)]))
         beyond = formats.UNIT_SHIFT + 1
-        layer.unit = int(r.choice([0, 0, beyond, -beyond, -ends, ends - 1, r.randint(-4, 24)]))
+        layer.unit = 0 if last else int(r.choice([0, 0, beyond, -beyond, -ends, ends - 1, r.randint(-4, 24)]))
     state.step = int(r.choice([0, 1, 3, 11, 12, 39, 1000, 2**32 - 8]))
     state.check(network, config)
     return state

@@ -26,7 +26,7 @@ def clip(value: int, low: int, high: int) -> int:
 
 def split(word: int) -> list[int]:
     """Persistent state: latent weight and moment of a word."""
-    return [word >> 4, (word & 15) - (word & 8) * 2]
+    return [word >> 6, (word & 63) - (word & 32) * 2]
 
 
 @dataclasses.dataclass
@@ -63,7 +63,7 @@ class Layer:
     @property
     def scale(self) -> int:
         """Backward, Exponent: headroom less b."""
-        return 5 - (self.g - 1) if self.twin else 3 - self.g
+        return 5 - (self.g - 1) if self.twin else (4 if self.g >= 7 else 3 if self.g >= 4 else 2) - self.g
 
 
 def outputs(side: int, kernel: int, stride: int, padding: str) -> tuple[int, int]:
@@ -207,12 +207,12 @@ class Opinion:
         sign = {at: 1 if 64 * v >= tau[at[2]] else -1 for at, v in y.items()}
         return sign, {at: int(abs(64 * v - tau[at[2]]) <= layer.psi[at[2]]) for at, v in y.items()}
 
-    def logits(self, layer: Layer, y: Tensor, mu: list[int], psi: list[int]) -> list[list[int]]:
-        """Last layer and loss: v of each image."""
+    def logits(self, layer: Layer, y: Tensor, mu: list[int], psi: list[int]) -> tuple[Tensor, list[list[int]]]:
+        """Last layer and loss: z, and v of each image."""
         r = [(1477 << 20) // max(p, 64) for p in psi]
         z = {at: clip(((64 * value - mu[at[2]]) * r[at[2]] + 2**21) >> 22, -8191, 8191) for at, value in y.items()}
         v = {at: value + ((layer.beta[at[2]] >> 8) * 1477 >> 13) for at, value in z.items()}
-        return flat(v, len(y) // layer.M)
+        return z, flat(v, len(y) // layer.M)
 
     def infer(self, images: list[list[int]]) -> list[list[int]]:
         """Forward, Inference: the logits of each image."""
@@ -222,7 +222,7 @@ class Opinion:
             seen, _ = self.activate(layer, pool(layer, y)[0] if layer.pool == "sums" else y)
             batch = flat(pool(layer, seen)[0] if layer.pool == "signs" else seen, len(images))
         last = self.layers[-1]
-        return self.logits(last, forward(last, batch), last.mu, last.psi)
+        return self.logits(last, forward(last, batch), last.mu, last.psi)[1]
 
     def step(self, images: list[list[int]], labels: list[int], rate: int) -> tuple[int, int, dict[str, Tensor]]:
         """One step: loss, hits, and each layer's tensors by the names of `Device.probe`."""
@@ -239,13 +239,17 @@ class Opinion:
             kept.append((batch, {"active": seen, "mask": mask, "route": route}))
             batch = flat(seen, B)
             of_batch = self.statistics(layer, y)
-        v = self.logits(layer, y, *of_batch)
+        z, v = self.logits(layer, y, *of_batch)
         ends = [softmax(v[b], labels[b]) for b in range(B)]
-        d = {(b, 0, m): value for b, (of_image, _, _) in enumerate(ends) for m, value in enumerate(of_image)}
+        d0 = {(b, 0, m): value for b, (of_image, _, _) in enumerate(ends) for m, value in enumerate(of_image)}
+        c2 = [clip((q + 2**17) >> 18, -4095, 4095) for q in layer.v]
+        d = {at: value - (c2[at[2]] if z[at] >= 0 else -c2[at[2]]) for at, value in d0.items()}
+        s2 = [sum(d0[at] * z[at] for at in d0 if at[2] == m) * 710 >> 18 for m in range(layer.M)]
         above = 0
         for i, layer in reversed(list(enumerate(self.layers))):
             batch, tensors = kept[i]
-            tensors["code"], above = self.backward(i, d, tensors["route"], above, rate)
+            along = s2 if layer is self.layers[-1] else None
+            tensors["code"], above = self.backward(i, d, tensors["route"], above, rate, along)
             if i:
                 gradient = data_gradient(layer, tensors["code"], B)
                 mask = kept[i - 1][1]["mask"]
@@ -268,8 +272,10 @@ class Opinion:
             layer.mu[c], layer.psi[c] = self.average(layer.mu[c], mu[c], 3), self.average(layer.psi[c], psi[c], 3)
         return mu, psi
 
-    def backward(self, i: int, d: Tensor, route: Tensor, above: int, rate: int) -> tuple[Tensor, int]:
-        """Backward: codes of layer i, and the next `above`; beta, m, v, E and A move."""
+    def backward(
+        self, i: int, d: Tensor, route: Tensor, above: int, rate: int, s2: list[int] | None
+    ) -> tuple[Tensor, int]:
+        """Backward: codes of layer i, and the next `above`; beta, m, v or q, E and A move. s2: of the last layer."""
         layer, B, pixels = self.layers[i], self.settings.batch, len(self.layers[i].reads)
         routed = {(b, layer.fours[p][q], m): (b, p, m) for (b, p, m), q in route.items()}
         everywhere = list(itertools.product(range(B), range(pixels), range(layer.M)))
@@ -277,7 +283,8 @@ class Opinion:
             d = {at: d[routed[at]] if at in routed else 0 for at in everywhere}
         shift, n = clip(layer.A - above, -8, 7), len(d) // layer.M
         layer.m = [clip(math.floor(m * 2.0**shift), -(2**27), 2**27 - 1) for m in layer.m]
-        layer.v = [clip(math.floor(v * 2.0**shift), 0, 2**40 - 1) for v in layer.v]
+        if s2 is None:
+            layer.v = [clip(math.floor(v * 2.0**shift), 0, 2**40 - 1) for v in layer.v]
         c1 = [(m + 32) >> 6 for m in layer.m]
         dy = {at: 4 * value - c1[at[2]] for at, value in d.items()}
         e, b = clip(layer.E - above, 0, 16), layer.g - layer.twin
@@ -296,25 +303,32 @@ class Opinion:
         for c in range(layer.M):
             s = mean(sum(value for at, value in d.items() if at[2] == c), n, 8)
             layer.m[c] = clip(self.average(layer.m[c], s, 3), -(2**27), 2**27 - 1)
-            layer.v[c] = self.average(layer.v[c], abs(s) * 2**10, 10)
-            step = clip(layer.m[c] * 2**8 >> (layer.v[c] >> 10).bit_length(), -(2**11), 2**11 - 1)
-            layer.beta[c] = clip(layer.beta[c] - ((rate * step + 8) >> 4), -(2**19), 2**19 - 1)
+            if s2 is None:
+                layer.v[c] = self.average(layer.v[c], abs(s) * 2**10, 10)
+                k = (layer.v[c] >> 10).bit_length()
+            else:
+                layer.v[c] = clip(self.average(layer.v[c], mean(s2[c], n, 8) * 2**10, 3), -(2**39), 2**39 - 1)
+                k = 16
+            step = clip(layer.m[c] * 2**8 >> k, -(2**11), 2**11 - 1)
+            layer.beta[c] = clip(layer.beta[c] - ((rate * step + 2**7) >> 8), -(2**19), 2**19 - 1)
         layer.A = above
         return code, above + e
 
     def update(self, i: int, batch: list[list[int]], code: Tensor, rate: int) -> None:
         """Update: the weights of layer i."""
         layer = self.layers[i]
+        log = len(layer.weight).bit_length() - 1
+        of_layer = rate * 2 ** (max(0, log // 2 - 2) + self.latent) >> 12
         slope = [[0] * layer.M for _ in layer.weight]
         for (b, o, m), value in code.items():
             for k, entry in layer.reads[o]:
                 slope[k][m] += batch[b][entry] * value
         for row, (place, entry), of_row in zip(layer.weight, layer.spots, slope, strict=True):
             for m in range(layer.M):
-                self.move(row[m], of_row[m], rate, self.random(i, WEIGHT, place, entry, m))
+                self.move(row[m], of_row[m], of_layer, self.random(i, WEIGHT, place, entry, m))
 
     def move(self, word: list[int], slope: int, rate: int, r16: int) -> None:
         """Update: one weight."""
-        t, top = 7 if slope >= 0 else -8, 2 ** (self.latent - 1)
+        t, top = 31 if slope >= 0 else -32, 2 ** (self.latent - 1)
         word[1] = t if self.settings.optimiser == "sign-sgd" else word[1] + ((t - word[1] + r16 % 8) >> 3)
-        word[0] = clip(word[0] - (((2 * word[1] + 1) * rate + (r16 >> 8)) >> 8), -top, top - 1)
+        word[0] = clip(word[0] - (((2 * word[1] + 1) * rate + (r16 >> 4)) >> 12), -top, top - 1)

@@ -235,7 +235,7 @@ class AcceleratorDevice(SharedDevice):
         self, images: np.ndarray, labels: np.ndarray, order: np.ndarray, steps: int, rate: int, probes: dict[str, int]
     ) -> list[StepResult]:
         """Take steps; `probes` are the addresses of tensors that are to be found in DDR behind the one step."""
-        check_rate(rate)
+        check_rate(rate, self.network, self.configuration.latent)
         batch = self.settings.batch
         with contextlib.ExitStack() as stack:
             samples = self._data_set(images, labels)

@@ -12,6 +12,7 @@ import numpy as np
 from bnnedge import formats
 from bnnedge.configuration import Configuration
 from bnnedge.network import Network
+from bnnedge.rates import representable
 from bnnedge.settings import Settings, whole
 from bnnedge.state import TrainingState
 
@@ -144,8 +145,8 @@ def check_samples(images: np.ndarray, network: Network, labels: np.ndarray | Non
             raise ValueError(f"labels must be {len(images)} integers in 0..{network.classes - 1}")
 
 
-def check_rate(rate: int) -> None:
-    """ValueError for a rate that is no integer, or that `formats.RATE_BITS` can't hold."""
-    number = whole(rate)
-    if number is None or not 0 <= number < 1 << formats.RATE_BITS:
-        raise ValueError(f"rate must be in 0..{(1 << formats.RATE_BITS) - 1}, whole, not {rate!r:.80}")
+def check_rate(rate: int, network: Network, latent: int) -> None:
+    """ValueError for a rate that is no integer, or that is too large for a layer of the network."""
+    number, most = whole(rate), representable(network, latent)[-1]
+    if number is None or not 0 <= number <= most:
+        raise ValueError(f"rate must be in 0..{most}, whole, not {rate!r:.80}")

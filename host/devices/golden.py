@@ -63,7 +63,7 @@ class GoldenDevice(SharedDevice):
     @exclusive
     def train(self, images: np.ndarray, labels: np.ndarray, order: np.ndarray, rate: int) -> list[StepResult]:
         golden, batch = self._model(), self._ready()[1].batch
-        check_rate(rate)
+        check_rate(rate, golden.network, self.configuration.latent)
         check_samples(images, golden.network, labels)
         count, steps = check_order(order, batch, images, golden.state.step), []
         with self._running(changes=True), self.library.exact():

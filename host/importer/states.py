@@ -12,6 +12,7 @@ from bnnedge import bounds, formats
 from bnnedge.configuration import Configuration
 from bnnedge.importer.binary import Assembled, Binary
 from bnnedge.layers import Geometry
+from bnnedge.rates import scale
 from bnnedge.state import TrainingState
 
 _ONE, _BETA_ONE = 1 << formats.STATISTICS, 1 << formats.BETA_USED - 1
@@ -89,7 +90,7 @@ def _weights(layer: Binary, geometry: Geometry, top: int) -> np.ndarray:
     values = np.abs(layer.latent)
     if np.ptp(values) <= 1e-4 * values.max():
         values = np.full_like(values, _MEAN_DEVIATION / math.sqrt(geometry.fan_in))
-    size = np.clip(np.floor(values * top), 0, top - 1).astype(np.int16)
+    size = np.clip(np.floor(np.ldexp(values * top, scale(geometry.fan_in))), 0, top - 1).astype(np.int16)
     return (np.where(layer.sign, size, -1 - size) << formats.MOMENT).astype(np.int16)
 
 

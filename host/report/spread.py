@@ -14,14 +14,19 @@ from collections.abc import Mapping
 from bnnedge import formats
 from bnnedge.callbacks import Callback
 from bnnedge.network import Network
+from bnnedge.rates import scale
 from bnnedge.state import TrainingState
 from bnnedge.trainer import Trainer
 
 
 def spread(state: TrainingState, latent: int) -> list[float]:
-    """J of each layer, its weights of `latent` bits taken as numbers in -1..1."""
-    top = 1 << latent - 1
-    return [float((layer.weight >> formats.MOMENT).std()) / top * math.sqrt(len(layer.weight)) for layer in state.layers]
+    """J of each layer, of weights whose latent ones have `latent` bits."""
+    found = []
+    for layer in state.layers:
+        inputs = len(layer.weight)
+        one = math.ldexp(1, latent - 1 + scale(inputs))
+        found.append(float((layer.weight >> formats.MOMENT).std()) / one * math.sqrt(inputs))
+    return found
 
 
 def largest(network: Network) -> int:

@@ -18,12 +18,13 @@ from bnnedge.codes import codes
 from bnnedge.configuration import Configuration
 from bnnedge.formats import Kind
 from bnnedge.network import Dense, Geometry, Network
+from bnnedge.rates import layer_rate
 from bnnedge.settings import Settings
 from bnnedge.sim.arrays import Array, array_namespace, library_of
 from bnnedge.sim.golden.mean import Mean, averaged
 from bnnedge.sim.golden.plain import centred, total
 from bnnedge.sim.golden.random import Random
-from bnnedge.sim.golden.softmax import logits, one_hot, softmax
+from bnnedge.sim.golden.softmax import logits, one_hot, slope, softmax
 from bnnedge.sim.golden.ways import Ways, fitting
 from bnnedge.state import LayerState, TrainingState
 
@@ -31,6 +32,7 @@ _INFERENCE = 1 << 24
 """Elements of a map that `infer` holds at a time."""
 _CENTRED = f.CENTRE - f.GRADIENT_MEAN  # fraction bits of a channel's centre below those of a centred gradient
 _FINER = f.SIZE - f.CENTRE  # and of its size below those of the centre
+_CERTAIN = (1 << f.PROBABILITY) - 1  # the last layer's largest slope
 
 
 @dataclasses.dataclass
@@ -102,8 +104,8 @@ class Golden:
             self.trace[f"{layer + 1}.{name}"] = value
 
     def train(self, pixels: np.ndarray, labels: np.ndarray, rate: int) -> Result:
-        """Take one step on (B, ...) uint8 pixels and (B,) labels; `rate` as `formats.RATE` says."""
-        xp, targets = self.library.xp, self.library.put(labels)
+        """Take one step on (B, ...) uint8 pixels and (B,) labels; `rate` is the learning rate times 2**RATE_UNIT."""
+        targets = self.library.put(labels)
         layers, geometries, top = self.state.layers, self.network.geometry, len(self.state.layers) - 1
         x, planes, slope_planes = self._input(pixels), self.settings.input_planes, self.settings.slope_planes
         inputs, kept, weights = [x >> planes - slope_planes], list[Forward](), []
@@ -115,26 +117,24 @@ class Golden:
                 x, planes = self.elementwise.signs(kept[i].active), 0
                 inputs.append(x)
             mu, psi = self._statistics(i, layer, y)
-        z = logits(y[:, 0, 0, :], mu, psi, _used(layers[top].beta))
-        p, loss, hits = softmax(z, targets)
-        p = p - (one_hot(targets, p.shape[1]) << f.PROBABILITY)
-        self._note(top, logits=z, gradient=p)
-        d, s1, route, above = xp.astype(p, xp.int32)[:, None, None, :], total(p), None, 0
+        result, d, s2 = self._loss(layers[top], y, mu, psi, targets)
+        s1, route, above = total(d), None, 0
         for i in range(top, -1, -1):
             layer, geometry, code = layers[i], geometries[i], self._codes[i]
             halves, e = self._gradient_code(i, layer, d, s1, route, above)
-            self._learn(i, layer, s1, rate)
+            self._learn(i, layer, s1, s2 if i == top else None, rate)
             above += e
             if i:
                 below = kept.pop()
                 d, route = self.products.data_gradient(halves, weights.pop(), geometry, code), below.route
                 d, s1 = self.elementwise.masked(d, below.mask)
-            slope = self.products.weight_gradient(inputs.pop(), halves, geometry, 0 if i else slope_planes, code)
-            self._note(i, slope=slope)
+            gradient = self.products.weight_gradient(inputs.pop(), halves, geometry, 0 if i else slope_planes, code)
+            self._note(i, slope=gradient)
             at, places = (self.state.step, i, Kind.WEIGHT), (geometry.taps, geometry.tap_inputs)
-            layer.weight = self.elementwise.updated(layer.weight, slope, rate, self._momentum, at, places)
+            own = layer_rate(rate, geometry.fan_in, self.configuration.latent)
+            layer.weight = self.elementwise.updated(layer.weight, gradient, own, self._momentum, at, places)
         self.state.step += 1
-        return Result(loss, hits)
+        return result
 
     def _input(self, pixels: np.ndarray) -> Array:
         """Halves of codes of (N, ...) pixels as the first layer's map (N, H, W, C)."""
@@ -176,6 +176,17 @@ class Golden:
             self._note(i, route=route)
         return Forward(active, mask, route)
 
+    def _loss(self, last: LayerState, y: Array, mu: Array, psi: Array, targets: Array) -> tuple[Result, Array, Array]:
+        """Loss and hits, d (B, 1, 1, M) int32, and the sums (M,) int64 of the gradient along the logits."""
+        xp, top = self.library.xp, len(self.state.layers) - 1
+        z, biased = logits(y[:, 0, 0, :], mu, psi, _used(last.beta))
+        p, loss, hits = softmax(biased, targets)
+        p = p - (one_hot(targets, p.shape[1]) << f.PROBABILITY)
+        c2 = xp.clip(last.size + (1 << f.SIZE - 1) >> f.SIZE, -_CERTAIN, _CERTAIN)
+        d, s2 = p - xp.where(z >= 0, c2, -c2), slope(p, z)
+        self._note(top, logits=biased, gradient=p, s2=s2)
+        return Result(loss, hits), xp.astype(d, xp.int32)[:, None, None, :], s2
+
     def _gradient_code(
         self, i: int, layer: LayerState, d: Array, s1: Array, route: Array | None, above: int
     ) -> tuple[Array, int]:
@@ -208,14 +219,22 @@ class Golden:
             centre, size = (xp.astype(a, xp.int64) << left >> right for a in (layer.centre, layer.size))
             layer.centre, layer.size = self._centre(centre), xp.clip(size, 0, (1 << f.SIZE_BITS) - 1)
 
-    def _learn(self, i: int, layer: LayerState, s1: Array, rate: int) -> None:
-        """Move the mean gradients and, against them, beta; s1: sums of d, (M,) int64."""
+    def _learn(self, i: int, layer: LayerState, s1: Array, s2: Array | None, rate: int) -> None:
+        """Move the mean gradients and, against them, beta.
+
+        s1: sums of d, (M,) int64. s2: of the last layer, sums of the gradient along the logit, else None.
+        """
         xp, step = self.library.xp, self.state.step
         mean = self._means[i].of(s1, f.CENTRE)
         layer.centre = self._centre(averaged(xp.astype(layer.centre, xp.int64), mean, f.DECAY, step))
-        layer.size = averaged(layer.size, xp.abs(mean) << _FINER, f.SIZE_DECAY, step)
-        powers = 1 << xp.arange(f.SIZE_BITS - _FINER, dtype=xp.int64, device=self.library.device)
-        bits = xp.searchsorted(powers, layer.size >> _FINER, side="right")
+        if s2 is None:
+            layer.size = averaged(layer.size, xp.abs(mean) << _FINER, f.SIZE_DECAY, step)
+            powers = 1 << xp.arange(f.SIZE_BITS - _FINER, dtype=xp.int64, device=self.library.device)
+            bits = xp.searchsorted(powers, layer.size >> _FINER, side="right")
+        else:
+            along, most = self._means[i].of(s2, f.CENTRE) << _FINER, 1 << f.SIZE_BITS - 1
+            layer.size = xp.clip(averaged(layer.size, along, f.SLOPE_DECAY, step), -most, most - 1)
+            bits = f.LAST_BITS
         limit = 1 << f.STEP_FRACTION + f.STEP_LIMIT
         move = xp.clip(xp.astype(layer.centre, xp.int64) << f.STEP_FRACTION >> bits, -limit, limit - 1) * rate
         most = 1 << f.BETA_BITS - 1
@@ -244,7 +263,7 @@ class Golden:
                     active, _, _ = self.elementwise.pool_signs(active, mask)
                 x, planes = self.elementwise.signs(active), 0
         mu, psi = xp.astype(layer.mu, xp.int64), xp.astype(layer.psi, xp.int64)
-        return logits(y[:, 0, 0, :], mu, psi, _used(layer.beta))
+        return logits(y[:, 0, 0, :], mu, psi, _used(layer.beta))[1]
 
     def evaluate(self, pixels: np.ndarray, labels: np.ndarray) -> Result:
         """Loss and hits of (N, ...) pixels with the moving statistics."""

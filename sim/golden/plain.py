@@ -121,18 +121,19 @@ class Plain:
     ) -> Array:
         """Words (K, M) int16 after a step of sign momentum (or sign-SGD) against the signs of a slope (K, M).
 
-        slope: int32 or int64. rate: 0..65535. at: the step, the layer's number, and the kind of tensor. places: how many draw
-        each for itself, and their rows.
+        slope: int32 or int64. rate: the layer's, 0..65535. at: the step, the layer's number, and the kind of tensor. places: how
+        many draw each for itself, and their rows.
         """
         xp, top = array_namespace(words), self.latent_top
         draw = xp.reshape(self.random.draw(*at, (*places, words.shape[1])), words.shape)
-        k = target = xp.astype(slope >= 0, xp.int16) * 15 - 8
+        half, mask = 1 << f.MOMENT - 1, (1 << f.MOMENT) - 1
+        k = target = xp.astype(slope >= 0, xp.int16) * mask - half
         if momentum:
-            k = (words & 15 ^ 8) - 8
+            k = (words & mask ^ half) - half
             k = k + (target - k + xp.astype(draw & 7, xp.int16) >> 3)
         move = (2 * xp.astype(k, xp.int32) + 1) * rate + (draw >> f.RANDOM_BITS - f.RATE) >> f.RATE
         w = xp.clip(xp.astype(words >> f.MOMENT, xp.int32) - move, -top, top - 1)
-        return xp.astype(w << f.MOMENT, xp.int16) | k & 15
+        return xp.astype(w << f.MOMENT, xp.int16) | k & mask
 
 
 def _rounded(dy: Array, e: int, code: Code, draw: Array) -> Array:

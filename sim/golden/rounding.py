@@ -15,6 +15,7 @@ _BITS, _MEAN = f.RANDOM_BITS, f.GRADIENT_MEAN
 _LEFT, _RIGHT, _LAST = f.XORSHIFT
 _ROUNDS, (_ROR, _ROL), _PLACE = f.HASH_ROUNDS, f.HASH_ROTATIONS, f.PLACE_SHIFT
 _TURN, _RATE, _MOMENT = f.RANDOM_LANE_STEP, f.RATE, f.MOMENT
+_HALF, _MASK = 1 << _MOMENT - 1, (1 << _MOMENT) - 1
 _WORD = np.uint64((1 << 32) - 1)
 
 
@@ -169,13 +170,13 @@ def updated(words, slope, rate, top, momentum, keys, step, layer, kind, lanes, i
         for row in range(tap * inputs + tile * lanes, tap * inputs + min((tile + 1) * lanes, inputs)):
             draw(state, lanes, drawn)
             for c in range(channels):
-                target = np.int32(7) if slope[row, c] >= 0 else np.int32(-8)
+                target = np.int32(_HALF - 1) if slope[row, c] >= 0 else np.int32(-_HALF)
                 if momentum:
-                    k = np.int32((np.int32(words[row, c] & 15) ^ 8) - 8)
+                    k = np.int32((np.int32(words[row, c] & _MASK) ^ _HALF) - _HALF)
                     k = np.int32(k + (np.int32(np.int32(target - k) + np.int32(drawn[c] & 7)) >> 3))
                 else:
                     k = target
                 move = np.int32(np.int32(np.int32(np.int32(2 * k + 1) * rate) + np.int32(drawn[c] >> _BITS - _RATE)) >> _RATE)
                 w = np.int32(np.int32(words[row, c] >> _MOMENT) - move)
                 w = min(max(w, np.int32(-top)), np.int32(top - 1))
-                out[row, c] = np.int16(np.int32(w << _MOMENT) | np.int32(k & 15))
+                out[row, c] = np.int16(np.int32(w << _MOMENT) | np.int32(k & _MASK))

@@ -11,8 +11,8 @@ EXP2 = np.array(f.EXP2_TABLE, np.int64)
 LOG2 = np.array(f.LOG2_TABLE, np.int64)
 
 
-def logits(y: Array, mu: Array, psi: Array, beta: Array) -> Array:
-    """(y - mu) / psi + beta, times log2(e): (N, M) int64 with LOGIT fraction bits.
+def logits(y: Array, mu: Array, psi: Array, beta: Array) -> tuple[Array, Array]:
+    """z = (y - mu) / psi * log2(e), and z + beta * log2(e): (N, M) int64 with LOGIT fraction bits.
 
     y: (N, M) sums; mu, psi: (M,) with STATISTICS fraction bits; beta: (M,) of BETA_USED bits. int64 all.
     """
@@ -22,7 +22,13 @@ def logits(y: Array, mu: Array, psi: Array, beta: Array) -> Array:
     limit = (1 << f.LOGIT_BITS - 1) - 1
     centred = (xp.astype(y, xp.int64) << f.STATISTICS) - mu
     z = xp.clip(centred * reciprocal + (1 << shift - 1) >> shift, -limit, limit)
-    return z + (beta * f.LOG2_E >> f.BETA_USED - 1 + f.LOG2_E_FRACTION - f.LOGIT)
+    return z, z + (beta * f.LOG2_E >> f.BETA_USED - 1 + f.LOG2_E_FRACTION - f.LOGIT)
+
+
+def slope(gradient: Array, z: Array) -> Array:
+    """Sum over the images of (N, M) gradients, of PROBABILITY bits, times X, which z (N, M) is in units of log2: (M,) int64."""
+    total = array_namespace(z).sum(gradient * z, axis=0)
+    return total * f.INVERSE_LOG2_E >> f.LOG2_E_FRACTION + f.LOGIT
 
 
 def exp2(below: Array) -> Array:

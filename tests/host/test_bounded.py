@@ -153,7 +153,7 @@ def test_a_checkpoint_needs_what_its_network_needs(tmp_path: Path):
         arrays = {name: file[name] for name in file.files}
     np.savez_compressed(path, **{**arrays, "1.weight": np.zeros((4, MB), np.int16)})
     said, memory = peak("from bnnedge import checkpoint", "checkpoint.load(sys.argv[1])", path)
-    assert "1.weight takes 8,388,608 bytes, where 128 are the most that it can need" in said
+    assert "1.weight takes 8,388,608 bytes, where 256 are the most that it can need" in said
     assert memory < 20
     header = json.loads(arrays["header"].tobytes())
     faults = {"[" * MB: "more lists", "[" * 9000: "more than 20 deep", " " * 9 * MB: "header takes", "1" * 9999: "9999 digits"}

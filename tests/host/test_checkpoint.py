@@ -31,7 +31,7 @@ def make(step=7):
     state.step = step
     first, second = state.layers
     first.mu[:], first.beta[:], first.centre[:] = np.arange(32) - 5, np.arange(32) << 14, -np.arange(32)
-    second.size[:], second.unit = np.arange(4) << 38, -3
+    first.size[:], first.unit, second.size[:] = np.arange(32) << 35, -3, -(np.arange(4) << 37)
     return Checkpoint(NETWORK, Settings(batch=64, gradient_planes=[5, 8], seed=9), SMALL, state, 0.1, "cosine", make_plan())
 
 
@@ -227,11 +227,11 @@ PLANS = [
         ({"settings": {**dataclasses.asdict(Settings()), "gradient_planes": [8]}}, "gradient_planes has 1 number, but network"),
         ({"settings": {**dataclasses.asdict(Settings()), "gradient_planes": "all"}}, "gradient_planes must be 'auto', a whole"),
         ({"configuration": None}, "its configuration lacks fields"),
-        ({"configuration": {**dataclasses.asdict(SMALL), "latent": 8}}, r"not in -2048\.\.2047, as latent weights of 8 bits do"),
+        ({"configuration": {**dataclasses.asdict(SMALL), "latent": 8}}, r"not in -8192\.\.8191, as latent weights of 8 bits do"),
         ({"exponents": [1]}, "its exponents must be 2 integers"),
         ({"exponents": [1, 2.5]}, "its exponents must be 2 integers"),
         ({"units": [1, True]}, "its units must be 2 integers"),
-        ({"units": [1, 1 << 15]}, "layer 2: unit 32768 does not fit 16 bits"),
+        ({"units": [1 << 15, 0]}, "layer 1: unit 32768 does not fit 16 bits"),
         *(({"rate": rate}, "rate must be a number in .*, not") for rate in ("fast", None, True, [], 0, -0.1, 1e-30, 1e300)),
         *(({"schedule": name}, "its schedule must be one of cosine, step, plateau, constant") for name in ("x", None, 3, [])),
         ({"settings": {**dataclasses.asdict(Settings()), "batch": 128}}, "its run takes batches of 64, its settings of 128"),

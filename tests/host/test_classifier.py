@@ -100,7 +100,7 @@ def test_seeds():
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        ({"batch": 100}, "batch must be a power of two"),
+        ({"batch": 100}, "batch must be a multiple of 16"),
         ({"scale": "columns"}, "scale must be 'feature', 'all' or None, not 'columns'"),
         ({"device": object()}, "device must be a name, such as 'golden'"),
         ({"device": "gpu"}, "there is no device 'gpu'"),

@@ -287,9 +287,10 @@ def test_mismatch_is_reported(tmp_path, small, monkeypatch, capsys, other):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--batch", "100"], "batch must be a power of two"),
+        (["--batch", "100"], "batch must be a multiple of 16"),
         (["--batch", "256"], "x has 200 images, less than a batch of 256"),
-        (["--grad-planes", "9"], "gradient_planes must be a whole number in 1..8, not 9"),
+        (["--grad-planes", "9"], "gradient_planes must be 'auto', a whole number in 1..8, or a list of such numbers, one for "),
+        (["--grad-planes", "8,8"], "gradient_planes has 2 numbers, but network"),
         (["--input-planes", "0"], "input_planes must be a whole number in 1..8, not 0"),
         (["--slope-planes", "9"], "slope_planes must be a whole number in 1..8, not 9"),
         (["--seed", "-1"], "seed must be a whole number"),

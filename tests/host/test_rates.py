@@ -7,7 +7,7 @@ import pytest
 from trainings import Stop
 
 from bnnedge import Dense, Network, Settings, Trainer
-from bnnedge.rates import MOST_EPOCHS, check_rate, rates_of
+from bnnedge.rates import MOST_EPOCHS, check_rate, layer_rate, rates_of, representable
 
 NETWORK = Network((4, 4), [Dense(16), Dense(4)])
 RANDOM = np.random.RandomState(1)
@@ -32,8 +32,8 @@ class Warm:
     [
         (halved, [0.1, 0.05, 0.025]),
         (lambda epoch, rate: rate * 0.9, [0.09, 0.081, 0.0729]),
-        (lambda epoch, drop=0.5: drop, [0.5, 0.5, 0.5]),
-        (functools.partial(pow, 0.1), [1.0, 0.1, 0.01]),
+        (lambda epoch, drop=0.4: drop, [0.4, 0.4, 0.4]),
+        (functools.partial(lambda base, epoch: 0.1 * base**epoch, 0.1), [0.1, 0.01, 0.001]),
         ([0.3, 0.2, 0.1].__getitem__, [0.3, 0.2, 0.1]),
         (Warm(), [0.01, 0.02, 0.03]),
     ],
@@ -110,12 +110,40 @@ def test_schedules_of_steps():
 
 def test_very_long_runs():
     with pytest.raises(ValueError, match="gives rates for 65,536 epochs at most, not 65,537"):
-        rates_of(halved, 0.1, MOST_EPOCHS + 1, 12)
+        rates_of(halved, 0.1, MOST_EPOCHS + 1, range(1, 1 << 16))
 
 
-@pytest.mark.parametrize("latent", [8, 12])
-def test_the_range_that_is_told_is_taken(latent):
+WIDTHS = [(5, 7), (784, 256), (63, 64), (9000, 2), (40_000, 300)]
+
+
+@pytest.mark.parametrize("widths", WIDTHS)
+@pytest.mark.parametrize("latent", [4, 6, 10])
+def test_the_range_that_is_told_is_taken(latent, widths):
+    fitting = representable(Network(widths[:1], [Dense(widths[1]), Dense(2)]), latent)
     with pytest.raises(ValueError) as refusal:
-        check_rate(1e6, latent)
+        check_rate(1e6, fitting)
     low, high = map(float, str(refusal.value).split(" in ")[1].split(",")[0].split(".."))
-    assert (check_rate(low, latent), check_rate(high, latent)) == (low, high)
+    assert (check_rate(low, fitting), check_rate(high, fitting)) == (low, high)
+
+
+@pytest.mark.parametrize("widths", WIDTHS)
+@pytest.mark.parametrize("latent", range(4, 11))
+def test_rates_of_layers_fit_their_bits_and_move_weights(latent, widths):
+    fitting = representable(Network(widths[:1], [Dense(widths[1]), Dense(2)]), latent)
+
+    def of_layers(rate):
+        return [layer_rate(rate, inputs, latent) for inputs in widths]
+
+    assert min(of_layers(fitting[0])) >= 1
+    assert fitting[0] == 1 or min(of_layers(fitting[0] - 1)) == 0
+    assert max(of_layers(fitting[-1])) < 1 << 16
+    assert max(fitting[-1] + 1, *of_layers(fitting[-1] + 1)) >= 1 << 16
+
+
+def test_a_rate_means_the_same_in_each_layer():
+    """Weights move by (2 k + 1) / 64 of it, whatever their scale: 2**S times as far as latent ones of as many bits would."""
+    rate = round(0.03 * 2**17)
+    for inputs, scale in ((9, 0), (100, 1), (300, 2), (784, 2), (4608, 4), (1 << 16, 6)):
+        assert layer_rate(rate, inputs, 10) == (rate << scale + 10) // 2**12
+        moved = 63 * layer_rate(rate, inputs, 10) / 2**12 / 2**9  # of a latent weight, in -1..1
+        assert moved == pytest.approx(2**scale * 63 / 64 * 0.03, rel=0.01)

@@ -12,26 +12,33 @@ from bnnedge.state import TrainingState
 
 NETWORK = Network((4, 4), [Dense(32), Dense(4)])
 CONFIG = Configuration("test")
-PINNED = [411, -465, 613, 1333]  # NumPy 1.26.4
+PINNED = [103, -116, 153, 333]  # NumPy 1.26.4
 
 
-def initial(seed=1, latent=12):
+def initial(seed=1, latent=10):
     return TrainingState.initial(NETWORK, latent, 8, seed)
 
 
 def test_initial_weights_are_scaled_by_fan_in():
     network = Network((400,), [Dense(300), Dense(2)])
-    weight = TrainingState.initial(network, 12, 8, 1).layers[0].weight
+    weight = TrainingState.initial(network, 10, 8, 1).layers[0].weight
     assert weight.shape == (400, 300)
     assert weight.dtype == np.int16
-    assert np.std(weight >> 4) == pytest.approx(2048 / 20, rel=0.01)
-    assert not (weight & 15).any()
+    assert np.std(weight >> 6) == pytest.approx(4 * 512 / 20, rel=0.01)  # S = 2, half of 8, less 2
+    assert not (weight & 63).any()
+
+
+@pytest.mark.parametrize(("inputs", "times"), [(4, 1), (63, 1), (64, 2), (255, 2), (256, 4), (1023, 4), (1024, 8), (4096, 16)])
+def test_latent_weights_begin_near_a_quarter(inputs, times):
+    layer = TrainingState.initial(Network((inputs,), [Dense(200), Dense(2)]), 10, 8, 1).layers[0]
+    if inputs > 9:
+        assert np.std(layer.weight >> 6) == pytest.approx(512 * times / np.sqrt(inputs), rel=0.03)
 
 
 def test_initial_weights_are_pinned():
     """Every NumPy version draws the same."""
     first = initial().layers[0]
-    assert (first.weight[0, :4] >> 4).tolist() == PINNED
+    assert (first.weight[0, :4] >> 6).tolist() == PINNED
     assert first.sign[0, :4].tolist() == [value >= 0 for value in PINNED]
 
 
@@ -39,16 +46,16 @@ def test_initial_exponents():
     """The last layer's, and what each layer on the way down adds: half of log2 T, and 2 fraction bits of the mean."""
     network = Network((14, 10), [Conv2D(9), MaxPool2D("sums"), Conv2D(3, 3, 2, "same"), Dense(8), Dense(2)])
     assert [layer.reach for layer in network.geometry[1:]] == [12, 8, 2]
-    state = TrainingState.initial(network, 12, 4, 1)
+    state = TrainingState.initial(network, 10, 4, 1)
     last = 12 + 2 - 2 + 3 - 4
     # The first layer's codes are twin: two bits more of headroom, and half the range.
     assert [layer.exponent for layer in state.layers] == [last + 2 + 1 + 3 + 4 + 4, last + 3 + 4, last + 3, last]
-    listed = TrainingState.initial(network, 12, [4, 8, 4, 3], 1)
-    assert [a.exponent - b.exponent for a, b in zip(state.layers, listed.layers, strict=True)] == [0, 4, 0, -1]
-    automatic = TrainingState.initial(network, 12, "auto", 1)
-    assert [a.exponent - b.exponent for a, b in zip(state.layers, automatic.layers, strict=True)] == [2, 2, 4, 4]
-    dense = TrainingState.initial(Network((9,), [Dense(4), Dense(100), Dense(10)]), 12, 8, 1)
-    assert [layer.exponent for layer in dense.layers] == [7 + 4 + 6, 7 + 4, 7]
+    listed = TrainingState.initial(network, 10, [4, 8, 4, 3], 1)
+    assert [a.exponent - b.exponent for a, b in zip(state.layers, listed.layers, strict=True)] == [0, 3, 0, 0]
+    automatic = TrainingState.initial(network, 10, "auto", 1)
+    assert [a.exponent - b.exponent for a, b in zip(state.layers, automatic.layers, strict=True)] == [2, 2, 3, 3]
+    dense = TrainingState.initial(Network((9,), [Dense(4), Dense(100), Dense(10)]), 10, 8, 1)
+    assert [layer.exponent for layer in dense.layers] == [8 + 4 + 6, 8 + 4, 8]
 
 
 def test_all_else_begins_at_zero():
@@ -65,7 +72,7 @@ def test_all_else_begins_at_zero():
 
 def test_weights_of_a_convolution():
     network = Network((6, 6, 3), [Conv2D(5, 2), Dense(4)])
-    state = TrainingState.initial(network, 12, 8, 1)
+    state = TrainingState.initial(network, 10, 8, 1)
     assert [layer.weight.shape for layer in state.layers] == [(12, 5), (125, 4)]
     state.check(network, CONFIG)
     with pytest.raises(ValueError, match=r"layer 1: weight must be int16 of shape \(27, 5\), not int16 of shape \(12, 5\)"):
@@ -73,7 +80,7 @@ def test_weights_of_a_convolution():
 
 
 def test_initial_state_fits_its_network():
-    for latent in (4, 12):
+    for latent in (4, 10):
         initial(latent=latent).check(NETWORK, dataclasses.replace(CONFIG, latent=latent))
 
 
@@ -81,7 +88,7 @@ def test_copy_is_independent():
     state = initial()
     copy = state.copy()
     assert state.differences(copy) == []
-    copy.layers[0].weight[0, 0] ^= 16
+    copy.layers[0].weight[0, 0] ^= 64
     copy.layers[1].exponent += 1
     copy.layers[1].psi[:3] += 1
     copy.layers[1].centre[:2] -= 1
@@ -101,7 +108,7 @@ def test_copy_is_independent():
 
 def test_differences_of_other_shapes():
     state = initial()
-    other = TrainingState.initial(Network((4, 4), [Dense(16), Dense(4)]), 12, 8, 1)
+    other = TrainingState.initial(Network((4, 4), [Dense(16), Dense(4)]), 10, 8, 1)
     assert "layer 1 weight: shape (16, 32) and (16, 16)" in state.differences(other)
     assert state.differences(TrainingState(state.layers[:1])) == ["layers: 2 and 1"]
 
@@ -121,8 +128,8 @@ def damage(field, value):
         (damage("mu", np.zeros(4, np.float32)), "layer 2: mu must be int32"),
         (damage("centre", np.zeros(3, np.int32)), r"layer 2: centre must be int32 of shape \(4,\), not int32 of shape \(3,\)"),
         (
-            damage("weight", np.full((32, 4), 1 << 11, np.int16)),
-            r"layer 2: weight lies in 2048\.\.2048, not in -2048\.\.2047, as latent weights of 8 bits do",
+            damage("weight", np.full((32, 4), 1 << 13, np.int16)),
+            r"layer 2: weight lies in 8192\.\.8192, not in -8192\.\.8191, as latent weights of 8 bits do",
         ),
         (damage("beta", np.full(4, 1 << 19, np.int32)), r"layer 2: beta lies in 524288\.\.524288, not in -524288\.\.524287"),
         (damage("beta", np.full(4, -(1 << 19) - 1, np.int32)), "layer 2: beta lies in -524289"),
@@ -137,8 +144,10 @@ def damage(field, value):
             damage("centre", np.full(4, 1 << 27, np.int32)),
             r"layer 2: centre lies in 134217728\.\.134217728, not in -134217728\.\.13",
         ),
-        (damage("size", np.array([3, 0, -1, 2])), r"layer 2: size lies in -1\.\.3, not in 0\.\.1099511627775"),
-        (damage("unit", 1 << 15), "layer 2: unit 32768 does not fit 16 bits"),
+        (damage("size", np.array([3, 0, -(1 << 39) - 1, 2])), r"layer 2: size lies in -549755813889\.\.3, not in -549755813888"),
+        (damage("unit", -1), "layer 2: unit is -1, and must be 0 in the last layer"),
+        (lambda state: state.layers[0].size.fill(-1), r"layer 1: size lies in -1\.\.-1, not in 0\.\.1099511627775"),
+        (lambda state: setattr(state.layers[0], "unit", 1 << 15), "layer 1: unit 32768 does not fit 16 bits"),
         (damage("exponent", -(1 << 15) - 1), "layer 2: exponent -32769 does not fit 16 bits"),
         (damage("exponent", 1 << 20), "layer 2: exponent 1048576 does not fit 16 bits"),
         (lambda state: state.layers.pop(), "state of 1 layers for a network of 2"),
@@ -157,8 +166,9 @@ def test_extremes_fit():
     first, layer = state.layers
     first.mu[:2] = -(16 * 255 + 1) * 64, (16 * 255 + 1) * 64
     layer.mu[:2], layer.psi[:2], layer.exponent = (-33 * 64, 33 * 64), (0, (1 << 28) - 1), -(1 << 15)
-    layer.beta[:2], layer.unit = (-(1 << 19), (1 << 19) - 1), (1 << 15) - 1
-    layer.centre[:2], layer.size[:2] = (-(1 << 27), (1 << 27) - 1), (0, (1 << 40) - 1)
+    layer.beta[:2], first.unit = (-(1 << 19), (1 << 19) - 1), (1 << 15) - 1
+    layer.centre[:2], layer.size[:2] = (-(1 << 27), (1 << 27) - 1), (-(1 << 39), (1 << 39) - 1)
+    first.size[:2] = 0, (1 << 40) - 1
     state.check(NETWORK, dataclasses.replace(CONFIG, latent=8))
 
 

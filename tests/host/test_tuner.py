@@ -124,7 +124,7 @@ def test_candidates_that_cannot_be_are_left_out(data):
     tuning = search(data, rates=[0.03, 1e9], batches=[64, 100, 512], holdout=50)
     assert [trial.rate for trial in tuning.trials] == [0.03]
     assert tuning.left_out["rate 1000000000.0, batch 64"].startswith("rate must be a number in")
-    assert tuning.left_out["rate 0.03, batch 100"].startswith("batch must be a power of two")
+    assert tuning.left_out["rate 0.03, batch 100"].startswith("batch must be a multiple of 16")
     assert "batch of 512 does not fit the tile buffer: 256 at most" in tuning.left_out["rate 0.03, batch 512"]
     assert len(tuning.left_out) == 5
 

@@ -17,6 +17,7 @@ from bnnedge.state import TrainingState
 EXP2 = [round(4096 * 2 ** (-i / 256)) for i in range(256)]
 LOG2 = [round(256 * math.log2(1 + i / 256)) for i in range(256)]
 CONFIG = Configuration("tiny", lanes=4, word=16)
+RATE = 9000
 
 
 def clip(value: int, low: int, high: int) -> int:
@@ -109,11 +110,11 @@ class Plain:
                 self.windows.append(window)
 
     def updated(self, word: int, positive: bool, r: int, rate: int) -> int:
-        k, w = (word & 15 ^ 8) - 8, word >> 4
-        t = 7 if positive else -8
+        k, w = (word & 63 ^ 32) - 32, word >> 6
+        t = 31 if positive else -32
         k = t if self.s.optimiser == "sign-sgd" else k + (t - k + r % 8 >> 3)
-        w = clip(w - ((2 * k + 1) * rate + (r >> 8) >> 8), -2048, 2047)
-        return w << 4 | k & 15
+        w = clip(w - ((2 * k + 1) * rate + (r >> 4) >> 12), -512, 511)
+        return w << 6 | k & 63
 
     def codes(self, pixels: np.ndarray, planes: int) -> list[Map]:
         _, width, channels = self.shape
@@ -152,13 +153,14 @@ class Plain:
             route[p] = [four.index(max(four)) for four in fours]
         return pooled, route
 
-    def logits(self, y: list[int], mus: list[int], psis: list[int]) -> list[int]:
-        """v of an image."""
-        v = []
+    def logits(self, y: list[int], mus: list[int], psis: list[int]) -> tuple[list[int], list[int]]:
+        """z and v of an image."""
+        z, v = [], []
         for value, mu, psi, beta in zip(y, mus, psis, self.state.layers[-1].beta.tolist(), strict=True):
             r = (1477 << 20) // max(psi, 64)
-            v.append(clip((64 * value - mu) * r + 2**21 >> 22, -8191, 8191) + ((beta >> 8) * 1477 >> 13))
-        return v
+            z.append(clip((64 * value - mu) * r + 2**21 >> 22, -8191, 8191))
+            v.append(z[-1] + ((beta >> 8) * 1477 >> 13))
+        return z, v
 
     def thresholds(self, i: int) -> list[tuple[int, int]]:
         """tau and psi of each channel."""
@@ -176,7 +178,7 @@ class Plain:
                 x = [self.pooled_signs(i, image)[0] for image in x]
         last = self.state.layers[-1]
         y, _ = self.sums(len(self.windows) - 1, x)
-        return [self.logits(image[0, 0], last.mu.tolist(), last.psi.tolist()) for image in y]
+        return [self.logits(image[0, 0], last.mu.tolist(), last.psi.tolist())[1] for image in y]
 
     def statistics(self, i: int, y: list[Map]) -> tuple[list[int], list[int]]:
         """mu and psi of the batch; the moving averages take their part."""
@@ -190,14 +192,19 @@ class Plain:
             layer.psi[m] = averaged(int(layer.psi[m]), psis[m], 3, step)
         return mus, psis
 
-    def learn(self, i: int, m: int, s: int, rate: int) -> None:
-        """Mean gradient, its size and beta of a channel, with s of this step."""
+    def learn(self, i: int, m: int, s: int, along: int, rate: int) -> None:
+        """Mean gradient, its size and beta of a channel, with s of this step and, in the last layer, the slope."""
         layer, step = self.state.layers[i], self.state.step
         centre = clip(averaged(int(layer.centre[m]), s, 3, step), -(2**27), 2**27 - 1)
-        size = averaged(int(layer.size[m]), abs(s) * 1024, 10, step)
-        quotient = clip(centre * 256 // 2 ** (size // 1024).bit_length(), -2048, 2047)
+        if i < len(self.windows) - 1:
+            size = averaged(int(layer.size[m]), abs(s) * 1024, 10, step)
+            bits = (size // 1024).bit_length()
+        else:
+            size = clip(averaged(int(layer.size[m]), along * 1024, 3, step), -(2**39), 2**39 - 1)
+            bits = 16
+        quotient = clip(centre * 256 // 2**bits, -2048, 2047)
         layer.centre[m], layer.size[m] = centre, size
-        layer.beta[m] = clip(int(layer.beta[m]) - (rate * quotient + 8) // 16, -(2**19), 2**19 - 1)
+        layer.beta[m] = clip(int(layer.beta[m]) - (rate * quotient + 128) // 256, -(2**19), 2**19 - 1)
 
     def step(self, pixels: np.ndarray, labels: list[int], rate: int) -> tuple[int, int]:
         s, step = self.s, self.state.step
@@ -227,15 +234,18 @@ class Plain:
             mus, psis = self.statistics(i, y)
 
         loss = hits = 0
-        d = []
+        d, along = [], [0] * self.windows[-1].fan_out
+        slopes = [clip(int(q) + 2**17 >> 18, -4095, 4095) for q in self.state.layers[-1].size]
         for b in images:
-            v = self.logits(y[b][0, 0], mus, psis)
+            z, v = self.logits(y[b][0, 0], mus, psis)
             below = [max(v) - value for value in v]
             total = sum(EXP2[n % 256] >> min(n >> 8, 15) for n in below)
             octave = total.bit_length() - 13
             logs = [n + 256 * octave + LOG2[(total >> octave + 4) % 256] for n in below]
             p = [EXP2[n % 256] >> min(n >> 8, 15) for n in logs]
-            d.append({(0, 0): [value - 4096 * (c == labels[b]) for c, value in enumerate(p)]})
+            raw = [value - 4096 * (c == labels[b]) for c, value in enumerate(p)]
+            along = [total + g * x for total, g, x in zip(along, raw, z, strict=True)]
+            d.append({(0, 0): [g - (q if x >= 0 else -q) for g, x, q in zip(raw, z, slopes, strict=True)]})
             loss += logs[labels[b]]
             hits += v.index(max(v)) == labels[b]
 
@@ -268,18 +278,20 @@ class Plain:
             for m in range(window.fan_out):
                 everywhere = [(b, p) for b in images for p in d[b]]
                 layer.centre[m] = clip(math.floor(Fraction(2) ** shift * int(layer.centre[m])), -(2**27), 2**27 - 1)
-                layer.size[m] = clip(math.floor(Fraction(2) ** shift * int(layer.size[m])), 0, 2**40 - 1)
+                if i < depth - 1:
+                    layer.size[m] = clip(math.floor(Fraction(2) ** shift * int(layer.size[m])), 0, 2**40 - 1)
                 c1 = int(layer.centre[m]) + 32 >> 6
                 for b, p in everywhere:
                     dy[b][p][m] = 4 * d[b][p][m] - c1
-                self.learn(i, m, mean(sum(d[b][p][m] for b, p in everywhere), n, 8), rate)
+                slope_of_logit = mean(along[m] * 710 >> 18, n, 8) if i == depth - 1 else 0
+                self.learn(i, m, mean(sum(d[b][p][m] for b, p in everywhere), n, 8), slope_of_logit, rate)
             layer.unit = above
             twin = window.pool != ""
             g = max(2, self.planes[i]) if twin else self.planes[i]
             e = clip(layer.exponent - above, 0, 16)
             size = sum(abs(v) for image in dy for row in image.values() for v in row) // (n * window.fan_out)
-            # Headroom of 3 below g bits, of 5 below g - 1.
-            layer.exponent = above + (size.bit_length() - 1) + (7 if twin else 4) - g
+            # Headroom of 2 to 4 below g bits, of 5 below g - 1.
+            layer.exponent = above + (size.bit_length() - 1) + (7 if twin else 3 + (g >= 4) + (g >= 7)) - g
             above += e
 
             def code(value: int, r16: int, e: int = e, g: int = g, twin: bool = twin) -> int:
@@ -304,11 +316,12 @@ class Plain:
                     for c, value in enumerate(inputs[i][b][source]):
                         k = window.row(tap, c)
                         slope[k] = [a + value * v for a, v in zip(slope[k], codes[b][output], strict=True)]
+            scale = max(0, int(math.log2(len(slope))) // 2 - 2)
             for k, row in enumerate(slope):
                 per_place = window.channels * (window.kernel_x if window.pixels else 1)
                 for m, value in enumerate(row):
                     r = random16(s.seed, 4, step, i, 1, k // per_place, k % per_place, m)
-                    layer.weight[k, m] = self.updated(old[i][k][m], value >= 0, r, rate)
+                    layer.weight[k, m] = self.updated(old[i][k][m], value >= 0, r, rate * 2 ** (scale + 10) // 4096)
         self.state.step += 1
         return loss, hits
 
@@ -351,8 +364,8 @@ def test_steps_are_those_of_the_document(network: Network, settings: Settings) -
     for _ in range(5):
         pixels = random.randint(0, 256, (settings.batch, *network.input_shape)).astype(np.uint8)
         labels = random.randint(0, network.classes, settings.batch)
-        result = golden.train(pixels, labels, 900)
-        assert (result.loss, result.hits) == plain.step(pixels, labels.tolist(), 900)
+        result = golden.train(pixels, labels, RATE)
+        assert (result.loss, result.hits) == plain.step(pixels, labels.tolist(), RATE)
         assert golden.state.differences(plain.state) == []
     assert golden.infer(pixels).tolist() == plain.infer(pixels)
 
@@ -376,7 +389,7 @@ def test_random_numbers_are_even_and_uncorrelated_between_neighbours_and_steps()
 def test_intermediates_are_kept_by_name() -> None:
     network = Network((6,), [Dense(5), Dense(3)])
     settings = Settings(batch=64)
-    golden = Golden(network, settings, CONFIG, TrainingState.initial(network, 12, 8, 1), keep=True)
+    golden = Golden(network, settings, CONFIG, TrainingState.initial(network, 10, 8, 1), keep=True)
     golden.train(np.zeros((64, 6), np.uint8), np.zeros(64, int), 100)
     names = {"1.y", "1.mu", "1.psi", "1.tau", "1.active", "1.mask", "1.d", "1.s1", "1.dy", "1.code", "1.slope", "2.logits"}
     assert names <= set(golden.trace)
@@ -386,7 +399,7 @@ def test_intermediates_are_kept_by_name() -> None:
 def test_intermediates_of_convolutions() -> None:
     layers = [Conv2D(2), MaxPool2D(), Conv2D(3, padding="same"), MaxPool2D("sums"), Conv2D(4, 2), Dense(3)]
     network, settings = Network((10, 10), layers), Settings(batch=64)
-    golden = Golden(network, settings, CONFIG, TrainingState.initial(network, 12, 8, 1), keep=True)
+    golden = Golden(network, settings, CONFIG, TrainingState.initial(network, 10, 8, 1), keep=True)
     golden.train(np.random.RandomState(1).randint(0, 256, (64, 10, 10)).astype(np.uint8), np.zeros(64, int), 100)
     shapes = {
         "1.active": (4, 4, 2), "1.route": (4, 4, 2), "1.mask": (4, 4, 2), "1.d": (4, 4, 2),
@@ -405,7 +418,7 @@ def test_intermediates_of_convolutions() -> None:
 
 def test_inference_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     network = Network((6, 6), [Conv2D(3), MaxPool2D(), Dense(4)])
-    golden = Golden(network, Settings(batch=64), CONFIG, TrainingState.initial(network, 12, 8, 1))
+    golden = Golden(network, Settings(batch=64), CONFIG, TrainingState.initial(network, 10, 8, 1))
     pixels = np.random.RandomState(1).randint(0, 256, (100, 6, 6)).astype(np.uint8)
     golden.train(pixels[:64], np.zeros(64, int), 100)
     whole = golden.infer(pixels)

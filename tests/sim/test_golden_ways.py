@@ -15,6 +15,7 @@ from operands import Whole, pytorch
 
 from bnnedge import Conv2D, Dense, MaxPool2D, Network, Settings
 from bnnedge.configuration import Configuration, configuration
+from bnnedge.rates import representable
 from bnnedge.sim.arrays import library
 from bnnedge.sim.golden import Golden, Random, int8, products, threads, ways
 from bnnedge.sim.golden.int8 import Blas, Int8
@@ -74,7 +75,7 @@ def equal(network: Network, settings: Settings, config: Configuration, seed: int
     pixels, random = images(network, settings.batch, seed), np.random.RandomState(seed)
     labels = random.randint(0, network.classes, settings.batch)
     for _ in range(2):
-        rate = int(random.choice([0, 1, 900, 65535]))
+        rate = int(random.choice([0, 1, 900, representable(network, config.latent)[-1]]))
         assert fast.train(pixels, labels, rate) == plain.train(pixels, labels, rate)
         assert fast.trace.keys() == plain.trace.keys()
         for name, expected in plain.trace.items():

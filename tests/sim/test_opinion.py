@@ -74,13 +74,13 @@ def test_cases_reach_what_they_are_for() -> None:
     assert formats == {Code(planes) for planes in range(1, 9)} | {Code(planes, True) for planes in range(2, 9)}
     assert {type(case.settings.gradient_planes) for case in cases} == {int, tuple, str}
     assert {case.settings.batch for case in cases} == {16, 48, 64, 80, 128, 240, 512}
-    assert {case.configuration.latent for case in cases} == set(range(4, 13))
+    assert {case.configuration.latent for case in cases} == set(range(4, 11))
     assert {case.configuration.accumulator for case in cases} == set(range(16, 23))
     assert {case.configuration.lanes for case in cases} == {4, 8, 16}
     assert {layer.pool for case in cases for layer in case.network.geometry} == {"none", "signs", "sums"}
     assert {case.settings.optimiser for case in cases} == {"sign-momentum", "sign-sgd"}
-    shifts = [clip(layer.unit, -9, 9) for case in cases for layer in case.state.layers[-1:]]  # above is 0 there
-    assert {-9, -8, -7, 0, 6, 7, 8, 9} & set(shifts) >= {-9, 9}
+    units = {clip(layer.unit, -9, 9) for case in cases for layer in case.state.layers}
+    assert units >= {-9, -8, -7, 0, 7, 9}
     assert any((layer.size == 0).any() and (layer.centre != 0).any() for case in cases for layer in case.state.layers)
 
 

@@ -294,7 +294,7 @@ SIZES = [
     Row("a batch that does not fit", taken(issue), says("batches of 128 images do not fit: training takes 64"), KERAS),
     Row("a batch of one's own that does not fit", taken(issue, batch=128), "this fits: a batch of 64", KERAS),
     Row("a batch of one's own", taken(issue, batch=64, gradient_planes=4), silent, KERAS),
-    Row("no batch at all", taken(issue, batch=100), "batch must be a power of two", KERAS),
+    Row("no batch at all", taken(issue, batch=100), "batch must be a multiple of 16", KERAS),
     Row("an accelerator of one's own", taken(issue, batch=64, configuration="pynq-z2-lean"), silent, KERAS),
     Row("an accelerator that there is not", taken(issue, configuration="pynq-z3"), "no configuration 'pynq-z3'", KERAS),
     Row("more slope planes than pixels have", taken(chain(*GREATER), slope_planes=2), "slope_planes must be in 1..1", ONNX),

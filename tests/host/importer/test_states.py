@@ -29,8 +29,10 @@ def test_hidden_layers_whose_means_lie_beyond_any_sum(name: str, seed: int) -> N
     made = state(Assembled(network, PLANES, (hidden, last), ()), config, 8, 1)
     made.check(network, config)
     layer = made.layers[0]
-    beta = layer.beta.astype(np.int64) >> formats.MOMENT
-    tau = layer.mu - (beta * layer.psi >> config.latent - 1)
+    assert made.step == 0
+    assert not layer.centre.any() | layer.size.any() | layer.unit
+    beta = layer.beta.astype(np.int64) >> formats.BETA_BITS - formats.BETA_USED
+    tau = layer.mu - (beta * layer.psi >> formats.BETA_USED - 1)
     np.testing.assert_array_equal(-(-tau >> formats.STATISTICS), np.ceil(-offset))
 
 

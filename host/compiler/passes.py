@@ -11,6 +11,7 @@ from bnnedge.configuration import Configuration
 from bnnedge.formats import Code
 from bnnedge.isa import Head, Pool
 from bnnedge.network import Geometry
+from bnnedge.rates import layer_rate
 from bnnedge.settings import Settings
 
 NO_LIMIT = (1 << isa.layout(isa.Opcode.PASS)["y_limit"].bits) - 1  # of a map, where every tap counts
@@ -220,7 +221,7 @@ class Passes:
             fields |= {"rows_planes": 1, "rows_buffer": isa.Buffer[view.buffer.upper()]}
             fields |= _walk("rows", view, part.tile, tap_y, 0, 1, part.group // granules)
         fields["sign_sgd"] = int(self.settings.optimiser == "sign-sgd")
-        fields["rate"] = self.rate
+        fields["rate"] = layer_rate(self.rate, g.fan_in, self.config.latent)
         return self._finish(fields, flags)
 
     def transpose(self, part: Part, source: View, target: View, geometry: Geometry) -> dict[str, int]:

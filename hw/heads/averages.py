@@ -11,24 +11,34 @@ from bnnedge import formats
 from bnnedge.configuration import Configuration
 from bnnedge.hw.delay import delayed
 from bnnedge.hw.heads.thresholds import RECORD_LATENCY, SHIFT_BITS, aligned, saturate
-from bnnedge.hw.heads.totals import READ_LATENCY as SUMS_LATENCY
+from bnnedge.hw.heads.totals import READ_LATENCY as TOTALS_LATENCY
 from bnnedge.hw.layouts import PASS, RECORD, TOTALS
 from bnnedge.hw.product import LATENCY as PRODUCT_LATENCY
 from bnnedge.hw.product import product
 
+SUMS_LATENCY = TOTALS_LATENCY + PRODUCT_LATENCY  # from a column's number to its sums: the softmax scales one of them
 MEANS = SUMS_LATENCY + PRODUCT_LATENCY + 2  # stage of the means, from the column's number on
 AVERAGES = MEANS + 4  # of the averages
 STAGES = AVERAGES + 6  # of the new record
 
-# What the softmax takes of a class: mean and deviation of the batch's logits, and the bits of beta that count.
-CLASS = data.StructLayout({"mu": signed(formats.MU_BITS), "psi": formats.MU_BITS, "beta": signed(formats.BETA_USED)})
+# What the softmax takes of a class: mean and deviation of the batch's logits, the bits of beta that count, and what is taken out
+# of the gradient with the sign of the logit, c2.
+CLASS = data.StructLayout(
+    {
+        "mu": signed(formats.MU_BITS),
+        "psi": formats.MU_BITS,
+        "beta": signed(formats.BETA_USED),
+        "slope": signed(formats.PROBABILITY + 1),
+    }
+)
 
 
 class Averages(wiring.Component):
     """Works through the groups of a pass, each when its sums are complete, and through their Q columns, one a cycle.
 
     Forward: mu and psi move towards the means of y and |y - pivot|. Backward: m and v, in the unit of this step, move
-    towards the mean of d and its size, and beta moves by m over the power of 2 above v.
+    towards the mean of d and its size, and beta moves by m over the power of 2 above v. Backward in the last layer, q in v's
+    place moves towards the mean of the second sum, and that power is constant.
     Division by n is multiplication by its reciprocal.
 
     Members
@@ -37,7 +47,7 @@ class Averages(wiring.Component):
     stable until `done`: out, nothing is under way.
     waits: in, `added`, of `Totals`, tells when a group's sums are complete; if not, they are. walks: in, its columns are gone
     through; if not, the group is passed over.
-    backward; inference: the averages take the means' place; commit: the records are written. reciprocal, mean_log2, step,
+    backward, last; inference: the averages take the means' place; commit: the records are written. reciprocal, mean_log2, step,
     rate: the fields of PASS. shift: of the layer's unit, see `aligned`.
     reading, group, column: out, the column whose totals are to be in `sums` SUMS_LATENCY cycles later.
     wants: out, the parameter memory; granted: in; claims: out, it is read in this cycle or will be: reading_record, address:
@@ -58,6 +68,7 @@ class Averages(wiring.Component):
                 "walks": In(1),
                 "added": In(stream.Signature(0)),
                 "backward": In(1),
+                "last": In(1),
                 "inference": In(1),
                 "commit": In(1),
                 "reciprocal": In(formats.MEAN + 1),
@@ -134,7 +145,8 @@ class Averages(wiring.Component):
             m.d.sync += found.eq(value)
             return found
 
-        # Means, MEAN fraction bits, then those that they are kept with. Backward the second is the first one's size.
+        # Means, MEAN fraction bits, then those that they are kept with. Backward the second is the first one's size, but in the
+        # last layer.
         to_statistic, to_centre = formats.MEAN - formats.STATISTICS, formats.MEAN - formats.CENTRE
         bits = to_statistic + formats.MU_BITS + 1
 
@@ -143,9 +155,9 @@ class Averages(wiring.Component):
 
         first, second = mean(self.sums.first, "first"), mean(self.sums.second, "second")
         s, mu = first >> to_centre, first >> to_statistic
-        size = Mux(first < 0, -s, s) << formats.SIZE - formats.CENTRE
+        size = Mux(self.last, second >> to_centre, Mux(first < 0, -s, s)) << formats.SIZE - formats.CENTRE
         new_a = register("new_a", Mux(self.backward, s, mu), s.shape())
-        new_b = register("new_b", Mux(self.backward, size, second >> to_statistic), formats.SIZE_BITS)
+        new_b = register("new_b", Mux(self.backward, size, second >> to_statistic), signed(formats.SIZE_BITS + 1))
 
         # The record is here two stages before its old averages are wanted: in the unit of this step, backward.
         asked = MEANS - 2 - RECORD_LATENCY
@@ -156,9 +168,10 @@ class Averages(wiring.Component):
         ]
         record = self.record
         centre, v = aligned(m, record.centre, self.shift, "centre"), aligned(m, record.size, self.shift, "size")
+        v = Cat(v, v[-1] & self.last).as_signed()  # q has a sign; in the last layer nothing is shifted
         old = data.View(RECORD, delayed(m, record.as_value(), 2, "record"))
         warm = self.step >> formats.WARM_UP
-        limit = Mux(self.backward, formats.SIZE_DECAY, formats.DECAY)
+        limit = Mux(self.backward, Mux(self.last, formats.SLOPE_DECAY, formats.SIZE_DECAY), formats.DECAY)
         decay_a, decay_b = (Signal(range(formats.SIZE_DECAY + 1), name=f"decay_{name}") for name in "ab")
         m.d.sync += [
             decay_a.eq(Mux(warm > formats.DECAY, formats.DECAY, warm)),
@@ -176,11 +189,15 @@ class Averages(wiring.Component):
         a = register("a", saturate(a, signed(formats.CENTRE_BITS)))
 
         # The batch's own mean and deviation, or in inference the averages, for the softmax.
+        most = (1 << formats.PROBABILITY) - 1
+        slope = register("slope_rounded", (record.size.as_signed() + (1 << formats.SIZE - 1)) >> formats.SIZE)
+        slope = register("slope", Mux(slope < -most, -most, Mux(slope > most, most, slope)), CLASS.members["slope"])
         of_class = Signal(CLASS, reset_less=True)
         m.d.sync += [
             of_class.mu.eq(Mux(self.inference, old.mu, new_a)),
             of_class.psi.eq(Mux(self.inference, old.psi, new_b)),
             of_class.beta.eq(old.beta[formats.BETA_BITS - formats.BETA_USED :].as_signed()),
+            of_class.slope.eq(slope),
         ]
         m.d.comb += [
             self.valid.eq(valids[MEANS + 1] & ~self.backward),
@@ -190,11 +207,13 @@ class Averages(wiring.Component):
 
         # Behind the averages, 1: bits of v. 2: m over the power of 2 above it. 3: clipped. 4: times the rate. 5: beta.
         # 6: clipped.
-        whole_b = b[formats.SIZE - formats.CENTRE :]
+        whole_b = b[formats.SIZE - formats.CENTRE : formats.SIZE_BITS]
         bits_of_v = Signal(range(len(whole_b) + 1))
         for place, bit in enumerate(whole_b):
             with m.If(bit):
                 m.d.comb += bits_of_v.eq(place + 1)
+        with m.If(self.last):
+            m.d.comb += bits_of_v.eq(formats.LAST_BITS)
         late_a = delayed(m, a, 1, "a_late")
         quotient = register("quotient", (late_a << formats.STEP_FRACTION) >> register("bits_of_v_late", bits_of_v))
         step = register("step_clipped", saturate(quotient, signed(formats.STEP_FRACTION + formats.STEP_LIMIT + 1)))

@@ -16,11 +16,12 @@ from bnnedge.hw.buffers.tile_register import TileRegister
 from bnnedge.hw.checks import check
 from bnnedge.hw.delay import delayed
 from bnnedge.hw.heads import emit, softmax
-from bnnedge.hw.heads.averages import Averages
+from bnnedge.hw.heads.averages import SUMS_LATENCY, Averages
 from bnnedge.hw.heads.exponent import Exponent
 from bnnedge.hw.heads.feed import Feed
 from bnnedge.hw.heads.random import RandomRows
 from bnnedge.hw.heads.thresholds import Thresholds
+from bnnedge.hw.heads.totals import READ_LATENCY as TOTALS_LATENCY
 from bnnedge.hw.heads.update import BEAT, WORDS, Update
 from bnnedge.hw.layouts import PASS, RECORD, TOTALS, tile_row
 from bnnedge.hw.loops import Loops
@@ -158,12 +159,14 @@ class Head(wiring.Component):
             averages.channel.eq(order.channel),
             averages.last_group.eq(last_group),
             averages.backward.eq(coding),
+            averages.last.eq(is_loss),
             averages.shift.eq(exponent.shift),
             # Sums may be far ahead of the rows: a group's record stays as it is until its thresholds come from it.
             averages.granted.eq(
                 ~(thresholds.wants | thresholds.reading) & ((is_loss & ~coding) | (averages.group < thresholds.groups_read))
             ),
         ]
+        totals = delayed(m, self.totals.as_value(), SUMS_LATENCY - TOTALS_LATENCY, "totals")
         from_loss, logits = Signal(), Signal(range(softmax.CLASSES * softmax.IMAGES), reset_less=True)
         settings = ("inference", "commit", "reciprocal", "mean_log2", "step", "rate")
         m.d.sync += [getattr(averages, name).eq(getattr(order, name)) for name in settings]
@@ -175,8 +178,7 @@ class Head(wiring.Component):
         wiring.connect(m, wiring.flipped(self.added), averages.added)
         m.d.comb += [
             self.address.eq((order.first_group + averages.group) * lanes + averages.column),
-            averages.sums.first.eq(Mux(from_loss, loss.sum, self.totals.first)),
-            averages.sums.second.eq(self.totals.second),
+            averages.sums.eq(Mux(from_loss, loss.sums.as_value(), totals)),
             loss.sums_class.eq(averages.group * lanes + averages.column),
             loss.load.eq(averages.valid & is_loss),
             loss.load_class.eq(averages.group * lanes + averages.class_column),

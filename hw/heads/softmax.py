@@ -11,10 +11,10 @@ from bnnedge import formats
 from bnnedge.configuration import Configuration
 from bnnedge.hw.buffers import tile_buffer
 from bnnedge.hw.delay import delayed
-from bnnedge.hw.heads.averages import CLASS
+from bnnedge.hw.heads.averages import CLASS, SUMS_LATENCY
 from bnnedge.hw.heads.divider import RECIPROCAL_BITS, Divider
-from bnnedge.hw.heads.totals import READ_LATENCY as SUMS_LATENCY
-from bnnedge.hw.layouts import tile_row
+from bnnedge.hw.layouts import TOTALS, tile_row
+from bnnedge.hw.product import LATENCY as PRODUCT_LATENCY
 from bnnedge.hw.product import product
 
 CLASSES = formats.MAX_CLASSES  # a multiple of the lanes
@@ -24,7 +24,9 @@ LABEL_BITS = 8
 BETA_SHIFT = formats.BETA_USED - 1 + formats.LOG2_E_FRACTION - formats.LOGIT
 BIASED_BITS = formats.LOGIT_BITS + 2
 IMAGES = formats.MOST_BATCH
-TOTAL_BITS = formats.PROBABILITY + IMAGES.bit_length() + 1  # |d| <= 2**PROBABILITY
+D_BITS = formats.PROBABILITY + 2  # |d0| <= 2**PROBABILITY, |c2| is less
+TOTAL_BITS = D_BITS + IMAGES.bit_length() - 1
+ALONG_BITS = formats.PROBABILITY + formats.LOGIT_BITS + IMAGES.bit_length() - 1  # of the sum of d0 * z
 
 
 class Softmax(wiring.Component):
@@ -41,7 +43,8 @@ class Softmax(wiring.Component):
     label: in stream, one an image. score: out stream, biased logits class by class (inference only); `score_last` ends
     an image.
     offset, row: the tile buffer's reading side; rewrite, rewrite_offset, rewrite_row: its writing side.
-    sums_class: in; sum: out, SUMS_LATENCY cycles later: of d of that class; 0 where there is no such class.
+    sums_class: in; sums: out, SUMS_LATENCY cycles later: of d, and of d0 * z / log2(e), of that class; 0 where there is no such
+    class.
     loss, hits: out, of the last batch, stable until `begin`.
     """
 
@@ -67,7 +70,7 @@ class Softmax(wiring.Component):
                 "rewrite_offset": Out(rows),
                 "rewrite_row": Out(tile_row(config)),
                 "sums_class": In(range(CLASSES)),
-                "sum": Out(signed(TOTAL_BITS)),
+                "sums": Out(TOTALS),
                 "loss": Out(32),
                 "hits": Out(32),
             }
@@ -79,7 +82,8 @@ class Softmax(wiring.Component):
         limit = (1 << formats.LOGIT_BITS - 1) - 1
 
         # Parameters of a class; the reciprocals of psi are worked out when all are here.
-        kept = data.StructLayout({"mu": signed(formats.MU_BITS), "psi": formats.MU_BITS, "bias": signed(BIASED_BITS)})
+        bias, slope = signed(BIASED_BITS), CLASS.members["slope"]
+        kept = data.StructLayout({"mu": signed(formats.MU_BITS), "psi": formats.MU_BITS, "bias": bias, "slope": slope})
         m.submodules.per_class = per_class = memory.Memory(shape=kept.as_shape(), depth=CLASSES, init=[])
         per_class_read, per_class_write = per_class.read_port(), per_class.write_port()
         incoming, into = Signal(kept, reset_less=True), Signal(range(CLASSES), reset_less=True)
@@ -89,6 +93,7 @@ class Softmax(wiring.Component):
             incoming.mu.eq(self.of_class.mu),
             incoming.psi.eq(self.of_class.psi),
             incoming.bias.eq((self.of_class.beta * formats.LOG2_E) >> BETA_SHIFT),
+            incoming.slope.eq(self.of_class.slope),
         ]
         m.d.comb += [per_class_write.addr.eq(into), per_class_write.data.eq(incoming)]
         m.submodules.divider = divider = Divider()
@@ -96,9 +101,11 @@ class Softmax(wiring.Component):
         reciprocals_read, reciprocals_write = reciprocals.read_port(), reciprocals.write_port()
 
         # What an image's passes hand on, and the sums over the batch.
-        m.submodules.logits = logits = memory.Memory(shape=signed(BIASED_BITS), depth=CLASSES, init=[])
+        logit = data.StructLayout({"z": signed(formats.LOGIT_BITS), "biased": bias})
+        m.submodules.logits = logits = memory.Memory(shape=logit.as_shape(), depth=CLASSES, init=[])
         logits_read, logits_write = logits.read_port(), logits.write_port()
-        m.submodules.totals = totals = memory.Memory(shape=signed(TOTAL_BITS), depth=CLASSES, init=[])
+        total = data.StructLayout({"d": signed(TOTAL_BITS), "along": signed(ALONG_BITS)})
+        m.submodules.totals = totals = memory.Memory(shape=total.as_shape(), depth=CLASSES, init=[])
         totals_read, totals_write = totals.read_port(), totals.write_port()
         m.submodules.exp2 = exp2 = memory.Memory(shape=formats.PROBABILITY + 1, depth=256, init=formats.EXP2_TABLE)
         exp2_read = exp2.read_port()
@@ -163,22 +170,23 @@ class Softmax(wiring.Component):
             scaled_7.eq(low + (high << narrow)),
             z_8.eq(Mux(rounded < -limit, -limit, Mux(rounded > limit, limit, rounded))),
         ]
-        logit_9 = delayed(m, z_8 + delayed(m, class_2.bias, 6, "bias"), 1, "logit")[:BIASED_BITS].as_signed()
+        logit_9 = Signal(logit, reset_less=True)
+        m.d.sync += [logit_9.z.eq(z_8), logit_9.biased.eq(z_8 + delayed(m, class_2.bias, 6, "bias"))]
         largest, winner = Signal(signed(BIASED_BITS), reset_less=True), Signal(range(CLASSES), reset_less=True)
         m.d.comb += [logits_write.addr.eq(places[9]), logits_write.data.eq(logit_9), logits_write.en.eq(flags[9])]
-        with m.If(flags[9] & ((places[9] == 0) | (logit_9 > largest))):
-            m.d.sync += [largest.eq(logit_9), winner.eq(places[9])]
+        with m.If(flags[9] & ((places[9] == 0) | (logit_9.biased > largest))):
+            m.d.sync += [largest.eq(logit_9.biased), winner.eq(places[9])]
         logits_done = flags[9] & (places[9] == final_class)
 
         # Second and third pass. 0: address. 2: the logit is here. 3: distance below the maximum (third pass: -log2 p).
         # 4: the power is here. 5: shifted into place.
         flags_2, _ = pipeline(issue_power, 5, "power")
         flags_3, places_3 = pipeline(issue_gradient, 8, "gradient")
-        seen_2 = delayed(m, logits_read.data, 1, "seen")
+        seen_2 = data.View(logit, delayed(m, Value.cast(logits_read.data), 1, "seen"))
         log2_total = Signal(13, reset_less=True)
         below = Signal(BIASED_BITS + 1, reset_less=True)
         m.d.comb += logits_read.addr.eq(index)
-        m.d.sync += below.eq(largest - seen_2 + Mux(flags_3[2], log2_total, 0))
+        m.d.sync += below.eq(largest - seen_2.biased + Mux(flags_3[2], log2_total, 0))
         octaves = Signal(4, reset_less=True)
         m.d.comb += exp2_read.addr.eq(below[: formats.LOGIT])
         m.d.sync += octaves.eq(Mux(below[formats.LOGIT :] > 15, 15, below[formats.LOGIT :]))
@@ -198,21 +206,27 @@ class Softmax(wiring.Component):
         m.d.sync += mantissa.eq(powers >> (octave + (formats.PROBABILITY - formats.LOGIT)))
         m.d.comb += log2_read.addr.eq(mantissa)
 
-        # Third pass goes on. 6: d. 8: its sum over the batch is here, to be written back.
+        # Third pass goes on. 6: d0, the logit and c2 with its sign. 7: d, and d0 * z. 8: sums over the batch are here, to be
+        # written back.
         label = Signal(LABEL_BITS, reset_less=True)
         label_hit = Signal()
         below_5 = delayed(m, below, 2, "below")
         m.d.comb += label_hit.eq(flags_3[5] & (places_3[5] == label))
-        d_6 = Signal(signed(formats.PROBABILITY + 2), reset_less=True)
-        d_8 = delayed(m, d_6, 2, "d")
-        m.d.sync += d_6.eq(power - Mux(label_hit, 1 << formats.PROBABILITY, 0))
+        d0_6 = Signal(signed(formats.PROBABILITY + 2), reset_less=True)
+        z_5, slope_5 = delayed(m, seen_2.z, 3, "z"), delayed(m, class_2.slope, 3, "slope")
+        z_6, slope_6 = delayed(m, z_5, 1, "z_5"), delayed(m, Mux(z_5 < 0, -slope_5, slope_5), 1, "slope_5")
+        m.d.sync += d0_6.eq(power - Mux(label_hit, 1 << formats.PROBABILITY, 0))
+        d_8 = delayed(m, (d0_6 - slope_6)[:D_BITS].as_signed(), 2, "d")
+        along_8 = delayed(m, d0_6 * z_6, 2, "along")
         with m.If(label_hit):
             m.d.sync += [self.loss.eq(self.loss + below_5), self.hits.eq(self.hits + (winner == label))]
-        total_8 = delayed(m, totals_read.data, 1, "total")
+        total_8, after = data.View(total, delayed(m, Value.cast(totals_read.data), 1, "total")), Signal(total)
         m.d.comb += [
             totals_read.addr.eq(Mux(flags_3[6], places_3[6], self.sums_class)),
+            after.d.eq(Mux(first_image, 0, total_8.d) + d_8),
+            after.along.eq(Mux(first_image, 0, total_8.along) + along_8),
             totals_write.addr.eq(places_3[8]),
-            totals_write.data.eq(Mux(first_image, 0, total_8) + d_8),
+            totals_write.data.eq(after),
             totals_write.en.eq(flags_3[8]),
         ]
 
@@ -246,7 +260,11 @@ class Softmax(wiring.Component):
         # Lanes without a class have no sum: what another network left in the memory must not move their gradients from 0, for
         # these count in the mean |dy|.
         there = delayed(m, self.sums_class < self.classes, SUMS_LATENCY, "there")
-        m.d.comb += self.sum.eq(Mux(there, total_8, 0))
+        along = product(m, total_8.along, Const(formats.INVERSE_LOG2_E), "scaled") >> formats.LOG2_E_FRACTION + formats.LOGIT
+        m.d.comb += [
+            self.sums.first.eq(Mux(there, delayed(m, total_8.d, PRODUCT_LATENCY, "sum"), 0)),
+            self.sums.second.eq(Mux(there, along, 0)),
+        ]
 
         last_class = index == final_class
         pause = Signal(range(8))
@@ -320,7 +338,7 @@ class Softmax(wiring.Component):
                         with m.If(last_class):
                             next_image()
         m.d.comb += [
-            self.score.payload.eq(seen_2),
+            self.score.payload.eq(seen_2.biased),
             self.score_last.eq(last_class),
         ]
         return m

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import pytest
 from amaranth import ResetInserter, Signal
-from hardware import TINY, Stall, never, simulate, stalls
+from hardware import TINY, Stall, never, signed, simulate, stalls
 
 from bnnedge.hw.heads.averages import MEANS, STAGES, SUMS_LATENCY, Averages
 from bnnedge.hw.heads.thresholds import RECORD_LATENCY
@@ -20,7 +20,7 @@ ONE = 64  # mu and psi have 6 fraction bits
 BETA = 1 << 19
 CENTRE = 1 << 27
 SIZE = 1 << 40
-SETTINGS = ("walks", "backward", "inference", "commit", "reciprocal", "mean_log2", "step", "rate", "shift", "channel")
+SETTINGS = ("walks", "backward", "last", "inference", "commit", "reciprocal", "mean_log2", "step", "rate", "shift", "channel")
 
 
 class Sums(NamedTuple):
@@ -47,6 +47,7 @@ class Group(NamedTuple):
     records: list[Record]
     walks: bool = True
     backward: bool = False
+    last: bool = False
     inference: bool = False
     commit: bool = True
     samples: int = 64
@@ -80,19 +81,23 @@ def within(value: int, bits: int) -> int:
     return max(-(1 << bits - 1), min(value, (1 << bits - 1) - 1))
 
 
-def expected(group: Group, sums: Sums, record: Record) -> tuple[Record, tuple[int, int, int]]:
-    """A column's new record; forward, mu, psi and beta for the softmax."""
+def expected(group: Group, sums: Sums, record: Record) -> tuple[Record, tuple[int, int, int, int]]:
+    """A column's new record; forward, mu, psi, beta and c2 for the softmax."""
     if group.backward:
         m, v = within(record.centre << 8 + group.shift >> 8, 28), min(record.size << 8 + group.shift >> 8, SIZE - 1)
-        s = group.mean(sums.first, 8)
+        s, q = group.mean(sums.first, 8), signed(v, 40)
         m, v = within(group.average(m, s, 3), 28), group.average(v, abs(s) << 10, 10)
-        step = within((m << 8) >> (v >> 10).bit_length(), 12)
-        beta = within(record.beta - (group.rate * step + 8 >> 4), 20)
-        return record._replace(beta=beta, centre=m, size=v), (0, 0, 0)
+        bits = (v >> 10).bit_length()
+        if group.last:
+            v, bits = group.average(q, group.mean(sums.second, 8) << 10, 3) % SIZE, 16
+        step = within((m << 8) >> bits, 12)
+        beta = within(record.beta - (group.rate * step + 128 >> 8), 20)
+        return record._replace(beta=beta, centre=m, size=v), (0, 0, 0, 0)
     mu, psi = group.mean(sums.first, 6), group.mean(sums.second, 6)
+    beta, c2 = record.beta >> 8, max(-4095, min(signed(record.size, 40) + 2**17 >> 18, 4095))
     if group.inference:
-        return record, (record.mu, record.psi, record.beta >> 8)
-    return record._replace(mu=group.average(record.mu, mu, 3), psi=group.average(record.psi, psi, 3)), (mu, psi, record.beta >> 8)
+        return record, (record.mu, record.psi, beta, c2)
+    return record._replace(mu=group.average(record.mu, mu, 3), psi=group.average(record.psi, psi, 3)), (mu, psi, beta, c2)
 
 
 def check(*groups: Group, stall: Stall = never) -> None:
@@ -169,7 +174,7 @@ def check(*groups: Group, stall: Stall = never) -> None:
                 _, classes = expected(run, run.sums[first + column], run.records[first + column])
                 found = ctx.get(dut.of_class)
                 assert ctx.get(dut.class_column) == column
-                assert (found.mu, found.psi, found.beta) == classes, (run, first + column)
+                assert (found.mu, found.psi, found.beta, found.slope) == classes, (run, first + column)
             await ctx.tick()
             if cycle == taken:
                 ctx.set(dut.added.valid, 0)
@@ -222,6 +227,21 @@ def test_forward_averages_move_and_the_softmax_gets_the_batchs_own(samples: int)
 @pytest.mark.parametrize("samples", SAMPLES)
 def test_backward_averages_and_beta_move(samples: int) -> None:
     check(*(drawn(seed, samples=samples, backward=True) for seed in range(60)))
+
+
+@pytest.mark.parametrize("samples", [16, 48, 128, 512])
+def test_in_the_last_layer_the_slope_takes_the_place_of_the_size(samples: int) -> None:
+    """Its sums are of gradients times logits, up to 4096 times 8191 / log2 e; a shift there is none."""
+    runs = []
+    for seed in range(40):
+        source, run = random.Random(seed), drawn(seed, samples=samples, backward=True, last=True, shift=0)
+        largest = samples * source.choice((3, 1000, 4096 * 8191 * 710 >> 18))
+        sums = [Sums(source.randint(-8191, 8191) * samples, source.randint(-largest, largest)) for _ in range(LANES)]
+        slopes = [source.choice((0, -1, 1 << 34, -(1 << 34), source.randint(-(1 << 30), 1 << 30))) for _ in range(LANES)]
+        records = [record._replace(size=slope % SIZE) for record, slope in zip(run.records, slopes, strict=True)]
+        runs.append(run._replace(sums=sums, records=records, last=True))
+        runs.append(drawn(seed, samples=samples, last=True)._replace(records=records))
+    check(*runs)
 
 
 @pytest.mark.parametrize("shift", range(-8, 8))

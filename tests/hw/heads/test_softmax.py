@@ -31,6 +31,7 @@ class Batch:
     mu: np.ndarray
     psi: np.ndarray
     beta: np.ndarray
+    slope: np.ndarray
     inference: bool = False
 
     @property
@@ -65,6 +66,7 @@ def drawn(seed: int, images: int, classes: int, *, spread: int = 40, inference: 
         mu=random.integers(-10 * 64, 10 * 64, classes),
         psi=random.integers(10 * 64, 30 * 64, classes),
         beta=random.integers(-TOP, TOP, classes),
+        slope=random.choice((0, 1, -4095, 4095, random.integers(-300, 300)), classes),
         inference=inference,
     )
 
@@ -72,19 +74,20 @@ def drawn(seed: int, images: int, classes: int, *, spread: int = 40, inference: 
 def plain(y: np.ndarray, labels: np.ndarray, psi: int = 64) -> Batch:
     """A batch whose logits are the sums in units of psi."""
     nothing = np.zeros(y.shape[1], int)
-    return Batch(y=y, labels=labels, mu=nothing, psi=nothing + psi, beta=nothing)
+    return Batch(y=y, labels=labels, mu=nothing, psi=nothing + psi, beta=nothing, slope=nothing)
 
 
 def expected(batch: Batch) -> dict[str, Any]:
     """What must come of a batch: biased logits, rows of gradients, their sums by class, loss and hits."""
-    biased = logits(batch.y, batch.mu, batch.psi, batch.beta)
-    d, loss, hits = softmax(biased, batch.labels)
-    d[np.arange(batch.images), batch.labels] -= 1 << formats.PROBABILITY
+    z, biased = logits(batch.y, batch.mu, batch.psi, batch.beta)
+    d0, loss, hits = softmax(biased, batch.labels)
+    d0[np.arange(batch.images), batch.labels] -= 1 << formats.PROBABILITY
+    d = d0 - np.where(z >= 0, batch.slope, -batch.slope)
     last = np.arange(batch.classes) == batch.classes - 1
     return {
         "scores": [(value, end) for row in biased.tolist() for value, end in zip(row, last.tolist(), strict=True)],
         "rows": pack(d),
-        "sums": d.sum(0).tolist(),
+        "sums": list(zip(d.sum(0).tolist(), ((d0 * z).sum(0) * 710 >> 18).tolist(), strict=True)),
         "loss": loss,
         "hits": hits,
     }
@@ -94,7 +97,7 @@ async def load(ctx: Any, dut: Softmax, batch: Batch) -> None:
     """Give the parameters of all classes, and something for the lanes without a class, as `Averages` does."""
     for number in range(-(-batch.classes // LANES) * LANES):
         ctx.set(dut.load_class, number)
-        parameters = {"mu": -1, "psi": 1, "beta": -1}
+        parameters = {"mu": -1, "psi": 1, "beta": -1, "slope": 99}
         if number < batch.classes:
             parameters = {name: int(getattr(batch, name)[number]) for name in parameters}
         ctx.set(dut.of_class, parameters)
@@ -103,10 +106,11 @@ async def load(ctx: Any, dut: Softmax, batch: Batch) -> None:
     ctx.set(dut.load, 0)
 
 
-async def sum_of(ctx: Any, dut: Softmax, number: int) -> int:
+async def sums_of(ctx: Any, dut: Softmax, number: int) -> tuple[int, int]:
     ctx.set(dut.sums_class, number)
     await ctx.tick().repeat(SUMS_LATENCY)
-    return int(ctx.get(dut.sum))
+    sums = ctx.get(dut.sums)
+    return sums.first, sums.second
 
 
 async def compare(ctx: Any, dut: Softmax, batch: Batch, buffer: list[int], scores: list[tuple[int, bool]]) -> None:
@@ -119,8 +123,8 @@ async def compare(ctx: Any, dut: Softmax, batch: Batch, buffer: list[int], score
     assert ctx.get(dut.loss) == want["loss"]
     assert ctx.get(dut.hits) == want["hits"]
     lanes_without_class = -batch.classes % LANES
-    sums = [await sum_of(ctx, dut, number) for number in range(batch.classes + lanes_without_class)]
-    assert sums == want["sums"] + [0] * lanes_without_class
+    sums = [await sums_of(ctx, dut, number) for number in range(batch.classes + lanes_without_class)]
+    assert sums == want["sums"] + [(0, 0)] * lanes_without_class
 
 
 def check(*batches: Batch, label_stall: Stall = never, score_stall: Stall = never, reset_after: int = 0) -> None:
@@ -226,6 +230,7 @@ def test_logits_saturate(inference: bool) -> None:
         mu=np.array([-SUM, SUM, SUM, -SUM, 0]) * 64,
         psi=np.array([0, 63, 64, 2 * SUM * 64, 1]),
         beta=np.array([TOP - 1, -TOP, TOP - 1, -TOP, 0]),
+        slope=np.array([4095, -4095, 4095, -4095, 1]),
         inference=inference,
     )
     check(batch)
@@ -240,9 +245,10 @@ def test_of_equal_logits_the_first_wins(winner: int) -> None:
 
 
 def test_a_full_tile_buffer_of_wrong_images_has_the_largest_loss_and_sums() -> None:
-    """Probabilities of 0 and 1, so that every gradient is as large as can be."""
+    """Probabilities of 0 and 1, so that every gradient, and its product with the logit, is as large as can be."""
     images = TINY.tile_rows
-    check(plain(np.tile([1000, -1000, -1000], (images, 1)), np.ones(images, int)))
+    batch = plain(np.tile([1000, -1000, -1000], (images, 1)), np.ones(images, int))
+    check(batch, dataclasses.replace(batch, slope=np.array([-4095, -4095, 4095])))
 
 
 def test_powers_underflow_when_a_logit_lies_far_below_the_largest() -> None:

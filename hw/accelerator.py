@@ -307,8 +307,7 @@ class Core(wiring.Component):
             events[registers.Counter[f"WRITE_{port}"]] = (axi.wvalid & axi.wready, 8)
         for counter, (event, amount) in events.items():
             value = getattr(self, counter.name.lower())
-            with m.If(event):
-                m.d.sync += value.eq(value + amount)
+            m.d.sync += value.eq(value + Mux(event, amount, 0))
 
         if platform == CHECKED:
             watch(m, config, self.error)

@@ -27,7 +27,7 @@ class Gearbox(wiring.Component):
         m = Module()
         unit = math.gcd(self.wide_in, self.wide_out)
         most = max(self.wide_in, self.wide_out) // unit - 1  # units held
-        held, rest = Signal(range(most + 1)), Signal(most * unit)
+        held, rest = Signal(range(most + 1)), Signal(most * unit, reset_less=True)
         with m.Switch(held):
             for count in range(most + 1):
                 known = count * unit

@@ -50,7 +50,7 @@ class RegisterBridge(wiring.Component):
 
     def _reads(self, m: Module) -> None:
         gp, axi = self.gp, self.axi
-        burst = Signal(BURST, name="read_burst")
+        burst = Signal(BURST, name="read_burst", reset_less=True)
         m.d.comb += [
             axi.araddr.eq(burst.offset),
             gp.rid.eq(burst.id),
@@ -78,7 +78,7 @@ class RegisterBridge(wiring.Component):
 
     def _writes(self, m: Module) -> None:
         gp, axi = self.gp, self.axi
-        burst, response = Signal(BURST, name="write_burst"), Signal(2)
+        burst, response = Signal(BURST, name="write_burst", reset_less=True), Signal(2, reset_less=True)
         address_sent, data_sent = Signal(), Signal()
         m.d.comb += [
             axi.awaddr.eq(burst.offset),

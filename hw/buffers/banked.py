@@ -62,7 +62,8 @@ class BankedBuffer(wiring.Component):
         for first, size in parts(self.depth):
             place = size.bit_length() - 1  # `first` is a multiple of `size`
             name = f"from_{first}"
-            words, chosen = Signal(self.words.shape(), name=f"words_{name}"), Signal(READ_LATENCY, name=f"chosen_{name}")
+            words = Signal(self.words.shape(), name=f"words_{name}", reset_less=True)
+            chosen = Signal(READ_LATENCY, name=f"chosen_{name}", reset_less=True)
             written = Signal(name=f"written_{name}")
             m.d.comb += written.eq(self.write.address[place:] == first >> place)
             m.d.sync += chosen.eq(Cat(self.address[place:] == first >> place, chosen))

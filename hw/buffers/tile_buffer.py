@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth import Module, Mux, Signal
+from amaranth import Cat, Module, Mux, Signal
 from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -66,13 +66,13 @@ class TileBuffer(wiring.Component):
 
         # A pushed row waits until the row that it may be added to has been read.
         place = Signal(range(depth))
-        step = data.StructLayout({"push": 1, "continues": 1, "joins": 1, "place": range(depth), "row": tile_row(self.config)})
-        steps = [Signal(step, name=f"step_{i}") for i in range(READ_LATENCY + 1)]
-        last = steps[-1]
+        step = data.StructLayout({"continues": 1, "joins": 1, "place": range(depth), "row": tile_row(self.config)})
+        steps = [Signal(step, name=f"step_{i}", reset_less=True) for i in range(READ_LATENCY + 1)]
+        pushed = Signal(READ_LATENCY)
+        last, last_push = steps[-1], pushed[-1]
         own_ahead = Mux(self.begins, 0, ahead)
         m.d.comb += [
             place.eq(back + own_ahead),
-            steps[0].push.eq(self.push),
             steps[0].continues.eq(self.continues),
             steps[0].joins.eq(~self.unfinished),
             steps[0].place.eq(place),
@@ -80,23 +80,24 @@ class TileBuffer(wiring.Component):
             self.busy.eq(self.push & self.continues),
             read.addr.eq(Mux(self.busy, place, front + self.offset)),
         ]
+        m.d.sync += pushed.eq(Cat(self.push, pushed))
         m.d.sync += [later.eq(earlier) for earlier, later in zip(steps, steps[1:], strict=False)]
-        with m.If(self.push):
-            m.d.sync += ahead.eq(own_ahead + self.unfinished)
-        added = Signal(tile_row(self.config))
-        m.d.comb += [added[j].slope.eq(last.row[j].slope + self.row_out[j].slope) for j in range(lanes)]
+        m.d.sync += ahead.eq(Mux(self.push & self.begins, 0, ahead) + (self.push & self.unfinished))
+        read_row, added = Signal(tile_row(self.config), reset_less=True), Signal(tile_row(self.config))
+        m.d.comb += [added[j].slope.eq(last.row[j].slope + read_row[j].slope) for j in range(lanes)]
         m.d.comb += [
-            write.addr.eq(Mux(last.push, last.place, front + self.rewrite_offset)),
-            write.data.eq(Mux(last.push, Mux(last.continues, added, last.row), self.rewrite_row)),
-            write.en.eq(last.push | self.rewrite),
+            write.addr.eq(Mux(last_push, last.place, front + self.rewrite_offset)),
+            write.data.eq(Mux(last_push, Mux(last.continues, added, last.row), self.rewrite_row)),
+            write.en.eq(last_push | self.rewrite),
             self.room.eq(free >= lanes),
+            self.row_out.eq(read_row),
         ]
         m.d.sync += [
-            self.row_out.eq(read.data),
+            read_row.eq(read.data),
             front.eq(front + self.pop),
             back.eq(back + (self.push & ~self.unfinished)),
             free.eq(free - Mux(self.reserve, lanes, 0) + self.pop),
-            self.available.eq(self.available + (last.push & last.joins) - self.pop),
+            self.available.eq(self.available + (last_push & last.joins) - self.pop),
         ]
         if platform == CHECKED:
             queued = Signal(range(depth + 1))  # rows between front and back
@@ -107,11 +108,11 @@ class TileBuffer(wiring.Component):
                 (self.push, queued + own_ahead < reserved, "a row is pushed for which no room was reserved"),
                 (self.pop, self.available != 0, "a row is popped that is not there"),
                 (self.rewrite, self.rewrite_offset < self.available, "a row is rewritten that is not there"),
-                (self.rewrite, ~last.push, "a row is rewritten while another one is written"),
+                (self.rewrite, ~last_push, "a row is rewritten while another one is written"),
                 ((self.busy | self.pop) & write.en, write.addr != read.addr, "a row is written while it is read"),
             ):
                 check(m, platform, when, holds, f"tile buffer: {message}")
             for j in range(lanes):
-                exact, shape = last.row[j].slope + self.row_out[j].slope, added[j].slope.shape()
-                check_fits(m, platform, last.push & last.continues, exact, shape, f"tile buffer: sum of column {j}")
+                exact, shape = last.row[j].slope + read_row[j].slope, added[j].slope.shape()
+                check_fits(m, platform, last_push & last.continues, exact, shape, f"tile buffer: sum of column {j}")
         return m

@@ -34,7 +34,7 @@ class Bursts(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        address, left = Signal(ADDRESS_BITS), Signal(32)
+        address, left = Signal(ADDRESS_BITS, reset_less=True), Signal(32)
         room = Signal(range(BURST_BEATS + 1))
         beats = self.burst.payload.beats
         place = address[DATA_BYTES.bit_length() - 1 :][: BURST_BEATS.bit_length() - 1]

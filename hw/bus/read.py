@@ -48,18 +48,23 @@ class ReadMaster(wiring.Component):
         m.submodules.owners = owners = fifo.SyncFIFOBuffered(width=owner_layout.size, depth=OUTSTANDING)
         owner = data.View(owner_layout, owners.r_data)
         fresh = Signal(owner_layout)
+        address, length = Signal(ADDRESS_BITS, reset_less=True), Signal.like(axi.arlen, reset_less=True)
+        error_address = Signal(ADDRESS_BITS, reset_less=True)
         issued = axi.arvalid & axi.arready
 
         m.d.comb += [
             axi.arsize.eq(3),
             axi.arburst.eq(1),
+            axi.araddr.eq(address),
+            axi.arlen.eq(length),
             axi.rready.eq(1),
             owners.r_en.eq(axi.rvalid & axi.rlast),
+            self.error_address.eq(error_address),
             self.idle.eq(owners.level == 0),  # a burst is there from its claim to its last beat
         ]
         m.d.sync += [
             self.error.eq(axi.rvalid & (axi.rresp != 0)),
-            self.error_address.eq(owner.address),
+            error_address.eq(owner.address),
         ]
         with m.If(issued):
             m.d.sync += axi.arvalid.eq(0)
@@ -84,7 +89,7 @@ class ReadMaster(wiring.Component):
             takes = bursts.burst.valid & bursts.burst.ready
             beats = bursts.burst.payload.beats
             with m.If(takes):
-                m.d.sync += [axi.arvalid.eq(1), axi.araddr.eq(bursts.burst.payload.address), axi.arlen.eq(beats - 1)]
+                m.d.sync += [axi.arvalid.eq(1), address.eq(bursts.burst.payload.address), length.eq(beats - 1)]
                 m.d.comb += [fresh.client.eq(i), fresh.address.eq(bursts.burst.payload.address), owners.w_en.eq(1)]
             taken = Signal(range(BURST_BEATS + 1), name=f"taken_{i}")
             with m.If(takes):

@@ -49,12 +49,16 @@ class WriteMaster(wiring.Component):
         wiring.connect(m, wiring.flipped(self.transfer), bursts.transfer)
 
         burst, beats = bursts.burst, bursts.burst.payload.beats
+        address, length = Signal(ADDRESS_BITS, reset_less=True), Signal.like(axi.awlen, reset_less=True)
+        error_address = Signal(ADDRESS_BITS, reset_less=True)
         uncommitted = Signal(range(QUEUE_BEATS + 2))  # beats in the queue that belong to no burst yet
         takes = burst.valid & burst.ready
         committed = Signal(range(BURST_BEATS + 1))
         m.d.comb += [
             axi.awsize.eq(3),
             axi.awburst.eq(1),
+            axi.awaddr.eq(address),
+            axi.awlen.eq(length),
             burst.ready.eq(~axi.awvalid & ~self.flush & (uncommitted >= beats) & lengths.w_rdy & addresses.w_rdy),
             lengths.w_en.eq(takes),
             lengths.w_data.eq(beats),
@@ -67,7 +71,7 @@ class WriteMaster(wiring.Component):
         m.d.sync += self.beat.ready.eq(queue.level < QUEUE_BEATS - 1)
         with m.If(takes):
             m.d.comb += committed.eq(beats)
-            m.d.sync += [axi.awvalid.eq(1), axi.awaddr.eq(burst.payload.address), axi.awlen.eq(beats - 1)]
+            m.d.sync += [axi.awvalid.eq(1), address.eq(burst.payload.address), length.eq(beats - 1)]
         with m.Elif(axi.awready):
             m.d.sync += axi.awvalid.eq(0)
         m.d.sync += uncommitted.eq(uncommitted + queue.w_en - committed)
@@ -89,9 +93,10 @@ class WriteMaster(wiring.Component):
         m.d.comb += [
             axi.bready.eq(1),
             addresses.r_en.eq(axi.bvalid),
+            self.error_address.eq(error_address),
             self.idle.eq(addresses.level == 0),  # a burst is there from its claim to its response
         ]
         check(m, platform, axi.bvalid, addresses.r_rdy, "memory port: bvalid without a burst")
         m.d.sync += self.done.eq(self.idle & ~bursts.busy & ~self.transfer.valid)
-        m.d.sync += [self.error.eq(axi.bvalid & (axi.bresp != 0)), self.error_address.eq(addresses.r_data)]
+        m.d.sync += [self.error.eq(axi.bvalid & (axi.bresp != 0)), error_address.eq(addresses.r_data)]
         return m

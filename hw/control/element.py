@@ -23,7 +23,7 @@ class ElementAddress(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        phase, product = Signal(2), Signal(32)
+        phase, product = Signal(2), Signal(32, reset_less=True)
         m.d.comb += self.done.eq(phase == 3)
         # Low by low, low by high, high by low; high by high is a multiple of 2**32.
         m.d.sync += product.eq(self.number.word_select(phase == 2, HALF) * self.stride.word_select(phase == 1, HALF))

@@ -74,7 +74,8 @@ class Load(wiring.Component):
         is_gather, is_records = order.opcode == isa.Opcode.GATHER, order.buffer == isa.Buffer.PARAMETERS
         place, part = Signal(range(max(row_beats, RECORD_BEATS))), Signal(range(max(2, per_beat)))
         last_place = place == Mux(is_records, RECORD_BEATS, row_beats) - 1
-        bank, slot, address = Signal(range(lanes)), Signal(16), Signal(16)  # of samples; slot: of a sample's first word
+        bank = Signal(range(lanes), reset_less=True)  # of a sample
+        slot, address = Signal(16, reset_less=True), Signal(16, reset_less=True)  # slot: of a sample's first word
         values = Signal(data.ArrayLayout(word, per_beat))
         m.d.comb += [values[i].eq(beat.payload.word_select(Mux(is_gather, part, i), word)) for i in range(per_beat)]
         writing, accepted = Signal(), Signal()
@@ -112,7 +113,7 @@ class Load(wiring.Component):
         message = "parameter memory: a load goes to address {}, beyond its depth"
         check(m, platform, writing & is_records, rows.address < config.channels, message, rows.address)
 
-        sample, words = Signal(16), Signal(16)
+        sample, words = Signal(16, reset_less=True), Signal(16, reset_less=True)
         m.d.comb += self.label.payload.eq(beat.payload)
 
         with m.FSM():

@@ -65,21 +65,21 @@ class Chain(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        before = self.input
-        holding = Signal(self.depth)
-        for full in holding:
-            place = stream.Signature(self.layout).create()
-            m.d.comb += [place.valid.eq(full), before.ready.eq(~full)]
-            with m.If(~full):
-                m.d.sync += [place.payload.eq(before.payload), full.eq(before.valid)]
-            with m.Elif(place.ready):
-                m.d.sync += full.eq(0)
-            before = place
+        full = Signal(self.depth)
+        valid, payload = self.input.valid, self.input.payload
+        for i in range(self.depth):
+            place = Signal(self.layout, name=f"place_{i}", reset_less=True)
+            leaves = self.output.ready if i == self.depth - 1 else ~full[i + 1]
+            with m.If(~full[i]):
+                m.d.sync += [place.eq(payload), full[i].eq(valid)]
+            with m.Elif(leaves):
+                m.d.sync += full[i].eq(0)
+            valid, payload = full[i], place
         m.d.comb += [
-            self.output.payload.eq(before.payload),
-            self.output.valid.eq(before.valid),
-            before.ready.eq(self.output.ready),
-            self.empty.eq(~holding.any()),
+            self.input.ready.eq(~full[0]),
+            self.output.payload.eq(payload),
+            self.output.valid.eq(valid),
+            self.empty.eq(~full.any()),
         ]
         return m
 

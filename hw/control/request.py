@@ -58,9 +58,9 @@ class Requests(wiring.Component):
         m.submodules.list = pairs = memory.Memory(shape=DATA_BITS, depth=2 * CHUNK // PER_BEAT, init=[])
         read, write = pairs.read_port(), pairs.write_port()
 
-        address = Signal(32)  # of the next row, or of the next chunk of indices
-        rows = Signal(10)
-        sample, asked = Signal(16), Signal(17)  # samples and indices asked for
+        address = Signal(32, reset_less=True)  # of the next row, or of the next chunk of indices
+        rows = Signal(10, reset_less=True)
+        sample, asked = Signal(16, reset_less=True), Signal(17, reset_less=True)  # samples and indices asked for
 
         m.submodules.place = place = ElementAddress()
         m.d.comb += [

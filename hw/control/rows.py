@@ -24,7 +24,7 @@ class Rows(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         order = self.order
-        base, left, rows = Signal(16), Signal(16), Signal(10)
+        base, left, rows = (Signal(bits, reset_less=True, name=name) for name, bits in (("base", 16), ("left", 16), ("rows", 10)))
         row_ends = left == 1
         m.d.comb += self.last.eq(row_ends & (rows == 1))
         with m.If(self.begin):

@@ -52,11 +52,11 @@ class Sequencer(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        word = Signal(INSTRUCTION_BITS)
+        word = Signal(INSTRUCTION_BITS, reset_less=True)
         order = data.View(PASS, word[: PASS.size])
         move = data.View(TRANSFER_FORMAT, word[: TRANSFER_FORMAT.size])
         loop = data.View(LOOP, word[: LOOP.size])
-        iteration, step = Signal(32), Signal(32)
+        iteration, step = Signal(32, reset_less=True), Signal(32, reset_less=True)
         beats = Signal(range(BEATS))
         m.submodules.moved = moved = ElementAddress()
 

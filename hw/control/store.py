@@ -79,7 +79,7 @@ class Store(wiring.Component):
             m.d.comb += [one_beats.eq(REPORT_BEATS), beats.eq(REPORT_BEATS)]
         with m.Elif(is_scores):
             m.d.comb += beats.eq(order.count)
-        requests, request_address = Signal(10), Signal(32)
+        requests, request_address = Signal(10), Signal(32, reset_less=True)
         m.d.comb += [
             self.transfer.valid.eq(requests != 0),
             self.transfer.payload.address.eq(request_address),

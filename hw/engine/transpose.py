@@ -48,21 +48,23 @@ class Transpose(wiring.Component):
 
         # The place travels beside the words; the products are taken one cycle before they meet, the sum when they do.
         layout = data.StructLayout({name: self.signature.members[name].shape for name in ("word", "plane", "tile", "base")})
-        reads, stages = Signal(READ_LATENCY), [Signal(layout, name=f"place_{i}") for i in range(READ_LATENCY)]
+        reads = Signal(READ_LATENCY)
+        stages = [Signal(layout, name=f"place_{i}", reset_less=True) for i in range(READ_LATENCY)]
         m.d.sync += reads.eq(Cat(self.read, reads))
         m.d.sync += [stages[0][name].eq(getattr(self, name)) for name in layout.members]
         m.d.sync += [later.eq(stage) for stage, later in zip(stages, stages[1:], strict=False)]
         before, now = stages[-2:]
-        first, from_group, from_plane = Signal(16), Signal(16), Signal(16)
+        first, from_group, from_plane = (Signal(16, name=name, reset_less=True) for name in ("first", "from_group", "from_plane"))
         m.d.sync += [
             first.eq(before.word * granules),
             from_group.eq(before.word * order.columns_group * granules),
             from_plane.eq(before.plane * order.columns_plane + before.base),
         ]
 
-        held = Signal(data.ArrayLayout(config.word, lanes))
+        held = Signal(data.ArrayLayout(config.word, lanes), reset_less=True)
         left = Signal(range(granules + 1))
-        group, address, granule = Signal(16), Signal(16), Signal(range(granules))
+        group, address = Signal(16, reset_less=True), Signal(16, reset_less=True)
+        granule = Signal(range(granules), reset_less=True)
         with m.If(reads[-1]):
             m.d.sync += [held.eq(self.words), left.eq(granules), group.eq(first), granule.eq(now.tile % granules)]
             m.d.sync += address.eq(from_group + from_plane + now.tile // granules)

@@ -11,6 +11,8 @@ from hardware import Stall, never, simulate, stalls, steady, stream_get, stream_
 
 from bnnedge.hw.gearbox import Gearbox
 
+pytestmark = pytest.mark.usefixtures("left_behind")
+
 SIZES = pytest.mark.parametrize(("wide_in", "wide_out"), [(64, 48), (48, 64), (8, 8), (24, 8), (8, 24), (10, 4), (6, 9)])
 
 

@@ -13,6 +13,8 @@ from hardware import TINY, simulate
 from bnnedge.configuration import Configuration
 from bnnedge.hw.buffers.banked import READ_LATENCY, BankedBuffer, replicate
 
+pytestmark = pytest.mark.usefixtures("left_behind")
+
 CONFIGS = {
     "granules-4": TINY,
     "granules-1": dataclasses.replace(TINY, lanes=16),

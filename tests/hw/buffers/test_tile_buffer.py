@@ -13,6 +13,8 @@ from hardware import TINY, signed, simulate
 from bnnedge.hw.buffers.tile_buffer import READ_LATENCY, TileBuffer
 from bnnedge.hw.layouts import tile_row
 
+pytestmark = pytest.mark.usefixtures("left_behind")
+
 LANES, DEPTH = TINY.lanes, TINY.tile_rows
 BITS = tile_row(TINY).elem_shape.size
 Row = list[int]

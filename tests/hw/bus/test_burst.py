@@ -10,6 +10,8 @@ from hardware import simulate, stalls, steady, stream_get, stream_put
 
 from bnnedge.hw.bus.burst import Bursts
 
+pytestmark = pytest.mark.usefixtures("left_behind")
+
 CORNERS = [
     (0x1000, 16),
     (0x1000, 1),

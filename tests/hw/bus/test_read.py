@@ -12,6 +12,8 @@ from hardware import simulate, stalls, steady, stream_get, stream_put
 
 from bnnedge.hw.bus.read import OUTSTANDING, QUEUE_BEATS, ReadMaster
 
+pytestmark = pytest.mark.usefixtures("left_behind")
+
 Transfer = tuple[int, int]
 
 

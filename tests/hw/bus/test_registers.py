@@ -14,6 +14,8 @@ from bnnedge import isa, registers
 from bnnedge.hw.bus.registers import Registers
 from bnnedge.registers import REGISTERS, Access, Counter
 
+pytestmark = pytest.mark.usefixtures("left_behind")
+
 OFFSETS = {name: register.offset for name, register in REGISTERS.items()}
 WRITABLE = ("PROGRAM", "STEP", "SEED_LOW", "SEED_HIGH")
 

@@ -12,6 +12,8 @@ from hardware import simulate, stalls, stream_put
 
 from bnnedge.hw.bus.write import OUTSTANDING, QUEUE_BEATS, WriteMaster
 
+pytestmark = pytest.mark.usefixtures("left_behind")
+
 Transfer = tuple[int, int]
 CORNERS = [(0x1000, 16), (0xF8, 1), (0x0, 1), (0x2FF8, 34), (0x4000, 0), (0x5008, 15)]
 

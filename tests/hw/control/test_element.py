@@ -5,9 +5,12 @@ from __future__ import annotations
 import random
 from typing import Any
 
+import pytest
 from hardware import simulate
 
 from bnnedge.hw.control.element import ElementAddress
+
+pytestmark = pytest.mark.usefixtures("left_behind")
 
 M = 2**32
 

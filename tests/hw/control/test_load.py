@@ -21,6 +21,8 @@ from bnnedge.hw.control.load import Load
 from bnnedge.hw.control.request import CHUNK
 from bnnedge.isa import Buffer, Opcode
 
+pytestmark = pytest.mark.usefixtures("left_behind")
+
 WORDS = pytest.mark.parametrize(
     "config",
     [

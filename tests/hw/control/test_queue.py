@@ -13,6 +13,8 @@ from bnnedge import isa
 from bnnedge.hw.control.queue import DEPTHS, Queue, Semaphores
 from bnnedge.hw.layouts import TRANSFER
 
+pytestmark = pytest.mark.usefixtures("left_behind")
+
 
 def test_semaphores_count_what_all_units_give_and_queues_take() -> None:
     dut, source = Semaphores(takers=3, givers=4), random.Random(1)

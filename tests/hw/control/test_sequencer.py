@@ -12,6 +12,8 @@ from hardware import Bench, Stall, never, simulate, stalls, steady, stream_get, 
 from bnnedge.hw.control.sequencer import Sequencer
 from bnnedge.isa import INSTRUCTION_BYTES, UNITS, Instruction, Opcode, Unit, layout
 
+pytestmark = pytest.mark.usefixtures("left_behind")
+
 PROGRAM = 0x0040_1240
 M = 2**32
 Order = tuple[str, dict[str, int]]

@@ -21,6 +21,8 @@ from bnnedge.hw.bus.write import WriteMaster
 from bnnedge.hw.control.store import Store
 from bnnedge.isa import Buffer, Opcode
 
+pytestmark = pytest.mark.usefixtures("left_behind")
+
 WORDS = pytest.mark.parametrize(
     "config",
     [

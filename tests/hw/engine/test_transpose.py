@@ -16,6 +16,8 @@ from bnnedge.hw.engine.fetch import Fetch
 from bnnedge.hw.engine.transpose import Transpose
 from bnnedge.isa import Opcode
 
+pytestmark = pytest.mark.usefixtures("left_behind")
+
 CONFIGS = {
     f"granules-{word // lanes}": dataclasses.replace(TINY, lanes=lanes, word=word, left_depth=256)
     for lanes, word in ((4, 16), (16, 16), (8, 16), (4, 64))

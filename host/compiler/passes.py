@@ -18,6 +18,12 @@ NO_LIMIT = (1 << isa.layout(isa.Opcode.PASS)["y_limit"].bits) - 1  # of a map, w
 POOL = {"none": Pool.NONE, "signs": Pool.SIGNS, "sums": Pool.SUMS}
 MOST_IN_STRIP = (1 << isa.layout(isa.Opcode.PASS)["strip"].bits) - 1
 ADDRESS_BITS = isa.layout(isa.Opcode.PASS)["left_base"].bits
+# Addresses and places for random numbers, and what is added to them, are modulo this.
+WALKED = {
+    name: 1 << field.bits
+    for name, field in isa.layout(isa.Opcode.PASS).items()
+    if name.startswith("random_") or (field.bits == ADDRESS_BITS and name != "rate")
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -345,13 +351,9 @@ class Passes:
         }
 
     def _finish(self, fields: dict[str, int], flags: dict[str, int]) -> dict[str, int]:
-        """All fields; addresses, and what is added to them, are modulo a power of two."""
-        known = isa.layout(isa.Opcode.PASS)
+        """All fields as they are encoded."""
         values = {name: int(value) for name, value in {**fields, **flags}.items()}
-        return {
-            name: value % (1 << known[name].bits) if known[name].bits == ADDRESS_BITS or name.startswith("random_") else value
-            for name, value in values.items()
-        }
+        return {name: value % WALKED[name] if name in WALKED else value for name, value in values.items()}
 
 
 def _left(view: View, base: int) -> dict[str, int]:

@@ -16,6 +16,7 @@ from bnnedge.compiler.proof import Regions, prove
 from bnnedge.compiler.update import keep_weights, update
 from bnnedge.isa import Instruction, Opcode
 from bnnedge.network import Network
+from bnnedge.rates import layer_rate
 
 SCORES_PER_BEAT = 4
 
@@ -94,8 +95,11 @@ class Compiler:
 
         Units run side by side; the order in which the instructions stand is a legal serial one.
         """
-        if not 0 <= rate < 1 << formats.RATE_BITS:
-            raise ValueError(f"learning rate {rate} does not fit {formats.RATE_BITS} bits")
+        for g in self.plan.geometry:
+            if not 0 <= max(rate, layer_rate(rate, g.fan_in, self.config.latent)) < 1 << formats.RATE_BITS:
+                raise ValueError(
+                    f"{g.name}: learning rate {rate}, scaled as its weights are, does not fit {formats.RATE_BITS} bits"
+                )
         emitter, operations = self._begin(rate)
         resident, last = self.layout.resident, self.plan.last
         if resident is not None:

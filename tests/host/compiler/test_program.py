@@ -70,8 +70,20 @@ def test_a_wait_that_program_order_does_not_satisfy_is_refused() -> None:
 
 @pytest.mark.parametrize("rate", [-1, 1 << 16])
 def test_a_rate_that_does_not_fit_is_refused(rate: int) -> None:
-    with pytest.raises(ValueError, match="does not fit 16 bits"):
+    with pytest.raises(ValueError, match=r"layer 1 .dense 256.: learning rate .* does not fit 16 bits"):
         compiler(mlp()).training(1, rate)
+
+
+def test_rates_are_scaled_as_the_weights_of_each_layer_are() -> None:
+    network = Network((2048,), [Dense(20), Dense(4)])
+    code = compiler(network, slope_planes=1).training(1, 1000).instructions
+    passes = [i.fields for i in code if i.opcode == Opcode.PASS and "rate" in i.fields]
+    rates = {(Head(f["head"]), f["layer"]): f["rate"] for f in passes}
+    # With 10 bits of latent weight a quarter; 2**3 times as much where weights are 2**3 times as large.
+    assert rates == {(Head.LOSS, 1): 1000, (Head.BACKWARD, 0): 1000, (Head.UPDATE, 1): 250, (Head.UPDATE, 0): 2000}
+    compiler(network, slope_planes=1).training(1, (1 << 15) - 1)
+    with pytest.raises(ValueError, match=r"layer 1 .dense 20.: learning rate 32768, .* does not fit 16 bits"):
+        compiler(network, slope_planes=1).training(1, 1 << 15)
 
 
 def test_semaphores_that_fill_up_or_have_two_takers_are_refused() -> None:

@@ -97,7 +97,7 @@ def synthesise(board: Board, config: Configuration, log: Path) -> Synthesis:
             "read_rtlil top.il",
             *(f"setattr -mod -set keep_hierarchy 1 {module}" for module in (clocked, *units)),
             yosys.HIDE_NAMES,
-            f"synth_xilinx -family xc7 -abc9 -flatten -noiopad -top {MODULE}",
+            *yosys.synth_xilinx(f"-family xc7 -abc9 -flatten -noiopad -top {MODULE}"),
             *(f"setattr -mod -unset keep_hierarchy {module}" for module in (clocked, *units)),
             "design -push-copy",
             "flatten",

@@ -12,9 +12,21 @@ from bnnedge import caches
 
 # Before synthesis: abc9 trips over public names that differ by a number alone.
 HIDE_NAMES = "rename -hide w:*"
+# Enables and resets of fewer flip-flops become logic: each different one takes slices of its own.
+SMALLEST_CONTROL = 8
 _PROGRAM = (
     "import sys, pyosys.libyosys as yosys\ndesign = yosys.Design()\nfor line in sys.stdin: yosys.run_pass(line.strip(), design)"
 )
+
+
+def synth_xilinx(options: str) -> list[str]:
+    """The passes of Yosys's synth_xilinx with these options, and before flip-flops are mapped what SMALLEST_CONTROL says."""
+    return [
+        f"synth_xilinx {options} -run :map_ffs",
+        "dfflegalize -cell $_DFFE_?P?P_ 01 -cell $_SDFFE_?P?P_ 01 -cell $_DLATCH_?P?_ 01"
+        f" -mince {SMALLEST_CONTROL} -minsrst {SMALLEST_CONTROL}",
+        f"synth_xilinx {options} -run map_ffs:",
+    ]
 
 
 def run(passes: Sequence[str], folder: Path, log: Path) -> None:

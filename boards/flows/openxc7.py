@@ -6,6 +6,7 @@ import os
 import re
 from pathlib import Path
 
+from bnnedge.boards import yosys
 from bnnedge.boards.board import Board
 from bnnedge.boards.flows.flow import FlowError, Outcome, Progress, absent
 
@@ -32,7 +33,7 @@ class OpenXC7:
         design = "bnnedge"
         passes = (
             f'read_verilog "{os.path.relpath(sources / "bnnedge.v", progress.folder)}"',  # the path itself may hold quotes
-            f"synth_xilinx -flatten -abc9 -arch xc7 -top {design}",
+            *yosys.synth_xilinx(f"-flatten -abc9 -arch xc7 -top {design}"),
             "delete */t:$scopeinfo",  # nextpnr takes them for cells
             f"write_json {design}.json",
         )

@@ -63,7 +63,9 @@ def test_build(tmp_path: Path, tools: Path) -> None:
         for line in (out / "bnnedge.openxc7" / "calls").read_text().splitlines()
     )
     assert synthesis == (
-        'yosys -p read_verilog "../bnnedge.v"; synth_xilinx -flatten -abc9 -arch xc7 -top bnnedge; '
+        'yosys -p read_verilog "../bnnedge.v"; synth_xilinx -flatten -abc9 -arch xc7 -top bnnedge -run :map_ffs; '
+        "dfflegalize -cell $_DFFE_?P?P_ 01 -cell $_SDFFE_?P?P_ 01 -cell $_DLATCH_?P?_ 01 -mince 8 -minsrst 8; "
+        "synth_xilinx -flatten -abc9 -arch xc7 -top bnnedge -run map_ffs:; "
         "delete */t:$scopeinfo; write_json bnnedge.json"
     )
     assert routing == (

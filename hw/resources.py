@@ -8,7 +8,7 @@ from bnnedge import formats
 from bnnedge.configuration import Configuration
 from bnnedge.hw.accelerator import LABELS
 from bnnedge.hw.buffers.banked import parts
-from bnnedge.hw.heads.softmax import ALONG_BITS, BIASED_BITS, CLASSES, LABEL_BITS, TOTAL_BITS
+from bnnedge.hw.heads.softmax import CLASSES, LABEL_BITS, LOGITS, PARAMETERS, SUMS
 from bnnedge.hw.layouts import RECORD, TOTALS, tile_row
 
 SMALLEST = 128  # words: smaller memories become LUT RAM
@@ -47,9 +47,9 @@ def memories(config: Configuration) -> list[Memory]:
         Memory("moving means", config.channels, formats.MU_BITS),
         Memory("totals", config.layer_channels, TOTALS.size),
         Memory("labels", LABELS - 1, LABEL_BITS),  # a FIFO holds its last word in its output register
-        Memory("softmax, classes", CLASSES, 2 * formats.MU_BITS + BIASED_BITS + formats.PROBABILITY + 1),
-        Memory("softmax, totals", CLASSES, TOTAL_BITS + ALONG_BITS),
-        Memory("softmax, logits", CLASSES, formats.LOGIT_BITS + BIASED_BITS),
+        Memory("softmax, classes", CLASSES, PARAMETERS.size),
+        Memory("softmax, totals", CLASSES, SUMS.size),
+        Memory("softmax, logits", CLASSES, LOGITS.size),
     ]
     return [memory for memory in found if memory.words >= SMALLEST]
 

@@ -11,12 +11,11 @@ from bnnedge import formats
 from bnnedge.configuration import Configuration
 from bnnedge.hw.delay import delayed
 from bnnedge.hw.heads.thresholds import RECORD_LATENCY, SHIFT_BITS, aligned, saturate
-from bnnedge.hw.heads.totals import READ_LATENCY as TOTALS_LATENCY
+from bnnedge.hw.heads.totals import READ_LATENCY as SUMS_LATENCY
 from bnnedge.hw.layouts import PASS, RECORD, TOTALS
 from bnnedge.hw.product import LATENCY as PRODUCT_LATENCY
 from bnnedge.hw.product import product
 
-SUMS_LATENCY = TOTALS_LATENCY + PRODUCT_LATENCY  # from a column's number to its sums: the softmax scales one of them
 MEANS = SUMS_LATENCY + PRODUCT_LATENCY + 2  # stage of the means, from the column's number on
 AVERAGES = MEANS + 4  # of the averages
 STAGES = AVERAGES + 6  # of the new record

@@ -16,12 +16,11 @@ from bnnedge.hw.buffers.tile_register import TileRegister
 from bnnedge.hw.checks import check
 from bnnedge.hw.delay import delayed
 from bnnedge.hw.heads import emit, softmax
-from bnnedge.hw.heads.averages import SUMS_LATENCY, Averages
+from bnnedge.hw.heads.averages import Averages
 from bnnedge.hw.heads.exponent import Exponent
 from bnnedge.hw.heads.feed import Feed
 from bnnedge.hw.heads.random import RandomRows
 from bnnedge.hw.heads.thresholds import Thresholds
-from bnnedge.hw.heads.totals import READ_LATENCY as TOTALS_LATENCY
 from bnnedge.hw.heads.update import BEAT, WORDS, Update
 from bnnedge.hw.layouts import PASS, RECORD, TOTALS, tile_row
 from bnnedge.hw.loops import Loops
@@ -166,7 +165,6 @@ class Head(wiring.Component):
                 ~(thresholds.wants | thresholds.reading) & ((is_loss & ~coding) | (averages.group < thresholds.groups_read))
             ),
         ]
-        totals = delayed(m, self.totals.as_value(), SUMS_LATENCY - TOTALS_LATENCY, "totals")
         from_loss, logits = Signal(), Signal(range(softmax.CLASSES * softmax.IMAGES), reset_less=True)
         settings = ("inference", "commit", "reciprocal", "mean_log2", "step", "rate")
         m.d.sync += [getattr(averages, name).eq(getattr(order, name)) for name in settings]
@@ -178,7 +176,7 @@ class Head(wiring.Component):
         wiring.connect(m, wiring.flipped(self.added), averages.added)
         m.d.comb += [
             self.address.eq((order.first_group + averages.group) * lanes + averages.column),
-            averages.sums.eq(Mux(from_loss, loss.sums.as_value(), totals)),
+            averages.sums.eq(Mux(from_loss, loss.sums.as_value(), self.totals.as_value())),
             loss.sums_class.eq(averages.group * lanes + averages.column),
             loss.load.eq(averages.valid & is_loss),
             loss.load_class.eq(averages.group * lanes + averages.class_column),

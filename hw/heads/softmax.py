@@ -11,10 +11,10 @@ from bnnedge import formats
 from bnnedge.configuration import Configuration
 from bnnedge.hw.buffers import tile_buffer
 from bnnedge.hw.delay import delayed
-from bnnedge.hw.heads.averages import CLASS, SUMS_LATENCY
+from bnnedge.hw.heads.averages import CLASS
 from bnnedge.hw.heads.divider import RECIPROCAL_BITS, Divider
+from bnnedge.hw.heads.totals import READ_LATENCY as SUMS_LATENCY
 from bnnedge.hw.layouts import TOTALS, tile_row
-from bnnedge.hw.product import LATENCY as PRODUCT_LATENCY
 from bnnedge.hw.product import product
 
 CLASSES = formats.MAX_CLASSES  # a multiple of the lanes
@@ -25,8 +25,20 @@ BETA_SHIFT = formats.BETA_USED - 1 + formats.LOG2_E_FRACTION - formats.LOGIT
 BIASED_BITS = formats.LOGIT_BITS + 2
 IMAGES = formats.MOST_BATCH
 D_BITS = formats.PROBABILITY + 2  # |d0| <= 2**PROBABILITY, |c2| is less
-TOTAL_BITS = D_BITS + IMAGES.bit_length() - 1
-ALONG_BITS = formats.PROBABILITY + formats.LOGIT_BITS + IMAGES.bit_length() - 1  # of the sum of d0 * z
+ALONG_BITS = formats.PROBABILITY + formats.LOGIT_BITS + formats.INVERSE_LOG2_E.bit_length()  # of d0 * z / log2(e)
+ALL_IMAGES = IMAGES.bit_length() - 1  # bits that a sum over the images has more
+
+# What is kept of a class: its parameters, its logit of an image before and behind beta, and its sums over the batch.
+PARAMETERS = data.StructLayout(
+    {
+        "mu": signed(formats.MU_BITS),
+        "psi": formats.MU_BITS,
+        "bias": signed(BIASED_BITS),
+        "slope": CLASS.members["slope"],
+    }
+)
+LOGITS = data.StructLayout({"z": signed(formats.LOGIT_BITS), "biased": signed(BIASED_BITS)})
+SUMS = data.StructLayout({"d": signed(D_BITS + ALL_IMAGES), "along": signed(ALONG_BITS + ALL_IMAGES)})
 
 
 class Softmax(wiring.Component):
@@ -82,11 +94,9 @@ class Softmax(wiring.Component):
         limit = (1 << formats.LOGIT_BITS - 1) - 1
 
         # Parameters of a class; the reciprocals of psi are worked out when all are here.
-        bias, slope = signed(BIASED_BITS), CLASS.members["slope"]
-        kept = data.StructLayout({"mu": signed(formats.MU_BITS), "psi": formats.MU_BITS, "bias": bias, "slope": slope})
-        m.submodules.per_class = per_class = memory.Memory(shape=kept.as_shape(), depth=CLASSES, init=[])
+        m.submodules.per_class = per_class = memory.Memory(shape=PARAMETERS.as_shape(), depth=CLASSES, init=[])
         per_class_read, per_class_write = per_class.read_port(), per_class.write_port()
-        incoming, into = Signal(kept, reset_less=True), Signal(range(CLASSES), reset_less=True)
+        incoming, into = Signal(PARAMETERS, reset_less=True), Signal(range(CLASSES), reset_less=True)
         m.d.sync += [
             per_class_write.en.eq(self.load),
             into.eq(self.load_class),
@@ -101,11 +111,9 @@ class Softmax(wiring.Component):
         reciprocals_read, reciprocals_write = reciprocals.read_port(), reciprocals.write_port()
 
         # What an image's passes hand on, and the sums over the batch.
-        logit = data.StructLayout({"z": signed(formats.LOGIT_BITS), "biased": bias})
-        m.submodules.logits = logits = memory.Memory(shape=logit.as_shape(), depth=CLASSES, init=[])
+        m.submodules.logits = logits = memory.Memory(shape=LOGITS.as_shape(), depth=CLASSES, init=[])
         logits_read, logits_write = logits.read_port(), logits.write_port()
-        total = data.StructLayout({"d": signed(TOTAL_BITS), "along": signed(ALONG_BITS)})
-        m.submodules.totals = totals = memory.Memory(shape=total.as_shape(), depth=CLASSES, init=[])
+        m.submodules.totals = totals = memory.Memory(shape=SUMS.as_shape(), depth=CLASSES, init=[])
         totals_read, totals_write = totals.read_port(), totals.write_port()
         m.submodules.exp2 = exp2 = memory.Memory(shape=formats.PROBABILITY + 1, depth=256, init=formats.EXP2_TABLE)
         exp2_read = exp2.read_port()
@@ -147,7 +155,7 @@ class Softmax(wiring.Component):
         assert tile_buffer.READ_LATENCY == 2
         lane_2 = delayed(m, lane, 2, "lane")
         m.d.comb += [self.offset.eq(base), per_class_read.addr.eq(index), reciprocals_read.addr.eq(index)]
-        class_2 = data.View(kept, delayed(m, Value.cast(per_class_read.data), 1, "class"))
+        class_2 = data.View(PARAMETERS, delayed(m, Value.cast(per_class_read.data), 1, "class"))
         reciprocal_3 = delayed(m, reciprocals_read.data, 2, "reciprocal")
         floor = 1 << formats.STATISTICS
         m.d.comb += [
@@ -170,7 +178,7 @@ class Softmax(wiring.Component):
             scaled_7.eq(low + (high << narrow)),
             z_8.eq(Mux(rounded < -limit, -limit, Mux(rounded > limit, limit, rounded))),
         ]
-        logit_9 = Signal(logit, reset_less=True)
+        logit_9 = Signal(LOGITS, reset_less=True)
         m.d.sync += [logit_9.z.eq(z_8), logit_9.biased.eq(z_8 + delayed(m, class_2.bias, 6, "bias"))]
         largest, winner = Signal(signed(BIASED_BITS), reset_less=True), Signal(range(CLASSES), reset_less=True)
         m.d.comb += [logits_write.addr.eq(places[9]), logits_write.data.eq(logit_9), logits_write.en.eq(flags[9])]
@@ -182,7 +190,7 @@ class Softmax(wiring.Component):
         # 4: the power is here. 5: shifted into place.
         flags_2, _ = pipeline(issue_power, 5, "power")
         flags_3, places_3 = pipeline(issue_gradient, 8, "gradient")
-        seen_2 = data.View(logit, delayed(m, Value.cast(logits_read.data), 1, "seen"))
+        seen_2 = data.View(LOGITS, delayed(m, Value.cast(logits_read.data), 1, "seen"))
         log2_total = Signal(13, reset_less=True)
         below = Signal(BIASED_BITS + 1, reset_less=True)
         m.d.comb += logits_read.addr.eq(index)
@@ -206,21 +214,21 @@ class Softmax(wiring.Component):
         m.d.sync += mantissa.eq(powers >> (octave + (formats.PROBABILITY - formats.LOGIT)))
         m.d.comb += log2_read.addr.eq(mantissa)
 
-        # Third pass goes on. 6: d0, the logit and c2 with its sign. 7: d, and d0 * z. 8: sums over the batch are here, to be
-        # written back.
+        # Third pass goes on. 6: d0, z / log2(e), and c2 with the sign of z. 7: d, and the product. 8: their sums over the batch
+        # are here, to be written back.
         label = Signal(LABEL_BITS, reset_less=True)
         label_hit = Signal()
         below_5 = delayed(m, below, 2, "below")
         m.d.comb += label_hit.eq(flags_3[5] & (places_3[5] == label))
-        d0_6 = Signal(signed(formats.PROBABILITY + 2), reset_less=True)
-        z_5, slope_5 = delayed(m, seen_2.z, 3, "z"), delayed(m, class_2.slope, 3, "slope")
-        z_6, slope_6 = delayed(m, z_5, 1, "z_5"), delayed(m, Mux(z_5 < 0, -slope_5, slope_5), 1, "slope_5")
+        d0_6 = Signal(signed(D_BITS), reset_less=True)
         m.d.sync += d0_6.eq(power - Mux(label_hit, 1 << formats.PROBABILITY, 0))
+        slope_6 = delayed(m, Mux(seen_2.z < 0, -class_2.slope, class_2.slope), 4, "slope")
+        z_6 = delayed(m, delayed(m, seen_2.z, 2, "z") * Const(formats.INVERSE_LOG2_E), 2, "scaled_z")
         d_8 = delayed(m, (d0_6 - slope_6)[:D_BITS].as_signed(), 2, "d")
         along_8 = delayed(m, d0_6 * z_6, 2, "along")
         with m.If(label_hit):
             m.d.sync += [self.loss.eq(self.loss + below_5), self.hits.eq(self.hits + (winner == label))]
-        total_8, after = data.View(total, delayed(m, Value.cast(totals_read.data), 1, "total")), Signal(total)
+        total_8, after = data.View(SUMS, delayed(m, Value.cast(totals_read.data), 1, "total")), Signal(SUMS)
         m.d.comb += [
             totals_read.addr.eq(Mux(flags_3[6], places_3[6], self.sums_class)),
             after.d.eq(Mux(first_image, 0, total_8.d) + d_8),
@@ -257,14 +265,14 @@ class Softmax(wiring.Component):
         gradients_done = Signal()
         m.d.sync += gradients_done.eq(flags_3[8] & (places_3[8] == final_class))
 
-        # Lanes without a class have no sum: what another network left in the memory must not move their gradients from 0, for
+        # Lanes without a class have no sums: what another network left in the memory must not move their gradients from 0, for
         # these count in the mean |dy|.
         there = delayed(m, self.sums_class < self.classes, SUMS_LATENCY, "there")
-        along = product(m, total_8.along, Const(formats.INVERSE_LOG2_E), "scaled") >> formats.LOG2_E_FRACTION + formats.LOGIT
-        m.d.comb += [
-            self.sums.first.eq(Mux(there, delayed(m, total_8.d, PRODUCT_LATENCY, "sum"), 0)),
-            self.sums.second.eq(Mux(there, along, 0)),
-        ]
+        with m.If(there):
+            m.d.comb += [
+                self.sums.first.eq(total_8.d),
+                self.sums.second.eq(total_8.along >> formats.LOG2_E_FRACTION + formats.LOGIT),
+            ]
 
         last_class = index == final_class
         pause = Signal(range(8))

@@ -44,5 +44,5 @@ def test_block_rams_of_a_memory(words: int, bits: int, expected: float) -> None:
 
 
 def test_block_rams_of_the_configurations() -> None:
-    assert block_rams(CONFIGURATIONS["pynq-z2"]) == 132
-    assert block_rams(CONFIGURATIONS["pynq-z2-x64"]) == 138
+    assert block_rams(CONFIGURATIONS["pynq-z2"]) == 133
+    assert block_rams(CONFIGURATIONS["pynq-z2-x64"]) == 139

@@ -237,11 +237,20 @@ def test_in_the_last_layer_the_slope_takes_the_place_of_the_size(samples: int) -
         source, run = random.Random(seed), drawn(seed, samples=samples, backward=True, last=True, shift=0)
         largest = samples * source.choice((3, 1000, 4096 * 8191 * 710 >> 18))
         sums = [Sums(source.randint(-8191, 8191) * samples, source.randint(-largest, largest)) for _ in range(LANES)]
-        slopes = [source.choice((0, -1, 1 << 34, -(1 << 34), source.randint(-(1 << 30), 1 << 30))) for _ in range(LANES)]
+        slopes = [source.choice((0, -1, SIZE // 2 - 1, -SIZE // 2, source.randint(-(1 << 30), 1 << 30))) for _ in range(LANES)]
         records = [record._replace(size=slope % SIZE) for record, slope in zip(run.records, slopes, strict=True)]
         runs.append(run._replace(sums=sums, records=records, last=True))
         runs.append(drawn(seed, samples=samples, last=True)._replace(records=records))
     check(*runs)
+
+
+@pytest.mark.parametrize("rest", [-1, 0, 1])
+def test_the_softmax_gets_the_slope_rounded_and_clipped(rest: int) -> None:
+    """Around each half, and at the ends."""
+    slopes = [(2 * whole - 1 << 17) + rest for whole in (-4097, -4095, -4094, -1, 0, 1, 2, 4095, 4096)]
+    slopes += [min(max(end + rest, -SIZE // 2), SIZE // 2 - 1) for end in (-SIZE // 2, SIZE // 2 - 1, 0)]
+    records = [Record(size=slope % SIZE) for slope in slopes]
+    check(*(Group([Sums()] * LANES, records[i : i + LANES]) for i in range(0, len(records), LANES)))
 
 
 @pytest.mark.parametrize("shift", range(-8, 8))

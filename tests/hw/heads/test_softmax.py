@@ -11,6 +11,7 @@ from amaranth import ResetInserter, Signal
 from hardware import TINY, Stall, never, signed, simulate, stalls, steady
 
 from bnnedge import formats
+from bnnedge.configuration import Configuration
 from bnnedge.hw.heads.softmax import CLASSES, SCORE_BITS, SUMS_LATENCY, Softmax
 from bnnedge.hw.layouts import tile_row
 from bnnedge.sim.golden.softmax import logits, softmax
@@ -119,7 +120,7 @@ async def compare(ctx: Any, dut: Softmax, batch: Batch, buffer: list[int], score
     before = batch.rows()
     assert scores == (want["scores"] if batch.inference else [])
     assert buffer[: len(before)] == (before if batch.inference else want["rows"])
-    assert buffer[len(before) :] == [OTHER] * (TINY.tile_rows - len(before))
+    assert buffer[len(before) :] == [OTHER] * (len(buffer) - len(before))
     assert ctx.get(dut.loss) == want["loss"]
     assert ctx.get(dut.hits) == want["hits"]
     lanes_without_class = -batch.classes % LANES
@@ -127,10 +128,16 @@ async def compare(ctx: Any, dut: Softmax, batch: Batch, buffer: list[int], score
     assert sums == want["sums"] + [(0, 0)] * lanes_without_class
 
 
-def check(*batches: Batch, label_stall: Stall = never, score_stall: Stall = never, reset_after: int = 0) -> None:
+def check(
+    *batches: Batch,
+    label_stall: Stall = never,
+    score_stall: Stall = never,
+    reset_after: int = 0,
+    config: Configuration = TINY,
+) -> None:
     """Run batch after batch; with `reset_after`, first break the first one off after that many cycles."""
-    unit, reset = Softmax(TINY), Signal()
-    buffer = [0] * TINY.tile_rows
+    unit, reset = Softmax(config), Signal()
+    buffer = [0] * config.tile_rows
     labels: list[int] = []
     scores: list[tuple[int, bool]] = []
 
@@ -166,7 +173,7 @@ def check(*batches: Batch, label_stall: Stall = never, score_stall: Stall = neve
     async def start(ctx: Any, *batches: Batch) -> None:
         """Start the first batch; the labels of the others wait already."""
         rows = batches[0].rows()
-        buffer[:] = rows + [OTHER] * (TINY.tile_rows - len(rows))
+        buffer[:] = rows + [OTHER] * (len(buffer) - len(rows))
         labels[:] = np.concatenate([batch.labels for batch in batches]).tolist()
         scores.clear()
         for name in ("classes", "images", "inference"):
@@ -190,7 +197,7 @@ def check(*batches: Batch, label_stall: Stall = never, score_stall: Stall = neve
             assert len(labels) == sum(later.images for later in batches[number + 1 :])
 
     background = [tile_buffer, give_labels, take_scores, steady(unit.score)]
-    simulate(ResetInserter(reset)(unit), bench, background=background)
+    simulate(ResetInserter(reset)(unit), bench, background=background, limit=100_000)
 
 
 @pytest.mark.parametrize("classes", range(2, 13))
@@ -244,11 +251,18 @@ def test_of_equal_logits_the_first_wins(winner: int) -> None:
     check(plain(y, np.array([winner, 0])))
 
 
-def test_a_full_tile_buffer_of_wrong_images_has_the_largest_loss_and_sums() -> None:
-    """Probabilities of 0 and 1, so that every gradient, and its product with the logit, is as large as can be."""
-    images = TINY.tile_rows
-    batch = plain(np.tile([1000, -1000, -1000], (images, 1)), np.ones(images, int))
-    check(batch, dataclasses.replace(batch, slope=np.array([-4095, -4095, 4095])))
+def test_the_largest_batch_of_wrong_images_has_the_largest_loss_and_sums() -> None:
+    """Probabilities of 0 and 1, and logits at their ends, so that every gradient and product is as large as can be."""
+    images, config = formats.MOST_BATCH, dataclasses.replace(TINY, tile_rows=formats.MOST_BATCH)
+    batch = plain(np.tile([SUM, -SUM], (images, 1)), np.ones(images, int))
+    check(dataclasses.replace(batch, slope=np.array([-4095, -4095])), config=config)
+
+
+@pytest.mark.parametrize("slope", [-4095, -1, 1, 4095])
+def test_the_slope_leaves_a_gradient_by_the_sign_of_the_logit_before_beta(slope: int) -> None:
+    """A logit of 0 counts as positive; each beta is larger than the logits."""
+    batch = plain(np.array([[-1, 0, 1], [1, -1, 0]]), np.array([0, 1]), psi=64 * 64)
+    check(dataclasses.replace(batch, beta=np.array([TOP - 1, -TOP, -TOP]), slope=np.full(3, slope)))
 
 
 def test_powers_underflow_when_a_logit_lies_far_below_the_largest() -> None:

@@ -171,7 +171,7 @@ def checkpoint_file(draw: random.Random) -> tuple[str, bytes]:
     from bnnedge.state import TrainingState
 
     network = Network((8, 8, 1), [Conv2D(4), MaxPool2D(), Dense(6), Dense(3)])
-    state = TrainingState.initial(network, 12, 8, 1)
+    state = TrainingState.initial(network, 10, 8, 1)
     path = Path("sound.npz")
     checkpoint.save(path, checkpoint.Checkpoint(network, Settings(), Configuration("x"), state, 0.1, "cosine"))
     content = path.read_bytes()

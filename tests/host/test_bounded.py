@@ -146,7 +146,7 @@ def test_a_checkpoint_needs_what_its_network_needs(tmp_path: Path):
     from bnnedge.state import TrainingState
 
     network = Network((4,), [Dense(8), Dense(2)])
-    state = TrainingState.initial(network, 12, 8, 1)
+    state = TrainingState.initial(network, 10, 8, 1)
     path = tmp_path / "run.npz"
     checkpoint.save(path, checkpoint.Checkpoint(network, Settings(), Configuration("x"), state, 0.1, "cosine"))
     with np.load(path) as file:

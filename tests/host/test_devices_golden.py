@@ -169,7 +169,7 @@ def test_probe_takes_one_batch(device, samples):
 def test_state_of_another_network(device):
     other = Network((4, 4), [Dense(16), Dense(24), Dense(4)])
     with pytest.raises(ValueError, match=r"layer 1: weight must be int16 of shape \(16, 32\)"):
-        device.load_state(TrainingState.initial(other, 12, 8, 1))
+        device.load_state(TrainingState.initial(other, 10, 8, 1))
 
 
 def test_calls_out_of_turn(device):

@@ -59,10 +59,10 @@ def test_the_rounds_end_when_one_is_left(data, count, rounds):
 def test_a_trial_is_a_training_of_its_own(data, tuning):
     (x, y), best = data, tuning.best
     with Trainer(digits(), configuration="sim-small", settings=SETTINGS, rate=best.rate) as trainer:
-        before = spread(trainer.state, 12)
+        before = spread(trainer.state, 10)
         trainer.fit(x[:320], y[:320], epochs=best.epochs)
         assert trainer.evaluate(x[320:], y[320:]) == {"loss": best.loss, "accuracy": best.accuracy}
-        assert best.spread == tuple(zip(before, spread(trainer.state, 12), strict=True))
+        assert best.spread == tuple(zip(before, spread(trainer.state, 10), strict=True))
     assert best.settings == SETTINGS
     assert best.seconds > 0
 

@@ -176,7 +176,7 @@ def test_round_trip_of_a_trained_network():
         model.add(layers.Dense(layer.sign.shape[1], use_bias=False))
         model.layers[-1].set_weights([np.where(layer.sign, 1.0, -1.0)])
         model.add(layers.BatchNormalization(epsilon=0, scale=False))
-        model.layers[-1].set_weights([(layer.beta >> 4) / 2048, layer.mu / 64, (layer.psi / 64.0) ** 2])
+        model.layers[-1].set_weights([(layer.beta >> 8) / 2048, layer.mu / 64, (layer.psi / 64.0) ** 2])
         if i == 0:
             model.add(layers.Activation(binary))
     imported = importer.understand(model, (-255, 255))
@@ -308,7 +308,7 @@ def test_starts_with_another_batch(tmp_path: Path, capsys: pytest.CaptureFixture
     assert cli.main([*start, "--batch", "512", "--config", "sim-small"]) == 1
     assert "256 at most" in capsys.readouterr().err
     assert cli.main([*start, "--batch", "64", "--config", "pynq-z2-lean"]) == 1
-    assert "has latent weights of 12 bits" in capsys.readouterr().err
+    assert "has latent weights of 10 bits" in capsys.readouterr().err
 
 
 @pytest.mark.long

@@ -15,6 +15,7 @@ tf = pytest.importorskip("tensorflow")
 from foreign import agree, statistics  # noqa: E402
 
 from bnnedge import Trainer, export, importer  # noqa: E402
+from bnnedge.rates import scale  # noqa: E402
 
 keras, quant = tf.keras.layers, larq.layers
 BINARY = {"input_quantizer": "ste_sign", "kernel_quantizer": "ste_sign", "kernel_constraint": "weight_clip"}
@@ -86,7 +87,8 @@ def test_latent_weights_are_taken_over():
     model = dense_model()
     state = importer.understand(model, (-1, 1)).checkpoint.state
     kernel = model.layers[1].get_weights()[0]
-    assert np.abs((state.layers[0].weight >> 4) / 2048 - kernel).max() < 1 / 2048 + 1e-6
+    scaled = np.clip(kernel * 2 ** scale(len(kernel)), -1, 1)
+    assert np.abs((state.layers[0].weight >> 6) / 512 - scaled).max() < 1 / 512 + 1e-6
 
 
 def test_what_has_no_form_is_named():

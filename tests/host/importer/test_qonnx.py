@@ -47,7 +47,8 @@ def test_latent_weights_are_taken_over(tmp_path: Path):
     state = importer.load(graph.write(tmp_path / "model.onnx"), (0, 1)).checkpoint.state.layers[0]
     turned = np.where(state.sign == (latent >= 0), 1, -1)
     assert np.ptp(turned, axis=0).max() == 0, "outputs are turned as a whole"
-    assert np.abs((state.weight >> 4) / 2048 - turned * latent).max() <= 1 / 2048 + 1e-6
+    # Of 64 inputs: twice as large.
+    assert np.abs((state.weight >> 6) / 512 - np.clip(2 * turned * latent, -1, 1)).max() <= 1 / 512 + 1e-6
 
 
 def test_pixels_that_are_rounded_otherwise_are_noted(tmp_path: Path):
@@ -143,7 +144,8 @@ def cnv(width: float) -> Graph:
 def test_cnv_is_taken_over_and_trained_on(tmp_path: Path, width: float):
     imported = importer.load(cnv(width).write(tmp_path / "model.onnx"), (0, 1))
     assert not any("predicted otherwise" in note for note in imported.notes)
-    x, y = np.random.default_rng(1).integers(0, 256, (64, 32, 32, 3), dtype=np.uint8), np.arange(64) % 10
+    batch = imported.checkpoint.settings.batch
+    x, y = np.random.default_rng(1).integers(0, 256, (batch, 32, 32, 3), dtype=np.uint8), np.arange(batch) % 10
     with Trainer.load(imported.checkpoint) as trainer:
         trainer.evaluate(x[:8], y[:8])
         trainer.fit(x, y, steps=1)

@@ -239,24 +239,25 @@ def digits(input_shape: Sequence[int] = (8, 8), classes: int = 10) -> Network:
 
 def cnv(input_shape: Sequence[int] = (32, 32, 3), classes: int = 10, width: float = 1.0) -> Network:
     """The paper's CNV: six valid convolutions, signs pooled twice, three dense layers; `width` scales all of them."""
-
-    def scaled(n: int) -> int:
-        return max(1, round(n * width))
-
     layers: list[Layer] = []
-    for filters in (64, 128, 256):
-        layers += [Conv2D(scaled(filters)), Conv2D(scaled(filters)), MaxPool2D()]
+    for filters in _scaled(width, 64, 128, 256):
+        layers += [Conv2D(filters), Conv2D(filters), MaxPool2D()]
     layers[-1] = Flatten()
-    layers += [Dense(scaled(512)), Dense(scaled(512)), Dense(classes)]
+    layers += [*map(Dense, _scaled(width, 512, 512)), Dense(classes)]
     return Network(input_shape, layers, "cnv" if width == 1 else f"cnv-{width:g}")
 
 
-def binarynet(input_shape: Sequence[int] = (32, 32, 3), classes: int = 10) -> Network:
-    """The paper's BinaryNet: six padded convolutions, sums pooled behind each second one, three dense layers."""
+def binarynet(input_shape: Sequence[int] = (32, 32, 3), classes: int = 10, width: float = 1.0) -> Network:
+    """The paper's BinaryNet: six padded convolutions, sums pooled behind each second, three dense layers; `width` as above."""
     layers: list[Layer] = []
-    for filters in (128, 256, 512):
+    for filters in _scaled(width, 128, 256, 512):
         layers += [Conv2D(filters, padding="same"), Conv2D(filters, padding="same"), MaxPool2D("sums")]
-    return Network(input_shape, [*layers, Flatten(), Dense(1024), Dense(1024), Dense(classes)], "binarynet")
+    layers += [Flatten(), *map(Dense, _scaled(width, 1024, 1024)), Dense(classes)]
+    return Network(input_shape, layers, "binarynet" if width == 1 else f"binarynet-{width:g}")
+
+
+def _scaled(width: float, *sizes: int) -> list[int]:
+    return [max(1, round(size * width)) for size in sizes]
 
 
 # By name: how to make it for inputs of a shape and a number of classes, and the shape that it was made for.
@@ -266,4 +267,5 @@ BUILT_IN: dict[str, tuple[Callable[[Sequence[int], int], Network], tuple[int, ..
     "cnv": (cnv, (32, 32, 3)),
     "cnv-0.5": (functools.partial(cnv, width=0.5), (32, 32, 3)),
     "binarynet": (binarynet, (32, 32, 3)),
+    "binarynet-0.25": (functools.partial(binarynet, width=0.25), (32, 32, 3)),
 }

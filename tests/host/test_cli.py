@@ -296,7 +296,7 @@ def test_mismatch_is_reported(tmp_path, small, monkeypatch, capsys, other):
         (["--seed", "-1"], "seed must be a whole number"),
         (["--rate", "nan"], "rate must be a number in"),
         (["--config", "huge"], "there is no configuration 'huge': neither a built-in one (sim-small, pynq-z2"),
-        (["--network", "lenet"], "'lenet': neither a built-in one (mlp, digits, cnv, cnv-0.5, binarynet) nor a file"),
+        (["--network", "lenet"], "'lenet': neither a built-in one (mlp, digits, cnv, cnv-0.5, binarynet, binarynet-0.25) nor"),
         (["--data", "cifar"], "'cifar' is neither 'digits'"),
         (["--data", "none.npz"], "none.npz: cannot be read"),
         (["--resume", "none.npz"], "checkpoint none.npz: there is no such file"),
@@ -587,7 +587,6 @@ class TestDoctor:
     def test_optional_things_do_not_fail(self, monkeypatch):
         monkeypatch.setattr(doctor, "look", lambda trials: [doctor.Finding("tqdm", "", "pip install tqdm", needed=False)])
         assert main(["doctor"]) == 0
-
 
     def test_a_package_that_cannot_be_imported(self, capsys, monkeypatch, tmp_path):
         (tmp_path / "yaml.py").write_text("import numpy.core.nothing_of_this_name")

@@ -90,6 +90,7 @@ def test_maps_of_cnv_and_binarynet():
     assert [layer.height for layer in binarynet().geometry] == [32, 32, 16, 16, 8, 8, 4, 1, 1]
     assert [layer.pool for layer in binarynet().geometry] == ["none", "sums"] * 3 + ["none"] * 3
     assert [layer.fan_out for layer in cnv(width=0.5).geometry] == [32, 32, 64, 64, 128, 128, 256, 256, 10]
+    assert [layer.fan_out for layer in binarynet(width=0.25).geometry] == [32, 32, 64, 64, 128, 128, 256, 256, 10]
 
 
 @pytest.mark.parametrize(

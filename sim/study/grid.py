@@ -137,8 +137,10 @@ class Run:
 
     @property
     def key(self) -> str:
-        """12 hexadecimal digits that tell a run from all others: its fields but the label."""
+        """12 hexadecimal digits that tell a run from all others: its fields but the label, and the integer arithmetic."""
         fields = {name: value for name, value in dataclasses.asdict(self).items() if name != "label"}
+        if self.model == "integer":
+            fields["arithmetic"] = formats.VERSION
         return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()[:12]
 
 

@@ -38,18 +38,19 @@ def markdown(study: Study, groups: dict[str, list[Row]], csv: str, picture: str,
         f"# {printable(study.title)}",
         "",
         *([printable(study.text.strip(), "\n"), ""] if study.text else []),
-        f"Accuracy on the {evaluated} after the last epoch, in %, mean and standard deviation over seeds. Rows: [{csv}]({csv}).",
+        f"Accuracy on the {evaluated} after the last epoch, in %, mean and standard deviation over seeds; accuracy and loss of "
+        f"training are those of the last epoch. Rows: [{csv}]({csv}).",
         "",
         f"`bnnedge study {study.name}`",
         "",
     ]
     spreads = have_spreads(groups)
-    header = ["", "seeds", "accuracy", "best", "training"] + ["J"] * spreads + ["paper"] * bool(study.paper)
+    header = ["", "seeds", "accuracy", "best", "worst", "training", "loss"] + ["J"] * spreads + ["paper"] * bool(study.paper)
     lines += ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
     for label, rows in groups.items():
         wanted = sum(run.label == label for run in study.runs)
         cells = [_cell(label), str(len(rows)) if len(rows) == wanted else f"{len(rows)} of {wanted}"]
-        cells += _cells(rows) if rows else ["", "", ""]
+        cells += _cells(rows) if rows else [""] * 5
         if spreads:
             ends = [statistics.mean(row.spread[end] for row in rows) for end in (0, -1)] if rows else []
             cells.append(" -> ".join(f"{j:.3f}" for j in ends))
@@ -88,8 +89,17 @@ def _course(row: Row) -> chaos.Course:
 def _cells(rows: Sequence[Row]) -> list[str]:
     accuracies = [100 * row.accuracy for row in rows]
     spread = f" +- {statistics.stdev(accuracies):.2f}" if len(rows) > 1 else ""
-    training = statistics.mean(100 * row.train_accuracy for row in rows)
-    return [f"{statistics.mean(accuracies):.2f}{spread}", f"{max(accuracies):.2f}", f"{training:.2f}"]
+    worst = min(rows, key=lambda row: row.accuracy)
+    training, loss = (
+        statistics.mean(values) for values in zip(*((100 * row.train_accuracy, row.loss) for row in rows), strict=True)
+    )
+    return [
+        f"{statistics.mean(accuracies):.2f}{spread}",
+        f"{max(accuracies):.2f}",
+        f"{100 * worst.accuracy:.2f} (seed {worst.run.seed})",
+        f"{training:.2f}",
+        f"{loss:.3f}",
+    ]
 
 
 def _settings(study: Study) -> str:

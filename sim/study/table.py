@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from bnnedge import formats
 from bnnedge.files import atomic
 from bnnedge.parsing import read_text
 from bnnedge.sim.study.grid import Run
@@ -110,7 +111,8 @@ def _row(values: list[str]) -> Row:
     kinds: dict[str, Callable[[str], Any]] = {"int": int, "float": float, "str": str, "int | str": _whole_or_text}
     run = Run(**{field.name: kinds[str(field.type)](fields[field.name]) for field in dataclasses.fields(Run)})
     if run.key != fields["key"]:
-        raise ValueError(f"key {fields['key']!r:.40} is not that of the run, {run.key}")
+        other = "" if run.model != "integer" else f"; before arithmetic {formats.VERSION} the integer form trained otherwise"
+        raise ValueError(f"key {fields['key']!r:.40} is not that of the run, {run.key}{other}")
     results = {name: float(fields[name]) for name in _RESULTS}
     curve, spread = (tuple(map(float, fields[name].split())) for name in _LISTS)
     row = Row(run, **results, curve=curve, spread=spread)

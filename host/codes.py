@@ -27,7 +27,7 @@ def codes(network: Network, settings: Settings) -> tuple[Code, ...]:
         planes = [int(number) for number in asked]
     if len(planes) != len(geometry):
         raise ValueError(
-            f"gradient_planes has {counted(len(planes), 'number')}, but network {network.name!r} "
+            f"gradient_planes has {counted(len(planes), 'number')}, but network {network.name!r} has "
             f"{counted(len(geometry), 'layer')} with weights: give a number for each, one for all, or {AUTO!r}"
         )
     pooled = [layer.pool != "none" for layer in geometry]

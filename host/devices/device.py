@@ -95,10 +95,9 @@ class Device(Protocol):
     ) -> tuple[StepResult, dict[str, np.ndarray]]:
         """Take one step like `train`, and also return what the chip held, by name.
 
-        "1.active", "1.mask" (hidden layers), "1.code": bools and int16 codes of layer 1, (B, height, width, M). Where
-        signs are pooled, "1.pooled" and "1.mask" are of the pooled map; where sums are, "1.active", "1.mask" and
-        "1.route" (places 0..3 of the maxima). A tensor that the chip holds as columns, beside its rows or instead, is
-        there as "1.code_columns", of the same shape.
+        "1.active", "1.mask" (hidden layers), "1.code": bools and int16 codes of layer 1, (B, height, width, M). Where outputs
+        are pooled, "1.active" and "1.mask" are of the pooled map, and "1.route" has the places 0..3 of the maxima. A tensor
+        that the chip holds as columns, beside its rows or instead, is there as "1.code_columns", of the same shape.
         """
 
     def infer(self, images: np.ndarray) -> np.ndarray:

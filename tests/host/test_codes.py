@@ -32,7 +32,7 @@ def test_a_number_for_each_layer():
 
 @pytest.mark.parametrize("planes", [[4], [4, 4], [4] * 4])
 def test_lists_of_another_length(planes):
-    message = f"gradient_planes has {len(planes)} numbers?, but network 'network' 3 layers with weights: give a number for each"
+    message = f"gradient_planes has {len(planes)} numbers?, but network 'network' has 3 layers with weights: give a number for"
     with pytest.raises(ValueError, match=message):
         of(SMALL, planes)
 

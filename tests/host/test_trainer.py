@@ -147,14 +147,14 @@ class TestFit:
     def test_plateau_rate_follows_the_loss(self):
         trainer = Trainer(NETWORK, settings=SETTINGS, schedule="plateau", rate=0.4)
         history = trainer.fit(X, Y, epochs=24).history
-        rate, best, waited = 0.5, np.inf, 0
+        rate, best, waited = 0.4, np.inf, 0
         for used, loss in zip(history["rate"], history["loss"], strict=True):
             assert used == rate
             waited = 0 if loss < best else waited + 1
             best = min(best, loss)
             if waited == 3:
                 rate, waited = rate / 2, 0
-        assert rate < 0.5, "the run has seen a plateau"
+        assert rate < 0.4, "the run has seen a plateau"
 
     def test_plateau_rate_is_the_same_after_an_interrupt(self, tmp_path):
         whole, part = (Trainer(NETWORK, settings=SETTINGS, schedule="plateau", rate=0.4) for _ in range(2))

@@ -2,7 +2,7 @@
 
     python tests/benchmarks/accuracy.py fashion-mnist --epochs 10 --seeds 1 2 3
     python tests/benchmarks/accuracy.py cifar10 --network cnv-0.5 --samples 10000 --batch 64 --epochs 5 --rate 0.002 \
-        --grad-planes 8 4 --reference standard method --reference-rate 1e-3
+        --grad-planes 8 auto 4,4,4,4,4,8,8,8,8 --reference standard method --reference-rate 1e-3
 
 Prints a line a run and a table at the end. The data is found as `bnnedge train` finds it.
 """
@@ -28,7 +28,7 @@ def main() -> None:
     parser.add_argument("--samples", type=int, help="train on the first so many images (default: all)")
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--batch", type=int, default=128)
-    parser.add_argument("--grad-planes", type=int, nargs="*", default=[8])
+    parser.add_argument("--grad-planes", nargs="*", default=["auto"], help="each a number, auto, or a list by layer: 6,6,8")
     parser.add_argument("--slope-planes", type=int, default=2)
     parser.add_argument("--rate", type=float, default=0.012)
     parser.add_argument("--reference", nargs="*", choices=["standard", "method"], default=["standard"])
@@ -46,10 +46,10 @@ def main() -> None:
     }
     integer = [
         Run(
-            label=f"integer, {planes} gradient planes",
+            label=f"integer, gradient planes {planes}",
             model="integer",
             rate=a.rate,
-            gradient_planes=planes,
+            gradient_planes=int(planes) if planes.isdecimal() else planes,
             slope_planes=a.slope_planes,
             config=a.config,
             **common,

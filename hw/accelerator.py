@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from amaranth import Cat, ClockDomain, ClockSignal, DomainRenamer, Module, Mux, ResetSignal, Signal
+from amaranth.hdl import Value
 from amaranth.lib import data, fifo, memory, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -19,6 +20,7 @@ from bnnedge.hw.control.load import Load
 from bnnedge.hw.control.queue import DEPTHS, Chain, Queue, Semaphores
 from bnnedge.hw.control.sequencer import Sequencer
 from bnnedge.hw.control.store import Store
+from bnnedge.hw.delay import delayed
 from bnnedge.hw.engine.array import LaneArray
 from bnnedge.hw.engine.fetch import Fetch
 from bnnedge.hw.engine.transpose import Transpose
@@ -112,16 +114,12 @@ class Core(wiring.Component):
         ]
 
         # Engine: buffers -> lanes. The engine gives way to a store.
-        delayed, views, sides = (
-            [fetch.tag],
-            [Cat(fetch.shift, fetch.window)],
-            [Cat(fetch.side, fetch.side_end, fetch.side_granule)],
-        )
+        flags = [Cat(fetch.tag.valid, fetch.side_end, fetch.side)]  # these begin something: a reset takes them back
         for i in range(READ_LATENCY):
-            for values, name in ((delayed, "tag"), (views, "view"), (sides, "side")):
-                values.append(Signal.like(values[0], name=f"{name}_{i}"))
-                m.d.sync += values[-1].eq(values[-2])
-        shift_bits = len(fetch.shift)
+            flags.append(Signal(len(flags[0]), name=f"flags_{i}"))
+            m.d.sync += flags[-1].eq(flags[-2])
+        side_end, side_here = flags[-1][1], flags[-1][2:]
+        side_granule = delayed(m, fetch.side_granule, READ_LATENCY, "side_granule")
         m.d.comb += [
             fetch.hold.eq(store.read_left | store.read_right),
             left.address.eq(Mux(fetch.hold, store.address, fetch.left_address)),
@@ -129,11 +127,12 @@ class Core(wiring.Component):
             store.left.eq(left.words),
             store.right.eq(right.words),
             window.words.eq(left.words),
-            window.shift.eq(views[-1][:shift_bits]),
-            window.window.eq(views[-1][shift_bits:]),
+            window.shift.eq(delayed(m, fetch.shift, READ_LATENCY, "shift")),
+            window.window.eq(delayed(m, fetch.window, READ_LATENCY, "window")),
             array.left.eq(window.wanted),
             array.right.eq(right.words),
-            array.tag.eq(delayed[-1]),
+            array.tag.eq(delayed(m, fetch.tag.as_value(), READ_LATENCY, "tag")),
+            array.tag.valid.eq(flags[-1][0]),
             array.row.eq(statistics.row),
             fetch.drained.eq(statistics.drained),
             transpose.order.eq(fetch.instruction.payload),
@@ -144,17 +143,14 @@ class Core(wiring.Component):
             transpose.base.eq(fetch.transpose_base),
             transpose.words.eq(window.wanted),
         ]
-        side_here, side_end, side_granule = (
-            sides[-1][: SIDE_BITS + 1],
-            sides[-1][SIDE_BITS + 1],
-            sides[-1][SIDE_BITS + 2 :],
-        )
+        tile_sides = Signal.like(statistics.sides, reset_less=True)
+        m.d.comb += statistics.sides.eq(tile_sides)
         m.d.sync += statistics.sides_end.eq(side_end)
         for i in range(config.lanes):
             granule = left.words[i].word_select(side_granule, config.lanes) if config.granules > 1 else left.words[i]
             for bit in range(SIDE_BITS + 1):
                 with m.If(side_here[bit]):
-                    m.d.sync += statistics.sides[bit][i].eq(granule)
+                    m.d.sync += tile_sides[bit][i].eq(granule)
 
         # Sums: lanes -> statistics -> tile buffer -> head.
         wiring.connect(m, fetch.head, orders.input)
@@ -217,9 +213,9 @@ class Core(wiring.Component):
         m.submodules.means = means = memory.Memory(shape=RECORD.members["mu"], depth=config.channels, init=[])
         record_port, record_write = parameters.read_port(), parameters.write_port()
         mean_port, mean_write = means.read_port(), means.write_port()
-        record = Signal(RECORD, reset_less=True)
-        m.d.sync += [record.eq(record_port.data), statistics.mean.eq(mean_port.data)]
+        record = delayed(m, Value.cast(record_port.data), 1, "record")
         m.d.comb += [
+            statistics.mean.eq(delayed(m, mean_port.data, 1, "mean")),
             record_port.addr.eq(Mux(head.record_read, head.record_address, store.address)),
             head.record.eq(record),
             store.record.eq(record),

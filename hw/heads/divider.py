@@ -30,6 +30,8 @@ class Divider(wiring.Component):
         left = Signal(range(steps + 1))
         trial = Cat(bits[-1], rest)
         fits = trial >= self.divisor
+        quotient = Signal.like(self.quotient, reset_less=True)
+        m.d.comb += self.quotient.eq(quotient)
         m.d.sync += self.done.eq(left == 1)
         with m.If(self.begin):
             m.d.sync += [rest.eq(0), bits.eq(dividend), left.eq(steps)]
@@ -37,7 +39,7 @@ class Divider(wiring.Component):
             m.d.sync += [
                 rest.eq(Mux(fits, trial - self.divisor, trial)),
                 bits.eq(bits << 1),
-                self.quotient.eq(Cat(fits, self.quotient)),
+                quotient.eq(Cat(fits, quotient)),
                 left.eq(left - 1),
             ]
         return m

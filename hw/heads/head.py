@@ -140,10 +140,12 @@ class Head(wiring.Component):
             ),
             *(unit.record.eq(self.record) for unit in (thresholds, averages, exponent)),
         ]
-        m.d.sync += [
-            self.record_write.eq(averages.write | exponent.write),
-            self.record_write_address.eq(Mux(exponent.write, order.exponent, averages.write_address)),
-            self.record_write_data.eq(Mux(exponent.write, exponent.write_record, averages.write_record)),
+        write_address = Mux(exponent.write, order.exponent, averages.write_address)
+        write_record = Mux(exponent.write, exponent.write_record.as_value(), averages.write_record.as_value())
+        m.d.sync += self.record_write.eq(averages.write | exponent.write)
+        m.d.comb += [
+            self.record_write_address.eq(delayed(m, write_address, 1, "write_address")),
+            self.record_write_data.eq(delayed(m, write_record, 1, "write_record")),
         ]
 
         # Thresholds of the next group, ahead of its rows; averages, behind the sums that the totals or the softmax tell of.
@@ -167,7 +169,7 @@ class Head(wiring.Component):
         ]
         from_loss, logits = Signal(), Signal(range(softmax.CLASSES * softmax.IMAGES), reset_less=True)
         settings = ("inference", "commit", "reciprocal", "mean_log2", "step", "rate")
-        m.d.sync += [getattr(averages, name).eq(getattr(order, name)) for name in settings]
+        m.d.comb += [getattr(averages, name).eq(delayed(m, getattr(order, name), 1, name)) for name in settings]
         m.d.sync += [
             from_loss.eq(is_loss & coding),
             averages.waits.eq(is_update | ~(order.inference | from_loss)),

@@ -71,6 +71,8 @@ class RandomRows(wiring.Component):
         hashed, last, take_seed, begins = Signal(), Signal(), Signal(), Signal()
         rows = Signal(range(self.config.lanes))
         made = stream.Signature(64).create(path=("made",))
+        state, shown = Signal(64, reset_less=True), Signal(64, reset_less=True)
+        m.d.comb += [made.payload.eq(state), self.row.payload.eq(shown)]
         m.d.comb += [
             hashed.eq(round_ == formats.HASH_ROUNDS),
             last.eq(rows == self.height),
@@ -96,9 +98,9 @@ class RandomRows(wiring.Component):
         with m.If(self.begin):
             m.d.sync += made.valid.eq(0)
         with m.Elif(take_seed):
-            m.d.sync += [made.payload.eq(Cat(x, y)), made.valid.eq(1), rows.eq(0)]
+            m.d.sync += [state.eq(Cat(x, y)), made.valid.eq(1), rows.eq(0)]
         with m.Elif(made.ready & made.valid):
-            m.d.sync += [made.payload.eq(xorshift(made.payload)), rows.eq(rows + 1)]
+            m.d.sync += [state.eq(xorshift(state)), rows.eq(rows + 1)]
             with m.If(last):
                 m.d.sync += made.valid.eq(0)
 
@@ -110,7 +112,7 @@ class RandomRows(wiring.Component):
         with m.Elif(self.row.ready | ~self.row.valid):
             m.d.sync += [
                 self.row.valid.eq(waiting | made.valid),
-                self.row.payload.eq(Mux(waiting, held, made.payload)),
+                shown.eq(Mux(waiting, held, made.payload)),
                 waiting.eq(0),
             ]
         with m.Elif(made.valid & ~waiting):

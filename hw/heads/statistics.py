@@ -257,12 +257,14 @@ class Statistics(wiring.Component):
                 ]
 
         # A finished group's sums move aside while the next group is summed.
+        finished = Signal(group_layout(config), reset_less=True)
+        m.d.comb += self.group.payload.eq(finished)
         with m.If(f5.end):
             m.d.sync += [
-                self.group.payload.sums.eq(totals),
-                self.group.payload.group.eq(ending.group),
-                self.group.payload.fresh.eq(ending.fresh),
-                self.group.payload.counts.eq(ends_sums),
+                finished.sums.eq(totals),
+                finished.group.eq(ending.group),
+                finished.fresh.eq(ending.fresh),
+                finished.counts.eq(ends_sums),
                 self.group.valid.eq(1),
             ]
         with m.Elif(self.group.ready):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from amaranth import Cat, Const, Module, Mux, Signal
+from amaranth.hdl import Value
 from amaranth.lib import memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -50,7 +51,7 @@ class Totals(wiring.Component):
             own.eq(Cat(Const(0, lane_bits), group.group) | column),
             read.addr.eq(Mux(adding, own, self.address)),
         ]
-        m.d.sync += self.record.eq(read.data)
+        m.d.comb += self.record.eq(delayed(m, Value.cast(read.data), 1, "record"))
 
         # Cycle 1: the column's sums. Cycle 2: the record is here. Cycle 3: added.
         issued, places = [adding], [own]

@@ -11,6 +11,8 @@ from hardware import simulate
 
 from bnnedge.hw.heads.accumulator import Accumulator
 
+pytestmark = pytest.mark.usefixtures("left_behind")
+
 
 @pytest.mark.parametrize(("width", "addend"), [(32, 22), (32, 23)])
 def test_rows_add_up_with_their_signs_between_rows_that_do_not_count(width: int, addend: int) -> None:

@@ -12,6 +12,8 @@ from hardware import TINY, Stall, never, signed, simulate, stalls
 from bnnedge.hw.heads.averages import MEANS, STAGES, SUMS_LATENCY, Averages
 from bnnedge.hw.heads.thresholds import RECORD_LATENCY
 
+pytestmark = pytest.mark.usefixtures("left_behind")
+
 CONFIG = TINY
 LANES = CONFIG.lanes
 SUM = CONFIG.largest_sum

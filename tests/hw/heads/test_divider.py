@@ -5,10 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pytest
 from hardware import simulate
 
 from bnnedge import formats
 from bnnedge.hw.heads.divider import Divider
+
+pytestmark = pytest.mark.usefixtures("left_behind")
 
 
 class TestDivider:

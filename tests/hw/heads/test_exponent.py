@@ -12,6 +12,8 @@ from hardware import simulate
 from bnnedge.hw.heads.exponent import Exponent
 from bnnedge.hw.heads.thresholds import RECORD_LATENCY
 
+pytestmark = pytest.mark.usefixtures("left_behind")
+
 
 class Layer(NamedTuple):
     """A layer's record, and what comes of its gradients."""

@@ -12,6 +12,8 @@ from hardware import TINY, Stall, never, simulate, stalls, steady, stream_get
 
 from bnnedge.hw.heads.feed import ROW_QUEUE, Feed
 
+pytestmark = pytest.mark.usefixtures("left_behind")
+
 LANES = TINY.lanes
 LATENCY = 2  # from `take` to `came`
 Row = tuple[int, int]

@@ -32,6 +32,8 @@ from bnnedge.sim import pooling
 from bnnedge.sim.golden import Golden, Result
 from bnnedge.state import TrainingState
 
+pytestmark = pytest.mark.usefixtures("left_behind")
+
 CONFIG = Configuration(name="tiny", lanes=4, word=16, left_depth=1024, right_depth=1024, tile_rows=512, channels=64)
 LANES = CONFIG.lanes
 RATE = 700

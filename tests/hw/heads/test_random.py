@@ -15,6 +15,8 @@ from hardware import TINY, lanes_of, simulate, stalls, steady, stream_get
 from bnnedge.formats import HASH_ROUNDS, Kind
 from bnnedge.hw.heads.random import RandomRows, lane_bits
 
+pytestmark = pytest.mark.usefixtures("left_behind")
+
 SEED = 0xFEDC_BA98_7654_3210
 WORD = (1 << 32) - 1
 

@@ -16,6 +16,8 @@ from bnnedge.hw.heads.softmax import CLASSES, SCORE_BITS, SUMS_LATENCY, Softmax
 from bnnedge.hw.layouts import tile_row
 from bnnedge.sim.golden.softmax import logits, softmax
 
+pytestmark = pytest.mark.usefixtures("left_behind")
+
 LANES, TOP = TINY.lanes, 1 << formats.BETA_USED - 1
 SUM = TINY.largest_sum
 VALUE_BITS = TINY.accumulator

@@ -25,6 +25,8 @@ from bnnedge.hw.heads.statistics import Statistics
 from bnnedge.hw.layouts import SIDE_BITS, tile_meta, tile_row
 from bnnedge.isa import Head, Pool
 
+pytestmark = pytest.mark.usefixtures("left_behind")
+
 CONFIGS = {
     "lanes-4": TINY,
     "lanes-8": dataclasses.replace(TINY, lanes=8),

@@ -11,6 +11,8 @@ from hardware import TINY, Stall, never, simulate, stalls, wait_for
 
 from bnnedge.hw.heads.thresholds import RECORD_LATENCY, STAGES, Thresholds, column_layout, gradient_bits
 
+pytestmark = pytest.mark.usefixtures("left_behind")
+
 CONFIG = TINY
 LANES = CONFIG.lanes
 SUM = CONFIG.largest_sum

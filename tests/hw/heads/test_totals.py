@@ -12,6 +12,8 @@ from hardware import TINY, simulate, stalls, steady, stream_put, wait_for
 from bnnedge.formats import SUM_BITS, TOTAL_BITS
 from bnnedge.hw.heads.totals import READ_LATENCY, Totals
 
+pytestmark = pytest.mark.usefixtures("left_behind")
+
 LANES = TINY.lanes
 GROUPS = TINY.layer_channels // LANES  # whose records the memory holds
 WIDTHS = {"first": (SUM_BITS, TOTAL_BITS), "second": (SUM_BITS, TOTAL_BITS)}

@@ -172,4 +172,4 @@ class Plan:
             planes = settings.slope_planes
             self._add("input_top", settings.batch, size, planes, bits, (weight[0], weight[0]), planar=True)
             size, vectors = ((g.height, g.out_width), g.tap_inputs) if g.pixels else ((1, 1), g.channels)
-            self._add("input_columns", vectors, size, planes, settings.batch, (forward[-1], weight[0]))
+            self._add("input_columns", vectors, size, planes, settings.batch, ALWAYS)

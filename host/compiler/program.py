@@ -104,18 +104,16 @@ class Compiler:
         resident, last = self.layout.resident, self.plan.last
         if resident is not None:
             operations.gather(resident.homes["input"], 0, operations.tiles, labels=True)
+            operations.transpose(resident.homes["input"], resident.homes["input_columns"], 0, operations.tiles)
             emitter.barrier()
         body = len(emitter.order)
         for i in range(last + 1):
             self._records(emitter, Opcode.LOAD, i)
             forward(operations, i)
             self._records(emitter, Opcode.STORE, i)
+            if i == 0 and resident is not None and not probe:
+                operations.gather(resident.homes["input"], 0, operations.tiles, labels=True, ahead=1)
             self._probe(probe, emitter, i, ("active", "mask", "active_columns"))
-        if resident is not None:  # beside the softmax
-            home = resident.homes["input"]
-            operations.transpose(home, resident.homes["input_columns"], 0, operations.tiles)
-            if not probe:
-                operations.gather(home, 0, operations.tiles, labels=True, ahead=1)
         emitter.report()
         self._probe(probe, emitter, last, ("code", "code_columns"))
         for i in range(last, 0, -1):
@@ -129,6 +127,8 @@ class Compiler:
             if not self.plan.streamed:
                 update(operations, i)
         update(operations, 0)
+        if resident is not None and not probe:  # the next batch, beside the last weights on their way to memory
+            operations.transpose(resident.homes["input"], resident.homes["input_columns"], 0, operations.tiles)
         operations.buffers.finish()
         emitter.barrier()
         emitter.order.add(Opcode.LOOP, {"count": steps, "target": body * isa.INSTRUCTION_BYTES}, f"{steps} steps")

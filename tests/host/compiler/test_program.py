@@ -26,7 +26,7 @@ def heads(program: Program) -> list[str]:
 def test_a_step_is_forward_loss_then_data_and_weight_gradients_by_turns() -> None:
     program = compiler(mlp()).training(5, 100)
     assert heads(program) == ["FORWARD"] * 4 + ["LOSS"] + ["BACKWARD", "UPDATE"] * 4 + ["UPDATE"]
-    assert sum(i.opcode == Opcode.TRANSPOSE for i in program.instructions) == 1
+    assert sum(i.opcode == Opcode.TRANSPOSE for i in program.instructions) == 2
 
 
 def test_inference_only_goes_forward() -> None:

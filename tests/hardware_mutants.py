@@ -118,7 +118,7 @@ MUTANTS = [
     # control
     Mutant("control/element.py", "self.number.word_select(phase == 2, HALF)", "self.number.word_select(phase != 1, HALF)"),
     Mutant("control/rows.py", "self.address.eq(base + order.base_stride)", "self.address.eq(self.address + order.base_stride)"),
-    Mutant("control/queue.py", "self.empty.eq(~holding.any())", "self.empty.eq(~holding[-1])"),
+    Mutant("control/queue.py", "self.empty.eq(~full.any())", "self.empty.eq(~full[-1])"),
     Mutant("control/sequencer.py", "iteration + 1 != loop.count", "iteration != loop.count"),
     Mutant("control/load.py", "accepted & (last_part | (words == 1))", "accepted & last_part"),
     Mutant("control/store.py", "self.written & (requests == 0)", "self.written"),

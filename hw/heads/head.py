@@ -248,9 +248,6 @@ class Head(wiring.Component):
         reaches = thresholds.begin | (averages.begin & ~is_update)
         check(m, platform, reaches, last_channel < config.channels, message, last_channel)
         check(m, platform, exponent.reading | exponent.write, order.exponent < config.channels, message, order.exponent)
-        classes, images = loss.classes, order.images
-        check(m, platform, loss.begin, classes <= softmax.CLASSES, "softmax: {} classes are too many", classes)
-        check(m, platform, loss.begin, images <= softmax.IMAGES, "softmax: a batch of {} images is too large", images)
 
         tile_fed = Signal()
         m.d.sync += tile_fed.eq(0)
@@ -287,8 +284,12 @@ class Head(wiring.Component):
                         m.next = "LOGITS"
             with m.State("LOGITS"):
                 m.d.comb += loss.begin.eq(whole)
-                message = "softmax: the batch takes {} rows of the tile buffer"
-                check(m, platform, Const(1), logits <= config.tile_rows, message, logits)
+                for value, most, message in (
+                    (loss.classes, softmax.CLASSES, "{} classes are too many"),
+                    (order.images, softmax.IMAGES, "a batch of {} images is too large"),
+                    (logits, config.tile_rows, "the batch takes {} rows of the tile buffer"),
+                ):
+                    check(m, platform, Const(1), value <= most, f"softmax: {message}", value)
                 with m.If(whole):
                     m.next = "SOFTMAX"
             with m.State("SOFTMAX"):

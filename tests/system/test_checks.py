@@ -19,10 +19,10 @@ from bnnedge.sim.verilated import ProtocolError, VerilatedBus
 # One group, one tile, one word: the smallest pass there is.
 ONE = {"groups": 1, "height": 1, "width": 1, "tiles": 1, "words": 1, "tail": 32, "columns": 8, "row_last": 15, "strip": 1}
 ONE |= {"taps_y": 1, "taps_x": 1, "y_limit": 1, "x_limit": 1, "left_planes": 1, "right_planes": 1}
-ONE |= {"batch_log2": 6, "reciprocal": 1 << 16, "mean_log2": 6, "count": 64}
-EMITS = ONE | {"emit": 1, "inference": 1, "rows_planes": 1}
-SUMS = ONE | {"statistics": 1, "fresh": 1}
-LOSS = ONE | {"head": int(Head.LOSS), "emit": 1, "inference": 1}
+ONE |= {"images": 64, "reciprocal": 1 << 16, "mean_log2": 6, "count": 64}
+EMITS = ONE | {"inference": 1, "rows_planes": 1}
+SUMS = ONE | {"fresh": 1}
+LOSS = ONE | {"head": int(Head.LOSS), "inference": 1}
 MOVE = {"buffer": int(Buffer.LEFT), "count": 1, "repeats": 1}
 RECORDS = MOVE | {"buffer": int(Buffer.PARAMETERS)}
 RIGHT = MOVE | {"buffer": int(Buffer.RIGHT)}
@@ -84,18 +84,21 @@ ILLEGAL = {
     "store of the right": ([(STORE, RIGHT | {"base": 2048})], "right buffer: a store reads address 2048, beyond its depth"),
     "records stored": ([(STORE, RECORDS | {"base": 1024})], "parameter memory: a store reads address 1024, beyond its depth"),
     "half a beat": ([(LOAD, MOVE | {"address": 4})], "memory port: a transfer begins within a beat, at 4"),
-    "pivots": ([(PASS, SUMS | {"channel": 1020})], "parameter memory: the statistics read address 1027, beyond its depth"),
+    "pivots": (  # while the head has rows of the pass before
+        [(PASS, EMITS | {"height": 100}), (PASS, SUMS | {"channel": 1020})],
+        "parameter memory: the statistics read address 1027, beyond its depth",
+    ),
     "channels": ([(PASS, EMITS | {"channel": 1020})], "parameter memory: the head reaches address 1027, beyond its depth"),
     "exponent": (
         [(PASS, EMITS | {"head": int(Head.BACKWARD), "exponent": 1024, "opens": 1})],
         "parameter memory: the head reaches address 1024, beyond its depth",
     ),
     "classes": ([(PASS, LOSS | {"groups": 17})], "softmax: 136 classes are too many"),
-    "images of a batch": ([(PASS, LOSS | {"batch_log2": 10})], "softmax: a batch of 1024 images is too large"),
-    "rows of a batch": ([(PASS, LOSS | {"batch_log2": 9})], "softmax: the batch takes 512 rows of the tile buffer"),
+    "images of a batch": ([(PASS, LOSS | {"images": 528})], "softmax: a batch of 528 images is too large"),
+    "rows of a batch": ([(PASS, LOSS | {"images": 272})], "softmax: the batch takes 272 rows of the tile buffer"),
     "tokens": ([(LOAD, MOVE | {"signal": 1})] * 16, "semaphore 0: more tokens than it holds"),
     "totals that another channel has begun": (
-        [*LEGAL["totals in turn"], (PASS, EMITS | {"inference": 0})],
+        [*LEGAL["totals in turn"], (PASS, SUMS | {"fresh": 0})],
         "totals: channel 0 of layer 0 needs what is channel 256's of layer 0",
     ),
     "totals of another layer": (
@@ -143,9 +146,7 @@ def test_a_pivot_that_no_sum_can_reach_stops(bus: VerilatedBus) -> None:
     bus.release(address)
 
 
-def test_training_ends_with_one_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_training_ends_with_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     encode = Instruction.encode
 
     def wrong(self: Instruction) -> bytes:

@@ -80,8 +80,8 @@ def test_a_bitstream_stays_while_only_lines_of_the_source_move(tmp_path: Path) -
 def test_too_large_a_configuration(tmp_path: Path) -> None:
     large = Configuration(name="large", left_depth=8192)
     message = (
-        "configuration 'large' does not fit TUL PYNQ-Z2: it needs 195.5 block RAMs, xc7z020clg400-1 has 140 (55.5 too few); "
-        "the left buffer takes 128 of them; with left_depth 5120 and right_depth 1920 it fits"
+        "configuration 'large' does not fit TUL PYNQ-Z2: it needs 197 block RAMs, xc7z020clg400-1 has 140 (57 too few); "
+        "the left buffer takes 128 of them; with left_depth 4096 and right_depth 1536 it fits"
     )
     with pytest.raises(ValueError, match=re.escape(message)):
         generate(BOARD, large, tmp_path / "out")

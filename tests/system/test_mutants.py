@@ -53,7 +53,7 @@ NETWORK: dict[str, Any] = {
 }
 CONFIGURATION: dict[str, Any] = {
     "name": "mine", "lanes": 8, "word": 32, "left_depth": 1024, "right_depth": 1024, "tile_rows": 256, "channels": 1024,
-    "latent": 12, "accumulator": 20, "clock_hz": 80_000_000,
+    "latent": 10, "accumulator": 20, "clock_hz": 80_000_000,
 }  # fmt: skip
 BOARD: dict[str, Any] = {
     "title": "My board", "part": "xc7z010clg400-1", "pins": {"led_busy": ["M14", "LVCMOS33"]}, "configuration": "pynq-z2",

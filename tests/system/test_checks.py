@@ -22,6 +22,7 @@ ONE |= {"taps_y": 1, "taps_x": 1, "y_limit": 1, "x_limit": 1, "left_planes": 1, 
 ONE |= {"images": 64, "reciprocal": 1 << 16, "mean_log2": 6, "count": 64}
 EMITS = ONE | {"inference": 1, "rows_planes": 1}
 SUMS = ONE | {"fresh": 1}
+MOVES = SUMS | {"commit": 1}
 LOSS = ONE | {"head": int(Head.LOSS), "inference": 1}
 MOVE = {"buffer": int(Buffer.LEFT), "count": 1, "repeats": 1}
 RECORDS = MOVE | {"buffer": int(Buffer.PARAMETERS)}
@@ -57,6 +58,7 @@ PASS, LOAD, STORE, TRANSPOSE = Opcode.PASS, Opcode.LOAD, Opcode.STORE, Opcode.TR
 LEGAL = {
     "emits": [(PASS, EMITS)],
     "sums": [(PASS, SUMS)],
+    "averages move": [(PASS, MOVES)],
     "transposes": [(TRANSPOSE, ONE)],
     "last addresses": [
         (PASS, EMITS | {"left_base": 1023, "right_base": 2047, "rows_base": 1023, "channel": 1016}),
@@ -121,6 +123,10 @@ ILLEGAL = {
     "a record that is read": (
         [(LOAD, RECORDS | {"count": 3, "repeats": 1000}), *[(PASS, SUMS)] * 60],
         "parameter memory: address . is written while it is read",
+    ),
+    "a record whose averages move": (
+        [(STORE, RECORDS | {"repeats": 1000}), *[(PASS, MOVES)] * 30],
+        "parameter memory: address 0 is written while it is read",
     ),
 }
 

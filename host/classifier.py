@@ -47,7 +47,7 @@ class BNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     network: instead of `hidden`: a `Network`, of images as long as a row of X, and a unit for each class; or a function of
         the number of features and the number of classes that returns one.
     epochs: passes over the samples.
-    batch: samples a step: 64, 128, 256 or 512.
+    batch: samples a step: a multiple of 16, 16..512.
     rate, schedule: of learning, see `bnnedge.Trainer`.
     gradient_planes, input_planes: see `bnnedge.Settings`.
     scale: how numbers become pixels, 0..255. "feature": each column's range in training, and what is beyond is clipped. "all":

@@ -22,7 +22,7 @@ _RANGES: dict[str, tuple[str, int, int, str]] = {
     "word": ("power of two", 16, 64, "a word holds a bit of each lane, and fits a 64-bit beat"),
     "left_depth": ("multiple of 64", 64, 1 << 16, "addresses of an instruction have 16 bits"),
     "right_depth": ("multiple of 64", 64, 1 << 16, "addresses of an instruction have 16 bits"),
-    "tile_rows": ("power of two", 64, 1 << 12, "the smallest batch takes 64 rows"),
+    "tile_rows": ("power of two", 64, 1 << 12, "a batch of one word takes up to 64 rows"),
     "channels": ("power of two", 64, 1 << 12, "a channel's number has 12 bits in an instruction"),
     "latent": ("whole number", 4, 10, "with a moment of 6 bits it fills a word of 16"),
     "accumulator": ("whole number", 16, 22, "statistics of a batch have room for sums of 22 bits"),

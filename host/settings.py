@@ -87,7 +87,7 @@ class Settings:
         layer with weights, or "auto": 6 in convolutions, 8 in dense layers (`bnnedge.codes.codes`).
     input_planes: bits of a pixel that the first layer sees, 1..8 (the uppermost ones).
     slope_planes: how many of these enter the first layer's weight gradient, 1..input_planes.
-    optimiser: "sign-momentum" (m = 7/8 m + 1/8 sgn dW in 4 bits) or "sign-sgd" (m = sgn dW).
+    optimiser: "sign-momentum" (m = 7/8 m + 1/8 sgn dW in 6 bits) or "sign-sgd" (m = sgn dW).
     seed: of the device's random numbers, 64 bits; also draws the initial weights.
     """
 

@@ -48,7 +48,7 @@ def test_table(trained: Path, other: Path, capsys: pytest.CaptureFixture[str]) -
         ["digits", "run"],
         ["settings that differ"],
         ["batch", "64", "128"],
-        ["gradient planes", "8", "3"],
+        ["gradient planes", "auto", "3"],
         ["rate", "0.03", "0.02"],
         ["results"],
     ]
@@ -95,7 +95,7 @@ def test_page(trained: Path, other: Path, tmp_path: Path, capsys: pytest.Capture
     assert re.findall(r"<h2>([^<]*)", page) == ["Results", "Learning curves", "Settings that differ"]
     assert page.count("<svg") == 4
     assert page.count("<polyline") == 8  # two runs in each picture
-    assert "<td>gradient planes</td><td>8</td><td>3</td>" in page
+    assert "<td>gradient planes</td><td>auto</td><td>3</td>" in page
     assert not re.search(r"src=|href=|url\(|<script|<link", page)
 
 

@@ -82,7 +82,7 @@ RATES = "epochs", "cycles_per_image", "images_per_second", "clock_hz", "engine_u
         ({"memory_bytes": {"on_chip": {}}}, "memory_bytes is"),
         ({"reference": {"rate": 1}}, "reference is"),
         ({"network_description": {}}, "needs the keys input_shape and layers"),
-        ({"settings": {"rate": 0.1, "schedule": "cosine", "batch": 65}}, "batch must be a power of two"),
+        ({"settings": {"rate": 0.1, "schedule": "cosine", "batch": 65}}, "batch must be a multiple of 16, not 65; 64 and 80 fit"),
         ({"configuration": {"name": "x", "lanes": 3}}, "lanes of configuration 'x' must be"),
     ],
 )

@@ -115,7 +115,6 @@ def test_a_report_chooses_no_file_of_this_machine(copy: Path, capsys: pytest.Cap
             assert f"no confusion matrix: the data set {data!r} is needed, see option --data" in capsys.readouterr().out
 
 
-
 @pytest.fixture
 def trained(tmp_path: Path) -> Path:
     """A checkpoint."""

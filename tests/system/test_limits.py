@@ -60,7 +60,7 @@ def test_a_mean_beyond_its_range_is_refused(small: AcceleratorDevice) -> None:
     pair = Pair.of(small, [40, 24, 9], Settings(batch=64), images=64)
     state = pair.golden.state.copy()
     state.layers[1].mu[3] = (1 << 27) - 32
-    with pytest.raises(ValueError, match=r"layer 2: mu lies in 0..134217696; the mean of a sum of 24 inputs lies in -1600..1600"):
+    with pytest.raises(ValueError, match=r"layer 2: mu lies in 0..134217696, not in -1600..1600, as the mean of a sum of 24 "):
         small.load_state(state)
 
 

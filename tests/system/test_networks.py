@@ -50,16 +50,16 @@ def test_cnv_every_tensor(board_size: AcceleratorDevice) -> None:
 
 
 def test_cnv_cycles(board_size: AcceleratorDevice) -> None:
-    timed(board_size, cnv(), 4, 130_000)
+    timed(board_size, cnv(), 4, 87_000)
 
 
 def test_cnv_cycles_with_8_planes(board_size: AcceleratorDevice) -> None:
-    timed(board_size, cnv(), 8, 235_000)
+    timed(board_size, cnv(), 8, 150_000)
 
 
 def test_cnv_cycles_with_words_of_64_bits() -> None:
     device = open_rtl(configuration("pynq-z2-x64"))
-    timed(device, cnv(), 4, 95_000)
+    timed(device, cnv(), 4, 60_000)
     device.close()
 
 

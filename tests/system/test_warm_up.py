@@ -39,7 +39,9 @@ def any_memory(device: AcceleratorDevice, seed: int) -> None:
     assert isinstance(device.bus, VerilatedBus)
     r = random.Random(seed)
     speed, latency, stall = r.choice([1.5, 5.0, 14.0]), r.randint(1, 100), r.choice([0.0, 0.1, 0.5])
-    device.bus.set_memory(MemoryModel(bytes_per_cycle=speed, latency=latency, stall=stall, outstanding=r.randint(1, 8), seed=seed))
+    device.bus.set_memory(
+        MemoryModel(bytes_per_cycle=speed, latency=latency, stall=stall, outstanding=r.randint(1, 8), seed=seed)
+    )
 
 
 @pytest.mark.parametrize("network", [Network((12,), [Dense(9), Dense(4)]), POOLED], ids=["dense", "pooled"])

@@ -93,7 +93,6 @@ class Statistics(wiring.Component):
                     m.d.sync += self.mean_address.eq(self.pivots.payload.channel)
                     m.next = "READ"
                     with m.If(~self.pivots.payload.forward):
-                        m.d.sync += next_pivots.eq(0)
                         m.next = "READY"
             with m.State("READ"):
                 m.d.comb += self.reading.eq(1)
@@ -209,7 +208,7 @@ class Statistics(wiring.Component):
         largest_before, largest_3 = data.View(largest_layout, before.data), Signal(largest_layout, reset_less=True)
         forward_2 = s2.meta.head == isa.Head.FORWARD
         maximum_2 = forward_2 & (s2.meta.pool == isa.Pool.SUMS)
-        backward_2, backward_4 = (stage.meta.head == isa.Head.BACKWARD for stage in (s2, s4))
+        backward_2, backward_3, backward_4 = (stage.meta.head == isa.Head.BACKWARD for stage in (s2, s3, s4))
         m.d.comb += [
             before.addr.eq(s2.row),
             after.addr.eq(s3.row),
@@ -218,7 +217,8 @@ class Statistics(wiring.Component):
         ]
 
         # Cycle 2: sum = 2 * accumulator - bias; columns beyond the layer's, and invalid rows, count as 0.
-        # Cycle 3: masked, or the maximum. Cycle 4: off the pivot. Cycle 5: added up.
+        # Cycle 3: masked, or the maximum. Cycle 4: off the pivot. Cycle 5: added up. None of these zeros is a choice between
+        # a number and 0 in front of a register: synthesis would make it a reset, one for each column.
         totals = Signal(group_layout(config).members["sums"])
         m.d.comb += [
             self.push.eq(f4.push),
@@ -230,10 +230,11 @@ class Statistics(wiring.Component):
             value_2 = Signal(signed(bits), name=f"value_2_{j}", reset_less=True)
             value_3, place_3 = largest_3[j].value, largest_3[j].place
             value_4, place_4 = delayed(m, value_3, 1, f"value_{j}"), delayed(m, place_3, 1, f"place_{j}")
+            twice, passes = self.sums[j] << 1, ~backward_2 | mask_2[j]
             stays = maximum_2 & (s2.meta.place != 0) & (value_2 <= largest_before[j].value)
             m.d.sync += [
-                value_2.eq(Mux(s1.row_valid & (j < s1.meta.columns), (self.sums[j] << 1) - bias_1, 0)),
-                value_3.eq(Mux(backward_2 & ~mask_2[j], 0, Mux(stays, largest_before[j].value, value_2))),
+                value_2.eq(twice - Mux(s1.row_valid & (j < s1.meta.columns), bias_1, twice)),
+                value_3.eq(Mux(stays, largest_before[j].value, value_2) & passes.replicate(bits)),
                 place_3.eq(Mux(stays, largest_before[j].place, s2.meta.place)),
             ]
             with m.If(s4.meta.head == isa.Head.UPDATE):
@@ -244,7 +245,7 @@ class Statistics(wiring.Component):
                     self.row_out[j].sum.side.eq(Mux(backward_4, Cat(bit[j] for bit in route_4), place_4)),
                 ]
             off = Signal(signed(bits + 1), name=f"off_{j}")
-            m.d.comb += off.eq(value_3 - pivots[j])
+            m.d.comb += off.eq(value_3 - Mux(backward_3, 0, pivots[j]))
             for name, term, minus in (("first", value_3, Const(0, 1)), ("second", off, off < 0)):
                 total = totals[j][name]
                 m.submodules[f"{name}_{j}"] = adder = Accumulator(len(total), len(term))

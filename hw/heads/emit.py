@@ -118,7 +118,7 @@ class Emit(wiring.Component):
             places_write.en.eq(valid[6]),
         ]
 
-        # What the next group's columns need moves up column by column, and aside to where rows see it: the mean in cycle 0,
+        # What the next group's columns need moves up column by column, and aside to where rows see it: the mean in cycle 1,
         # the bounds of the mask in cycle 3.
         coming = Signal(data.ArrayLayout(column_layout(config), lanes), reset_less=True)
         with m.If(self.load):
@@ -128,20 +128,21 @@ class Emit(wiring.Component):
 
         sizes: list[Value] = []
         for j in range(lanes):
-            needs_mean = Signal(signed(wide), name=f"needs_mean_{j}", reset_less=True)
+            mean = Signal(signed(wide), name=f"mean_{j}", reset_less=True)
             above, below = (Signal(config.accumulator + 1, name=f"{name}_{j}", reset_less=True) for name in ("above", "below"))
-            with m.If(self.swap):
-                m.d.sync += needs_mean.eq(coming[j].mean)
+            with m.If(swaps_3[0]):
+                m.d.sync += mean.eq(coming[j].mean)
             with m.If(swaps_3[-1]):
                 m.d.sync += [above.eq(coming[j].above), below.eq(coming[j].below)]
 
-            # Cycle 1: the gradient and what is to be subtracted. Cycle 2: dy; forward, how far y is above its threshold.
+            # Cycle 1: the gradient, and whether it goes to another place. Cycle 2: dy; forward, how far y is above its
+            # threshold. The choice is made in the subtraction, where it takes no LUTs: 4 d - mean = ~mean - ~(4 d).
             value, side = self.row[j].sum.value, self.row[j].sum.side
-            elsewhere = Signal(name=f"elsewhere_{j}")
-            m.d.comb += elsewhere.eq(routes & (self.place != side))
-            gradient = register(f"gradient_{j}", value.shape(), Mux(elsewhere, 0, value))
-            mean = register(f"mean_{j}", signed(wide), Mux(elsewhere & without_mean, 0, needs_mean))
-            dy = register(f"dy_{j}", signed(wide), (gradient << formats.GRADIENT_MEAN) - mean)
+            elsewhere = register(f"elsewhere_{j}", 1, routes & (self.place != side))
+            gradient = register(f"gradient_{j}", value.shape(), value)
+            nothing = Mux(without_mean, ~mean, Const(-1, signed(wide)))
+            taken = Mux(elsewhere, nothing, ~(gradient << formats.GRADIENT_MEAN))
+            dy = register(f"dy_{j}", signed(wide), ~mean - taken)
             # Cycle 3: its size.
             size, dy_3 = register(f"size_{j}", wide - 1, magnitude(dy)), delayed(m, dy, 1, f"dy_{j}")
             sizes.append(size)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth import Const, Module, Mux, Shape, Signal, signed
+from amaranth import Cat, Const, Module, Mux, Shape, Signal, signed
 from amaranth.hdl import Value
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
@@ -36,10 +36,17 @@ def column_layout(config: Configuration) -> data.StructLayout:
 
 
 def saturate(value: Value, shape: Shape) -> Value:
-    """The number of this shape that is nearest to `value`."""
-    low, high = (-(1 << shape.width - 1), (1 << shape.width - 1) - 1) if shape.signed else (0, (1 << shape.width) - 1)
-    within = Mux(value < low, low, Mux(value > high, high, value))[: shape.width]
-    return within.as_signed() if shape.signed else within
+    """The number of this shape that is nearest to `value`.
+
+    No choice of a constant: in front of a register synthesis would make a reset of it.
+    """
+    if not value.shape().signed:
+        value = Cat(value, Const(0, 1)).as_signed()
+    sign, width = value[-1], shape.width - shape.signed
+    higher = value[width:]
+    beyond = (higher ^ sign.replicate(len(higher))).any() if shape.signed else Cat(higher, sign).any()
+    within = Mux(beyond, (~sign).replicate(width), value[:width])
+    return Cat(within, sign).as_signed() if shape.signed else within
 
 
 def aligned(m: Module, value: Value, shift: Value, name: str) -> Value:

@@ -6,10 +6,10 @@ import random
 from typing import Any, NamedTuple
 
 import pytest
-from amaranth import ResetInserter, Signal
+from amaranth import Module, ResetInserter, Shape, Signal, signed, unsigned
 from hardware import TINY, Stall, never, simulate, stalls, wait_for
 
-from bnnedge.hw.heads.thresholds import RECORD_LATENCY, STAGES, Thresholds, column_layout, gradient_bits
+from bnnedge.hw.heads.thresholds import RECORD_LATENCY, STAGES, Thresholds, column_layout, gradient_bits, saturate
 
 pytestmark = pytest.mark.usefixtures("left_behind")
 
@@ -207,3 +207,22 @@ def test_a_reset_ends_the_run(cycles: int) -> None:
             await ctx.tick()
 
     simulate(ResetInserter(reset)(unit), bench)
+
+
+@pytest.mark.parametrize("wide", [signed(7), unsigned(7)])
+@pytest.mark.parametrize("narrow", [signed(4), signed(6), signed(7), unsigned(4), unsigned(6), unsigned(7)])
+def test_saturate_gives_the_nearest_number(wide: Shape, narrow: Shape) -> None:
+    m, value, found = Module(), Signal(wide), Signal(narrow)
+    m.d.comb += found.eq(saturate(value, narrow))
+
+    def numbers(shape: Shape) -> range:
+        return range(-(1 << shape.width - 1), 1 << shape.width - 1) if shape.signed else range(1 << shape.width)
+
+    async def bench(ctx: Any) -> None:
+        for number in numbers(wide):
+            ctx.set(value, number)
+            assert ctx.get(found) == min(max(number, numbers(narrow)[0]), numbers(narrow)[-1])
+            await ctx.delay(1e-9)
+
+    m.d.sync += Signal().eq(0)
+    simulate(m, bench)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from amaranth import Cat, ClockDomain, ClockSignal, DomainRenamer, Module, Mux, ResetSignal, Signal
 from amaranth.hdl import Value
 from amaranth.lib import data, fifo, memory, wiring
@@ -29,7 +31,7 @@ from bnnedge.hw.heads.head import Head
 from bnnedge.hw.heads.softmax import LABEL_BITS
 from bnnedge.hw.heads.statistics import Statistics
 from bnnedge.hw.heads.totals import Totals
-from bnnedge.hw.layouts import PASS, RECORD, SIDE_BITS, TRANSFER
+from bnnedge.hw.layouts import HEAD_PASS, PASS, RECORD, SIDE_BITS, WAITING_LOAD, WAITING_STORE
 from bnnedge.hw.watch import watch
 
 LABELS = 1024  # two of the largest batches: GATHER runs one batch ahead
@@ -76,9 +78,9 @@ class Core(wiring.Component):
         m.submodules.sequencer = sequencer = Sequencer()
         m.submodules.semaphores = semaphores = Semaphores(takers=3, givers=4)
         m.submodules.execute_queue = execute_queue = Queue(PASS, DEPTHS[isa.Unit.EXECUTE])
-        m.submodules.load_queue = load_queue = Queue(TRANSFER, DEPTHS[isa.Unit.LOAD])
-        m.submodules.store_queue = store_queue = Queue(TRANSFER, DEPTHS[isa.Unit.STORE])
-        m.submodules.orders = orders = Chain(PASS, depth=2)  # from the engine to the head, which is one or two passes behind
+        m.submodules.load_queue = load_queue = Queue(WAITING_LOAD, DEPTHS[isa.Unit.LOAD])
+        m.submodules.store_queue = store_queue = Queue(WAITING_STORE, DEPTHS[isa.Unit.STORE])
+        m.submodules.orders = orders = Chain(HEAD_PASS, depth=2)  # from the engine to the head, which is one or two passes behind
         m.submodules.fetch = fetch = Fetch(config)
         m.submodules.window = window = Window(config)
         m.submodules.transpose = transpose = Transpose(config)
@@ -96,13 +98,13 @@ class Core(wiring.Component):
         # Control: sequencer -> queues -> units, and tokens back.
         queues = (execute_queue, load_queue, store_queue)
         for i, (stream, queue) in enumerate(zip((sequencer.execute, sequencer.load, sequencer.store), queues, strict=True)):
-            wiring.connect(m, stream, queue.instruction)
+            _connect_fields(m, stream, queue.instruction)
             m.d.comb += [queue.there.eq(semaphores.there), getattr(semaphores, f"take_{i}").eq(queue.take)]
         for i, given in enumerate((fetch.signal, head.signal, load.signal, store.signal)):
             m.d.comb += getattr(semaphores, f"give_{i}").eq(given)
         wiring.connect(m, execute_queue.order, fetch.instruction)
-        wiring.connect(m, load_queue.order, load.order)
-        wiring.connect(m, store_queue.order, store.order)
+        _connect_fields(m, load_queue.order, load.order)
+        _connect_fields(m, store_queue.order, store.order)
         m.d.comb += [
             sequencer.start.eq(self.start),
             sequencer.program.eq(self.program),
@@ -153,8 +155,8 @@ class Core(wiring.Component):
                     m.d.sync += tile_sides[bit][i].eq(granule)
 
         # Sums: lanes -> statistics -> tile buffer -> head.
-        wiring.connect(m, fetch.head, orders.input)
-        wiring.connect(m, orders.output, head.order)
+        _connect_fields(m, fetch.head, orders.input)
+        _connect_fields(m, orders.output, head.order)
         wiring.connect(m, fetch.pivots, statistics.pivots)
         wiring.connect(m, statistics.group, totals.group)
         wiring.connect(m, totals.added, head.added)
@@ -308,6 +310,13 @@ class Core(wiring.Component):
         if platform == CHECKED:
             watch(m, config, self.error)
         return m
+
+
+def _connect_fields(m: Module, source: Any, target: Any) -> None:
+    """Connect streams whose payloads have fields in common; what the source lacks is 0, for nobody reads it."""
+    m.d.comb += [target.valid.eq(source.valid), source.ready.eq(target.ready)]
+    there = source.payload.shape().members
+    m.d.comb += [target.payload[name].eq(source.payload[name]) for name in target.payload.shape().members if name in there]
 
 
 def _copy(target: object, source: object) -> list[object]:

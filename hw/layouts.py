@@ -18,6 +18,18 @@ def instruction_layout(opcode: isa.Opcode) -> data.StructLayout:
 
 PASS = instruction_layout(isa.Opcode.PASS)
 TRANSFER = instruction_layout(isa.Opcode.LOAD)
+
+
+def without(layout: data.StructLayout, *beginnings: str) -> data.StructLayout:
+    """Those members of `layout` whose names begin with none of these."""
+    return data.StructLayout({name: shape for name, shape in layout.members.items() if not name.startswith(beginnings)})
+
+
+# What waits in queues, without what its reader does not read: of a PASS on its way from engine to head, of loads and stores.
+OPERANDS = ("left_", "right_", "side_", "taps_", "y_", "x_", "strip", "window", "words", "tail", "row_first", "row_last")
+HEAD_PASS = without(PASS, "opcode", "wait", "fresh", "continues", *OPERANDS)
+WAITING_LOAD = without(TRANSFER, "stride")
+WAITING_STORE = without(WAITING_LOAD, "sample_", "labels")
 LOOP = instruction_layout(isa.Opcode.LOOP)
 
 # One channel of the parameter memory: centre and size are m and v of docs/arithmetic.md.

@@ -53,7 +53,8 @@ MUTANTS = [
     Mutant("buffers/banked.py", "Mux(written, self.write.granules[i], 0)", "self.write.granules[i]"),
     Mutant("buffers/tile_buffer.py", "self.room.eq(free >= lanes)", "self.room.eq(free > lanes)"),
     Mutant("buffers/tile_register.py", "((started == 1) & ~full)", "(started == 1)"),
-    Mutant("buffers/tile_register.py", "~crosses & (order.columns_planes != 0)", "order.columns_planes != 0"),
+    Mutant("buffers/tile_register.py", "rows_left & ~beside & (following", "rows_left & (following"),
+    Mutant("buffers/tile_register.py", 'active["columns"]) & ~stay', 'active["columns"])'),
     Mutant("buffers/tile_register.py", "(order.head == isa.Head.BACKWARD) & (order.pool", "(order.pool"),
     # heads
     Mutant("heads/statistics.py", "(value_2 <= largest_before[j].value)", "(value_2 < largest_before[j].value)"),

@@ -247,7 +247,9 @@ class _Schedule:
         lanes, head, pool = self.lanes, Head(f["head"]), Pool(f["pool"])
         self.engine += PREPARE
         tiles = self._tiles(f)
-        writes = f.get("rows_planes", 0) + f.get("columns_planes", 0)
+        planes = f.get("rows_planes", 0), f.get("columns_planes", 0)
+        beside = f.get("rows_buffer", 0) != f.get("columns_buffer", 0)  # rows and columns leave at once
+        writes = max(planes) if beside else sum(planes)
         sweeps = 4 if head == Head.BACKWARD and pool != Pool.NONE else 1
         merged = 4 if head == Head.FORWARD and pool == Pool.SUMS else 1  # tiles whose maximum is one
         # A tile register round: rows in, pipeline, writes; two tiles are on their way. Of pooled signs four come as one.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from amaranth import Array, Cat, Module, Mux, Signal
+from amaranth.hdl import Value
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -24,11 +25,17 @@ def writes_layout(config: Configuration) -> data.StructLayout:
     return data.StructLayout({"address": 16, "granule": config.granules})
 
 
+def _column(bits: data.View, number: int) -> Value:
+    """Bit `number` of each row."""
+    return Cat(row[number] for row in bits)
+
+
 class TileRegister(wiring.Component):
     """Collects a tile while the one before it is written to the buffers.
 
-    A plane leaves in one cycle as rows (bank i gets the Q bits of row i) and in another as columns (bank j gets the
-    P bits of column j): the same bits, wired the other way. All planes of the rows go first.
+    A plane leaves as rows (bank i gets the Q bits of row i) and as columns (bank j gets the P bits of column j): the same
+    bits, wired the other way. If rows and columns go to different buffers, both leave in the same cycle, plane by plane;
+    otherwise all planes of the rows go first.
 
     Tiles come in the order of the loops of a PASS, one for each of them; BACKWARD with a pool, one for each of the four places
     of an output. FORWARD with a pool the four places make one tile, of what they come to: pool SIGNS starts it with the rows
@@ -41,7 +48,7 @@ class TileRegister(wiring.Component):
     tiles started before.
     shift, planes: in, a row. idle: out, all that was started has been written.
     left, right: out, writes, in cycles in which left_active, right_active are 1. left_blocked: in, the left buffer is being
-    written by someone else.
+    written by someone else: what is to go there stays, and what would go to the right beside it.
     """
 
     def __init__(self, config: Configuration) -> None:
@@ -91,48 +98,48 @@ class TileRegister(wiring.Component):
         ]
         coming = self.coming_writes(m, move)
 
-        # Planes leave one a cycle, from plane 0 on.
-        crosses = Signal(reset_less=True)  # they leave as columns
-        plane, count = Signal(range(formats.MAX_PLANES), reset_less=True), Signal(4, reset_less=True)  # next one, how many
-        now, columns = (Signal(writes_layout(config), name=name, reset_less=True) for name in ("now", "columns"))
-        buffer, stay = Signal(reset_less=True), Signal()
-        m.d.comb += [
-            self.left_active.eq(full & (buffer == isa.Buffer.LEFT)),
-            self.right_active.eq(full & (buffer == isa.Buffer.RIGHT)),
-            stay.eq((buffer == isa.Buffer.LEFT) & self.left_blocked),
-        ]
-
-        def begin(writes: data.View, *, as_columns: bool) -> None:
-            name = "columns" if as_columns else "rows"
-            m.d.sync += [now.eq(writes), crosses.eq(as_columns), plane.eq(0)]
-            m.d.sync += [count.eq(order[f"{name}_planes"]), buffer.eq(order[f"{name}_buffer"])]
-
+        # Planes leave one a cycle, from plane 0 on: columns beside rows, or behind them if one buffer takes both.
+        plane, following = Signal(range(formats.MAX_PLANES), reset_less=True), Signal(range(formats.MAX_PLANES + 1))
+        rows_left, columns_left = Signal(), Signal()  # some are to be written
+        beside = order.rows_buffer != order.columns_buffer
+        unwritten = {"rows": rows_left, "columns": columns_left}
+        active = {"rows": rows_left, "columns": columns_left & (beside | ~rows_left)}
+        now = {name: Signal(writes_layout(config), name=f"{name}_now", reset_less=True) for name in active}
+        stay = Signal()
+        m.d.comb += [following.eq(plane + 1), full.eq(rows_left | columns_left)]
         with m.If(move):
-            m.d.sync += [outgoing.eq(incoming), columns.eq(coming["columns"])]
-            m.d.sync += full.eq((order.rows_planes != 0) | (order.columns_planes != 0))
-            with m.If(order.rows_planes != 0):
-                begin(coming["rows"], as_columns=False)
-            with m.Else():
-                begin(coming["columns"], as_columns=True)
-        with m.Elif(full & ~stay):
-            stride = Mux(crosses, order.columns_plane, order.rows_plane)
-            m.d.sync += [now.address.eq(now.address + stride), plane.eq(plane + 1), count.eq(count - 1)]
-            with m.If(count == 1):
-                begin(columns, as_columns=True)
-                m.d.sync += full.eq(~crosses & (order.columns_planes != 0))
+            m.d.sync += [outgoing.eq(incoming), plane.eq(0)]
+            for name, some in unwritten.items():
+                m.d.sync += [some.eq(order[f"{name}_planes"] != 0), now[name].eq(coming[name])]
+        with m.Elif(~stay):
+            m.d.sync += plane.eq(Mux(rows_left & ~beside & (following == order.rows_planes), 0, following))
+            for name, some in unwritten.items():
+                with m.If(active[name]):
+                    m.d.sync += now[name].address.eq(now[name].address + order[f"{name}_plane"])
+                    m.d.sync += some.eq(following != order[f"{name}_planes"])
 
-        bits = Signal(data.ArrayLayout(lanes, lanes))
+        # The right buffer is offered what the left one is, with the wires crossed: columns beside rows need no second set of
+        # multiplexers. A buffer whose turn it is not is offered what is not active.
+        crosses = Signal()  # columns to the left, rows to the right
+        m.d.comb += crosses.eq(Mux(rows_left, order.rows_buffer == isa.Buffer.RIGHT, order.columns_buffer == isa.Buffer.LEFT))
+        bits, left_bits = Signal(data.ArrayLayout(lanes, lanes)), Signal(data.ArrayLayout(lanes, lanes))
         m.d.comb += [bits[i].eq(Array(outgoing[i])[plane]) for i in range(lanes)]
-        for port, active in ((self.left, self.left_active), (self.right, self.right_active)):
-            m.d.comb += port.address.eq(now.address)
+        m.d.comb += [left_bits[i].eq(Mux(crosses, _column(bits, i), bits[i])) for i in range(lanes)]
+        m.d.comb += [
+            self.left_active.eq(Mux(crosses, active["columns"], active["rows"])),
+            self.right_active.eq(Mux(crosses, active["rows"], active["columns"]) & ~stay),
+            stay.eq(self.left_active & self.left_blocked),
+        ]
+        for name, first, second in (("left", "columns", "rows"), ("right", "rows", "columns")):
+            port, here = getattr(self, name), getattr(self, f"{name}_active")
+            writes = Signal(writes_layout(config), name=f"{name}_writes")
+            m.d.comb += [writes.eq(Mux(crosses, now[first], now[second])), port.address.eq(writes.address)]
             for bank in range(lanes):
-                column = Cat(bits[i][bank] for i in range(lanes))
-                m.d.comb += port.data[bank].eq(replicate(Mux(crosses, column, bits[bank]), config))
-                with m.If(active):
-                    m.d.comb += port.granules[bank].eq(now.granule)
-        for name, active in (("left", self.left_active), ("right", self.right_active)):
+                m.d.comb += port.data[bank].eq(replicate(left_bits[bank] if name == "left" else _column(left_bits, bank), config))
+                with m.If(here):
+                    m.d.comb += port.granules[bank].eq(writes.granule)
             message = f"{name} buffer: a tile is written to address {{}}, beyond its depth"
-            check(m, platform, active, now.address < getattr(config, f"{name}_depth"), message, now.address)
+            check(m, platform, here, writes.address < getattr(config, f"{name}_depth"), message, writes.address)
         check(m, platform, self.start, self.room, "tile register: a tile is started where there is no room")
         return m
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 import random
 from collections.abc import Iterator
@@ -239,7 +240,24 @@ def test_rows_as_fast_as_room_allows(planes: tuple[int, int], latency: int) -> N
     simulate(run.dut, bench)
 
 
-@pytest.mark.parametrize("buffers", [(Buffer.LEFT, Buffer.LEFT), (Buffer.RIGHT, Buffer.LEFT), (Buffer.LEFT, Buffer.RIGHT)])
+BUFFERS = list(itertools.product((Buffer.LEFT, Buffer.RIGHT), repeat=2))
+
+
+@pytest.mark.parametrize("buffers", BUFFERS)
+def test_all_numbers_of_planes_at_all_kinds_of_places(buffers: tuple[Buffer, Buffer]) -> None:
+    source, run = random.Random(6), Run(DEEP, seed=6, start=0.8, shift=0.9, blocked=0.3)
+    kinds = [(Head.FORWARD, Pool.NONE), (Head.FORWARD, Pool.SIGNS), (Head.BACKWARD, Pool.NONE), (Head.BACKWARD, Pool.SUMS)]
+
+    async def bench(ctx: Any) -> None:
+        for rows, columns, (head, pool) in itertools.product((0, 1, 5, 8), (0, 1, 5, 8), kinds):
+            work = Pass(DEEP, 2, 1, rows, columns, *buffers, head=head, pool=pool, seed=source.getrandbits(32))
+            await run.go(ctx, work, latency=source.choice((0, 3)))
+            assert run.written == work.written(), work
+
+    simulate(run.dut, bench)
+
+
+@pytest.mark.parametrize("buffers", BUFFERS)
 @pytest.mark.parametrize("blocked", [0.3, 0.9])
 def test_nothing_is_lost_while_the_left_buffer_is_blocked(buffers: tuple[Buffer, Buffer], blocked: float) -> None:
     run = Run(DEEP, seed=2, blocked=blocked)
@@ -273,6 +291,8 @@ FAST = {
     "lanes - 2 planes": (Pass(CONFIGS["granules-1"], 2, 3, 8, 6), 0),
     "sign and mask, late": (Pass(CONFIGS["granules-1"], 2, 4, 2, 1, head=Head.FORWARD), 6),
     "codes, late": (Pass(CONFIGS["granules-1"], 2, 4, 4, 4), 6),
+    "lanes - 2 planes beside each other": (Pass(CONFIGS["granules-2"], 2, 3, 6, 6, columns_buffer=Buffer.RIGHT), 0),
+    "and the other way round": (Pass(CONFIGS["granules-2"], 2, 3, 5, 6, rows_buffer=Buffer.RIGHT), 0),
     "nothing": (Pass(DEEP, 2, 2, 0, 0), 0),
     "signs and routes": (Pass(CONFIGS["granules-2"], 1, 1, 4, 1, width=2, head=Head.FORWARD, pool=Pool.SIGNS), 2),
     "codes at four places": (Pass(CONFIGS["granules-1"], 1, 1, 4, 4, width=2, head=Head.BACKWARD, pool=Pool.SUMS), 2),

@@ -36,6 +36,8 @@ HEAD_QUEUE = 2  # passes that wait for the head
 PREPARE = 8  # cycles from a pass to its first tile
 TILE = 9  # cycles of a tile in the emitter, besides one for each row and each plane that is written
 PARAMETERS = 27  # cycles for a group's parameters, besides one for each column
+DIVISION = 28  # cycles for the reciprocal of a class
+IMAGE = 14  # cycles of an image in the softmax, besides two for each class
 AVERAGES = 25  # cycles for a group's moving averages, besides one for each column
 READS, WRITES, WEIGHTS = "memory port 0 (reads)", "memory port 0 (writes)", "memory port 1"  # on port 1: latent weights
 RESOURCES = "engine", "drain", "head", READS, WRITES, WEIGHTS  # each may be busy beside the others
@@ -318,7 +320,7 @@ class _Schedule:
         """Statistics and averages of the batch first; then images one by one; then codes, and the gradient's averages."""
         lanes, groups = self.lanes, f["groups"]
         classes = (groups - 1) * lanes + f["columns"]
-        softmax = classes * 37 + self.batch * (3 * classes + 27)
+        softmax = classes * DIVISION + self.batch * (2 * classes + IMAGE) + classes
         first = len(self.consumed) - groups * f["tiles"]
         self.held["head"] += groups * (2 * (lanes + AVERAGES) + f["tiles"] * tile_rows) + softmax
         self.head = max(self.head, self.drain + 6) + groups * (lanes + AVERAGES) + softmax + lanes + PARAMETERS

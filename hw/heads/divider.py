@@ -25,16 +25,17 @@ class Divider(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         dividend = formats.LOG2_E << formats.RECIPROCAL
-        steps = dividend.bit_length()
-        rest, bits = Signal(formats.MU_BITS + 1, reset_less=True), Signal(steps, reset_less=True)
-        left = Signal(range(steps + 1))
+        known = dividend >> RECIPROCAL_BITS  # what no divisor fits into: the bits before the quotient's are 0
+        assert known < 1 << formats.STATISTICS
+        rest, bits = Signal(formats.MU_BITS + 1, reset_less=True), Signal(RECIPROCAL_BITS, reset_less=True)
+        left = Signal(range(RECIPROCAL_BITS + 1))
         trial = Cat(bits[-1], rest)
         fits = trial >= self.divisor
         quotient = Signal.like(self.quotient, reset_less=True)
         m.d.comb += self.quotient.eq(quotient)
         m.d.sync += self.done.eq(left == 1)
         with m.If(self.begin):
-            m.d.sync += [rest.eq(0), bits.eq(dividend), left.eq(steps)]
+            m.d.sync += [rest.eq(known), bits.eq(dividend), left.eq(RECIPROCAL_BITS)]
         with m.Elif(left != 0):
             m.d.sync += [
                 rest.eq(Mux(fits, trial - self.divisor, trial)),

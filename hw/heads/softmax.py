@@ -46,7 +46,7 @@ class Softmax(wiring.Component):
 
     `load` first gives what `Averages` tells of each class; `begin` then works out 1/psi for each of them, and goes through
     the batch. Every image takes three passes over the classes: logits and their maximum; sum of powers; probabilities.
-    -log2 p = (max - z) + log2(sum of powers).
+    The third pass of an image is the first pass of the next one. -log2 p = (max - z) + log2(sum of powers).
 
     Members
     -------
@@ -120,12 +120,12 @@ class Softmax(wiring.Component):
         m.submodules.log2 = log2 = memory.Memory(shape=9, depth=256, init=formats.LOG2_TABLE)
         log2_read = log2.read_port()
 
-        image, index = Signal(range(config.tile_rows)), Signal(range(CLASSES + 16))
+        image, index = Signal(range(config.tile_rows)), Signal(range(CLASSES + 1))
         base, lane = Signal(range(config.tile_rows)), Signal(range(lanes))  # row of the class's group, and its lane
-        first_image, last_image = Signal(), Signal()
+        last_image = Signal()
         final_class, final_image = Signal(range(CLASSES)), Signal.like(image)
         m.d.sync += [final_class.eq(self.classes - 1), final_image.eq(self.images - 1)]
-        m.d.comb += [first_image.eq(image == 0), last_image.eq(image == final_image)]
+        m.d.comb += last_image.eq(image == final_image)
 
         def walk_classes(step: Signal | Const) -> None:
             """Advance index, base and lane to the next class."""
@@ -134,7 +134,7 @@ class Softmax(wiring.Component):
                 with m.If(lane == lanes - 1):
                     m.d.sync += [lane.eq(0), base.eq(base + self.images)]
 
-        def restart_classes() -> None:
+        def restart_classes(image: Value) -> None:
             m.d.sync += [index.eq(0), lane.eq(0), base.eq(image)]
 
         def pipeline(start: Signal, stages: int, name: str) -> tuple[list[Signal], list[Signal]]:
@@ -184,7 +184,12 @@ class Softmax(wiring.Component):
         m.d.comb += [logits_write.addr.eq(places[9]), logits_write.data.eq(logit_9), logits_write.en.eq(flags[9])]
         with m.If(flags[9] & ((places[9] == 0) | (logit_9.biased > largest))):
             m.d.sync += [largest.eq(logit_9.biased), winner.eq(places[9])]
-        logits_done = flags[9] & (places[9] == final_class)
+        # Two cycles later the second pass begins, behind the first logits; two more, and it needs the largest one.
+        logits_done = flags[7] & (places[7] == final_class)
+
+        # What the third pass needs to know of its image, while the first pass of the next image goes on.
+        first_image, hit = Signal(reset_less=True), Signal(reset_less=True)
+        label, most = Signal(LABEL_BITS, reset_less=True), Signal.like(largest, reset_less=True)
 
         # Second and third pass. 0: address. 2: the logit is here. 3: distance below the maximum (third pass: -log2 p).
         # 4: the power is here. 5: shifted into place.
@@ -194,7 +199,7 @@ class Softmax(wiring.Component):
         log2_total = Signal(13, reset_less=True)
         below = Signal(BIASED_BITS + 1, reset_less=True)
         m.d.comb += logits_read.addr.eq(index)
-        m.d.sync += below.eq(largest - seen_2.biased + Mux(flags_3[2], log2_total, 0))
+        m.d.sync += below.eq(most - seen_2.biased + Mux(flags_3[2], log2_total, 0))
         octaves = Signal(4, reset_less=True)
         m.d.comb += exp2_read.addr.eq(below[: formats.LOGIT])
         m.d.sync += octaves.eq(Mux(below[formats.LOGIT :] > 15, 15, below[formats.LOGIT :]))
@@ -213,10 +218,10 @@ class Softmax(wiring.Component):
         mantissa = Signal(formats.LOGIT, reset_less=True)
         m.d.sync += mantissa.eq(powers >> (octave + (formats.PROBABILITY - formats.LOGIT)))
         m.d.comb += log2_read.addr.eq(mantissa)
+        m.d.sync += log2_total.eq((octave << formats.LOGIT) + log2_read.data)
 
         # Third pass goes on. 6: d0, z / log2(e), and c2 with the sign of z. 7: d, and the product. 8: their sums over the batch
         # are here, to be written back.
-        label = Signal(LABEL_BITS, reset_less=True)
         label_hit = Signal()
         below_5 = delayed(m, below, 2, "below")
         m.d.comb += label_hit.eq(flags_3[5] & (places_3[5] == label))
@@ -227,7 +232,7 @@ class Softmax(wiring.Component):
         d_8 = delayed(m, (d0_6 - slope_6)[:D_BITS].as_signed(), 2, "d")
         along_8 = delayed(m, d0_6 * z_6, 2, "along")
         with m.If(label_hit):
-            m.d.sync += [self.loss.eq(self.loss + below_5), self.hits.eq(self.hits + (winner == label))]
+            m.d.sync += [self.loss.eq(self.loss + below_5), self.hits.eq(self.hits + hit)]
         total_8, after = data.View(SUMS, delayed(m, Value.cast(totals_read.data), 1, "total")), Signal(SUMS)
         m.d.comb += [
             totals_read.addr.eq(Mux(flags_3[6], places_3[6], self.sums_class)),
@@ -274,66 +279,45 @@ class Softmax(wiring.Component):
                 self.sums.second.eq(total_8.along >> formats.LOG2_E_FRACTION + formats.LOGIT),
             ]
 
-        last_class = index == final_class
-        pause = Signal(range(8))
-
-        def next_image() -> None:
-            m.d.sync += [image.eq(image + 1), index.eq(0), lane.eq(0), base.eq(image + 1)]
-            m.next = "LABEL"
-            with m.If(last_image):
-                m.d.sync += self.done.eq(1)
-                m.next = "IDLE"
-
+        last_class, walking = index == final_class, index != self.classes
+        pause = Signal(range(6))
+        more, behind = Signal(), Signal()  # an image is left for the first pass; one waits for the third
         m.d.sync += self.done.eq(0)
 
         with m.FSM():
             with m.State("IDLE"):
-                m.d.sync += [image.eq(0), index.eq(0), lane.eq(0), base.eq(0)]
+                restart_classes(Const(0))
+                m.d.sync += [image.eq(0), more.eq(1), behind.eq(0), pause.eq(0)]
                 with m.If(self.begin):
-                    m.d.sync += [self.loss.eq(0), self.hits.eq(0), pause.eq(0)]
+                    m.d.sync += [self.loss.eq(0), self.hits.eq(0)]
                     m.next = "RECIPROCALS"
             with m.State("RECIPROCALS"):
-                # psi is here three cycles after its class number
-                with m.If(pause != 7):
+                # psi is here two cycles after its class number, when the first step needs it
+                with m.If(pause != 2):
                     m.d.sync += pause.eq(pause + 1)
-                m.d.comb += divider.begin.eq(pause == 3)
+                m.d.comb += divider.begin.eq(pause == 1)
                 with m.If(divider.done):
                     m.d.comb += reciprocals_write.en.eq(1)
                     m.d.sync += [index.eq(index + 1), pause.eq(0)]
                     with m.If(last_class):
                         m.d.sync += index.eq(0)
-                        m.next = "LABEL"
+                        m.next = "CLASSES"
+            with m.State("CLASSES"):
+                # logits of an image, and gradients of the one before
+                m.d.comb += [issue_logit.eq(walking & more), issue_gradient.eq(walking & behind)]
+                walk_classes(walking)
+                with m.If(logits_done):
+                    m.next = "LABEL"
+                with m.If(gradients_done & ~more):
+                    m.d.sync += self.done.eq(1)
+                    m.next = "IDLE"
             with m.State("LABEL"):
                 m.d.comb += self.label.ready.eq(1)
-                m.d.sync += [label.eq(self.label.payload), row_base.eq(image), row_lane.eq(0)]
+                m.d.sync += [label.eq(self.label.payload), powers.eq(0), index.eq(0), pause.eq(0)]
                 with m.If(self.label.valid):
-                    m.next = "LOGITS"
-            with m.State("LOGITS"):
-                m.d.comb += issue_logit.eq(index != self.classes)
-                walk_classes(issue_logit)
-                with m.If(logits_done):
-                    restart_classes()
-                    m.d.sync += powers.eq(0)
                     m.next = "POWERS"
-            with m.State("POWERS"):
-                m.d.comb += issue_power.eq(index != self.classes)
-                walk_classes(issue_power)
-                m.d.sync += pause.eq(0)
-                with m.If(~issue_power):
-                    m.d.sync += pause.eq(pause + 1)
-                    with m.If(pause == 7):  # the last power has been added, its logarithm looked up
-                        restart_classes()
-                        m.d.sync += log2_total.eq((octave << formats.LOGIT) + log2_read.data)
-                        m.next = "GRADIENTS"
-            with m.State("GRADIENTS"):
-                m.d.sync += pause.eq(0)
-                m.d.comb += issue_gradient.eq(index != self.classes)
-                walk_classes(issue_gradient)
-                with m.If(gradients_done):
-                    restart_classes()
-                    m.next = "SCORES"
-                    with m.If(~self.inference):
-                        next_image()
+                    with m.If(self.inference):
+                        m.next = "SCORES"
             with m.State("SCORES"):
                 # inference only: the logits leave
                 with m.If(pause != 2):  # the logit is not here yet
@@ -341,10 +325,23 @@ class Softmax(wiring.Component):
                 with m.Else():
                     m.d.comb += self.score.valid.eq(1)
                     with m.If(self.score.ready):
-                        m.d.sync += pause.eq(0)
-                        walk_classes(Const(1))
+                        m.d.sync += [index.eq(index + 1), pause.eq(0)]
                         with m.If(last_class):
-                            next_image()
+                            m.d.sync += index.eq(0)
+                            m.next = "POWERS"
+            with m.State("POWERS"):
+                # here the gradients of the image before are through
+                m.d.sync += [first_image.eq(image == 0), most.eq(largest), hit.eq(winner == label)]
+                m.d.sync += [row_base.eq(image), row_lane.eq(0)]
+                m.d.comb += issue_power.eq(walking)
+                with m.If(walking):
+                    m.d.sync += index.eq(index + 1)
+                with m.Else():
+                    m.d.sync += pause.eq(pause + 1)
+                with m.If(pause == 5):  # the logarithm of all powers is here when the third pass needs it
+                    restart_classes(image + 1)
+                    m.d.sync += [image.eq(image + 1), more.eq(~last_image), behind.eq(1)]
+                    m.next = "CLASSES"
         m.d.comb += [
             self.score.payload.eq(seen_2.biased),
             self.score_last.eq(last_class),

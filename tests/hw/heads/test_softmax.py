@@ -278,6 +278,6 @@ def test_a_deviation_below_one_counts_as_one(psi: int) -> None:
     check(plain(np.array([[1, 0, -2, 3]]), np.array([0]), psi))
 
 
-@pytest.mark.parametrize("reset_after", [3, 60, 190, 240, 270])
+@pytest.mark.parametrize("reset_after", [3, 60, 146, 155, 165, 185, 205, 220])
 def test_a_reset_in_the_middle_leaves_nothing_behind(reset_after: int) -> None:
     check(drawn(8, 3, 5), drawn(9, 2, 4, inference=True), reset_after=reset_after)

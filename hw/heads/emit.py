@@ -119,19 +119,21 @@ class Emit(wiring.Component):
         ]
 
         # What the next group's columns need moves up column by column, and aside to where rows see it: the mean in cycle 1,
-        # the bounds of the mask in cycle 3.
+        # the bounds of the mask in cycle 3. Inverted on its way in, the mean needs no inverters where it is subtracted.
         coming = Signal(data.ArrayLayout(column_layout(config), lanes), reset_less=True)
+        incoming = Signal(column_layout(config))
+        m.d.comb += [incoming.eq(self.result), incoming.mean.eq(~self.result.mean)]
         with m.If(self.load):
-            m.d.sync += coming.eq(Cat(coming.as_value()[len(self.result.as_value()) :], self.result))
+            m.d.sync += coming.eq(Cat(coming.as_value()[len(incoming.as_value()) :], incoming))
         swaps_3 = Signal(SWAP)
         m.d.sync += swaps_3.eq(Cat(self.swap, swaps_3))
 
         sizes: list[Value] = []
         for j in range(lanes):
-            mean = Signal(signed(wide), name=f"mean_{j}", reset_less=True)
+            inverse = Signal(signed(wide), name=f"inverse_{j}", reset_less=True)  # ~mean
             above, below = (Signal(config.accumulator + 1, name=f"{name}_{j}", reset_less=True) for name in ("above", "below"))
             with m.If(swaps_3[0]):
-                m.d.sync += mean.eq(coming[j].mean)
+                m.d.sync += inverse.eq(coming[j].mean)
             with m.If(swaps_3[-1]):
                 m.d.sync += [above.eq(coming[j].above), below.eq(coming[j].below)]
 
@@ -140,9 +142,9 @@ class Emit(wiring.Component):
             value, side = self.row[j].sum.value, self.row[j].sum.side
             elsewhere = register(f"elsewhere_{j}", 1, routes & (self.place != side))
             gradient = register(f"gradient_{j}", value.shape(), value)
-            nothing = Mux(without_mean, ~mean, Const(-1, signed(wide)))
+            nothing = Mux(without_mean, inverse, Const(-1, signed(wide)))
             taken = Mux(elsewhere, nothing, ~(gradient << formats.GRADIENT_MEAN))
-            dy = register(f"dy_{j}", signed(wide), ~mean - taken)
+            dy = register(f"dy_{j}", signed(wide), inverse - taken)
             # Cycle 3: its size.
             size, dy_3 = register(f"size_{j}", wide - 1, magnitude(dy)), delayed(m, dy, 1, f"dy_{j}")
             sizes.append(size)

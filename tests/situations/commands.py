@@ -231,7 +231,8 @@ def data_beside_another_cache(folder: Path) -> str:
     place.mkdir(parents=True)
     (place / "train-images-idx3-ubyte").write_bytes(b"")
     variables = {"HOME": str(folder / "home"), "BNNEDGE_CACHE": str(folder / "cache"), "XDG_CACHE_HOME": ""}
-    with environment(**variables):
+    # A whole set of the system's would be taken instead.
+    with environment(**variables), mock.patch("bnnedge.data.places._SYSTEM", folder / "none"):
         return bnnedge("train", "--device", "golden", "--data", "fashion-mnist")
 
 
@@ -275,7 +276,7 @@ ROWS = [
     Row("a mistyped board", lambda f: bnnedge("generate", "--board", "pynqz2"), "did you mean 'pynq-z2'"),
     Row("a mistyped data set", lambda f: train(f, "--data", "fashion_mnist"), "did you mean 'fashion-mnist'"),
     Row("no steps", lambda f: train(f, "--steps", 0), "must be a positive whole number, not 0"),
-    Row("a batch between two", lambda f: train(f, "--network", network(f), "--batch", 100), "a multiple of 16, not 100; 96 and 112 fit"),
+    Row("a batch between two", lambda f: train(f, "--network", network(f), "--batch", 100), "of 16, not 100; 96 and 112 fit"),
     Row("limits of the rate as they are named", largest_rate, works),
     Row("no command", lambda f: bnnedge(), says("train", "doctor", "--version")),
     Row("the version", lambda f: bnnedge("--version"), says("bnnedge 0.", "NumPy")),

@@ -128,8 +128,8 @@ def instruction_set() -> str:
         f"* Report: {emitter.REPORT_BYTES} bytes: loss (sum of -log2 p, 8 fraction bits), hits (32 bits each), cycle (64 bits).",
         f"* Parameter record: {8 * len(RECORD_WORDS)} bytes: {_record_fields()};",
         "  an exponent record has E in mu, the unit A in centre. Beyond these bits a record is 0.",
-        f"* Latent weights: words of 16 bits, or of 12 if these have {12 - MOMENT} bits or fewer, side by side in the order of the",
-        "  update: for each group of outputs, each place of the window and each tile of inputs, by rows.",
+        f"* Latent weights: words of 16 bits, or of 12 if these have {12 - MOMENT} bits or fewer, side by side in the order of",
+        "  the update: for each group of outputs, each place of the window and each tile of inputs, by rows.",
         f"* Logits: 16 bits each, padded to {program.SCORES_PER_BEAT} an image, base 2, 8 fraction bits.",
     ]
     return "\n".join(lines) + "\n"

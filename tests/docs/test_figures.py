@@ -275,7 +275,7 @@ OTHERS: list[tuple[str, str, str]] = [
     ("boards.md", r"0x43C00000, 64 KB", "addresses"),
     ("architecture.md", r"within 4 KB", "a rule of AXI"),
     ("results.md", r"300,000 cycles per CPU\s+second for `sim-small` and 120,000", "other machines differ"),
-    ("architecture.md", r"75,300 were estimated|8 cycles of products|57 cycles an image", "on paper"),
+    ("architecture.md", r"75,300 were estimated|8 cycles of products|34 cycles an image", "on paper"),
     ("", r"204\s+images/s", "the paper's Raspberry Pi"),
     ("architecture.md", r"(?s)Resources \(`bnnedge synth.*?(?=\n## )", "synthesis takes minutes"),
     ("architecture.md", r"LUTs instead of [\d,]+|instead of [\d,]+ LUTs|some 1,000 bits", "of designs that are no more"),

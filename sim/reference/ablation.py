@@ -49,7 +49,7 @@ class Ablation(Standard):
         streaming: hidden layers normalise with the moving averages as they stood before the step, the spread about the moving
             mean. The last layer has its batch's statistics. Averages warm up as in docs/arithmetic.md.
         moving-centre: the backward pass of the batch norm takes off the moving mean of v instead of the batch's, and in the last
-            layer alone the part along X, by a moving mean, too. `backward` moves these.
+            layer alone the part along X, by a moving mean, too. These move in the backward pass.
         sized-beta: beta learns by `SizedMoment`.
 
     Raises

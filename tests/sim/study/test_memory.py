@@ -37,6 +37,6 @@ def test_document(tmp_path, monkeypatch):
     document, picture = write(tmp_path)
     text = document.read_text()
     assert text.count("\n| ") - 1 == 2
-    assert "| MLP | 128 | 8.15 | 2.89 (2.82) | 1.33 (6.10) |" in text
+    assert "| MLP | 128 | 8.15 | 2.89 (2.82) | 1.31 (6.21) |" in text
     assert "sums too large" in text
     assert "<svg" in picture.read_text()

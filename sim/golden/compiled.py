@@ -105,14 +105,12 @@ class Compiled(Plain):
         halves = np.empty((len(d), layer.out_height, layer.out_width, layer.fan_out), np.int8)
         pooled = layer.pool != "none"
         assert code.twin == pooled
-        maps = (d, route) if pooled else (d,)
-        loop = {
-            "none": rounding.codes,
-            "signs": rounding.codes_of_pooled_signs,
-            "sums": rounding.codes_of_pooled_sums,
-        }[layer.pool]
-        limit = 1 << code.bits - 1
-        given = (*maps, _int32(c1), e, limit, self._keys, *at, int(Kind.CODE), self.random.lanes)
+        c1 = _int32(c1)
+        of_maps: tuple[np.ndarray | None, ...] = (d, c1)
+        if pooled:  # where sums are pooled there is no sample of the statistics but the routed one
+            of_maps = d, route, c1, c1 if layer.pool == "signs" else np.zeros_like(c1)
+        loop = rounding.codes_of_pooled if pooled else rounding.codes
+        given = (*of_maps, e, 1 << code.bits - 1, self._keys, *at, int(Kind.CODE), self.random.lanes)
         parts = self._share(layer.out_height, 0.6 * halves.size, lambda start, stop: loop(*given, start, stop, halves))
         return halves, sum(parts)
 

@@ -110,8 +110,11 @@ def codes(d, c1, e, limit, keys, step, layer, kind, lanes, start, stop, code):
 
 
 @compiled
-def codes_of_pooled_signs(d, route, c1, e, limit, keys, step, layer, kind, lanes, start, stop, code):
-    """The same, of twin planes, where signs are pooled: d and route (B, h, w, M), code (B, 2h, 2w, M), rows start..stop of it."""
+def codes_of_pooled(d, route, c1, elsewhere, e, limit, keys, step, layer, kind, lanes, start, stop, code):
+    """The same, of twin planes, where outputs are pooled: d and route (B, h, w, M), code (B, 2h, 2w, M), rows start..stop of it.
+
+    elsewhere: (M,) int32, what is taken off at the places that d is not routed to.
+    """
     images, _, width, channels = code.shape
     groups = -(-channels // lanes)
     states, drawn = np.empty((stop - start, width, groups), np.uint64), np.empty(groups * lanes, np.int32)
@@ -125,33 +128,10 @@ def codes_of_pooled_signs(d, route, c1, e, limit, keys, step, layer, kind, lanes
                 draw(state, lanes, drawn)
                 y, x, place = row >> 1, column >> 1, np.uint8(2 * (row & 1) + (column & 1))
                 for c in range(channels):
-                    value = d[image, y, x, c] if route[image, y, x, c] == place else np.int32(0)
-                    dy = _centred(value, c1[c])
+                    here = route[image, y, x, c] == place
+                    dy = _centred(d[image, y, x, c], c1[c]) if here else np.int32(-elsewhere[c])
                     code[image, row, column, c] = _twin(dy, drawn[c], e, limit)
                     total += abs(dy)
-    return total
-
-
-@compiled
-def codes_of_pooled_sums(d, route, c1, e, limit, keys, step, layer, kind, lanes, start, stop, code):
-    """The same where sums are pooled."""
-    images, _, width, channels = code.shape
-    groups = -(-channels // lanes)
-    states, drawn = np.empty((stop - start, width, groups), np.uint64), np.empty(groups * lanes, np.int32)
-    total = np.int64(0)
-    for image in range(images):
-        for row in range(start, stop):
-            for column in range(width):
-                state = states[row - start, column]
-                if image % lanes == 0:
-                    seeds(state, keys, step, layer, kind, row * width + column, image // lanes)
-                draw(state, lanes, drawn)
-                y, x, place = row >> 1, column >> 1, np.uint8(2 * (row & 1) + (column & 1))
-                for c in range(channels):
-                    dy = _centred(d[image, y, x, c], c1[c])
-                    here = route[image, y, x, c] == place
-                    code[image, row, column, c] = _twin(dy, drawn[c], e, limit) if here else np.int8(0)
-                    total += abs(dy) if here else np.int32(0)
     return total
 
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import pytest
 from amaranth import ResetInserter, Signal
 from hardware import TINY, Stall, never, signed, simulate, stalls
+from records import BETA, CENTRE, ONE, Record
 
 from bnnedge.hw.heads.averages import MEANS, STAGES, SUMS_LATENCY, Averages
 from bnnedge.hw.heads.thresholds import RECORD_LATENCY
@@ -18,9 +19,6 @@ CONFIG = TINY
 LANES = CONFIG.lanes
 SUM = CONFIG.largest_sum
 TOTAL = (1 << 39) - 1  # the largest total
-ONE = 64  # mu and psi have 6 fraction bits
-BETA = 1 << 19
-CENTRE = 1 << 27
 SIZE = 1 << 40
 SETTINGS = ("walks", "backward", "last", "inference", "commit", "reciprocal", "mean_log2", "step", "rate", "shift", "channel")
 
@@ -30,16 +28,6 @@ class Sums(NamedTuple):
 
     first: int = 0
     second: int = 0
-
-
-class Record(NamedTuple):
-    """An entry of the parameter memory."""
-
-    mu: int = 0
-    psi: int = 0
-    beta: int = 0
-    centre: int = 0
-    size: int = 0
 
 
 class Group(NamedTuple):

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import pytest
 from amaranth import Module, ResetInserter, Shape, Signal, signed, unsigned
 from hardware import TINY, Stall, never, simulate, stalls, wait_for
+from records import BETA, CENTRE, ONE, Record
 
 from bnnedge.hw.heads.thresholds import RECORD_LATENCY, STAGES, Thresholds, column_layout, gradient_bits, saturate
 
@@ -16,20 +17,7 @@ pytestmark = pytest.mark.usefixtures("left_behind")
 CONFIG = TINY
 LANES = CONFIG.lanes
 SUM = CONFIG.largest_sum
-ONE = 64  # mu, psi and tau have 6 fraction bits
-BETA = 1 << 19
-CENTRE = 1 << 27
 LOWEST, HIGHEST = -(1 << CONFIG.accumulator - 1), (1 << CONFIG.accumulator - 1) - 1
-
-
-class Record(NamedTuple):
-    """An entry of the parameter memory."""
-
-    mu: int = 0
-    psi: int = 0
-    beta: int = 0
-    centre: int = 0
-    size: int = 0
 
 
 class Group(NamedTuple):

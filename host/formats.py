@@ -26,8 +26,9 @@ RATE = 12  # bits of a move, (2k + 1) times a layer's rate, below one LSB of the
 RATE_UNIT = 17  # the learning rate is a multiple of 2**-RATE_UNIT
 RATE_BITS = 16
 
-BETA_BITS = 20  # of beta, all but the sign fraction bits
+BETA_BITS = 20  # of beta
 BETA_USED = 12  # the uppermost of them, which move thresholds and logits
+BETA_FRACTION = 9  # fraction bits of these: beta is within -4..4
 CENTRE = 8  # fraction bits of a channel's mean gradient m, by which codes are centred and beta learns
 CENTRE_BITS = 28  # of m, signed
 SIZE = CENTRE + SIZE_DECAY  # fraction bits of the mean gradient's size v: so many more that small ones move its average, too
@@ -36,7 +37,7 @@ SLOPE_DECAY = 3  # likewise, of the last layer's slope
 LAST_BITS = 16  # k of the last layer, whose gradients are of known size
 UNIT_SHIFT = 8  # bits that a mean gradient is shifted at most when the exponents above it have changed
 STEP_FRACTION, STEP_LIMIT = 8, 3  # beta moves by rate * m / 2**bits(v), a quotient with these fraction bits, within 2**STEP_LIMIT
-BETA_RATE = 8  # fraction bits of that product below the lowest bit of beta
+BETA_RATE = 7  # fraction bits of that product below the lowest bit of beta
 
 GRADIENT_MEAN = 2  # fraction bits kept when the batch means are subtracted from the gradient
 MAX_EXPONENT = 16  # e, the gradient code stands for code * 2**e

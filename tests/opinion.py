@@ -203,7 +203,7 @@ class Opinion:
 
     def activate(self, layer: Layer, y: Tensor) -> tuple[Tensor, Tensor]:
         """Forward: x' and mask."""
-        tau = [mu - ((beta >> 8) * psi >> 11) for mu, beta, psi in zip(layer.mu, layer.beta, layer.psi, strict=True)]
+        tau = [mu - ((beta >> 8) * psi >> 9) for mu, beta, psi in zip(layer.mu, layer.beta, layer.psi, strict=True)]
         sign = {at: 1 if 64 * v >= tau[at[2]] else -1 for at, v in y.items()}
         return sign, {at: int(abs(64 * v - tau[at[2]]) <= layer.psi[at[2]]) for at, v in y.items()}
 
@@ -211,7 +211,7 @@ class Opinion:
         """Last layer and loss: z, and v of each image."""
         r = [(1477 << 20) // max(p, 64) for p in psi]
         z = {at: clip(((64 * value - mu[at[2]]) * r[at[2]] + 2**21) >> 22, -8191, 8191) for at, value in y.items()}
-        v = {at: value + ((layer.beta[at[2]] >> 8) * 1477 >> 13) for at, value in z.items()}
+        v = {at: value + ((layer.beta[at[2]] >> 8) * 1477 >> 11) for at, value in z.items()}
         return z, flat(v, len(y) // layer.M)
 
     def infer(self, images: list[list[int]]) -> list[list[int]]:
@@ -310,7 +310,7 @@ class Opinion:
                 layer.v[c] = clip(self.average(layer.v[c], mean(s2[c], n, 8) * 2**10, 3), -(2**39), 2**39 - 1)
                 k = 16
             step = clip(layer.m[c] * 2**8 >> k, -(2**11), 2**11 - 1)
-            layer.beta[c] = clip(layer.beta[c] - ((rate * step + 2**7) >> 8), -(2**19), 2**19 - 1)
+            layer.beta[c] = clip(layer.beta[c] - ((rate * step + 2**6) >> 7), -(2**19), 2**19 - 1)
         layer.A = above
         return code, above + e
 

@@ -140,7 +140,7 @@ def fold(trained: Checkpoint | Trainer) -> Folded:
     largest = [bounds.forward_sum(geometry, i, planes) for i, geometry in enumerate(network.geometry)]
     last = states[-1]
     reciprocal = (formats.LOG2_E << formats.RECIPROCAL) // np.maximum(last.psi.astype(np.int64), 1 << formats.STATISTICS)
-    beta = _beta(last) * formats.LOG2_E >> formats.BETA_USED - 1 + formats.LOG2_E_FRACTION - formats.LOGIT
+    beta = _beta(last) * formats.LOG2_E >> formats.BETA_FRACTION + formats.LOG2_E_FRACTION - formats.LOGIT
     return Folded(
         network=network,
         input_planes=planes,
@@ -159,5 +159,5 @@ def _beta(state: LayerState) -> np.ndarray:
 
 def _threshold(state: LayerState, bound: int) -> np.ndarray:
     """ceil(tau / 64) of the moving statistics, saturated to what the sums can reach."""
-    tau = state.mu - (_beta(state) * state.psi >> formats.BETA_USED - 1)
+    tau = state.mu - (_beta(state) * state.psi >> formats.BETA_FRACTION)
     return np.clip(-(-tau >> formats.STATISTICS), -bound, bound + 1).astype(np.int32)

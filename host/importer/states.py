@@ -15,7 +15,7 @@ from bnnedge.layers import Geometry
 from bnnedge.rates import scale
 from bnnedge.state import TrainingState
 
-_ONE, _BETA_ONE = 1 << formats.STATISTICS, 1 << formats.BETA_USED - 1
+_ONE, _BETA_ONE = 1 << formats.STATISTICS, 1 << formats.BETA_FRACTION
 _PSI_LIMIT = (1 << formats.MU_BITS) - 1
 # Mean absolute deviation of a normal distribution, in standard deviations.
 _MEAN_DEVIATION = math.sqrt(2 / math.pi)
@@ -111,18 +111,19 @@ def _guess(geometry: Geometry, step: int) -> float:
 
 def _beta(values: np.ndarray) -> np.ndarray:
     """beta, as thresholds and logits use it: BETA_USED bits."""
-    return np.clip(np.rint(values * _BETA_ONE), -_BETA_ONE, _BETA_ONE - 1).astype(np.int64)
+    most = 1 << formats.BETA_USED - 1
+    return np.clip(np.rint(values * _BETA_ONE), -most, most - 1).astype(np.int64)
 
 
 def _hidden(layer: Binary, geometry: Geometry, step: int, limit: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """mu, psi, beta for the sign of scale * y + offset: y >= threshold, of whole y. mu takes what beta, within -1..1, leaves."""
+    """mu, psi, beta for the sign of scale * y + offset: y >= threshold, of whole y. mu takes what beta, within -4..4, leaves."""
     bound = geometry.fan_in * step
     turn = turning(layer)
     threshold = np.where(tied(turn, _WHOLE), np.rint(turn) + (layer.at_zero < 0), np.ceil(turn))
     threshold = np.clip(threshold, -bound, bound + 1)
     mean, deviation = _spread(layer, geometry, step)
     psi = np.clip(np.rint(_MEAN_DEVIATION * deviation * _ONE), _ONE, bound * _ONE).astype(np.int64)
-    # tau = mu - (beta psi >> BETA_USED - 1), and y is compared with tau / 64: half a step below the threshold.
+    # tau = mu - (beta psi >> BETA_FRACTION), and y is compared with tau / 64: half a step below the threshold.
     tau = (threshold * _ONE - _ONE // 2).astype(np.int64)
     # mu would lie between the threshold and the mean, but a rounded beta may carry it beyond its limit.
     beta = _beta((mean - threshold) * _ONE / psi)

@@ -21,7 +21,7 @@ CLASSES = formats.MAX_CLASSES  # a multiple of the lanes
 LOGIT_SHIFT = formats.RECIPROCAL + formats.LOG2_E_FRACTION - formats.LOGIT
 SCORE_BITS = 16
 LABEL_BITS = 8
-BETA_SHIFT = formats.BETA_USED - 1 + formats.LOG2_E_FRACTION - formats.LOGIT
+BETA_SHIFT = formats.BETA_FRACTION + formats.LOG2_E_FRACTION - formats.LOGIT
 BIASED_BITS = formats.LOGIT_BITS + 2
 IMAGES = formats.MOST_BATCH
 D_BITS = formats.PROBABILITY + 2  # |d0| <= 2**PROBABILITY, |c2| is less

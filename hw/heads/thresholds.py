@@ -145,8 +145,8 @@ class Thresholds(wiring.Component):
         product_3 = product(m, record.psi, beta, "product")
         mu_3, psi_3 = delayed(m, record.mu, 3, "mu"), delayed(m, record.psi, 3, "psi")
         psi_4 = delayed(m, psi_3, 1, "psi_3")
-        bits = formats.MU_BITS + 3
-        tau_4 = register("tau_4", mu_3 - (product_3 >> formats.BETA_USED - 1), bits)
+        bits = formats.MU_BITS + 4  # |beta| is 4 at most
+        tau_4 = register("tau_4", mu_3 - (product_3 >> formats.BETA_FRACTION), bits)
         less_4 = register("less_4", Const(one - 1) - psi_3, bits)
 
         def whole(name: str, value: Value) -> Signal:

@@ -163,7 +163,7 @@ class Golden:
         """tau (M,) int32."""
         xp = self.library.xp
         mu, psi = xp.astype(layer.mu, xp.int64), xp.astype(layer.psi, xp.int64)
-        return xp.astype(mu - (_used(layer.beta) * psi >> f.BETA_USED - 1), xp.int32)
+        return xp.astype(mu - (_used(layer.beta) * psi >> f.BETA_FRACTION), xp.int32)
 
     def _normalise(self, i: int, layer: LayerState, y: Array, route: Array | None) -> Forward:
         """Sign and straight-through mask of the batch norm's output: y >= tau, |y - tau| <= psi; signs are pooled."""

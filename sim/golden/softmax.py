@@ -22,7 +22,7 @@ def logits(y: Array, mu: Array, psi: Array, beta: Array) -> tuple[Array, Array]:
     limit = (1 << f.LOGIT_BITS - 1) - 1
     centred = (xp.astype(y, xp.int64) << f.STATISTICS) - mu
     z = xp.clip(centred * reciprocal + (1 << shift - 1) >> shift, -limit, limit)
-    return z, z + (beta * f.LOG2_E >> f.BETA_USED - 1 + f.LOG2_E_FRACTION - f.LOGIT)
+    return z, z + (beta * f.LOG2_E >> f.BETA_FRACTION + f.LOG2_E_FRACTION - f.LOGIT)
 
 
 def slope(gradient: Array, z: Array) -> Array:

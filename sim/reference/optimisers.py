@@ -11,7 +11,8 @@ OptimiserName = Literal["adam", "sign-momentum", "sign-sgd", "bop", "sign-bop"]
 BOP_REAL_RATE = 1e-3
 """Rate of Adam for parameters that are not binary, where Bop trains those that are: the rate of Bop is no step."""
 
-BETA_STEP = 2.0 ** (formats.RATE_UNIT + formats.STEP_FRACTION - formats.BETA_RATE - (formats.BETA_BITS - 1))
+_BETA_UNIT = formats.BETA_FRACTION + formats.BETA_BITS - formats.BETA_USED
+BETA_STEP = 2.0 ** (formats.RATE_UNIT + formats.STEP_FRACTION - formats.BETA_RATE - _BETA_UNIT)
 """What beta moves by, in the learning rate, where its gradient is as large as 2^k: docs/arithmetic.md, Mean gradient and beta."""
 
 BOP_SIGN_THRESHOLD = 0.03

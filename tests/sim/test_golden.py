@@ -159,14 +159,14 @@ class Plain:
         for value, mu, psi, beta in zip(y, mus, psis, self.state.layers[-1].beta.tolist(), strict=True):
             r = (1477 << 20) // max(psi, 64)
             z.append(clip((64 * value - mu) * r + 2**21 >> 22, -8191, 8191))
-            v.append(z[-1] + ((beta >> 8) * 1477 >> 13))
+            v.append(z[-1] + ((beta >> 8) * 1477 >> 11))
         return z, v
 
     def thresholds(self, i: int) -> list[tuple[int, int]]:
         """tau and psi of each channel."""
         layer = self.state.layers[i]
         channels = zip(layer.mu.tolist(), layer.psi.tolist(), layer.beta.tolist(), strict=True)
-        return [(mu - ((beta >> 8) * psi >> 11), psi) for mu, psi, beta in channels]
+        return [(mu - ((beta >> 8) * psi >> 9), psi) for mu, psi, beta in channels]
 
     def infer(self, pixels: np.ndarray) -> list[list[int]]:
         x = self.codes(pixels, self.s.input_planes)
@@ -204,7 +204,7 @@ class Plain:
             bits = 16
         quotient = clip(centre * 256 // 2**bits, -2048, 2047)
         layer.centre[m], layer.size[m] = centre, size
-        layer.beta[m] = clip(int(layer.beta[m]) - (rate * quotient + 128) // 256, -(2**19), 2**19 - 1)
+        layer.beta[m] = clip(int(layer.beta[m]) - (rate * quotient + 64) // 128, -(2**19), 2**19 - 1)
 
     def step(self, pixels: np.ndarray, labels: list[int], rate: int) -> tuple[int, int]:
         s, step = self.s, self.state.step

@@ -205,7 +205,7 @@ class TestOptimisers:
             mean += (abs(gradient) - mean) / 2 ** min(10, step // 4)
             power = size or 2.0 ** np.ceil(np.log2(mean))
             limited += abs(moment / power) > 8
-            value -= 0.25 * 0.01 * min(max(moment / power, -8), 8)
+            value -= 2 * 0.01 * min(max(moment / power, -8), 8)
             assert parameter.tolist() == pytest.approx([value, 0.3], rel=1e-12)
         assert (limited > 0) == (size is not None)
 

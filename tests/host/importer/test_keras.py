@@ -176,7 +176,7 @@ def test_round_trip_of_a_trained_network():
         model.add(layers.Dense(layer.sign.shape[1], use_bias=False))
         model.layers[-1].set_weights([np.where(layer.sign, 1.0, -1.0)])
         model.add(layers.BatchNormalization(epsilon=0, scale=False))
-        model.layers[-1].set_weights([(layer.beta >> 8) / 2048, layer.mu / 64, (layer.psi / 64.0) ** 2])
+        model.layers[-1].set_weights([(layer.beta >> 8) / 512, layer.mu / 64, (layer.psi / 64.0) ** 2])
         if i == 0:
             model.add(layers.Activation(binary))
     imported = importer.understand(model, (-255, 255))

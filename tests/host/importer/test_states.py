@@ -32,7 +32,7 @@ def test_hidden_layers_whose_means_lie_beyond_any_sum(name: str, seed: int) -> N
     assert made.step == 0
     assert not layer.centre.any() | layer.size.any() | layer.unit
     beta = layer.beta.astype(np.int64) >> formats.BETA_BITS - formats.BETA_USED
-    tau = layer.mu - (beta * layer.psi >> formats.BETA_USED - 1)
+    tau = layer.mu - (beta * layer.psi >> formats.BETA_FRACTION)
     np.testing.assert_array_equal(-(-tau >> formats.STATISTICS), np.ceil(-offset))
 
 

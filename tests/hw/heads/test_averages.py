@@ -81,7 +81,7 @@ def expected(group: Group, sums: Sums, record: Record) -> tuple[Record, tuple[in
         if group.last:
             v, bits = group.average(q, group.mean(sums.second, 8) << 10, 3) % SIZE, 16
         step = within((m << 8) >> bits, 12)
-        beta = within(record.beta - (group.rate * step + 128 >> 8), 20)
+        beta = within(record.beta - (group.rate * step + 64 >> 7), 20)
         return record._replace(beta=beta, centre=m, size=v), (0, 0, 0, 0)
     mu, psi = group.mean(sums.first, 6), group.mean(sums.second, 6)
     beta, c2 = record.beta >> 8, max(-4095, min(signed(record.size, 40) + 2**17 >> 18, 4095))

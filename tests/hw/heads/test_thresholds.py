@@ -38,7 +38,7 @@ def expected(group: Group, record: Record) -> dict[str, int]:
     if group.backward:
         m = within((record.centre << 8 + group.shift) >> 8, -CENTRE, CENTRE - 1)
         return {"mean": (m + 32) >> 6}
-    tau = record.mu - ((record.beta >> 8) * record.psi >> 11)
+    tau = record.mu - ((record.beta >> 8) * record.psi >> 9)
     threshold, low, high = within(-(-tau // ONE)), within(-((record.psi - tau) // ONE)), within((tau + record.psi) // ONE)
     return {"mean": 4 * threshold, "above": high + 1 - threshold, "below": threshold + 1 - low}
 

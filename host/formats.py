@@ -16,6 +16,8 @@ MAX_PLANES = 8  # planes of a pixel or of a gradient code, at most
 
 STATISTICS = 6  # fraction bits of mu, psi and tau
 DECAY = 3  # moving += (new - moving) / 2**DECAY, of mu, psi and the gradient's mean; less in the first steps
+SLOWEST_DECAY = 6  # of mu and psi where the rate is low, see `rates.decay`
+SLOW_RATE = 7  # log2 of the device's rate below which that begins
 SIZE_DECAY = 10  # likewise, of the size of the gradient's mean
 WARM_UP = 2  # a decay is step / 2**WARM_UP at most
 

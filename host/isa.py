@@ -174,6 +174,7 @@ _PASS: dict[str, Field] = {
     "layer": Field(6, "layer number for the random generator"),
     "headroom": Field(3, "bits between the largest code and the mean"),
     "rate": Field(16, "learning rate"),
+    "decay": Field(3, "FORWARD, LOSS: of the moving averages behind the first steps"),
     "rows": Field(24, "UPDATE: rows of sums: groups x height x width x tiles x P"),
     "address": Field(32, "UPDATE: DDR address of the latent weights, in the order of the loops"),
     "step": Field(32, "added to the step register by the sequencer: the training step, for decay and random numbers"),

@@ -33,6 +33,14 @@ def layer_rate(rate: int, fan_in: int, latent: int) -> int:
     return rate << scale(fan_in) + latent >> _LAYER_RATE
 
 
+def decay(rate: int) -> int:
+    """Decay of the moving mu and psi at the device's rate: DECAY, and one more each time the rate halves below 2**SLOW_RATE.
+
+    Weights that move slowly leave sums as they are for longer, so that more of them can be averaged.
+    """
+    return min(formats.DECAY + max(0, formats.SLOW_RATE + 1 - rate.bit_length()), formats.SLOWEST_DECAY)
+
+
 def representable(network: Network, latent: int) -> range:
     """The device's rates with which the weights of each layer move, and no layer's rate is too large; see `formats.RATE_UNIT`."""
     shifts = [scale(layer.fan_in) + latent - _LAYER_RATE for layer in network.geometry]

@@ -238,7 +238,7 @@ class Opinion:
                 mask = {(b, p, m): mask[b, layer.fours[p][q], m] for (b, p, m), q in route.items()}
             kept.append((batch, {"active": seen, "mask": mask, "route": route}))
             batch = flat(seen, B)
-            of_batch = self.statistics(layer, y)
+            of_batch = self.statistics(layer, y, rate)
         z, v = self.logits(layer, y, *of_batch)
         ends = [softmax(v[b], labels[b]) for b in range(B)]
         d0 = {(b, 0, m): value for b, (of_image, _, _) in enumerate(ends) for m, value in enumerate(of_image)}
@@ -261,15 +261,16 @@ class Opinion:
         named = {f"{i + 1}.{name}": tensor for i, (_, held) in enumerate(kept) for name, tensor in held.items()}
         return sum(loss for _, loss, _ in ends), sum(hit for _, _, hit in ends), named
 
-    def statistics(self, layer: Layer, y: Tensor) -> tuple[list[int], list[int]]:
+    def statistics(self, layer: Layer, y: Tensor, rate: int) -> tuple[list[int], list[int]]:
         """Forward: mu and psi of the batch; the moving ones take their part of them."""
         n, mu, psi = len(y) // layer.M, [], []
+        most = 3 + sum(rate < 2**bits for bits in (7, 6, 5))
         for c in range(layer.M):
             of_channel = [value for at, value in y.items() if at[2] == c]
             pivot = (layer.mu[c] + 32) >> 6
             mu.append(mean(sum(of_channel), n, 6))
             psi.append(mean(sum(abs(value - pivot) for value in of_channel), n, 6))
-            layer.mu[c], layer.psi[c] = self.average(layer.mu[c], mu[c], 3), self.average(layer.psi[c], psi[c], 3)
+            layer.mu[c], layer.psi[c] = self.average(layer.mu[c], mu[c], most), self.average(layer.psi[c], psi[c], most)
         return mu, psi
 
     def backward(

@@ -11,7 +11,7 @@ from bnnedge.configuration import Configuration
 from bnnedge.formats import Code
 from bnnedge.isa import Head, Pool
 from bnnedge.network import Geometry
-from bnnedge.rates import layer_rate
+from bnnedge.rates import decay, layer_rate
 from bnnedge.settings import Settings
 
 NO_LIMIT = (1 << isa.layout(isa.Opcode.PASS)["y_limit"].bits) - 1  # of a map, where every tap counts
@@ -287,6 +287,7 @@ class Passes:
             "channel": place.channel + part.group * lanes,
             "reciprocal": ((1 << formats.MEAN + log2) + n // 2) // n,
             "mean_log2": log2,
+            "decay": decay(self.rate),
         }
 
     def _axis(self, axis: str, origin: int, step: int, pitch: int, taps: int, limit: int) -> dict[str, int]:

@@ -47,7 +47,7 @@ class Averages(wiring.Component):
     waits: in, `added`, of `Totals`, tells when a group's sums are complete; if not, they are. walks: in, its columns are gone
     through; if not, the group is passed over.
     backward, last; inference: the averages take the means' place; commit: the records are written. reciprocal, mean_log2, step,
-    rate: the fields of PASS. shift: of the layer's unit, see `aligned`.
+    rate, decay: the fields of PASS. shift: of the layer's unit, see `aligned`.
     reading, group, column: out, the column whose totals are to be in `sums` SUMS_LATENCY cycles later.
     wants: out, the parameter memory; granted: in; claims: out, it is read in this cycle or will be: reading_record, address:
     out, record: in, RECORD_LATENCY cycles later. write, write_address, write_record: out, its write port.
@@ -74,6 +74,7 @@ class Averages(wiring.Component):
                 "mean_log2": In(5),
                 "step": In(formats.STEP_BITS),
                 "rate": In(formats.RATE_BITS),
+                "decay": In(PASS.members["decay"].width),
                 "shift": In(signed(SHIFT_BITS)),
                 "reading": Out(1),
                 "group": Out(groups),
@@ -170,11 +171,12 @@ class Averages(wiring.Component):
         v = Cat(v, v[-1] & self.last).as_signed()  # q has a sign; in the last layer nothing is shifted
         old = data.View(RECORD, delayed(m, record.as_value(), 2, "record"))
         warm = self.step >> formats.WARM_UP
-        limit = Mux(self.backward, Mux(self.last, formats.SLOPE_DECAY, formats.SIZE_DECAY), formats.DECAY)
+        slowest_a = Mux(self.backward, formats.DECAY, self.decay)
+        slowest_b = Mux(self.backward, Mux(self.last, formats.SLOPE_DECAY, formats.SIZE_DECAY), self.decay)
         decay_a, decay_b = (Signal(range(formats.SIZE_DECAY + 1), name=f"decay_{name}") for name in "ab")
         m.d.sync += [
-            decay_a.eq(Mux(warm > formats.DECAY, formats.DECAY, warm)),
-            decay_b.eq(Mux(warm > limit, limit, warm)),
+            decay_a.eq(Mux(warm > slowest_a, slowest_a, warm)),
+            decay_b.eq(Mux(warm > slowest_b, slowest_b, warm)),
         ]
 
         def average(old: Value, new: Value, decay: Value, name: str) -> Value:

@@ -168,7 +168,7 @@ class Head(wiring.Component):
             ),
         ]
         from_loss, logits = Signal(), Signal(range(softmax.CLASSES * softmax.IMAGES), reset_less=True)
-        settings = ("inference", "commit", "reciprocal", "mean_log2", "step", "rate")
+        settings = ("inference", "commit", "reciprocal", "mean_log2", "step", "rate", "decay")
         m.d.comb += [getattr(averages, name).eq(delayed(m, getattr(order, name), 1, name)) for name in settings]
         m.d.sync += [
             from_loss.eq(is_loss & coding),

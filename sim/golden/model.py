@@ -18,7 +18,7 @@ from bnnedge.codes import codes
 from bnnedge.configuration import Configuration
 from bnnedge.formats import Kind
 from bnnedge.network import Dense, Geometry, Network
-from bnnedge.rates import layer_rate
+from bnnedge.rates import decay, layer_rate
 from bnnedge.settings import Settings
 from bnnedge.sim.arrays import Array, array_namespace, library_of
 from bnnedge.sim.golden.mean import Mean, averaged
@@ -116,7 +116,7 @@ class Golden:
                 kept.append(self._normalise(i, layer, y, route))
                 x, planes = self.elementwise.signs(kept[i].active), 0
                 inputs.append(x)
-            mu, psi = self._statistics(i, layer, y)
+            mu, psi = self._statistics(i, layer, y, decay(rate))
         result, d, s2 = self._loss(layers[top], y, mu, psi, targets)
         s1, route, above = total(d), None, 0
         for i in range(top, -1, -1):
@@ -147,14 +147,14 @@ class Golden:
         y = self.products.forward(x, weight, geometry, planes)
         return self.elementwise.pool_sums(y) if geometry.pool == "sums" else (y, None)
 
-    def _statistics(self, i: int, layer: LayerState, y: Array) -> tuple[Array, Array]:
+    def _statistics(self, i: int, layer: LayerState, y: Array, slowest: int) -> tuple[Array, Array]:
         """Batch mean mu and mean absolute deviation psi about the moving mean, (M,) int64; moves the moving averages."""
         xp, step = self.library.xp, self.state.step
         moving = xp.astype(layer.mu, xp.int64), xp.astype(layer.psi, xp.int64)
         pivot = xp.astype(moving[0] + (1 << f.STATISTICS - 1) >> f.STATISTICS, xp.int32)
         mu, psi = (self._means[i].of(sums, f.STATISTICS) for sums in self.elementwise.statistics(y, pivot))
         layer.mu, layer.psi = (
-            xp.astype(averaged(old, new, f.DECAY, step), xp.int32) for old, new in zip(moving, (mu, psi), strict=True)
+            xp.astype(averaged(old, new, slowest, step), xp.int32) for old, new in zip(moving, (mu, psi), strict=True)
         )
         self._note(i, y=y, mu=mu, psi=psi)
         return mu, psi

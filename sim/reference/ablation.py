@@ -13,6 +13,7 @@ import numpy as np
 
 from bnnedge import formats
 from bnnedge.network import Geometry
+from bnnedge.rates import decay, round_rate
 from bnnedge.sim.arrays import NUMPY, Array, Library, array_namespace
 from bnnedge.sim.reference.functions import batch_norm_backward, l1_batch_norm_backward, l1_spread, sgn
 from bnnedge.sim.reference.network import Layer, Record
@@ -89,9 +90,8 @@ class Ablation(Standard):
             for kept in centre.kept:
                 yield f"{i + 1}.centre.{kept}", centre, kept
 
-    @property
-    def share(self) -> float:
-        return warming_share(formats.DECAY, self.steps) if "streaming" in self.taken else super().share
+    def share(self, rate: float) -> float:
+        return warming_share(decay(round_rate(rate)), self.steps) if "streaming" in self.taken else super().share(rate)
 
     def normalised(self, samples: Array, layer: Layer) -> tuple[Array, Array, Array]:
         if not self._streams(layer):

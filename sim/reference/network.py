@@ -184,8 +184,7 @@ class Network(abc.ABC, Generic[Kept]):
         """W^ (K, M), the weights used in the products."""
         return sgn(layer.weight)
 
-    @property
-    def share(self) -> float:
+    def share(self, rate: float) -> float:
         """Weight of a batch in the moving averages. The first one sets them, so that they need no time to forget their start."""
         return AVERAGE_SHARE if self.steps else 1
 
@@ -258,7 +257,7 @@ class Network(abc.ABC, Generic[Kept]):
         logits, records = self.forward(x)
         loss, hits, gradient = softmax_cross_entropy(logits, self.library.put(labels))
         for layer, record, gradients in zip(self.layers, records, self.backward(x, gradient, records), strict=True):
-            layer.average(record.mean, record.spread, self.share)
+            layer.average(record.mean, record.spread, self.share(rate))
             layer.update(gradients, rate)
         self.steps += 1
         return loss, hits

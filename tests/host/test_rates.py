@@ -7,7 +7,7 @@ import pytest
 from trainings import Stop
 
 from bnnedge import Dense, Network, Settings, Trainer
-from bnnedge.rates import MOST_EPOCHS, check_rate, layer_rate, rates_of, representable
+from bnnedge.rates import MOST_EPOCHS, check_rate, decay, layer_rate, rates_of, representable
 
 NETWORK = Network((4, 4), [Dense(16), Dense(4)])
 RANDOM = np.random.RandomState(1)
@@ -147,3 +147,8 @@ def test_a_rate_means_the_same_in_each_layer():
         assert layer_rate(rate, inputs, 10) == (rate << scale + 10) // 2**12
         moved = 63 * layer_rate(rate, inputs, 10) / 2**12 / 2**9  # of a latent weight, in -1..1
         assert moved == pytest.approx(2**scale * 63 / 64 * 0.03, rel=0.01)
+
+
+def test_averages_become_slower_where_the_rate_is_low():
+    found = [decay(rate) for rate in (65535, 128, 127, 64, 63, 32, 31, 1)]
+    assert found == [3, 3, 4, 4, 5, 5, 6, 6]

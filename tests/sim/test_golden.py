@@ -180,16 +180,17 @@ class Plain:
         y, _ = self.sums(len(self.windows) - 1, x)
         return [self.logits(image[0, 0], last.mu.tolist(), last.psi.tolist())[1] for image in y]
 
-    def statistics(self, i: int, y: list[Map]) -> tuple[list[int], list[int]]:
+    def statistics(self, i: int, y: list[Map], rate: int) -> tuple[list[int], list[int]]:
         """mu and psi of the batch; the moving averages take their part."""
         layer, step, mus, psis = self.state.layers[i], self.state.step, [], []
+        most = 3 if rate >= 128 else 4 if rate >= 64 else 5 if rate >= 32 else 6
         for m in range(self.windows[i].fan_out):
             column = [row[m] for image in y for row in image.values()]
             pivot = int(layer.mu[m]) + 32 >> 6
             mus.append(mean(sum(column), len(column), 6))
             psis.append(mean(sum(abs(v - pivot) for v in column), len(column), 6))
-            layer.mu[m] = averaged(int(layer.mu[m]), mus[m], 3, step)
-            layer.psi[m] = averaged(int(layer.psi[m]), psis[m], 3, step)
+            layer.mu[m] = averaged(int(layer.mu[m]), mus[m], most, step)
+            layer.psi[m] = averaged(int(layer.psi[m]), psis[m], most, step)
         return mus, psis
 
     def learn(self, i: int, m: int, s: int, along: int, rate: int) -> None:
@@ -231,7 +232,7 @@ class Plain:
                 masks.append(mask)
                 inputs.append(x)
             routes.append(route)
-            mus, psis = self.statistics(i, y)
+            mus, psis = self.statistics(i, y, rate)
 
         loss = hits = 0
         d, along = [], [0] * self.windows[-1].fan_out
@@ -361,11 +362,12 @@ def test_steps_are_those_of_the_document(network: Network, settings: Settings) -
     state = TrainingState.initial(network, CONFIG.latent, settings.gradient_planes, 7)
     golden, plain = Golden(network, settings, CONFIG, state.copy()), Plain(network, settings, state.copy())
     random = np.random.RandomState(3)
-    for _ in range(5):
+    for step, rate in ((0, RATE), (1, RATE), (5, RATE), (30, 127), (31, 31)):  # the averages' decay: 0, 0, 1, 4, 6
+        golden.state.step = plain.state.step = step
         pixels = random.randint(0, 256, (settings.batch, *network.input_shape)).astype(np.uint8)
         labels = random.randint(0, network.classes, settings.batch)
-        result = golden.train(pixels, labels, RATE)
-        assert (result.loss, result.hits) == plain.step(pixels, labels.tolist(), RATE)
+        result = golden.train(pixels, labels, rate)
+        assert (result.loss, result.hits) == plain.step(pixels, labels.tolist(), rate)
         assert golden.state.differences(plain.state) == []
     assert golden.infer(pixels).tolist() == plain.infer(pixels)
 

@@ -538,6 +538,14 @@ class TestAblation:
             assert first.mean == pytest.approx(mean)
             assert first.spread == pytest.approx(spread)
 
+    def test_streaming_averages_become_slower_where_the_rate_is_low(self):
+        network = Ablation(dense(5, 4, 3), steps=["l1", "streaming"])
+        network.steps = 23
+        assert network.share(1e-4) == 1 / 32, "not yet"
+        network.steps = 24
+        found = [network.share(steps / 2**17) for steps in (65535, 128, 127, 64, 63, 32, 31, 1)]
+        assert found == [1 / 8, 1 / 8, 1 / 16, 1 / 16, 1 / 32, 1 / 32, 1 / 64, 1 / 64]
+
     @pytest.mark.parametrize("more", [(), ("signs",)])
     def test_moving_centre_takes_off_the_steps_before(self, rng, more):
         network = Ablation(dense(5, 4, 3), steps=["l1", "no-psi", "moving-centre", *more], dtype=np.float64)

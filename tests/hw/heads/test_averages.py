@@ -20,7 +20,10 @@ LANES = CONFIG.lanes
 SUM = CONFIG.largest_sum
 TOTAL = (1 << 39) - 1  # the largest total
 SIZE = 1 << 40
-SETTINGS = ("walks", "backward", "last", "inference", "commit", "reciprocal", "mean_log2", "step", "rate", "shift", "channel")
+SETTINGS = (
+    *("walks", "backward", "last", "inference", "commit"),
+    *("reciprocal", "mean_log2", "step", "rate", "decay", "shift", "channel"),
+)
 
 
 class Sums(NamedTuple):
@@ -43,6 +46,7 @@ class Group(NamedTuple):
     samples: int = 64
     step: int = 1000
     rate: int = 0
+    decay: int = 3
     shift: int = 0
     channel: int = 0
 
@@ -87,7 +91,8 @@ def expected(group: Group, sums: Sums, record: Record) -> tuple[Record, tuple[in
     beta, c2 = record.beta >> 8, max(-4095, min(signed(record.size, 40) + 2**17 >> 18, 4095))
     if group.inference:
         return record, (record.mu, record.psi, beta, c2)
-    return record._replace(mu=group.average(record.mu, mu, 3), psi=group.average(record.psi, psi, 3)), (mu, psi, beta, c2)
+    moved = record._replace(mu=group.average(record.mu, mu, group.decay), psi=group.average(record.psi, psi, group.decay))
+    return moved, (mu, psi, beta, c2)
 
 
 def check(*groups: Group, stall: Stall = never) -> None:
@@ -195,6 +200,7 @@ def drawn(seed: int, **settings: Any) -> Group:
     fields = {
         "step": source.choice((0, 3, 4, 11, 12, 15, 16, 39, 40, 44, source.randrange(60), (1 << 32) - 1)),
         "rate": source.choice((0, 1, 65535, source.randrange(1 << 16), source.randrange(100))),
+        "decay": source.randrange(3, 7),
         "shift": source.randrange(-8, 8) * source.randrange(2),
         "channel": source.randrange(0, CONFIG.channels, LANES),
     }

@@ -35,8 +35,8 @@ def unregistered(cells: Mapping[str, Cell]) -> list[str]:
     """Paths that the 7-series would rather not have, from the `cells` of a flat netlist as Yosys's write_json has them.
 
     One line for each block and the kind of what it reaches, "CELL -> TYPE.PORT": from a block RAM anything but a register
-    (a flip-flop, or that of a DSP48E1's input); from a DSP48E1 without an output register, through logic, another one
-    without one at its input.
+    (a flip-flop, a shift register, or that of a DSP48E1's input); from a DSP48E1 without an output register, through logic,
+    another one without one at its input.
     """
     readers: dict[int, list[tuple[str, str]]] = defaultdict(list)
     for name, cell in cells.items():
@@ -72,7 +72,7 @@ def _registers(cell: Cell, port: str) -> bool:
     """Whether what comes in at this port goes into a register at once."""
     if cell["type"] == "DSP48E1":
         return port in PORT_REGISTERS and _parameter(cell, PORT_REGISTERS[port]) > 0
-    return cell["type"].startswith("FD") and port == "D"
+    return cell["type"].startswith(("FD", "SRL")) and port == "D"
 
 
 def _reached(cells: Mapping[str, Cell], readers: Mapping[int, list[tuple[str, str]]], start: int) -> Iterator[tuple[str, str]]:

@@ -60,6 +60,8 @@ def test_constants_are_no_control() -> None:
     [
         (cell("FDRE", {"D": [10]}, {"Q": [20]}), []),
         (cell("FDRE", {"CE": [10], "D": [30]}, {"Q": [20]}), ["ram -> FDRE.CE"]),
+        (cell("SRL16E", {"D": [10], "A0": ["0"]}, {"Q": [20]}), []),
+        (cell("SRL16E", {"D": [30], "A0": [10]}, {"Q": [20]}), ["ram -> SRL16E.A0"]),
         (cell("LUT2", {"I0": [11], "I1": [30]}, {"O": [20]}), ["ram -> LUT2.I0"]),
         (cell("DSP48E1", {"A": [10], "B": [11]}, {"P": [20]}, AREG="10", BREG="01", PREG="1"), []),
         (cell("DSP48E1", {"A": [10], "B": [11]}, {"P": [20]}, AREG="01", BREG="0", PREG="1"), ["ram -> DSP48E1.B"]),

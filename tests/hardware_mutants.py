@@ -33,7 +33,7 @@ MUTANTS = [
     Mutant("engine/fetch.py", "self.waiting.eq(walk.last & ~credit)", "self.waiting.eq(0)"),
     Mutant("engine/fetch.py", "self.left_address + order.side_plane", "this.side + order.side_plane"),
     Mutant("engine/fetch.py", "plane == READ_LATENCY + 1", "plane == READ_LATENCY"),
-    Mutant("engine/transpose.py", "group < order.groups", "group <= order.groups"),
+    Mutant("engine/transpose.py", "order.groups - before.word", "order.groups + 1 - before.word"),
     Mutant("engine/window.py", "WINDOW_BITS + (1 << low) - 1", "WINDOW_BITS + (1 << low) - 2"),
     # what several units share
     Mutant("loops.py", "self.ends.eq(inner & at_end[name])", "self.ends.eq(inner)"),

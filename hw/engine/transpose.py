@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth import Cat, Module, Signal
+from amaranth import Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -54,25 +54,27 @@ class Transpose(wiring.Component):
         m.d.sync += [stages[0][name].eq(getattr(self, name)) for name in layout.members]
         m.d.sync += [later.eq(stage) for stage, later in zip(stages, stages[1:], strict=False)]
         before, now = stages[-2:]
-        first, from_group, from_plane = (Signal(16, name=name, reset_less=True) for name in ("first", "from_group", "from_plane"))
+        from_group, from_plane = (Signal(16, name=name, reset_less=True) for name in ("from_group", "from_plane"))
+        wanted = Signal(signed(17), reset_less=True)  # groups from the word's first one on
         m.d.sync += [
-            first.eq(before.word * granules),
+            wanted.eq(order.groups - before.word * granules),
             from_group.eq(before.word * order.columns_group * granules),
             from_plane.eq(before.plane * order.columns_plane + before.base),
         ]
 
         held = Signal(data.ArrayLayout(config.word, lanes), reset_less=True)
         left = Signal(range(granules + 1))
-        group, address = Signal(16, reset_less=True), Signal(16, reset_less=True)
+        address = Signal(16, reset_less=True)
         granule = Signal(range(granules), reset_less=True)
         with m.If(reads[-1]):
-            m.d.sync += [held.eq(self.words), left.eq(granules), group.eq(first), granule.eq(now.tile % granules)]
+            m.d.sync += [held.eq(self.words), granule.eq(now.tile % granules)]
+            m.d.sync += left.eq(Mux(wanted < 0, 0, Mux(wanted > granules, granules, wanted)))
             m.d.sync += address.eq(from_group + from_plane + now.tile // granules)
         with m.Elif(left != 0):
-            m.d.sync += [left.eq(left - 1), group.eq(group + 1), address.eq(address + order.columns_group)]
+            m.d.sync += [left.eq(left - 1), address.eq(address + order.columns_group)]
             m.d.sync += [held[i].eq(held[i] >> lanes) for i in range(lanes)]
 
-        m.d.comb += [self.active.eq((left != 0) & (group < order.groups)), self.write.address.eq(address)]
+        m.d.comb += [self.active.eq(left != 0), self.write.address.eq(address)]
         for channel in range(lanes):
             column = Cat(held[image][channel] for image in range(lanes))
             m.d.comb += self.write.data[channel].eq(replicate(column, config))

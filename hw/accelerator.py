@@ -130,7 +130,6 @@ class Core(wiring.Component):
             store.right.eq(right.words),
             window.words.eq(left.words),
             window.shift.eq(delayed(m, fetch.shift, READ_LATENCY, "shift")),
-            window.window.eq(delayed(m, fetch.window, READ_LATENCY, "window")),
             array.left.eq(window.wanted),
             array.right.eq(right.words),
             array.tag.eq(delayed(m, fetch.tag.as_value(), READ_LATENCY, "tag")),

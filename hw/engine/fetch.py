@@ -24,8 +24,8 @@ class Fetch(wiring.Component):
     head: out stream, the same PASS for the head that takes its sums.
     pivots: out stream, for the statistics: each group's first column.
     hold: in, the buffers' reading ports are lent to someone else in this cycle.
-    left_address, right_address, reading: out, a read of both buffers. shift, window: out, same cycle: of the left words
-    only the `WINDOW_BITS` from `shift` on are wanted. tag: out, same cycle, what the words are for.
+    left_address, right_address, reading: out, a read of both buffers. shift: out, same cycle: of the left words only the
+    `WINDOW_BITS` from `shift` on are wanted; 0 without a window. tag: out, same cycle, what the words are for.
     side: out, instead: the left words hold one of the tile's sides: bit SIDE_BITS its masks, others that bit of its routes; in
     them `side_granule` is the group's place. side_end: they are the tile's last.
     transpose: out, instead: the left words are to be transposed, see `Transpose`.
@@ -46,7 +46,6 @@ class Fetch(wiring.Component):
                 "right_address": Out(16),
                 "reading": Out(1),
                 "shift": Out(PASS.members["strip_shift"].width),
-                "window": Out(1),
                 "tag": Out(tag_layout(config)),
                 "side": Out(SIDE_BITS + 1),
                 "side_granule": Out(range(config.granules)),
@@ -92,8 +91,7 @@ class Fetch(wiring.Component):
             self.transpose_tile.eq(this.column_word),
             self.transpose_base.eq(this.columns),
             self.right_address.eq(walk.right),
-            self.shift.eq(this.shift),
-            self.window.eq(strips),
+            self.shift.eq(Mux(strips, this.shift, 0)),
             self.tag.first.eq(walk.first),
             self.tag.double.eq(walk.double),
             self.tag.last.eq(walk.last),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth import Array, Cat, Module, Mux, Signal
+from amaranth import Array, Cat, Module, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -16,15 +16,15 @@ class Window(wiring.Component):
 
     Members
     -------
-    words: in. shift, window: in; shift below `word`. wanted: out, same cycle: the words; with `window` the lower
-    WINDOW_BITS bits of them are those from `shift` on.
+    words: in. shift: in, below `word`. wanted: out, same cycle: the words; their lower WINDOW_BITS bits are those from `shift`
+    on.
     """
 
     def __init__(self, config: Configuration) -> None:
         self.config = config
         words = data.ArrayLayout(config.word, config.lanes)
         shift = PASS.members["strip_shift"].width
-        super().__init__({"words": In(words), "shift": In(shift), "window": In(1), "wanted": Out(words)})
+        super().__init__({"words": In(words), "shift": In(shift), "wanted": Out(words)})
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -42,5 +42,5 @@ class Window(wiring.Component):
                 stage = Signal(reach, name=f"stage_{low}_{i}")
                 m.d.comb += stage.eq(Array(bits[n << low :][:reach] for n in range(1 << len(step)))[step])
                 bits = stage
-            m.d.comb += self.wanted[i].eq(Cat(Mux(self.window, bits, word[:WINDOW_BITS]), word[WINDOW_BITS:]))
+            m.d.comb += self.wanted[i].eq(Cat(bits, word[WINDOW_BITS:]))
         return m

@@ -52,6 +52,11 @@ def operands(order: Order, tile: Tile, config: Configuration) -> Iterator[Event]
         yield ("multiply", *addresses, *flags, low, high, meta)
 
 
+def shift_of(order: Order, tile: Tile) -> int:
+    """By how much the left words of a tile are shifted."""
+    return tile.shift if order["window"] else 0
+
+
 def sides(order: Order, tile: Tile, config: Configuration) -> Iterator[Event]:
     """The words of a BACKWARD tile's sides."""
     granule = (order["first_group"] + tile.group) % config.granules
@@ -71,14 +76,13 @@ def events_of(order: Order, config: Configuration) -> Iterator[Event]:
                 for word in range(order["words"]):
                     address = tile.left + (order["left_planes"] - 1 - plane) * order["left_plane"] + word
                     number = order["first_tile"] % config.granules + tile.tile
-                    yield ("transpose", address % ADDRESS, word, plane, number, tile.columns, tile.shift)
+                    yield ("transpose", address % ADDRESS, word, plane, number, tile.columns, shift_of(order, tile))
             continue
         if tile.meta["first"] and order["head"] != Head.UPDATE and not order["inference"]:
             channel = (order["channel"] + tile.group * config.lanes) % 4096
             forward = order["head"] != Head.BACKWARD
             yield ("pivots", channel, forward, (order["first_group"] + tile.group) % 1024, order["fresh"])
-        shift = tile.shift if order["window"] else None
-        yield from ((*event, shift) for event in operands(order, tile, config))
+        yield from ((*event, shift_of(order, tile)) for event in operands(order, tile, config))
         if order["head"] == Head.BACKWARD:
             yield from sides(order, tile, config)
     if not is_pass:
@@ -152,7 +156,7 @@ class Run:
         dut = self.dut
         tags = (dut.tag.valid, dut.tag.first, dut.tag.double, dut.tag.last, dut.tag.low, dut.tag.high, dut.tag.meta.as_value())
         flags = (self.reset, dut.hold, dut.reading, dut.side, dut.side_end, dut.transpose, dut.busy, dut.waiting)
-        values = (dut.left_address, dut.right_address, dut.shift, dut.window, dut.side_granule, dut.signal)
+        values = (dut.left_address, dut.right_address, dut.shift, dut.side_granule, dut.signal)
         streams = (dut.head.valid & dut.head.ready, dut.head.payload.as_value(), dut.pivots.valid & dut.pivots.ready)
         pivot = dut.pivots.payload
         group = (pivot.channel, pivot.forward, pivot.group, pivot.fresh)
@@ -161,11 +165,11 @@ class Run:
         in_flight = False
         async for _, _, *sampled in ctx.tick().sample(*flags, *values, *streams, dut.instruction.valid, *tags, *group, *columns):
             reset, hold, reading, side, side_end, transpose, busy, waiting, *sampled = sampled
-            left, right, shift, window, granule, signal, head, order, pivots, valid, *sampled = sampled
+            left, right, shift, granule, signal, head, order, pivots, valid, *sampled = sampled
             tag, first, double, last, low, high, meta, *sampled = sampled
             events: list[Event] = []
             if tag:
-                bits = (low, high, meta if last else None, shift if window else None)
+                bits = (low, high, meta if last else None, shift)
                 events.append(("multiply", left, right, first, double, last, *bits))
             if side:
                 events.append(("side", side, left, granule, side_end))

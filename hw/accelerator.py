@@ -179,7 +179,7 @@ class Core(wiring.Component):
             tiles.pop.eq(head.pop),
             tiles.rewrite.eq(softmax.rewrite),
             tiles.rewrite_offset.eq(softmax.rewrite_offset),
-            tiles.rewrite_row.eq(softmax.rewrite_row),
+            tiles.rewrite_sum.eq(softmax.rewrite_sum),
             head.available.eq(tiles.available),
             head.row.eq(tiles.row_out),
         ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth import Cat, Module, Mux, Signal
+from amaranth import Cat, Module, Mux, Signal, signed
 from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -28,8 +28,8 @@ class TileBuffer(wiring.Component):
     offset: in, row counted from the front; row_out: out, that row READ_LATENCY cycles later, unless `busy`: out, the
     reading side is taken in this cycle by a row that is added.
     pop: in, drop the row at the front; only while `available` is not 0.
-    rewrite, rewrite_offset, rewrite_row: in, replace a row, counted from the front; only when nothing has been pushed for
-    READ_LATENCY cycles.
+    rewrite, rewrite_offset, rewrite_sum: in, replace the sum in those columns of a row, counted from the front; only when nothing
+    has been pushed for READ_LATENCY cycles.
     """
 
     def __init__(self, config: Configuration) -> None:
@@ -49,9 +49,9 @@ class TileBuffer(wiring.Component):
                 "row_out": Out(tile_row(config)),
                 "busy": Out(1),
                 "pop": In(1),
-                "rewrite": In(1),
+                "rewrite": In(config.lanes),
                 "rewrite_offset": In(range(depth)),
-                "rewrite_row": In(tile_row(config)),
+                "rewrite_sum": In(signed(config.accumulator)),
             }
         )
 
@@ -59,7 +59,7 @@ class TileBuffer(wiring.Component):
         m = Module()
         depth, lanes = self.config.tile_rows, self.config.lanes
         m.submodules.rows = rows = memory.Memory(shape=tile_row(self.config).as_shape(), depth=depth, init=[])
-        read, write = rows.read_port(), rows.write_port()
+        read, write = rows.read_port(), rows.write_port(granularity=tile_row(self.config).elem_shape.size)
         front, back = Signal(range(depth)), Signal(range(depth))
         ahead = Signal(range(depth))  # rows of the present pass that stay behind the back
         free = Signal(range(depth + 1), init=depth)
@@ -82,13 +82,19 @@ class TileBuffer(wiring.Component):
         ]
         m.d.sync += pushed.eq(Cat(self.push, pushed))
         m.d.sync += [later.eq(earlier) for earlier, later in zip(steps, steps[1:], strict=False)]
+        with m.If(~pushed[-2]):  # nothing: what is rewritten is added to it
+            m.d.sync += last.row.eq(0)
         m.d.sync += ahead.eq(Mux(self.push & self.begins, 0, ahead) + (self.push & self.unfinished))
         read_row, added = Signal(tile_row(self.config), reset_less=True), Signal(tile_row(self.config))
-        m.d.comb += [added[j].slope.eq(last.row[j].slope + read_row[j].slope) for j in range(lanes)]
+        for j in range(lanes):
+            new = Signal(tile_row(self.config).elem_shape, name=f"new_{j}")
+            m.d.comb += [new.slope.eq(0), new.sum.value.eq(self.rewrite_sum)]
+            more = Mux(last_push, read_row[j].slope & last.continues.replicate(len(new.slope)), new.slope)
+            m.d.comb += added[j].slope.eq(last.row[j].slope + more)
         m.d.comb += [
             write.addr.eq(Mux(last_push, last.place, front + self.rewrite_offset)),
-            write.data.eq(Mux(last_push, Mux(last.continues, added, last.row), self.rewrite_row)),
-            write.en.eq(last_push | self.rewrite),
+            write.data.eq(added),
+            write.en.eq(last_push.replicate(lanes) | self.rewrite),
             self.room.eq(free >= lanes),
             self.row_out.eq(read_row),
         ]
@@ -107,9 +113,9 @@ class TileBuffer(wiring.Component):
                 (self.reserve, self.room, "rows are reserved where there is no room"),
                 (self.push, queued + own_ahead < reserved, "a row is pushed for which no room was reserved"),
                 (self.pop, self.available != 0, "a row is popped that is not there"),
-                (self.rewrite, self.rewrite_offset < self.available, "a row is rewritten that is not there"),
-                (self.rewrite, ~last_push, "a row is rewritten while another one is written"),
-                ((self.busy | self.pop) & write.en, write.addr != read.addr, "a row is written while it is read"),
+                (self.rewrite.any(), self.rewrite_offset < self.available, "a row is rewritten that is not there"),
+                (self.rewrite.any(), ~last_push, "a row is rewritten while another one is written"),
+                ((self.busy | self.pop) & write.en.any(), write.addr != read.addr, "a row is written while it is read"),
             ):
                 check(m, platform, when, holds, f"tile buffer: {message}")
             for j in range(lanes):

@@ -54,7 +54,7 @@ class Softmax(wiring.Component):
     begin: in, one cycle; classes, images, inference: in, stable from then on. done: out, one cycle.
     label: in stream, one an image. score: out stream, biased logits class by class (inference only); `score_last` ends
     an image.
-    offset, row: the tile buffer's reading side; rewrite, rewrite_offset, rewrite_row: its writing side.
+    offset, row: the tile buffer's reading side; rewrite, rewrite_offset, rewrite_sum: its writing side.
     sums_class: in; sums: out, SUMS_LATENCY cycles later: of d, and of d0 * z / log2(e), of that class; 0 where there is no such
     class.
     loss, hits: out, of the last batch, stable until `begin`.
@@ -78,9 +78,9 @@ class Softmax(wiring.Component):
                 "done": Out(1),
                 "offset": Out(rows),
                 "row": In(tile_row(config)),
-                "rewrite": Out(1),
+                "rewrite": Out(config.lanes),
                 "rewrite_offset": Out(rows),
-                "rewrite_row": Out(tile_row(config)),
+                "rewrite_sum": Out(signed(config.accumulator)),
                 "sums_class": In(range(CLASSES)),
                 "sums": Out(TOTALS),
                 "loss": Out(32),
@@ -243,29 +243,12 @@ class Softmax(wiring.Component):
             totals_write.en.eq(flags_3[8]),
         ]
 
-        # The image's gradients, row by row of the tile buffer.
-        row = Signal(tile_row(config), reset_less=True)
-        row_base, row_lane = Signal(range(config.tile_rows), reset_less=True), Signal(range(lanes), reset_less=True)
-        row_full = Signal()
-        with m.If(flags_3[8]):
-            fresh = Signal(tile_row(config).elem_shape)
-            # A slope is wider than what stands here: a constant bit left to itself would be undefined in Icarus Verilog.
-            m.d.comb += [fresh.slope.eq(0), fresh.sum.value.eq(d_8)]
-            for j in range(lanes):
-                with m.If(row_lane == j):
-                    m.d.sync += row[j].eq(fresh)
-                with m.Elif(row_lane == 0):
-                    m.d.sync += row[j].eq(0)
-            m.d.sync += row_lane.eq(row_lane + 1)
-            m.d.sync += row_full.eq((row_lane == lanes - 1) | (places_3[8] == final_class))
-        with m.Else():
-            m.d.sync += row_full.eq(0)
-        with m.If(row_full):
-            m.d.sync += [row_lane.eq(flags_3[8]), row_base.eq(row_base + self.images)]
+        # The gradient takes the place of its sum: of the image before the one that the first pass is at.
+        lane_8 = delayed(m, lane, 8, "gradient_lane")
         m.d.comb += [
-            self.rewrite.eq(row_full & ~self.inference),
-            self.rewrite_offset.eq(row_base),
-            self.rewrite_row.eq(row),
+            self.rewrite.eq((flags_3[8] & ~self.inference) << lane_8),
+            self.rewrite_offset.eq(delayed(m, (base - 1)[: len(base)], 8, "gradient_base")),
+            self.rewrite_sum.eq(d_8),
         ]
         gradients_done = Signal()
         m.d.sync += gradients_done.eq(flags_3[8] & (places_3[8] == final_class))
@@ -332,7 +315,6 @@ class Softmax(wiring.Component):
             with m.State("POWERS"):
                 # here the gradients of the image before are through
                 m.d.sync += [first_image.eq(image == 0), most.eq(largest), hit.eq(winner == label)]
-                m.d.sync += [row_base.eq(image), row_lane.eq(0)]
                 m.d.comb += issue_power.eq(walking)
                 with m.If(walking):
                     m.d.sync += index.eq(index + 1)

@@ -115,12 +115,13 @@ class Model:
             push = self.left > 0 and (self.continues or self.owed > 0) and source.random() < 0.9
             pop = bool(self.rows) and source.random() < self.drain
             onto = self.behind[self.number if self.unfinished else 0] if push and self.continues else None
-            row, new = random_row(source, onto), random_row(source)
+            row, new = random_row(source, onto), source.randrange(-1 << TINY.accumulator - 1, 1 << TINY.accumulator - 1)
             offset = source.randrange(max(1, len(self.rows)))
             target = source.randrange(max(1, len(self.rows)))
             self.quiet = 0 if push else self.quiet + 1
             rewrite = self.quiet > READ_LATENCY and bool(self.rows) and target != offset and source.random() < 0.5
-            for name, value in (("reserve", reserve), ("push", push), ("pop", pop), ("rewrite", rewrite)):
+            columns = source.choice((1 << source.randrange(LANES), source.randrange(1, 1 << LANES))) if rewrite else 0
+            for name, value in (("reserve", reserve), ("push", push), ("pop", pop), ("rewrite", columns)):
                 ctx.set(getattr(dut, name), value)
             ctx.set(dut.continues, self.continues)
             ctx.set(dut.unfinished, self.unfinished)
@@ -128,13 +129,14 @@ class Model:
             ctx.set(dut.row_in.as_value(), packed(row))
             ctx.set(dut.offset, offset)
             ctx.set(dut.rewrite_offset, target)
-            ctx.set(dut.rewrite_row.as_value(), packed(new))
+            ctx.set(dut.rewrite_sum, new)
 
             assert ctx.get(dut.busy) == (push and self.continues)
             self.taken += push and self.continues
             self.due.append(self.rows[offset] if self.rows and not (push and self.continues) else None)
             if rewrite:
-                self.rows[target] = new
+                cell = new & (1 << TINY.accumulator) - 1
+                self.rows[target] = [cell if columns >> j & 1 else old for j, old in enumerate(self.rows[target])]
             if push:
                 self.owed -= not self.continues
                 self.pushed(row)

@@ -146,12 +146,14 @@ def check(
     async def tile_buffer(ctx: Any) -> None:
         """Rows come two cycles behind their offset."""
         read = 0
-        ports = (unit.offset, unit.rewrite, unit.rewrite_offset, unit.rewrite_row.as_value())
-        async for _, _, offset, rewrite, to, row in ctx.tick().sample(*ports):
+        ports = (unit.offset, unit.rewrite, unit.rewrite_offset, unit.rewrite_sum)
+        async for _, _, offset, rewrite, to, gradient in ctx.tick().sample(*ports):
             ctx.set(unit.row.as_value(), read)
             read = buffer[offset]
-            if rewrite:
-                buffer[to] = row
+            for lane in range(LANES):
+                if rewrite >> lane & 1:
+                    kept = buffer[to] & ~((1 << CELL_BITS) - 1 << lane * CELL_BITS)
+                    buffer[to] = kept | (gradient & (1 << VALUE_BITS) - 1) << lane * CELL_BITS
 
     async def give_labels(ctx: Any) -> None:
         there = False

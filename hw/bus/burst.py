@@ -9,8 +9,8 @@ from amaranth.lib.wiring import In, Out
 from bnnedge.hw.bus.axi import ADDRESS_BITS, BURST_BEATS, DATA_BYTES
 from bnnedge.hw.checks import check
 
-# A run of 64-bit beats behind a DDR address (a multiple of 8).
-TRANSFER = data.StructLayout({"address": ADDRESS_BITS, "beats": 32})
+# A run of 64-bit beats behind a DDR address (a multiple of 8). The longest is an UPDATE's: 2**24 rows of four beats.
+TRANSFER = data.StructLayout({"address": ADDRESS_BITS, "beats": 26})
 BURST = data.StructLayout({"address": ADDRESS_BITS, "beats": range(BURST_BEATS + 1)})
 
 
@@ -34,7 +34,7 @@ class Bursts(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        address, left = Signal(ADDRESS_BITS, reset_less=True), Signal(32)
+        address, left = Signal(ADDRESS_BITS, reset_less=True), Signal.like(self.transfer.payload.beats)
         room = Signal(range(BURST_BEATS + 1))
         beats = self.burst.payload.beats
         place = address[DATA_BYTES.bit_length() - 1 :][: BURST_BEATS.bit_length() - 1]

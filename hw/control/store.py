@@ -71,7 +71,8 @@ class Store(wiring.Component):
         # A transfer for each row. Counts times powers of two, or three: shifts, no multiplier.
         is_scores, is_report = order.buffer == isa.Buffer.SCORES, order.buffer == isa.Buffer.REPORT
         is_record = order.buffer == isa.Buffer.PARAMETERS
-        one_beats, beats = Signal(range(image_beats + RECORD_BEATS)), Signal(32)  # of an address, and of a row
+        # Of an address, and of a row.
+        one_beats, beats = Signal(range(image_beats + RECORD_BEATS)), Signal.like(self.transfer.payload.beats)
         m.d.comb += [one_beats.eq(image_beats), beats.eq(order.count * image_beats)]
         with m.If(is_record):
             m.d.comb += [one_beats.eq(RECORD_BEATS), beats.eq(order.count * RECORD_BEATS)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 
 from amaranth import Cat, Const, Module, Mux, Signal
-from amaranth.lib import data, stream, wiring
+from amaranth.lib import stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from bnnedge import isa
@@ -13,6 +13,7 @@ from bnnedge.configuration import Configuration
 from bnnedge.formats import Kind
 from bnnedge.hw.buffers import tile_buffer
 from bnnedge.hw.buffers.tile_register import TileRegister
+from bnnedge.hw.bus.burst import TRANSFER
 from bnnedge.hw.checks import check
 from bnnedge.hw.delay import delayed
 from bnnedge.hw.heads import emit, softmax
@@ -76,7 +77,7 @@ class Head(wiring.Component):
                 "record_write": Out(1),
                 "record_write_address": Out(range(config.channels)),
                 "record_write_data": Out(RECORD),
-                "latents": Out(stream.Signature(data.StructLayout({"address": 32, "beats": 32}))),
+                "latents": Out(stream.Signature(TRANSFER)),
                 "old": In(stream.Signature(BEAT)),
                 "new": Out(stream.Signature(BEAT)),
                 "written": In(1),

@@ -84,11 +84,11 @@ def estimate(network: Network, settings: Settings, config: Configuration) -> Est
 
 
 def _popcount_latency(word: int) -> int:
-    """Register stages of the engine's popcount: counters of three bits and of six, then sums of two, the last with the
+    """Register stages of the engine's popcount: counters of three bits and of six in one, then sums of two, the last with the
     accumulators' register.
     """
     triples = -(-word // 3)
-    return 3 + (-(-triples // 6) - 1).bit_length()
+    return 2 + (-(-triples // 6) - 1).bit_length()
 
 
 def tile_words(f: Mapping[str, int]) -> np.ndarray:

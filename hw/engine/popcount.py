@@ -16,9 +16,9 @@ COMPRESSED = 6  # bits of one weight that another three LUTs count
 
 
 def latency(word: int) -> int:
-    """Cycles from operands to count for words of `word` bits: triples, sixes, and sums of two but the last."""
+    """Cycles from operands to count for words of `word` bits: triples and sixes in one, then sums of two but the last."""
     triples = -(-word // PAIRS)
-    return 2 + (-(-triples // COMPRESSED) - 1).bit_length()
+    return 1 + (-(-triples // COMPRESSED) - 1).bit_length()
 
 
 class Popcount(Elaboratable):
@@ -54,7 +54,7 @@ class Popcount(Elaboratable):
         sixes = -(-triples // COMPRESSED)
         differing = _count(m, platform, *(_slices(word, triples) for word in (self.left, self.right)))
         totals = []
-        for weight, bits in enumerate(register(differing, "differing")):
+        for weight, bits in enumerate(differing):
             digits = register(_count(m, platform, _slices(bits, sixes)), f"digit_{weight}")
             numbers: list[Value] = [Cat(digit[i : i + 1] for digit in digits) for i in range(sixes)]
             while len(numbers) > 1:

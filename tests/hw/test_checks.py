@@ -85,7 +85,7 @@ CASES: dict[str, tuple[Any, str, list[Inputs]]] = {
     "lanes": (
         lambda: LaneArray(WIDE),
         r"lanes: \d+ valid bits leave 15 bits",
-        [{"tag": {"valid": 1, "first": n == 0, "double": n > 0, "high": 16}} for n in range(12)] + [{}] * 4,
+        [{"tag": {"valid": 1, "first": n == 0, "double": n > 0, "high": 16}} for n in range(12)] + [{}] * 3,
     ),
     "rows without room": (
         lambda: TileBuffer(TINY),

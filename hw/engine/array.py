@@ -11,6 +11,7 @@ from bnnedge.hw.checks import CHECKED, check
 from bnnedge.hw.engine import popcount
 from bnnedge.hw.engine.accumulator import PairAccumulator
 from bnnedge.hw.layouts import tile_meta
+from bnnedge.hw.series7 import SERIES7
 
 
 def tag_layout(config: Configuration) -> data.StructLayout:
@@ -61,10 +62,8 @@ class LaneArray(wiring.Component):
         m = Module()
         lanes, word = self.config.lanes, self.config.word
 
-        # Cycle 1: operand registers. Bits agree where the left one differs from the right one's complement; invalid bits
-        # are 0 in both.
-        left = Signal(data.ArrayLayout(word, lanes), reset_less=True)
-        opposite = Signal(data.ArrayLayout(word, lanes), reset_less=True)
+        # Cycle 1: operand registers. Invalid bits disagree: 0 on the left, 1 on the right.
+        left, right = (Signal(data.ArrayLayout(word, lanes), name=name, reset_less=True) for name in ("left", "right"))
         tag = self.tag
         valid = Signal(word)
         valid_bits = Signal(range(word + 1))
@@ -72,8 +71,12 @@ class LaneArray(wiring.Component):
             valid.eq(Cat((tag.low <= i) & (tag.high > i) for i in range(word))),
             valid_bits.eq(tag.high - tag.low),
         ]
-        m.d.sync += [left[i].eq(self.left[i] & valid) for i in range(lanes)]
-        m.d.sync += [opposite[i].eq(~self.right[i] & valid) for i in range(lanes)]
+        for i in range(lanes):
+            if platform == SERIES7:  # a constant chosen in front of a register becomes its reset or set, and takes no LUT
+                m.d.sync += left[i].eq(Cat(Mux(valid[bit], self.left[i][bit], 0) for bit in range(word)))
+                m.d.sync += right[i].eq(Cat(Mux(valid[bit], self.right[i][bit], 1) for bit in range(word)))
+            else:
+                m.d.sync += [left[i].eq(self.left[i] & valid), right[i].eq(self.right[i] | ~valid)]
 
         # Tag and number of valid bits keep pace with the counts. Whether they count is all that a reset has to clear.
         bits, counts_now = valid_bits, tag.valid
@@ -98,7 +101,7 @@ class LaneArray(wiring.Component):
             counts = []
             for j in range(lanes):
                 m.submodules[f"lane_{i}_{j}"] = lane = popcount.Popcount(word)
-                m.d.comb += [lane.left.eq(left[i]), lane.right.eq(opposite[j])]
+                m.d.comb += [lane.left.eq(left[i]), lane.right.eq(right[j])]
                 counts.append(lane.count)
             pairs = (accumulators(f"accumulators_{i}_{j}", *counts[j : j + 2]) for j in range(0, lanes, 2))
             rows.append(Cat(pairs))

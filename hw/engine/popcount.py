@@ -1,4 +1,4 @@
-"""Counts the bits in which two S-bit words differ, pipelined."""
+"""Counts the bits in which two S-bit words agree, pipelined."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def latency(word: int) -> int:
 
 
 class Popcount(Elaboratable):
-    """Counts the bits that are set in ``left ^ right``.
+    """Counts the bits in which `left` and `right` are the same.
 
     Counters of three and of six bits, each output of which is one 6-input LUT, leave a few 3-bit numbers to be added: some
     1.4 LUTs a bit, where a tree of adders takes 1.9.
@@ -52,9 +52,9 @@ class Popcount(Elaboratable):
 
         triples = -(-len(self.left) // PAIRS)
         sixes = -(-triples // COMPRESSED)
-        differing = _count(m, platform, *(_slices(word, triples) for word in (self.left, self.right)))
+        agreeing = _count(m, platform, *(_slices(word, triples) for word in (self.left, self.right)))
         totals = []
-        for weight, bits in enumerate(differing):
+        for weight, bits in enumerate(agreeing):
             digits = register(_count(m, platform, _slices(bits, sixes)), f"digit_{weight}")
             numbers: list[Value] = [Cat(digit[i : i + 1] for digit in digits) for i in range(sixes)]
             while len(numbers) > 1:
@@ -71,20 +71,20 @@ def _slices(bits: Value, width: int) -> list[Value]:
 
 
 def _count(m: Module, platform: object, vectors: list[Value], others: Sequence[Value] = ()) -> list[Value]:
-    """How many of up to six bits are set, or of up to three pairs differ, for all places of the vectors at once.
+    """How many of up to six bits are set, or of up to three pairs agree, for all places of the vectors at once.
 
     Returns the number's binary digits, vectors too, the lowest first.
     """
     if platform != series7.SERIES7:
-        return _add([a ^ b for a, b in zip(vectors, others, strict=True)] if others else vectors)
+        return _add([~(a ^ b) for a, b in zip(vectors, others, strict=True)] if others else vectors)
 
     def digit(k: int, place: int) -> Signal:
         inputs = [vector[place] for vector in (*vectors, *others) if place < len(vector)]
         bits = len(inputs) // 2 if others else len(inputs)
 
         def function(values: Sequence[int]) -> int:
-            compared = values[bits:] or [0] * bits
-            return sum(a ^ b for a, b in zip(values[:bits], compared, strict=True)) >> k & 1
+            compared = values[bits:] or [1] * bits
+            return sum(a == b for a, b in zip(values[:bits], compared, strict=True)) >> k & 1
 
         return series7.lookup(m, function, inputs)
 

@@ -195,6 +195,8 @@ class Bench:
             flags, issues = tuple(sampled[:3]), sampled[3:]
             if reset:
                 events, store, free, kept, credit, push_times = {}, None, self.space, 0, True, []
+                ctx.set(dut.done, 0)
+                ctx.set(dut.sides_end, 0)
                 time += 1
                 may_issue_at = time
                 continue

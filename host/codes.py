@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bnnedge.formats import Code
+from bnnedge.layers import Geometry
 from bnnedge.network import Network
 from bnnedge.settings import AUTO, Settings
 from bnnedge.terminal import counted
@@ -30,5 +31,18 @@ def codes(network: Network, settings: Settings) -> tuple[Code, ...]:
             f"gradient_planes has {counted(len(planes), 'number')}, but network {network.name!r} has "
             f"{counted(len(geometry), 'layer')} with weights: give a number for each, one for all, or {AUTO!r}"
         )
-    pooled = [layer.pool != "none" for layer in geometry]
-    return tuple(Code(max(g, 1 + twin), twin) for g, twin in zip(planes, pooled, strict=True))
+    return tuple(_code(layer, number) for layer, number in zip(geometry, planes, strict=True))
+
+
+def _code(layer: Geometry, planes: int) -> Code:
+    """Of `planes` planes, or 2 where twin planes need as many.
+
+    Headroom: heavy tails want it, those of a batch's few gradients in a dense layer most, and fewer planes can't afford it.
+    Where signs are pooled, three of four gradients are none, and the mean says less by 2 bits.
+    """
+    if layer.outputs == 1:
+        headroom = 4 if planes > 3 else 2
+    else:
+        headroom = 4 if planes > 6 and layer.pool == "none" else 3 if planes > 4 else 2
+    twin = layer.pool != "none"
+    return Code(max(planes, 1 + twin), twin, headroom + 2 * (layer.pool == "signs"))

@@ -95,10 +95,15 @@ class Kind(enum.IntEnum):
 
 
 class Code(NamedTuple):
-    """Format of a layer's gradient codes: `planes` planes; `twin`: the two lowest weigh the same, and there is a zero."""
+    """Format of a layer's gradient codes.
+
+    planes: their number. twin: the two lowest weigh the same, and there is a zero. headroom: bits between the largest code and
+    the mean of |code|, rounded down: the mean is 2**(bits-1-headroom) .. twice that.
+    """
 
     planes: int
     twin: bool = False
+    headroom: int = 0
 
     @property
     def largest(self) -> int:
@@ -109,11 +114,3 @@ class Code(NamedTuple):
     def bits(self) -> int:
         """log2 of the range of codes, from end to end half of it: codes reach 2**bits, or less by one."""
         return self.planes - self.twin
-
-    @property
-    def headroom(self) -> int:
-        """Bits between the largest code and the mean of |code|, rounded down: the mean is 2**(bits-1-headroom) .. twice that.
-
-        Heavy tails want room, and fewer planes cannot afford it. Where three of four gradients are none, the mean says less.
-        """
-        return 5 if self.twin else 4 if self.planes > 6 else 3 if self.planes > 3 else 2

@@ -63,7 +63,11 @@ class Layer:
     @property
     def scale(self) -> int:
         """Backward, Exponent: headroom less b."""
-        return 5 - (self.g - 1) if self.twin else (4 if self.g >= 7 else 3 if self.g >= 4 else 2) - self.g
+        if len(self.reads) == 1:
+            return (4 if self.g >= 4 else 2) - self.g
+        if self.pool == "":
+            return (4 if self.g >= 7 else 3 if self.g >= 5 else 2) - self.g
+        return (3 if self.g >= 5 else 2) + (2 if self.pool == "signs" else 0) - (self.g - 1)
 
 
 def outputs(side: int, kernel: int, stride: int, padding: str) -> tuple[int, int]:

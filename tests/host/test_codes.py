@@ -11,7 +11,7 @@ SMALL = Network((8, 8), [Conv2D(3), MaxPool2D(), Conv2D(4, 2), MaxPool2D("sums")
 
 
 def of(network: Network, planes: object) -> list[tuple[int, bool]]:
-    return [tuple(code) for code in codes(network, Settings(gradient_planes=planes))]
+    return [code[:2] for code in codes(network, Settings(gradient_planes=planes))]
 
 
 def test_automatic():
@@ -28,6 +28,16 @@ def test_one_number():
 
 def test_a_number_for_each_layer():
     assert of(SMALL, [1, 8, 3]) == [(2, True), (8, True), (3, False)]
+
+
+@pytest.mark.parametrize(
+    ("planes", "headrooms"),
+    [(8, [5, 4, 3, 4]), (7, [5, 4, 3, 4]), (6, [5, 3, 3, 4]), (5, [5, 3, 3, 4]), (4, [4, 2, 2, 4]), (3, [4, 2, 2, 2])],
+)
+def test_headroom(planes, headrooms):
+    """Where signs are pooled, 2 bits more than where sums are; of a dense layer 4."""
+    network = Network((9, 9), [Conv2D(3), MaxPool2D(), Conv2D(4, 1), Conv2D(4, 2), MaxPool2D("sums"), Dense(3)])
+    assert [code.headroom for code in codes(network, Settings(gradient_planes=planes))] == headrooms
 
 
 @pytest.mark.parametrize("planes", [[4], [4, 4], [4] * 4])

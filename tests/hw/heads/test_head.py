@@ -628,7 +628,7 @@ def test_the_next_exponent_counts_the_last_row_too(last: int, mean_log2: int) ->
     d[63, 1, 1, 4] = last
     step.trace |= {"1.d": d}
     found = step.run([step.backward(whole(step, 0), **ALL, opens=1, closes=1)])
-    want = mean_log2 + formats.Code(2).headroom + 1 - 2
+    want = mean_log2 + 2 + 1 - 2
     assert found.records[step.plan.places[0].exponent] == record(mu=want, centre=0)
 
 

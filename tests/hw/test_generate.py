@@ -74,8 +74,8 @@ def test_sources_lead_back_to_lines_of_python(verilog: str) -> None:
         path = root / (file.removeprefix("bnnedge/") if file.startswith("bnnedge/hw/") else file.replace("bnnedge", "host", 1))
         assert 1 <= line <= len(path.read_text().splitlines())
     # A register and its process, for one: both stem from the line that declares it.
-    (line,) = re.findall(r'src = "bnnedge/hw/heads/softmax.py:(\d+)" \*\)\n  reg row_full ', verilog)
-    assert "row_full = Signal()" in (root / "hw/heads/softmax.py").read_text().splitlines()[int(line) - 1]
+    (line,) = re.findall(r'src = "bnnedge/hw/heads/softmax.py:(\d+)" \*\)\n  reg gradients_done ', verilog)
+    assert "gradients_done = Signal()" in (root / "hw/heads/softmax.py").read_text().splitlines()[int(line) - 1]
     assert str(root) not in verilog
 
 

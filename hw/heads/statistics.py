@@ -171,6 +171,7 @@ class Statistics(wiring.Component):
                 "sums": 1,  # the row counts
                 "opens": 1,  # it is the first of its group that does
                 "push": 1,
+                "continues": 1,
                 "end": 1,
             }
         )
@@ -189,6 +190,7 @@ class Statistics(wiring.Component):
             f1.sums.eq(counts),
             f1.opens.eq(begun & counts),
             f1.push.eq(draining & held_whole),
+            f1.continues.eq(held.continues),
             f1.end.eq(draining & held_last & last_row),
             s1.row_valid.eq((input_row >= held.row_first) & (input_row <= held.row_last)),
             s1.row.eq(self.row),
@@ -222,7 +224,7 @@ class Statistics(wiring.Component):
         totals = Signal(group_layout(config).members["sums"])
         m.d.comb += [
             self.push.eq(f4.push),
-            self.continues.eq(s4.meta.continues),
+            self.continues.eq(f4.continues),
             self.unfinished.eq(s4.meta.unfinished),
             self.begins.eq(s4.meta.begins),
         ]

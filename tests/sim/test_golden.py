@@ -291,8 +291,9 @@ class Plain:
             g = max(2, self.planes[i]) if twin else self.planes[i]
             e = clip(layer.exponent - above, 0, 16)
             size = sum(abs(v) for image in dy for row in image.values() for v in row) // (n * window.fan_out)
-            # Headroom of 2 to 4 below g bits, of 5 below g - 1.
-            layer.exponent = above + (size.bit_length() - 1) + (7 if twin else 3 + (g >= 4) + (g >= 7)) - g
+            place = 0 if len(window.outputs) == 1 else {"": 1, "sums": 2, "signs": 3}[window.pool]
+            headroom = ((2, 4, 4, 4), (2, 2, 3, 4), (2, 2, 3, 3), (4, 4, 5, 5))[place][(g > 3) + (g > 4) + (g > 6)]
+            layer.exponent = above + (size.bit_length() - 1) + headroom + 1 - (g - twin)
             above += e
 
             def code(value: int, r16: int, e: int = e, g: int = g, twin: bool = twin) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from bnnedge.compiler.emitter import Emitter
 from bnnedge.compiler.plan import Plan
@@ -36,7 +36,8 @@ class Allocator:
 class Piece:
     """Room that an operation needs: `size` addresses, up to `copies` times, so that one is filled while another is used.
 
-    sides: buffers in which it may lie. least: copies that it can't do without.
+    sides: buffers in which it may lie. least: copies that it can't do without. early: it is brought while the operation before
+    still works, so it lies farthest from what that one uses last.
     """
 
     role: str
@@ -44,6 +45,7 @@ class Piece:
     sides: tuple[str, ...]
     copies: int = 2
     least: int = 1
+    early: bool = False
 
 
 # Buffer, first address and size of each copy of a piece.
@@ -65,7 +67,7 @@ def fit(pieces: Sequence[Piece], config: Configuration, *, from_top: bool = Fals
         rooms[piece.role] = (*rooms.get(piece.role, ()), (side, base, piece.size))
         return True
 
-    for piece in sorted(pieces, key=lambda piece: (len(piece.sides), -piece.size)):
+    for piece in sorted(pieces, key=lambda piece: (not piece.early, len(piece.sides), -piece.size)):
         if not all(place(piece) for _ in range(piece.least)):
             return None
     for copy in range(1, max(piece.copies for piece in pieces)):
@@ -93,7 +95,7 @@ class Resident:
             self.homes[name] = View.of(item.tensor, side, base)
         self.used = {side: allocator.used for side, allocator in buffers.items()}
 
-    def begin(self, rooms: dict[str, Room]) -> None:
+    def begin(self, rooms: dict[str, Room], uses: Mapping[str, int] | None = None) -> None:
         """There is nothing to make room for."""
 
     def take(self, role: str, *views: View) -> list[View]:
@@ -123,12 +125,19 @@ class Streamed:
         self.turns: dict[str, list[int]] = {}  # the copies; what was used last comes last
         self.results: list[View] = []
 
-    def begin(self, rooms: dict[str, Room]) -> None:
-        """Another phase or operation, with these rooms; what lies in one that a role has again stays there."""
+    def begin(self, rooms: dict[str, Room], uses: Mapping[str, int] | None = None) -> None:
+        """Another phase or operation, with these rooms; what lies in one that a role has again stays there.
+
+        uses: how often results take a role's room. The next operation's first operands come to the other end of the buffers
+        while these are still stored: so of the copies, which take turns, the last one, nearest to that end, rests at the end.
+        """
         before = {role: dict(zip(room, self.held[role], strict=True)) for role, room in self.rooms.items()}
         self.rooms = rooms
         self.held = {role: [before.get(role, {}).get(copy, ()) for copy in room] for role, room in rooms.items()}
-        self.turns = {role: list(range(len(room))) for role, room in rooms.items()}
+        self.turns = {}
+        for role, room in rooms.items():
+            first = -(1 + uses[role]) % len(room) if uses and role in uses else 0
+            self.turns[role] = [*range(first, len(room)), *range(first)]
 
     def take(self, role: str, *views: View) -> list[View]:
         """Operands, which lie one behind the other."""

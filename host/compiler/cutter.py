@@ -38,6 +38,17 @@ class _Operation:
     apart: bool = False
 
 
+@dataclasses.dataclass(frozen=True)
+class Copy:
+    """Of binary weights from DDR to DDR: so many groups at a time, and the room that they pass through. beside: none of it
+    is the update's.
+    """
+
+    groups: int
+    room: Room
+    beside: bool
+
+
 class Cutter:
     """Finds the tilings of a plan's operations. ValueError names the layer that does not fit the buffers.
 
@@ -116,8 +127,8 @@ class Cutter:
 
         def cost(rows: int, size: int, tiles: int) -> Cost:
             units, chunks = self.tiles // block * -(-g.pooled_height // rows), -(-groups // size)
-            reached = min(above.kernel_y, above.out_height) * min(above.kernel_x, above.out_width) // above.stride**2
-            contraction = max(self.lanes, max(1, reached) * weights.words * code.planes + side_planes)
+            reached = above.outputs * above.taps / (g.pooled_height * g.pooled_width)  # taps, on average: few at the edges
+            contraction = max(self.lanes, reached * weights.words * code.planes + side_planes)
             pixels = self.tiles * g.pooled_height * g.pooled_width
             again = chunks if tiles < block else 1
             reads = {
@@ -150,6 +161,11 @@ class Cutter:
         # In a convolution of pixels a pass covers whole windows' columns: which of their rows count is told of these.
         taps_y = g.kernel_y if g.taps * (inputs if g.pixels else 1) <= room else 1
         found: Sets | None = None
+
+        def slow(sets: Sets) -> tuple[float, int]:
+            """Cycles; of equals, the more outputs at a time, the less often the columns of the network's input are made."""
+            return sets.tiling.cycles, 0 if i else -sets.tiling.groups
+
         # Over the edges of padded pixels fewer rows of sums count: these columns take passes of their own.
         edges = g.pixels and (g.pad_x > 0 or (g.out_width - 1) * g.stride + g.kernel_x > g.width)
         for rows in sizes(g.out_height):
@@ -163,19 +179,28 @@ class Cutter:
                         continue
                     for whole in (False,) if i else (True, False):
                         sets = self._sets(i, (rows, size, tiles), taps_y, words, whole=whole)
-                        if sets and (found is None or sets.tiling.cycles < found.tiling.cycles):
+                        if sets and (found is None or slow(sets) < slow(found)):
                             found = sets
         return found
 
     @functools.cache  # noqa: B019
-    def copy(self, i: int) -> tuple[int, dict[str, Room]]:
-        """Copy of layer i's weights before its update: groups at a time, and the room that they pass through."""
-        weights = self.plan[f"{i + 1}.weight_backward"]
-        groups = max(1, self.config.right_depth // CORNER * weights.groups // weights.size)
-        size = groups * weights.size // weights.groups
-        rooms = fit([Piece("copy", size, ("right",))], self.config, from_top=True)
+    def copy(self, i: int) -> Copy:
+        """Copy of layer i's weights for the data gradient behind their update."""
+        weights, config = self.plan[f"{i + 1}.weight_backward"], self.config
+        one = weights.size // weights.groups
+        most = max(1, config.right_depth // CORNER // one)
+        free = {"left": config.left_depth, "right": config.right_depth}  # below the update's rooms
+        for room in self.update(i).tiling.rooms.values():
+            for side, base, _ in room:
+                free[side] = min(free[side], base)
+        side = max(free, key=lambda side: free[side])
+        groups = min(most, free[side] // one)
+        if groups:
+            copies = min(2, free[side] // (groups * one))
+            return Copy(groups, tuple((side, free[side] - (n + 1) * groups * one, groups * one) for n in range(copies)), True)
+        rooms = fit([Piece("copy", most * one, ("right",))], config, from_top=True)
         assert rooms is not None, "the data gradient has more of these weights in that buffer"
-        return groups, rooms
+        return Copy(most, rooms["copy"], False)
 
     def _summable(self, i: int) -> list[tuple[int, int]]:
         """Words of images, the most first, and with each the rows over which a pass can sum weight gradients of layer i."""
@@ -222,12 +247,13 @@ class Cutter:
         x_row = (g.width if i else g.out_width) * words * slopes
         # Stored together: whole words of channels, of as many groups as whole passes make.
         stored = [min(n, math.lcm(step, self.granules)) for n, step in ((inputs, tiles), (outputs, size))]
+        samples = 0 if i else words * self.granules * plan["input_top"].size // plan["input_top"].groups
         pieces = [
             Piece("dy", size * rows * g.out_width * planes * words, ("right",)),
             Piece("x", (tiles if i else inputs) * x_rows * x_row, ("left",)),
             Piece("wf", stored[1] * g.taps * self._words(stored[0]), EITHER),
             Piece("wb", stored[0] * g.taps * self._words(stored[1]) if i else 0, EITHER),
-            Piece("samples", 0 if i else words * self.granules * plan["input_top"].size // plan["input_top"].groups, ("left",)),
+            Piece("samples", 0 if i else samples, ("left",), early=True),
         ]
         input_sets, output_sets, tap_sets = -(-inputs // tiles), -(-outputs // size), g.kernel_y // taps_y
         contraction = max(self.lanes, rows * g.out_width * words * planes * slopes)

@@ -125,6 +125,7 @@ class _Schedule:
         self.tokens: list[collections.deque[float]] = [collections.deque() for _ in range(SEMAPHORES)]
         self.queues = {unit: collections.deque([0.0] * depth, depth) for unit, depth in QUEUED.items()}
         self.sequencer = self.loading = self.storing = 0.0
+        self.lent = 0.0  # cycles of the buffers' reading ports that stores take from the passes to come
         self.updates: tuple[float, float] = (0.0, 0.0)  # when port 1 was busy last
         self.held = dict.fromkeys(RESOURCES, 0.0)  # cycles for which each was busy in this step
         self.moved = 0.0  # bytes, in this step
@@ -203,8 +204,10 @@ class _Schedule:
             self.loading = max(self.loading, start) + overhead + moving
             free = done = self.loading
         else:
-            moving = self._moving(self.storing, self._store_beats(f))
+            moving = self._moving(max(self.storing, start), self._store_beats(f), self.loading)
             self.held[WRITES] += moving
+            if f["buffer"] < Buffer.PARAMETERS:
+                self.lent += f["count"] * f["repeats"]
             self.storing = max(self.storing, start) + MEMORY_LATENCY + 12 + moving
             free = done = self.storing
         self.queues[unit].append(free)
@@ -230,11 +233,14 @@ class _Schedule:
         beats = f["count"] * RECORD_BYTES // BEAT if f["buffer"] == Buffer.PARAMETERS else self._beats(f)
         self.moved += beats * BEAT
         least = 0 if f["buffer"] == Buffer.PARAMETERS else 6 * f["repeats"]
-        return MEMORY_LATENCY + 12, self._moving(self.loading, max(beats, least))
+        return MEMORY_LATENCY + 12, self._moving(self.loading, max(beats, least), self.storing)
 
-    def _moving(self, time: float, beats: float) -> float:
-        """Cycles for beats on port 0: a beat a cycle, unless weights stream through port 1 both ways."""
-        return beats * (BEAT * 3 / MEMORY_BYTES if self.updates[0] <= time < self.updates[1] else 1.0)
+    def _moving(self, time: float, beats: float, other: float) -> float:
+        """Cycles for beats on port 0: a beat a cycle, unless weights stream through port 1 both ways, or port 0 is busy the
+        other way, until `other`.
+        """
+        streams = 3 if self.updates[0] <= time < self.updates[1] else 2 if time < other else 1
+        return beats * max(1.0, BEAT * streams / MEMORY_BYTES)
 
     def _tiles(self, f: Mapping[str, int]) -> np.ndarray:
         """Cycles of the engine for each tile of a group."""
@@ -247,8 +253,11 @@ class _Schedule:
 
     def _pass(self, f: Mapping[str, int]) -> None:
         lanes, head, pool = self.lanes, Head(f["head"]), Pool(f["pool"])
-        self.engine += PREPARE
         tiles = self._tiles(f)
+        # The engine gives way to stores of what the passes before have made.
+        lent = min(self.lent, float(tiles.sum()) * f["groups"])
+        self.lent -= lent
+        self.engine += PREPARE + lent
         planes = f.get("rows_planes", 0), f.get("columns_planes", 0)
         beside = f.get("rows_buffer", 0) != f.get("columns_buffer", 0)  # rows and columns leave at once
         writes = max(planes) if beside else sum(planes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bnnedge.compiler.buffers import Streamed
 from bnnedge.compiler.operations import Operations, Unit
 from bnnedge.compiler.passes import Outputs, Part
 from bnnedge.compiler.tensors import View
@@ -25,6 +26,8 @@ def forward(ops: Operations, i: int, *, inference: bool = False) -> None:
             ops.execute(i, "loss" if last else "forward", part, fields, [x, w], out.views())
             ops.buffers.keep(rows)
         ops.buffers.keep(columns)
+        if i == 0 and (unit.y or unit.group):  # weights of a block's first two units come before
+            _gather_ahead(ops, unit)
 
 
 def _input(ops: Operations, i: int, t: int, tiles: int, unit: Unit) -> View:
@@ -33,6 +36,13 @@ def _input(ops: Operations, i: int, t: int, tiles: int, unit: Unit) -> View:
         return ops.samples("x", ops.plan["input"], t, tiles)
     rows = input_rows(ops.plan.geometry[i], unit.y, unit.rows)
     return ops.buffers.take("x", View.of(ops.plan[f"{i}.active"], groups=(t, tiles), rows=rows))[0]
+
+
+def _gather_ahead(ops: Operations, unit: Unit) -> None:
+    """Samples of the next block's first tiles, if there is room for them beside those of this block."""
+    after, tiles = sum(unit.tiles[-1]), unit.tiles[0][1]
+    if isinstance(ops.buffers, Streamed) and after < ops.tiles and len(ops.buffers.rooms["x"]) > len(unit.tiles):
+        ops.samples("x", ops.plan["input"], after, tiles)
 
 
 def _columns(ops: Operations, i: int, unit: Unit) -> View:

@@ -70,9 +70,11 @@ class Operations:
             tiling = Tiling(1, groups, self.tiles, {}, 0.0, groups)
         else:
             tiling = tilings(i)
-            self.buffers.begin(tiling.rooms)
         block = plan.block[i] // self.lanes if plan.training else self.tiles
-        return tiling, list(units(tiling, self.tiles // block, block, g.pooled_height, groups))
+        there = list(units(tiling, self.tiles // block, block, g.pooled_height, groups))
+        columns = sum(unit.groups if tiling.apart else 1 for unit in there)
+        self.buffers.begin(tiling.rooms, {"rows": sum(len(unit.tiles) for unit in there), "columns": columns})
+        return tiling, there
 
     def words(self, groups: tuple[int, int]) -> tuple[int, int]:
         """Words that hold these groups of channels: the first, and how many."""

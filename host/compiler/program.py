@@ -13,7 +13,7 @@ from bnnedge.compiler.forward import forward
 from bnnedge.compiler.layout import Layout
 from bnnedge.compiler.operations import Operations
 from bnnedge.compiler.proof import Regions, prove
-from bnnedge.compiler.update import keep_weights, update
+from bnnedge.compiler.update import update
 from bnnedge.isa import Instruction, Opcode
 from bnnedge.network import Network
 from bnnedge.rates import layer_rate
@@ -118,7 +118,6 @@ class Compiler:
         self._probe(probe, emitter, last, ("code", "code_columns"))
         for i in range(last, 0, -1):
             if self.plan.streamed:
-                keep_weights(operations, i)
                 update(operations, i)
             self._records(emitter, Opcode.LOAD, i - 1)
             backward(operations, i - 1)

@@ -12,6 +12,8 @@ from bnnedge.network import Geometry
 MEMORY_BYTES = 14.0  # a cycle, all ports together: the pinned memory model
 BEAT = 8  # bytes
 EXPOSED = 0.5  # share of an operation's first operands and last results that nothing hides
+STALLED = 0.75  # share of the time for what has no second copy, in which neither the engine nor the memory goes on
+STORING = 0.75  # of the time of the engine, which is quick at a map's edges: beyond it results get a third copy
 LOAD_OVERHEAD = 150  # cycles before the first beat, two LOADs for some operands
 PASS_OVERHEAD = 100  # cycles between passes: taps of the first tile, pipelines, tokens
 
@@ -99,12 +101,16 @@ def best(
     beats = config.lanes * config.word // (8 * BEAT)
     found: Tiling | None = None
     for candidate in candidates:
-        rooms = fit([piece for piece in pieces(*candidate) if piece.size], config, from_top=from_top)
+        there = [piece for piece in pieces(*candidate) if piece.size]
+        rooms = fit(there, config, from_top=from_top)
         if rooms is None:
             continue
         c = cost(*candidate)
+        if sum(c.writes.values()) * beats > STORING * c.engine:
+            more = [dataclasses.replace(p, copies=p.copies + 1) if p.role in ("rows", "columns") else p for p in there]
+            rooms = fit(more, config, from_top=from_top) or rooms
         reads, writes = sum(c.reads.values()), sum(c.writes.values())
-        # What has no second copy is moved while the engine waits.
+        # What has no second copy is moved while the engine waits, and then the memory waits for the engine.
         single = [role for role, room in rooms.items() if len(room) == 1] if c.passes > 1 else []
         waits = sum(c.reads.get(role, 0) + c.writes.get(role, 0) for role in single)
         splits = 1
@@ -115,7 +121,7 @@ def best(
         waits += EXPOSED * sum(room[0][2] for room in rooms.values())
         memory = max(reads, writes, (reads + writes) * BEAT / MEMORY_BYTES)
         moving = memory * beats + c.passes * len(c.reads) * LOAD_OVERHEAD
-        cycles = max(c.engine + waits * beats, moving) + c.passes * splits * PASS_OVERHEAD
+        cycles = max(c.engine, moving) + STALLED * waits * beats + c.passes * splits * PASS_OVERHEAD
         if found is None or cycles < found.cycles:
             found = Tiling(*candidate, rooms, cycles, apart=apart)
     return found

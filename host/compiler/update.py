@@ -13,11 +13,16 @@ from bnnedge.compiler.tiling import LatentSet, Sets, parts
 from bnnedge.formats import WINDOW_BITS
 from bnnedge.network import Geometry
 
+# Of a pass: words of images, rows of the output, and a run of its columns, see `runs`.
+_Work = tuple[tuple[int, int], tuple[int, int], tuple[int, int, int, int]]
+
 
 def update(ops: Operations, i: int) -> None:
     """Append the weight gradient of layer i, and its update."""
     plan, g = ops.plan, ops.plan.geometry[i]
     sets = ops.cutter.update(i)
+    if i and isinstance(ops.buffers, Streamed):
+        _keep_weights(ops, i, sets)
     ops.buffers.begin(sets.tiling.rooms)
     forward, backward = plan[f"{i + 1}.weight"], plan[f"{i + 1}.weight_backward"] if i else None
     address, back = ops.emitter.addresses.latents[i], False
@@ -32,15 +37,23 @@ def update(ops: Operations, i: int) -> None:
         ops.buffers.keep(kept)
 
 
-def keep_weights(ops: Operations, i: int) -> None:
-    """Append a copy of layer i's weights, through a corner of the chip, for the data gradient behind its update."""
-    assert isinstance(ops.buffers, Streamed)
+def _keep_weights(ops: Operations, i: int, sets: Sets) -> None:
+    """Append a copy of layer i's weights, as the data gradient behind their update takes them.
+
+    Where there is room, it goes on beside the first pass. The first operands come before it, as far as they find room.
+    """
     source, target = ops.plan[f"{i + 1}.weight_backward"], ops.plan[f"{i + 1}.kept_weight"]
-    groups, rooms = ops.cutter.copy(i)
-    ops.buffers.begin(rooms)
-    for part in parts(source.groups, groups):
-        (copy,) = ops.buffers.take("copy", View.of(source, groups=part))
-        ops.emitter.store(dataclasses.replace(copy, tensor=target))
+    copy = ops.cutter.copy(i)
+    ops.buffers.begin({**sets.tiling.rooms, "copy": copy.room} if copy.beside else {"copy": copy.room})
+    if copy.beside:
+        inputs, outputs = next(sets.stores(ops.plan.geometry[i], ops.lanes))
+        latents = next(sets.latents(ops.plan.geometry[i], inputs, outputs))
+        copies = min(len(sets.tiling.rooms[role]) for role in ("x", "dy"))
+        for work in _work(ops, i, sets)[:copies]:
+            _operands(ops, i, sets, latents, work)
+    for part in parts(source.groups, copy.groups):
+        (view,) = ops.buffers.take("copy", View.of(source, groups=part))
+        ops.emitter.store(dataclasses.replace(view, tensor=target))
 
 
 def _slopes(ops: Operations, i: int, sets: Sets, latents: LatentSet, out: Outputs, address: int, *, back: bool) -> int:
@@ -48,24 +61,15 @@ def _slopes(ops: Operations, i: int, sets: Sets, latents: LatentSet, out: Output
 
     back: the other way round, which finds operands of the set before still on the chip.
     """
-    plan, place = ops.plan, ops.plan.places[i]
-    g = place.geometry
-    block = min(plan.block[i], plan.block[i - 1] if i else plan.block[i]) // ops.config.word
+    place = ops.plan.places[i]
     (m, count), (c, tiles), (tap, taps) = latents.outputs, latents.inputs, latents.taps_y
-    work = [
-        (words, band, run)
-        for first in range(0, ops.settings.batch // ops.config.word, block)
-        for words in parts(block, sets.words, first)
-        for band in parts(g.out_height, sets.tiling.rows)
-        for run in runs(g)
-    ]
+    work = _work(ops, i, sets)
     if back:
         work.reverse()
     fields: dict[str, int] = {}
-    for n, (words, (y, rows), (first_x, width, low, high)) in enumerate(work):
-        x = _columns(ops, i, (c, tiles), (y, rows), (tap, taps), words, whole=sets.whole)
-        tensor = _block(ops, i, "code_columns", words[0])
-        (dy,) = ops.buffers.take("dy", View.of(tensor, groups=(m, count), rows=(y, rows), words=words))
+    for n, this in enumerate(work):
+        words, (y, rows), (first_x, width, low, high) = this
+        x, dy = _operands(ops, i, sets, latents, this)
         part, last = Part(m, count, y, rows, c, tiles), n == len(work) - 1
         fields = ops.passes.update(
             place,
@@ -84,6 +88,30 @@ def _slopes(ops: Operations, i: int, sets: Sets, latents: LatentSet, out: Output
         )
         ops.execute(i, "weight gradient", part, fields, [x, dy], out.views() if last else [])
     return fields["rows"] // ops.lanes * ops.config.tile_beats * 8
+
+
+def _work(ops: Operations, i: int, sets: Sets) -> list[_Work]:
+    """What the passes of a set cover, in their order."""
+    plan, g, word = ops.plan, ops.plan.geometry[i], ops.config.word
+    block = min(plan.block[i], plan.block[i - 1] if i else plan.block[i]) // word
+    return [
+        (words, band, run)
+        for first in range(0, ops.settings.batch // word, block)
+        for words in parts(block, sets.words, first)
+        for band in parts(g.out_height, sets.tiling.rows)
+        for run in runs(g)
+    ]
+
+
+def _operands(ops: Operations, i: int, sets: Sets, latents: LatentSet, work: _Work) -> tuple[View, View]:
+    """Columns of the input and of the codes for a pass."""
+    words, band, _ = work
+    codes = View.of(_block(ops, i, "code_columns", words[0]), groups=latents.outputs, rows=band, words=words)
+    if i == 0 and len(list(runs(ops.plan.geometry[i]))) > 1:
+        # Behind the TRANSPOSE of the input they would wait until the passes over the edges before it leave the queue.
+        ops.buffers.take("dy", codes)
+    x = _columns(ops, i, latents.inputs, band, latents.taps_y, words, whole=sets.whole)
+    return x, ops.buffers.take("dy", codes)[0]
 
 
 def runs(g: Geometry) -> Iterator[tuple[int, int, int, int]]:

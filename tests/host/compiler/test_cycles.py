@@ -7,8 +7,11 @@ import dataclasses
 import pytest
 
 from bnnedge import Conv2D, Dense, MaxPool2D, Network, Settings, configuration, mlp
-from bnnedge.compiler import estimate
+from bnnedge.compiler import cycles, estimate
 from bnnedge.compiler.cycles import RESOURCES, WEIGHTS
+from bnnedge.compiler.layout import layout
+from bnnedge.compiler.program import unplaced
+from bnnedge.isa import Opcode
 
 CONFIG = configuration("sim-small")
 NETWORK = Network((8, 8, 3), [Conv2D(16, padding="same"), MaxPool2D(), Conv2D(24), Dense(10)])
@@ -75,3 +78,25 @@ def test_bytes_of_the_latent_weights_go_both_ways() -> None:
     (update,) = [operation for operation in found.layers if operation["pass"] == "weight gradient, layer 4"]
     assert update["bytes"] == 2 * 256 * 256 * 2  # words of 16 bits
     assert update["bound by"] == WEIGHTS
+
+
+def test_stores_take_cycles_of_the_engine() -> None:
+    there = layout(NETWORK, SETTINGS, CONFIG)
+    fields = next(i.fields for i in unplaced(there).instructions if i.opcode == Opcode.PASS)
+    ends = []
+    for lent in (0, 5, 1e9):
+        model = cycles._Schedule(there)
+        model.lent = lent
+        model._pass(fields)
+        ends.append(model.engine)
+        assert model.lent == max(0, lent - model.held["engine"])
+    assert ends[1] == ends[0] + 5
+    assert ends[2] == ends[0] + model.held["engine"]  # at most every second cycle
+
+
+def test_streams_share_the_memory() -> None:
+    model = cycles._Schedule(layout(NETWORK, SETTINGS, CONFIG))
+    assert model._moving(0, 70, 0) == 70
+    assert model._moving(0, 70, 1) == 80  # reads and writes
+    model.updates = (0, 10)
+    assert model._moving(9, 70, 0) == 120  # and weights both ways

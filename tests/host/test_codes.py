@@ -32,10 +32,10 @@ def test_a_number_for_each_layer():
 
 @pytest.mark.parametrize(
     ("planes", "headrooms"),
-    [(8, [5, 4, 3, 4]), (7, [5, 4, 3, 4]), (6, [5, 3, 3, 4]), (5, [5, 3, 3, 4]), (4, [4, 2, 2, 4]), (3, [4, 2, 2, 2])],
+    [(8, [5, 4, 3, 6]), (7, [5, 4, 3, 6]), (6, [5, 3, 3, 5]), (5, [5, 3, 3, 5]), (4, [4, 2, 2, 4]), (3, [4, 2, 2, 2])],
 )
 def test_headroom(planes, headrooms):
-    """Where signs are pooled, 2 bits more than where sums are; of a dense layer 4."""
+    """Where signs are pooled, 2 bits more than where sums are; of a dense layer by its planes."""
     network = Network((9, 9), [Conv2D(3), MaxPool2D(), Conv2D(4, 1), Conv2D(4, 2), MaxPool2D("sums"), Dense(3)])
     assert [code.headroom for code in codes(network, Settings(gradient_planes=planes))] == headrooms
 

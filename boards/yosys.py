@@ -13,7 +13,7 @@ from bnnedge import caches
 # Before synthesis: abc9 trips over public names that differ by a number alone.
 HIDE_NAMES = "rename -hide w:*"
 # Enables and resets of fewer flip-flops become logic: each different one takes slices of its own.
-SMALLEST_CONTROL = 10
+SMALLEST_CONTROL = 8
 _PROGRAM = (
     "import sys, pyosys.libyosys as yosys\ndesign = yosys.Design()\nfor line in sys.stdin: yosys.run_pass(line.strip(), design)"
 )

@@ -64,7 +64,7 @@ def test_build(tmp_path: Path, tools: Path) -> None:
     )
     assert synthesis == (
         'yosys -p read_verilog "../bnnedge.v"; synth_xilinx -flatten -abc9 -arch xc7 -top bnnedge -run :map_ffs; '
-        "dfflegalize -cell $_DFFE_?P?P_ 01 -cell $_SDFFE_?P?P_ 01 -cell $_DLATCH_?P?_ 01 -mince 10 -minsrst 10; "
+        "dfflegalize -cell $_DFFE_?P?P_ 01 -cell $_SDFFE_?P?P_ 01 -cell $_DLATCH_?P?_ 01 -mince 8 -minsrst 8; "
         "synth_xilinx -flatten -abc9 -arch xc7 -top bnnedge -run map_ffs:; "
         "delete */t:$scopeinfo; write_json bnnedge.json"
     )

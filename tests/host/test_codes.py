@@ -32,7 +32,11 @@ def test_a_number_for_each_layer():
 
 @pytest.mark.parametrize(
     ("planes", "headrooms"),
-    [(8, [5, 4, 3, 6]), (7, [5, 4, 3, 6]), (6, [5, 3, 3, 5]), (5, [5, 3, 3, 5]), (4, [4, 2, 2, 4]), (3, [4, 2, 2, 2])],
+    [
+        *((planes, [5, 4, 3, 6]) for planes in (8, 7)),
+        *((planes, [5, 3, 3, 5]) for planes in (6, 5)),
+        *((planes, [4, 2, 2, max(2, planes)]) for planes in (4, 3, 2, 1)),
+    ],
 )
 def test_headroom(planes, headrooms):
     """Where signs are pooled, 2 bits more than where sums are; of a dense layer by its planes."""

@@ -51,7 +51,7 @@ def test_initial_exponents():
     # Convolutions have two bits less of headroom; the first one's codes are twin, of half the range.
     assert [layer.exponent for layer in state.layers] == [last - 2 + 1 + 3 + 4 + 4, last - 2 + 3 + 4, last + 3, last]
     listed = TrainingState.initial(network, 10, [4, 8, 4, 3], 1)
-    assert [a.exponent - b.exponent for a, b in zip(state.layers, listed.layers, strict=True)] == [0, 2, 0, 1]
+    assert [a.exponent - b.exponent for a, b in zip(state.layers, listed.layers, strict=True)] == [0, 2, 0, 0]
     automatic = TrainingState.initial(network, 10, "auto", 1)
     assert [a.exponent - b.exponent for a, b in zip(state.layers, automatic.layers, strict=True)] == [1, 1, 2, 2]
     dense = TrainingState.initial(Network((9,), [Dense(4), Dense(100), Dense(10)]), 10, 8, 1)

@@ -41,7 +41,7 @@ def _code(layer: Geometry, planes: int) -> Code:
     Where signs are pooled, three of four gradients are none, and the mean says less by 2 bits.
     """
     if layer.outputs == 1:
-        headroom = 6 if planes > 6 else 5 if planes > 4 else max(2, planes)
+        headroom = min(max(2, planes), 4)
     else:
         headroom = 4 if planes > 6 and layer.pool == "none" else 3 if planes > 4 else 2
     twin = layer.pool != "none"

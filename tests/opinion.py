@@ -64,7 +64,7 @@ class Layer:
     def scale(self) -> int:
         """Backward, Exponent: headroom less b."""
         if len(self.reads) == 1:
-            return (2, 2, 3, 4, 5, 5, 6, 6)[self.g - 1] - self.g
+            return (2, 2, 3, 4, 4, 4, 4, 4)[self.g - 1] - self.g
         if self.pool == "":
             return (4 if self.g >= 7 else 3 if self.g >= 5 else 2) - self.g
         return (3 if self.g >= 5 else 2) + (2 if self.pool == "signs" else 0) - (self.g - 1)

@@ -33,8 +33,8 @@ def test_a_number_for_each_layer():
 @pytest.mark.parametrize(
     ("planes", "headrooms"),
     [
-        *((planes, [5, 4, 3, 6]) for planes in (8, 7)),
-        *((planes, [5, 3, 3, 5]) for planes in (6, 5)),
+        *((planes, [5, 4, 3, 4]) for planes in (8, 7)),
+        *((planes, [5, 3, 3, 4]) for planes in (6, 5)),
         *((planes, [4, 2, 2, max(2, planes)]) for planes in (4, 3, 2, 1)),
     ],
 )

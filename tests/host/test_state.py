@@ -53,9 +53,9 @@ def test_initial_exponents():
     listed = TrainingState.initial(network, 10, [4, 8, 4, 3], 1)
     assert [a.exponent - b.exponent for a, b in zip(state.layers, listed.layers, strict=True)] == [0, 2, 0, 0]
     automatic = TrainingState.initial(network, 10, "auto", 1)
-    assert [a.exponent - b.exponent for a, b in zip(state.layers, automatic.layers, strict=True)] == [1, 1, 2, 2]
+    assert [a.exponent - b.exponent for a, b in zip(state.layers, automatic.layers, strict=True)] == [1, 1, 4, 4]
     dense = TrainingState.initial(Network((9,), [Dense(4), Dense(100), Dense(10)]), 10, 8, 1)
-    assert [layer.exponent for layer in dense.layers] == [10 + 4 + 6, 10 + 4, 10]
+    assert [layer.exponent for layer in dense.layers] == [8 + 4 + 6, 8 + 4, 8]
 
 
 def test_all_else_begins_at_zero():

@@ -292,7 +292,7 @@ class Plain:
             e = clip(layer.exponent - above, 0, 16)
             size = sum(abs(v) for image in dy for row in image.values() for v in row) // (n * window.fan_out)
             place = 0 if len(window.outputs) == 1 else {"": 1, "sums": 2, "signs": 3}[window.pool]
-            above_the_mean = ((2, 3, 4, 5, 6), (2, 2, 2, 3, 4), (2, 2, 2, 3, 3), (4, 4, 4, 5, 5))[place]
+            above_the_mean = ((2, 3, 4, 4, 4), (2, 2, 2, 3, 4), (2, 2, 2, 3, 3), (4, 4, 4, 5, 5))[place]
             headroom = above_the_mean[sum(g > most for most in (2, 3, 4, 6))]
             layer.exponent = above + (size.bit_length() - 1) + headroom + 1 - (g - twin)
             above += e

@@ -15,6 +15,7 @@ from bnnedge.formats import Code
 
 EITHER = ("left", "right")
 TURN_OVERHEAD = 6  # cycles for a pixel that is transposed, besides its words
+NEAR = 0.01  # of ways whose cycles differ by less, others tell which one is taken
 CORNER = 8  # the part of the right buffer that copies pass through, twice
 
 
@@ -160,11 +161,7 @@ class Cutter:
         taps_x = g.taps // g.kernel_y
         # In a convolution of pixels a pass covers whole windows' columns: which of their rows count is told of these.
         taps_y = g.kernel_y if g.taps * (inputs if g.pixels else 1) <= room else 1
-        found: Sets | None = None
-
-        def slow(sets: Sets) -> tuple[float, int]:
-            """Cycles; of equals, the more outputs at a time, the less often the columns of the network's input are made."""
-            return sets.tiling.cycles, 0 if i else -sets.tiling.groups
+        ways: list[Sets] = []
 
         # Over the edges of padded pixels fewer rows of sums count: these columns take passes of their own.
         edges = g.pixels and (g.pad_x > 0 or (g.out_width - 1) * g.stride + g.kernel_x > g.width)
@@ -179,9 +176,20 @@ class Cutter:
                         continue
                     for whole in (False,) if i else (True, False):
                         sets = self._sets(i, (rows, size, tiles), taps_y, words, whole=whole)
-                        if sets and (found is None or slow(sets) < slow(found)):
-                            found = sets
-        return found
+                        ways += [sets] if sets else []
+        least = min((sets.tiling.cycles for sets in ways), default=0.0)
+
+        def preferred(sets: Sets) -> tuple[int, int, int]:
+            """Short parts leave the engine waiting for operands. The fewer outputs a pass takes, the less often the gradient,
+            of many planes, is read; but the more, the less often the columns of the network's input are made. The first
+            operands are the sooner there the smaller they are.
+            """
+            t = sets.tiling
+            uneven = sum(n % part > 0 for n, part in ((g.out_height, t.rows), (outputs, t.groups), (inputs, t.tiles)))
+            return uneven, t.groups if i else -t.groups, sum(t.rooms[role][0][2] for role in ("dy", "x"))
+
+        near = (sets for sets in ways if sets.tiling.cycles <= least * (1 + (NEAR if i else 0)))
+        return min(near, key=preferred, default=None)
 
     @functools.cache  # noqa: B019
     def copy(self, i: int) -> Copy:

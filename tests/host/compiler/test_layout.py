@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from networks import random_network
 
 from bnnedge import Conv2D, Dense, MaxPool2D, Network, Settings, bounds, cnv, configuration, formats, mlp
-from bnnedge.compiler import Addresses, Compiler, fitting
+from bnnedge.compiler import Addresses, Compiler, cutter, fitting
 from bnnedge.compiler.buffers import Allocator, Piece, fit
 from bnnedge.compiler.layout import Layout, layout
 from bnnedge.compiler.plan import ALWAYS
@@ -152,6 +152,20 @@ def test_a_pass_takes_no_more_rows_than_its_sums_have_bits_for() -> None:
     assert 64 * 32 * 32 * largest >= 1 << formats.SUM_BITS - 1
     assert tiling.tiles * there.config.lanes * tiling.rows * 2 * 32 * largest < 1 << formats.SUM_BITS - 1
     Compiler(there, Addresses(latents=(0, 0))).training(1, 1)
+
+
+def test_ways_of_a_weight_gradient_that_take_as_long_are_told_apart_by_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = Settings(batch=64, gradient_planes=8)
+    chosen = Layout(cnv(), settings, BOARD).cutter
+    monkeypatch.setattr(cutter, "NEAR", 0.0)
+    fastest = Layout(cnv(), settings, BOARD).cutter
+    ways = [(chosen.update(i).tiling, fastest.update(i).tiling) for i in range(9)]
+    for taken, least in ways:
+        assert least.cycles <= taken.cycles <= 1.01 * least.cycles
+    assert [(t.rows, t.groups, t.tiles) for t in ways[5]] == [(1, 1, 3), (1, 3, 1)]  # the gradient is read less often
+    assert [t.rows for t in ways[1]] == [2, 4]  # smaller operands are there sooner
+    assert [t.tiles for t in ways[3]] == [2, 3]  # even parts of 8 groups
+    assert ways[0][0] == ways[0][1]
 
 
 # Limits

@@ -19,7 +19,10 @@ from pathlib import Path
 
 import pytest
 from figures import (
+    G4,
+    G8,
     METHOD,
+    SHIFTED,
     STANDARD,
     Figures,
     both,
@@ -39,6 +42,7 @@ from figures import (
     samples,
     speed,
     spreads,
+    trained,
 )
 from scripts import ROOT
 
@@ -59,6 +63,10 @@ ALL = "MLP", "CNV", "BinaryNet"
 SETTINGS = "how-to/own-optimiser-setting.md"
 FIGURES: list[tuple[str, str, Figures]] = [
     ("README.md", "| digits, ... | {} | {} |\n", lambda: both(rtl("digits", "sim-small", 64, 8))),
+    ("README.md", "| MNIST, ... | golden model | {} % ({} %) |", lambda: means("mnist", G8, STANDARD)),
+    ("README.md", "| the same, images shifted ... | golden model | {} % |", lambda: means("mnist", SHIFTED)),
+    ("README.md", "| Fashion-MNIST, ... | golden model | {} % ({} %) |", lambda: means("fashion-mnist", G8, STANDARD)),
+    ("README.md", "| CIFAR-10, ... | golden model | {} % |", lambda: means("cifar10", G8)),
     ("README.md", "| `pynq-z2`, ... | | {} | {} |\n", lambda: both(rtl("mlp", "pynq-z2", 128, 4))),
     ("README.md", "| `pynq-z2-lean`, ... | | {} | {} |\n", lambda: both(rtl("mlp", "pynq-z2-lean", 128, 4))),
     ("README.md", "| the paper's CNV, ... | | {} | {} |\n", lambda: both(rtl("cnv", "pynq-z2", 64, 4))),
@@ -84,13 +92,21 @@ FIGURES: list[tuple[str, str, Figures]] = [
     ("results.md", "| `pynq-z2-lean`, g = 3, p = 4 | **{}** | **{}** | **{}** |", lambda: ratios(4, *ALL)),
     (
         "results.md",
-        "| MNIST, 40 epochs, B = 256 | {} +- {} | {} +- {} (the paper: 96.90) |",
-        lambda: spreads("mnist", STANDARD, METHOD),
+        "| MNIST, 40 epochs, B = 256 | {} +- {} | {} +- {} | {} +- {} (the paper: 96.90) |",
+        lambda: spreads("mnist", G8, STANDARD, METHOD),
     ),
-    ("results.md", "| Fashion-MNIST, 40 epochs, ... | {} +- {} | {} +- {} |", lambda: spreads("fashion-mnist", STANDARD, METHOD)),
+    ("results.md", "| the same, images shifted ..., 60 epochs | {} +- {} |", lambda: spreads("mnist", SHIFTED)),
     (
         "results.md",
-        "| Fashion-MNIST, 15 epochs, B = 128 | {} +- {} | {} +- {} |",
+        "| Fashion-MNIST, 40 epochs, ... | {} +- {} | {} +- {} | {} +- {} |",
+        lambda: spreads("fashion-mnist", G8, STANDARD, METHOD),
+    ),
+    ("results.md", "| the same, 4 planes | {} +- {} |", lambda: spreads("fashion-mnist", G4)),
+    ("results.md", "| 4 epochs | {} / {} | {} |", lambda: trained("cifar10-short", f"{G8}, 4 epochs")),
+    ("results.md", "| 12 epochs | {} / {} | {} |", lambda: trained("cifar10", G8)),
+    (
+        "results.md",
+        "| Fashion-MNIST, 15 epochs, B = 128 | | {} +- {} | {} +- {} |",
         lambda: spreads("fashion-mnist", *map(of_15, (STANDARD, METHOD))),
     ),
     (

@@ -102,8 +102,8 @@ FIGURES: list[tuple[str, str, Figures]] = [
         lambda: spreads("fashion-mnist", G8, STANDARD, METHOD),
     ),
     ("results.md", "| the same, 4 planes | {} +- {} |", lambda: spreads("fashion-mnist", G4)),
-    ("results.md", "| 4 epochs | {} / {} | {} |", lambda: trained("cifar10-short", f"{G8}, 4 epochs")),
-    ("results.md", "| 12 epochs | {} / {} | {} |", lambda: trained("cifar10", G8)),
+    ("results.md", "| 4 epochs ... | {} / {} | {} |", lambda: trained("cifar10-short", f"{G8}, 4 epochs")),
+    ("results.md", "| 12 epochs ... | {} / {} | {} |", lambda: trained("cifar10", G8)),
     (
         "results.md",
         "| Fashion-MNIST, 15 epochs, B = 128 | | {} +- {} | {} +- {} |",

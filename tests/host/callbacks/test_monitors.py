@@ -15,7 +15,7 @@ TEST = RANDOM.randint(0, 256, (100, 4, 4)).astype(np.uint8), np.arange(100) % 4
 
 
 def make():
-    return Trainer(NETWORK, settings=Settings(batch=64), rate=0.1)
+    return Trainer(NETWORK, settings=Settings(batch=64), rate=0.05)
 
 
 WHOLE = make().fit(X, Y, epochs=12, validation_data=TEST)

@@ -255,7 +255,8 @@ class _Schedule:
         lanes, head, pool = self.lanes, Head(f["head"]), Pool(f["pool"])
         tiles = self._tiles(f)
         # The engine gives way to stores of what the passes before have made, as long as these last.
-        lent = min(self.lent, float(tiles.sum()) * f["groups"], max(0.0, self.storing - self.engine))
+        self.lent = min(self.lent, max(0.0, self.storing - self.engine))
+        lent = min(self.lent, float(tiles.sum()) * f["groups"])
         self.lent -= lent
         self.engine += PREPARE + lent
         planes = f.get("rows_planes", 0), f.get("columns_planes", 0)

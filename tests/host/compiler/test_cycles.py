@@ -84,14 +84,15 @@ def test_stores_take_cycles_of_the_engine() -> None:
     there = layout(NETWORK, SETTINGS, CONFIG)
     fields = next(i.fields for i in unplaced(there).instructions if i.opcode == Opcode.PASS)
     ends = []
-    for lent in (0, 5, 1e9):
+    for lent, storing in ((0, 1e9), (5, 1e9), (1e9, 1e9), (1e9, 3), (1e9, 0)):
         model = cycles._Schedule(there)
-        model.lent = lent
+        model.lent, model.storing = lent, storing
         model._pass(fields)
         ends.append(model.engine)
-        assert model.lent == max(0, lent - model.held["engine"])
+        assert model.lent == max(0, min(lent, storing) - model.held["engine"])
     assert ends[1] == ends[0] + 5
     assert ends[2] == ends[0] + model.held["engine"]  # at most every second cycle
+    assert ends[3:] == [ends[0] + 3, ends[0]]  # as long as they store
 
 
 def test_streams_share_the_memory() -> None:

@@ -16,9 +16,9 @@ MAX_PLANES = 8  # planes of a pixel or of a gradient code, at most
 
 STATISTICS = 6  # fraction bits of mu, psi and tau
 DECAY = 3  # moving += (new - moving) / 2**DECAY, of mu, psi and the gradient's mean; less in the first steps
-SLOWEST_DECAY = 6  # of mu and psi where the rate is low, see `rates.decay`
-SLOW_RATE = 7  # log2 of the device's rate below which that begins
 SIZE_DECAY = 10  # likewise, of the size of the gradient's mean
+SLOWEST_DECAY = 6  # of mu and psi at most, which average over more steps where the rate is low, see `rates.decay`
+SLOW_RATE = 7  # log2 of the device's rate below which they do
 WARM_UP = 2  # a decay is step / 2**WARM_UP at most
 
 MOMENT = 6  # bits of the moment k, -32..31, standing for (2k + 1) / 64, below the latent weight in one word

@@ -261,7 +261,7 @@ class Cutter:
             Piece("x", (tiles if i else inputs) * x_rows * x_row, ("left",)),
             Piece("wf", stored[1] * g.taps * self._words(stored[0]), EITHER),
             Piece("wb", stored[0] * g.taps * self._words(stored[1]) if i else 0, EITHER),
-            Piece("samples", 0 if i else samples, ("left",), early=True),
+            Piece("samples", samples, ("left",), early=True),
         ]
         input_sets, output_sets, tap_sets = -(-inputs // tiles), -(-outputs // size), g.kernel_y // taps_y
         contraction = max(self.lanes, rows * g.out_width * words * planes * slopes)

@@ -35,14 +35,6 @@ def codes(network: Network, settings: Settings) -> tuple[Code, ...]:
 
 
 def _code(layer: Geometry, planes: int) -> Code:
-    """Of `planes` planes, or 2 where twin planes need as many.
-
-    Headroom: heavy tails want it, those of a batch's few gradients in a dense layer most, and fewer planes can't afford it.
-    Where signs are pooled, three of four gradients are none, and the mean says less by 2 bits.
-    """
-    if layer.outputs == 1:
-        headroom = min(max(2, planes), 4)
-    else:
-        headroom = 4 if planes > 6 and layer.pool == "none" else 3 if planes > 4 else 2
+    """Of `planes` planes, or 2 where twin planes need as many."""
     twin = layer.pool != "none"
-    return Code(max(planes, 1 + twin), twin, headroom + 2 * (layer.pool == "signs"))
+    return Code(max(planes, 1 + twin), twin)

@@ -42,6 +42,7 @@ STEP_FRACTION, STEP_LIMIT = 8, 3  # beta moves by rate * m / 2**bits(v), a quoti
 BETA_RATE = 7  # fraction bits of that product below the lowest bit of beta
 
 GRADIENT_MEAN = 2  # fraction bits kept when the batch means are subtracted from the gradient
+CLIPPED = 2  # of the gradients of a layer 2**-(bits + CLIPPED) may be clipped, `bits` being those of a code
 MAX_EXPONENT = 16  # e, the gradient code stands for code * 2**e
 STEP_BITS = 32  # of the number of steps taken; training ends there
 EXPONENT_BITS = 16  # absolute exponents E and their running sum
@@ -97,13 +98,11 @@ class Kind(enum.IntEnum):
 class Code(NamedTuple):
     """Format of a layer's gradient codes.
 
-    planes: their number. twin: the two lowest weigh the same, and there is a zero. headroom: bits between the largest code and
-    the mean of |code|, rounded down: the mean is 2**(bits-1-headroom) .. twice that.
+    planes: their number. twin: the two lowest weigh the same, and there is a zero.
     """
 
     planes: int
     twin: bool = False
-    headroom: int = 0
 
     @property
     def largest(self) -> int:
@@ -114,3 +113,7 @@ class Code(NamedTuple):
     def bits(self) -> int:
         """log2 of the range of codes, from end to end half of it: codes reach 2**bits, or less by one."""
         return self.planes - self.twin
+
+    def clips(self, gradients: int) -> int:
+        """How many codes of a tensor of `gradients` may be clipped: beyond that, the layer's exponent grows."""
+        return gradients >> self.bits + CLIPPED

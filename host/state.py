@@ -92,7 +92,7 @@ class TrainingState:
             zeros: dict[str, Any] = {
                 field: np.zeros(layer.fan_out, dtype) for field, (dtype, axes) in _ARRAYS.items() if axes == 1
             }
-            exponent = formats.PROBABILITY + formats.GRADIENT_MEAN - 2 + code.headroom - code.bits + sum(growth[i + 1 :])
+            exponent = formats.PROBABILITY + formats.GRADIENT_MEAN + 1 - code.bits + sum(growth[i + 1 :])
             layers.append(LayerState(weight, **zeros, exponent=exponent, unit=0))
         return cls(layers)
 

@@ -385,11 +385,12 @@ class Machine:
         random = f["random_base"] + y * f["random_y"] + x * f["random_x"]
         random += down * (f["random_y"] // 2) + right * (f["random_x"] // 2)
         expect(random % (1 << formats.PLACE_BITS), out[0] * g.out_width + out[1], "place for random numbers")
-        expect(f["count"], self.batch * g.samples * g.filters, "gradients")
         code = self.codes[i]
+        gradients = self.batch * g.pooled_height * g.pooled_width * g.filters
+        expect(f["clips"], gradients // 2 ** (code.planes - code.twin + 2), "codes that may be clipped")
         expect(f["columns_planes"], code.planes, "planes of the codes")
         expect(f["rows_planes"], code.planes if i else 0, "planes of the codes as rows")
-        expect((f["twin"], f["headroom"]), (code.twin, code.headroom), "twin planes, headroom")
+        expect(f["twin"], code.twin, "twin planes")
         for p in range(f["rows_planes"]):
             address = self._walk(f, "rows", y, x, t, down, right) + p * f["rows_plane"]
             self._put_rows(f, address, f"{i + 1}.code", self.step, groups, t, *out, p)

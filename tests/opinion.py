@@ -61,13 +61,9 @@ class Layer:
         return self.pool != ""
 
     @property
-    def scale(self) -> int:
-        """Backward, Exponent: headroom less b."""
-        if len(self.reads) == 1:
-            return (2, 2, 3, 4, 4, 4, 4, 4)[self.g - 1] - self.g
-        if self.pool == "":
-            return (4 if self.g >= 7 else 3 if self.g >= 5 else 2) - self.g
-        return (3 if self.g >= 5 else 2) + (2 if self.pool == "signs" else 0) - (self.g - 1)
+    def b(self) -> int:
+        """Backward, Exponent: the bits of a code."""
+        return self.g - self.twin
 
 
 def outputs(side: int, kernel: int, stride: int, padding: str) -> tuple[int, int]:
@@ -114,7 +110,7 @@ def initial_exponents(network: Network, planes: int | tuple[int, ...] | str) -> 
     """Persistent state, Initial state."""
     layers = layers_of(network, planes)
     growth = [math.ceil((layer.T - 1).bit_length() / 2) + 2 for layer in layers]
-    return [12 + 2 - 2 + layer.scale + sum(growth[i + 1 :]) for i, layer in enumerate(layers)]
+    return [12 + 2 + 1 - layer.b + sum(growth[i + 1 :]) for i, layer in enumerate(layers)]
 
 
 def codes(image: list[int], planes: int) -> list[int]:
@@ -284,6 +280,7 @@ class Opinion:
         layer, B, pixels = self.layers[i], self.settings.batch, len(self.layers[i].reads)
         routed = {(b, layer.fours[p][q], m): (b, p, m) for (b, p, m), q in route.items()}
         everywhere = list(itertools.product(range(B), range(pixels), range(layer.M)))
+        clips = len(d) >> layer.b + 2
         if layer.pool == "signs":
             d = {at: d[routed[at]] if at in routed else 0 for at in everywhere}
         shift, n = clip(layer.A - above, -8, 7), len(d) // layer.M
@@ -292,19 +289,21 @@ class Opinion:
             layer.v = [clip(math.floor(v * 2.0**shift), 0, 2**40 - 1) for v in layer.v]
         c1 = [(m + 32) >> 6 for m in layer.m]
         dy = {at: 4 * value - c1[at[2]] for at, value in d.items()}
-        e, b = clip(layer.E - above, 0, 16), layer.g - layer.twin
-        size = sum(abs(value) for value in dy.values()) // (n * layer.M)
-        layer.E = above + (size.bit_length() - 1) + layer.scale + 1  # floor(log2), -1 of 0
+        e, b = clip(layer.E - above, 0, 16), layer.b
         if layer.pool == "sums":
             dy = {at: dy[routed[at]] if at in routed else 0 for at in everywhere}
-        code = {}
+        code, clipped, large = {}, 0, 0
         for at in everywhere:
             r = self.random(i, CODE, at[1], at[0], at[2]) * 2 ** (e + 1) >> 16
+            v = (dy[at] - 2**e + r) >> e
+            clipped += not -(2**b) <= v < 2**b
+            large += not -(2 ** (b - 1)) <= v < 2 ** (b - 1)
             if layer.twin:
-                u = clip((dy[at] - 2**e + r) >> e, -(2**b), 2**b - 1) + 2**b
+                u = clip(v, -(2**b), 2**b - 1) + 2**b
                 code[at] = 2 * (u >> 1) + 2 * (u % 2) - 2**b
             else:
-                code[at] = 2 * clip((dy[at] - 2**e + r) >> e + 1, -(2 ** (b - 1)), 2 ** (b - 1) - 1) + 1
+                code[at] = 2 * clip(v >> 1, -(2 ** (b - 1)), 2 ** (b - 1) - 1) + 1
+        layer.E = above + e + (1 if clipped > clips else -1 if large <= clips // 2 else 0)
         for c in range(layer.M):
             s = mean(sum(value for at, value in d.items() if at[2] == c), n, 8)
             layer.m[c] = clip(self.average(layer.m[c], s, 3), -(2**27), 2**27 - 1)

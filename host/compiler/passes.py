@@ -327,8 +327,7 @@ class Passes:
             "random_y": stride * g.out_width,
             "random_x": stride,
             "exponent": place.exponent,
-            "count": self.settings.batch * g.samples * g.filters,
-            "headroom": code.headroom,
+            "clips": code.clips(self.settings.batch * g.pooled_height * g.pooled_width * g.filters),
             "twin": code.twin,
             "rate": self.rate,
         }

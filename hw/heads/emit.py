@@ -11,6 +11,7 @@ from bnnedge import formats, isa
 from bnnedge.configuration import Configuration
 from bnnedge.hw.buffers.tile_register import planes_layout
 from bnnedge.hw.delay import delayed
+from bnnedge.hw.engine import popcount
 from bnnedge.hw.heads.random import lane_bits
 from bnnedge.hw.heads.thresholds import column_layout, gradient_bits
 from bnnedge.hw.layouts import SIDE_BITS, tile_row
@@ -19,7 +20,12 @@ LATENCY = 6  # from row to planes
 SWAP = 3  # cycles from `swap` to the next `load`, at least
 FACTOR_BITS = 25  # of a gradient to be shifted, at most: the multiplier of a DSP48E1 takes 25 by 18 bits
 SHIFTED = formats.MAX_EXPONENT  # bits below a twin code in the shifted gradient, one less than below another code
-MAGNITUDE_BITS = 56
+COUNT_BITS = 32  # of codes in a tensor
+
+
+def counted(lanes: int) -> int:
+    """Cycles from a row's planes to the counts of codes that lie beyond their range."""
+    return popcount.latency(lanes) + 2
 
 
 def magnitude(value: Value) -> Value:
@@ -45,7 +51,8 @@ class Emit(wiring.Component):
     backward, pool, gradient_planes, twin, exponent: in, stable from the cycle before the first row until the last has left.
     valid, row, place, row_number, random: in; place: of the row's tile; row_number: in its tile. With pool SIGNS tiles of
     the four places come one after another. shift, planes: out, LATENCY cycles later.
-    clear: in. magnitude: out, sum of |dy| of the rows since `clear`, backward; up to date when the last `shift` comes.
+    clear: in. clipped, large: out, how many codes of the rows since `clear` lie beyond their range, and beyond half of it,
+    backward; up to date `counted(lanes)` cycles behind the last `shift`.
     """
 
     def __init__(self, config: Configuration) -> None:
@@ -68,7 +75,8 @@ class Emit(wiring.Component):
                 "shift": Out(1),
                 "planes": Out(planes_layout(config)),
                 "clear": In(1),
-                "magnitude": Out(MAGNITUDE_BITS),
+                "clipped": Out(COUNT_BITS),
+                "large": Out(COUNT_BITS),
             }
         )
 
@@ -85,11 +93,12 @@ class Emit(wiring.Component):
 
         # 2**(MAX_EXPONENT - e) shifts a gradient by multiplication, so that its code begins at the same bit for every e. The
         # offset 2**(g - 1) of u inverts bit g - 1. `beyond`, from bit 1 above SHIFTED on: what repeats the sign of a code that
-        # is not to be clipped.
+        # is not to be clipped; `half`, from bit 0 on: the bit below these.
         backward, twin = register("late_backward", 1, self.backward), register("late_twin", 1, self.twin)
         shift = register("shift_factor", formats.MAX_EXPONENT + 1, (1 << formats.MAX_EXPONENT) >> self.exponent)
         msb = register("msb", planes, 1 << (self.gradient_planes - 1)[:3])
-        beyond = register("beyond", planes, -(1 << (self.gradient_planes - 1 - self.twin)[:3]))
+        highest = (self.gradient_planes - 1 - self.twin)[:3]
+        beyond, half = register("beyond", planes, -(1 << highest)), register("half", planes, 1 << highest)
         pool_signs = register("pool_signs", 1, ~self.backward & (self.pool == isa.Pool.SIGNS))
         routes = register("routes", 1, self.backward & (self.pool != isa.Pool.NONE))
         without_mean = register("without_mean", 1, self.backward & (self.pool == isa.Pool.SUMS))
@@ -128,7 +137,7 @@ class Emit(wiring.Component):
         swaps_3 = Signal(SWAP)
         m.d.sync += swaps_3.eq(Cat(self.swap, swaps_3))
 
-        sizes: list[Value] = []
+        clipped, large = list[Value](), list[Value]()
         for j in range(lanes):
             inverse = Signal(signed(wide), name=f"inverse_{j}", reset_less=True)  # ~mean
             above, below = (Signal(config.accumulator + 1, name=f"{name}_{j}", reset_less=True) for name in ("above", "below"))
@@ -147,7 +156,6 @@ class Emit(wiring.Component):
             dy = register(f"dy_{j}", signed(wide), inverse - taken)
             # Cycle 3: its size.
             size, dy_3 = register(f"size_{j}", wide - 1, magnitude(dy)), delayed(m, dy, 1, f"dy_{j}")
-            sizes.append(size)
             sign_3 = register(f"sign_{j}", 1, dy >= 0)
             sign_5 = delayed(m, sign_3, 2, f"sign_3_{j}")
 
@@ -161,7 +169,10 @@ class Emit(wiring.Component):
 
             # Cycle 6: clip, and offset. Forward: what the places come to.
             q = shifted[SHIFTED:]
-            clips = ((q[1:-1] ^ q[-1].replicate(len(q) - 2)) & Cat(beyond, Const(-1, len(q) - 2 - planes))).any()
+            bits = q[:-1] ^ q[-1].replicate(len(q) - 1)  # of its size, less one if it is negative
+            clips = (bits[1:] & Cat(beyond, Const(-1, len(q) - 2 - planes))).any()
+            clipped.append(register(f"clipped_{j}", 1, clips))
+            large.append(register(f"large_{j}", 1, clips | (bits[:planes] & half).any()))
             code = Mux(clips, sign_5.replicate(planes), Mux(twin, q[:planes], q[1 : planes + 1]) ^ msb)
             takes = begins_5 | (sign_5 & ~before[j].sign)  # the first place that is +1, or of all
             route_5 = delayed(m, Mux(pool_signs, self.place, side), 5, f"route_{j}")
@@ -172,19 +183,19 @@ class Emit(wiring.Component):
             ]
             code_6 = register(f"code_{j}", planes, code)
             forward = after[j].as_value()
-            bits = Cat(Mux(backward, code_6[: len(forward)], forward), code_6[len(forward) :])
-            m.d.comb += [self.planes[plane][j].eq(bits[plane]) for plane in range(planes)]
+            out = Cat(Mux(backward, code_6[: len(forward)], forward), code_6[len(forward) :])
+            m.d.comb += [self.planes[plane][j].eq(out[plane]) for plane in range(planes)]
 
-        # |dy| of a row is added in three cycles behind cycle 3.
-        quarters = [
-            register(f"quarter_{first}", wide + 1, sum(sizes[first + 1 : first + 4], start=sizes[first]))
-            for first in range(0, lanes, 4)
-        ]
-        whole = register("whole", wide + 3, sum(quarters[1:], start=quarters[0]))
-        total = Signal(MAGNITUDE_BITS, reset_less=True)
-        with m.If(self.clear):
-            m.d.sync += total.eq(0)
-        with m.Elif(valid[5]):
-            m.d.sync += total.eq(total + whole)
-        m.d.comb += self.magnitude.eq(total)
+        counts = Signal()  # a row's counts are there
+        m.d.comb += counts.eq(delayed(m, valid[LATENCY] & backward, counted(lanes) - 1, "counts"))
+        for name, flags, output in (("clipped", clipped, self.clipped), ("large", large, self.large)):
+            m.submodules[name] = unit = popcount.Popcount(lanes)
+            m.d.comb += [unit.left.eq(Cat(flags)), unit.right.eq(-1)]
+            count = register(f"{name}_count", unit.count.shape(), unit.count)
+            total = Signal(COUNT_BITS, name=f"{name}_total", reset_less=True)
+            with m.If(self.clear):
+                m.d.sync += total.eq(0)
+            with m.Elif(counts):
+                m.d.sync += total.eq(total + count)
+            m.d.comb += output.eq(total)
         return m

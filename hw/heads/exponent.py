@@ -9,7 +9,7 @@ from amaranth.lib.wiring import In, Out
 
 from bnnedge import formats
 from bnnedge.hw.delay import delayed
-from bnnedge.hw.heads.emit import MAGNITUDE_BITS
+from bnnedge.hw.heads.emit import COUNT_BITS
 from bnnedge.hw.heads.thresholds import RECORD_LATENCY, SHIFT_BITS
 from bnnedge.hw.layouts import PASS, RECORD
 
@@ -22,17 +22,22 @@ def clipped(value: Value, low: int, high: int) -> Value:
 class Exponent(wiring.Component):
     """E, A and e of docs/arithmetic.md. `above`, the sum of the exponents so far, is kept here.
 
+    Parameters
+    ----------
+    settle: cycles from `close` until the counts stand.
+
     Members
     -------
     open: in, one cycle: first pass of a layer; top: in, of the last layer, above which there is no exponent. opened: out, one
     cycle: `exponent` (e) and `shift` (A - above, see `aligned`) stand, until the next layer opens.
-    close: in, one cycle: the codes are out; magnitude: in, their sum of |dy|. closed: out, one cycle: the record is written,
-    `above` has grown.
+    close: in, one cycle: the codes are out. clipped, large: in, how many lie beyond their range, and beyond half of it, `settle`
+    cycles later. closed: out, one cycle: the record is written, `above` has grown.
     order: in, the PASS, stable. reading: out, the layer's exponent record is read; record: in, RECORD_LATENCY cycles later.
     write, write_record: out.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, settle: int) -> None:
+        self.settle = settle
         super().__init__(
             {
                 "order": In(PASS),
@@ -40,7 +45,8 @@ class Exponent(wiring.Component):
                 "top": In(1),
                 "opened": Out(1),
                 "close": In(1),
-                "magnitude": In(MAGNITUDE_BITS),
+                "clipped": In(COUNT_BITS),
+                "large": In(COUNT_BITS),
                 "closed": Out(1),
                 "exponent": Out(range(formats.MAX_EXPONENT + 1)),
                 "shift": Out(signed(SHIFT_BITS)),
@@ -55,11 +61,14 @@ class Exponent(wiring.Component):
         m = Module()
         order = self.order
         above = Signal(signed(formats.EXPONENT_BITS))
-        magnitude_log2 = Signal(signed(8), reset_less=True)
-        threshold = Signal(MAGNITUDE_BITS + 1, reset_less=True)
-        bits = order.columns_planes - order.twin  # of a code
+        grows, shrinks = Signal(reset_less=True), Signal(reset_less=True)
+        settled = Signal(range(self.settle + 1))
+        m.d.sync += [
+            grows.eq(self.clipped > order.clips),
+            shrinks.eq(self.large <= order.clips >> 1),
+        ]
         m.d.comb += [
-            self.write_record.mu.eq(above + magnitude_log2 + order.headroom + 1 - bits),
+            self.write_record.mu.eq(above + self.exponent + Mux(grows, 1, Mux(shrinks, -1, 0))),
             self.write_record.centre.eq(above),
         ]
         came = Signal(RECORD_LATENCY)
@@ -69,7 +78,7 @@ class Exponent(wiring.Component):
 
         with m.FSM():
             with m.State("IDLE"):
-                m.d.sync += [magnitude_log2.eq(-1), threshold.eq(order.count)]
+                m.d.sync += settled.eq(0)
                 with m.If(self.open):
                     with m.If(self.top):
                         m.d.sync += above.eq(0)
@@ -92,10 +101,8 @@ class Exponent(wiring.Component):
                 m.d.comb += self.opened.eq(1)
                 m.next = "IDLE"
             with m.State("MEASURE"):
-                # floor(log2(mean |dy|)), -1 below one
-                with m.If(threshold <= self.magnitude):
-                    m.d.sync += [threshold.eq(threshold << 1), magnitude_log2.eq(magnitude_log2 + 1)]
-                with m.Else():
+                m.d.sync += settled.eq(settled + 1)
+                with m.If(settled == self.settle):
                     m.next = "WRITE"
             with m.State("WRITE"):
                 m.d.comb += [self.write.eq(1), self.closed.eq(1)]

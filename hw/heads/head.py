@@ -93,7 +93,7 @@ class Head(wiring.Component):
         order = self.order.payload
         m.submodules.thresholds = thresholds = Thresholds(config)
         m.submodules.averages = averages = Averages(config)
-        m.submodules.exponent = exponent = Exponent()
+        m.submodules.exponent = exponent = Exponent(emit.counted(lanes))
         m.submodules.emit = emitter = emit.Emit(config)
         m.submodules.softmax = loss = self.softmax
         m.submodules.feed = feed = Feed(config)
@@ -129,7 +129,8 @@ class Head(wiring.Component):
             random.places.eq(sweeps),
             exponent.order.eq(order),
             exponent.top.eq(is_loss),
-            exponent.magnitude.eq(emitter.magnitude),
+            exponent.clipped.eq(emitter.clipped),
+            exponent.large.eq(emitter.large),
             emitter.clear.eq(exponent.open),
         ]
 

@@ -254,7 +254,7 @@ class Softmax(wiring.Component):
         m.d.sync += gradients_done.eq(flags_3[8] & (places_3[8] == final_class))
 
         # Lanes without a class have no sums: what another network left in the memory must not move their gradients from 0, for
-        # these count in the mean |dy|.
+        # these count among the large codes.
         there = delayed(m, self.sums_class < self.classes, SUMS_LATENCY, "there")
         with m.If(there):
             m.d.comb += [

@@ -101,7 +101,7 @@ class Compiled(Plain):
 
     def codes(
         self, d: np.ndarray, route: np.ndarray | None, layer: Geometry, c1: np.ndarray, e: int, code: Code, at: tuple[int, int]
-    ) -> tuple[np.ndarray, int]:
+    ) -> tuple[np.ndarray, tuple[int, int]]:
         halves = np.empty((len(d), layer.out_height, layer.out_width, layer.fan_out), np.int8)
         pooled = layer.pool != "none"
         assert code.twin == pooled
@@ -112,7 +112,8 @@ class Compiled(Plain):
         loop = rounding.codes_of_pooled if pooled else rounding.codes
         given = (*of_maps, e, 1 << code.bits - 1, self._keys, *at, int(Kind.CODE), self.random.lanes)
         parts = self._share(layer.out_height, 0.6 * halves.size, lambda start, stop: loop(*given, start, stop, halves))
-        return halves, sum(parts)
+        clipped, large = map(sum, zip(*parts, strict=True))
+        return halves, (clipped, large)
 
     def updated(
         self, words: np.ndarray, slope: np.ndarray, rate: int, momentum: bool, at: tuple[int, int, Kind], places: tuple[int, int]

@@ -200,10 +200,9 @@ class Golden:
         self._align(layer, above)
         c1 = xp.astype(xp.astype(layer.centre, xp.int64) + (1 << _CENTRED - 1) >> _CENTRED, xp.int32)
         e = min(max(0, layer.exponent - above), f.MAX_EXPONENT)
-        halves, size = self.elementwise.codes(d, route, geometry, c1, e, code, (self.state.step, i))
-        # floor(log2(mean |dy|)), -1 below one
-        mean_log2 = (size // (d.shape[0] * geometry.samples * geometry.fan_out)).bit_length() - 1
-        layer.exponent = above + mean_log2 + code.headroom + 1 - code.bits
+        halves, (clipped, large) = self.elementwise.codes(d, route, geometry, c1, e, code, (self.state.step, i))
+        most = code.clips(d.size)
+        layer.exponent = above + e + (clipped > most) - (large <= most >> 1)
         if self.keep:
             dy, whole = centred(d, route, geometry, c1), xp.astype(halves, xp.int16) * 2
             self._note(i, dy=dy, e=e, code=whole if code.twin else whole + 1)

@@ -99,8 +99,8 @@ class Plain:
 
     def codes(
         self, d: Array, route: Array | None, layer: Geometry, c1: Array, e: int, code: Code, at: tuple[int, int]
-    ) -> tuple[Array, int]:
-        """Halves of codes, int8, of the centred gradient over 2**e, and the sum of its magnitudes.
+    ) -> tuple[Array, tuple[int, int]]:
+        """Halves of codes, int8, of the centred gradient over 2**e; how many are beyond their range, and beyond half of it.
 
         d: (B, h, w, M) int32, of what the next layer sees. route: with a pool, where d goes, of d's shape. c1: (M,) int32 with
         GRADIENT_MEAN bits. e: 0..16. code: twin where the layer has a pool. at: the step and the layer's number.
@@ -111,10 +111,11 @@ class Plain:
         draw = xp.reshape(xp.permute_dims(draw, (1, 0, 2)), (-1, layer.out_height, layer.out_width, layer.fan_out))
         if layer.pool == "sums":
             halves = xp.zeros_like(draw, dtype=xp.int8)
-            pooling.put(halves, _rounded(dy, e, code, pooling.pick(draw, route)), route)
+            routed, beyond = _rounded(dy, e, code, pooling.pick(draw, route))
+            pooling.put(halves, routed, route)
         else:
-            halves = _rounded(dy, e, code, draw)
-        return halves, int(xp.sum(total(xp.abs(dy))))
+            halves, beyond = _rounded(dy, e, code, draw)
+        return halves, beyond
 
     def updated(
         self, words: Array, slope: Array, rate: int, momentum: bool, at: tuple[int, int, Kind], places: tuple[int, int]
@@ -136,12 +137,14 @@ class Plain:
         return xp.astype(w << f.MOMENT, xp.int16) | k & mask
 
 
-def _rounded(dy: Array, e: int, code: Code, draw: Array) -> Array:
-    """Halves q, int8, of the codes that dy / 2**e is rounded to, up or down at random: 2 q of twin planes, else 2 q + 1."""
+def _rounded(dy: Array, e: int, code: Code, draw: Array) -> tuple[Array, tuple[int, int]]:
+    """Halves q, int8, of the codes that dy / 2**e is rounded to, up or down at random: 2 q of twin planes, else 2 q + 1.
+
+    And how many are beyond their range, and beyond half of it.
+    """
     xp = array_namespace(dy)
     noise = draw << 8 >> f.RANDOM_BITS + 8 - (e + 1)  # uniform in 0 .. 2**(e+1) - 1
-    if code.twin:
-        limit = 1 << code.planes - 2
-        return xp.astype(xp.clip(dy + noise >> e + 1, -limit, limit), xp.int8)
-    limit = 1 << code.planes - 1
-    return xp.astype(xp.clip(dy - (1 << e) + noise >> e + 1, -limit, limit - 1), xp.int8)
+    u, half = dy - (1 << e) + noise >> e, 1 << code.bits - 1
+    q = xp.clip(u + 1 >> 1, -half, half) if code.twin else xp.clip(u >> 1, -half, half - 1)
+    clipped, large = (int(xp.sum(total(size >= most))) for size in (u ^ u >> 31,) for most in (2 * half, half))
+    return xp.astype(q, xp.int8), (clipped, large)

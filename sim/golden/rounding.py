@@ -69,17 +69,27 @@ def _noise(drawn, e):
 
 
 @inlined
-def _code(dy, drawn, e, limit):
-    """Half q, int8, of the code 2 q + 1 that dy / 2**e is rounded to, within -limit .. limit - 1."""
-    q = np.int32(np.int32(np.int32(dy - np.int32(1 << e)) + _noise(drawn, e)) >> np.int32(e + 1))
-    return np.int8(min(max(q, np.int32(-limit)), np.int32(limit - 1)))
+def _finer(dy, drawn, e):
+    """u, int32: dy / 2**e rounded up or down to a code at random, with a bit more below."""
+    return np.int32(np.int32(dy - np.int32(1 << e)) + _noise(drawn, e)) >> np.int32(e)
 
 
 @inlined
-def _twin(dy, drawn, e, limit):
-    """Half q, int8, of the code 2 q of twin planes that dy / 2**e is rounded to, within -limit .. limit."""
-    q = np.int32(np.int32(dy + _noise(drawn, e)) >> np.int32(e + 1))
-    return np.int8(min(max(q, np.int32(-limit)), np.int32(limit)))
+def _code(u, limit):
+    """Half q, int8, of the code 2 q + 1, within -limit .. limit - 1."""
+    return np.int8(min(max(np.int32(u >> 1), np.int32(-limit)), np.int32(limit - 1)))
+
+
+@inlined
+def _twin(u, limit):
+    """Half q, int8, of the code 2 q of twin planes, within -limit .. limit."""
+    return np.int8(min(max(np.int32(u + 1 >> 1), np.int32(-limit)), np.int32(limit)))
+
+
+@inlined
+def _size(u):
+    """u, or -1 - u of a negative one."""
+    return np.int32(u ^ np.int32(u >> 31))
 
 
 @inlined
@@ -90,11 +100,14 @@ def _centred(d, c1):
 
 @compiled
 def codes(d, c1, e, limit, keys, step, layer, kind, lanes, start, stop, code):
-    """Halves of codes (B, h, w, M) int8 of the centred gradient d (B, h, w, M) int32, rows start..stop of the map; sum |dy|."""
+    """Halves of codes (B, h, w, M) int8 of the centred gradient d (B, h, w, M) int32, rows start..stop of the map.
+
+    Returns how many are beyond their range, -2 limit .. 2 limit - 1 of u, and how many beyond half of it.
+    """
     images, _, width, channels = d.shape
     groups = -(-channels // lanes)
     states, drawn = np.empty((stop - start, width, groups), np.uint64), np.empty(groups * lanes, np.int32)
-    total = np.int64(0)
+    clipped, large = np.int64(0), np.int64(0)
     for image in range(images):
         for row in range(start, stop):
             for column in range(width):
@@ -103,10 +116,11 @@ def codes(d, c1, e, limit, keys, step, layer, kind, lanes, start, stop, code):
                     seeds(state, keys, step, layer, kind, row * width + column, image // lanes)
                 draw(state, lanes, drawn)
                 for c in range(channels):
-                    dy = _centred(d[image, row, column, c], c1[c])
-                    code[image, row, column, c] = _code(dy, drawn[c], e, limit)
-                    total += abs(dy)
-    return total
+                    u = _finer(_centred(d[image, row, column, c], c1[c]), drawn[c], e)
+                    code[image, row, column, c] = _code(u, limit)
+                    clipped += _size(u) >= 2 * limit
+                    large += _size(u) >= limit
+    return clipped, large
 
 
 @compiled
@@ -118,7 +132,7 @@ def codes_of_pooled(d, route, c1, elsewhere, e, limit, keys, step, layer, kind, 
     images, _, width, channels = code.shape
     groups = -(-channels // lanes)
     states, drawn = np.empty((stop - start, width, groups), np.uint64), np.empty(groups * lanes, np.int32)
-    total = np.int64(0)
+    clipped, large = np.int64(0), np.int64(0)
     for image in range(images):
         for row in range(start, stop):
             for column in range(width):
@@ -130,9 +144,11 @@ def codes_of_pooled(d, route, c1, elsewhere, e, limit, keys, step, layer, kind, 
                 for c in range(channels):
                     here = route[image, y, x, c] == place
                     dy = _centred(d[image, y, x, c], c1[c]) if here else np.int32(-elsewhere[c])
-                    code[image, row, column, c] = _twin(dy, drawn[c], e, limit)
-                    total += abs(dy)
-    return total
+                    u = _finer(dy, drawn[c], e)
+                    code[image, row, column, c] = _twin(u, limit)
+                    clipped += _size(u) >= 2 * limit
+                    large += _size(u) >= limit
+    return clipped, large
 
 
 @compiled

@@ -30,18 +30,11 @@ def test_a_number_for_each_layer():
     assert of(SMALL, [1, 8, 3]) == [(2, True), (8, True), (3, False)]
 
 
-@pytest.mark.parametrize(
-    ("planes", "headrooms"),
-    [
-        *((planes, [5, 4, 3, 4]) for planes in (8, 7)),
-        *((planes, [5, 3, 3, 4]) for planes in (6, 5)),
-        *((planes, [4, 2, 2, max(2, planes)]) for planes in (4, 3, 2, 1)),
-    ],
-)
-def test_headroom(planes, headrooms):
-    """Where signs are pooled, 2 bits more than where sums are; of a dense layer by its planes."""
-    network = Network((9, 9), [Conv2D(3), MaxPool2D(), Conv2D(4, 1), Conv2D(4, 2), MaxPool2D("sums"), Dense(3)])
-    assert [code.headroom for code in codes(network, Settings(gradient_planes=planes))] == headrooms
+@pytest.mark.parametrize(("planes", "shares"), [(8, [512, 256, 1024]), (6, [128, 64, 256]), (2, [8, 8, 16]), (1, [8, 8, 8])])
+def test_clipped_codes(planes, shares):
+    """One in 2 to the bits of a code, and two more: twin planes have a bit less, and 2 planes at least."""
+    asked = [code.clips(1 << 20) for code in codes(SMALL, Settings(gradient_planes=[planes, max(1, planes - 1), planes]))]
+    assert asked == [(1 << 20) // share for share in shares]
 
 
 @pytest.mark.parametrize("planes", [[4], [4, 4], [4] * 4])

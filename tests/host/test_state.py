@@ -47,15 +47,15 @@ def test_initial_exponents():
     network = Network((14, 10), [Conv2D(9), MaxPool2D("sums"), Conv2D(3, 3, 2, "same"), Dense(8), Dense(2)])
     assert [layer.reach for layer in network.geometry[1:]] == [12, 8, 2]
     state = TrainingState.initial(network, 10, 4, 1)
-    last = 12 + 2 - 2 + 4 - 4
-    # Convolutions have two bits less of headroom; the first one's codes are twin, of half the range.
-    assert [layer.exponent for layer in state.layers] == [last - 2 + 1 + 3 + 4 + 4, last - 2 + 3 + 4, last + 3, last]
+    last = 12 + 2 + 1 - 4
+    # The first one's codes are twin, of half the range.
+    assert [layer.exponent for layer in state.layers] == [last + 1 + 3 + 4 + 4, last + 3 + 4, last + 3, last]
     listed = TrainingState.initial(network, 10, [4, 8, 4, 3], 1)
-    assert [a.exponent - b.exponent for a, b in zip(state.layers, listed.layers, strict=True)] == [0, 2, 0, 0]
+    assert [a.exponent - b.exponent for a, b in zip(state.layers, listed.layers, strict=True)] == [0, 4, 0, -1]
     automatic = TrainingState.initial(network, 10, "auto", 1)
-    assert [a.exponent - b.exponent for a, b in zip(state.layers, automatic.layers, strict=True)] == [1, 1, 4, 4]
+    assert [a.exponent - b.exponent for a, b in zip(state.layers, automatic.layers, strict=True)] == [2, 2, 4, 4]
     dense = TrainingState.initial(Network((9,), [Dense(4), Dense(100), Dense(10)]), 10, 8, 1)
-    assert [layer.exponent for layer in dense.layers] == [8 + 4 + 6, 8 + 4, 8]
+    assert [layer.exponent for layer in dense.layers] == [7 + 4 + 6, 7 + 4, 7]
 
 
 def test_all_else_begins_at_zero():

@@ -290,15 +290,14 @@ class Plain:
             twin = window.pool != ""
             g = max(2, self.planes[i]) if twin else self.planes[i]
             e = clip(layer.exponent - above, 0, 16)
-            size = sum(abs(v) for image in dy for row in image.values() for v in row) // (n * window.fan_out)
-            place = 0 if len(window.outputs) == 1 else {"": 1, "sums": 2, "signs": 3}[window.pool]
-            above_the_mean = ((2, 3, 4, 4, 4), (2, 2, 2, 3, 4), (2, 2, 2, 3, 3), (4, 4, 4, 5, 5))[place]
-            headroom = above_the_mean[sum(g > most for most in (2, 3, 4, 6))]
-            layer.exponent = above + (size.bit_length() - 1) + headroom + 1 - (g - twin)
-            above += e
+            reach, sizes = 2 ** (g - twin), list[int]()
 
-            def code(value: int, r16: int, e: int = e, g: int = g, twin: bool = twin) -> int:
+            def code(
+                value: int, r16: int, e: int = e, g: int = g, twin: bool = twin, sizes: list[int] = sizes
+            ) -> int:
                 r = r16 * 2 ** (e + 1) // 2**16
+                u = (value + r) // 2**e - 1
+                sizes.append(u if u >= 0 else -1 - u)
                 if twin:
                     return 2 * clip((value + r) // 2 ** (e + 1), -(2 ** (g - 2)), 2 ** (g - 2))
                 return 2 * clip((value - 2**e + r) // 2 ** (e + 1), -(2 ** (g - 1)), 2 ** (g - 1) - 1) + 1
@@ -312,6 +311,14 @@ class Plain:
                         codes[b][y_out, x_out][m] = code(dy[b][p][m], r16)
                 else:
                     codes[b][y_out, x_out][m] = code(dy[b][y_out, x_out][m], r16)
+            # Of the gradients that come, one in 4 reach may be beyond the range of codes.
+            most = len(images) * len(window.outputs) // (4 if twin else 1) * window.fan_out // (4 * reach)
+            layer.exponent = above + e
+            if sum(size >= reach for size in sizes) > most:
+                layer.exponent += 1
+            elif sum(size >= reach // 2 for size in sizes) <= most // 2:
+                layer.exponent -= 1
+            above += e
 
             slope = [[0] * window.fan_out for _ in old[i]]
             for b in images:

@@ -182,8 +182,8 @@ def test_columns_group_by_group(monkeypatch: pytest.MonkeyPatch) -> None:
 FIELDS = {
     Head.FORWARD: "left_base left_y left_x left_tile left_tap_y left_twin right_base right_tap_y rows_base rows_plane "
     "rows_planes columns_base columns_y y_origin tail first_tile channel fresh commit inference reciprocal",
-    Head.LOSS: "left_base rows_base columns_group columns_plane count fresh commit images exponent twin",
-    Head.BACKWARD: "left_base left_plane left_twin right_base side_base side_y side_plane rows_plane columns_plane twin headroom "
+    Head.LOSS: "left_base rows_base columns_group columns_plane clips fresh commit images exponent twin",
+    Head.BACKWARD: "left_base left_plane left_twin right_base side_base side_y side_plane rows_plane columns_plane twin clips "
     "random_base random_y x_origin fresh commit opens closes",
     Head.UPDATE: "left_base left_tap_y left_plane right_base right_tap_x right_plane right_twin random_base address columns_base "
     "rows_base rows_tile row_last unfinished rows",

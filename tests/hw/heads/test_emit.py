@@ -13,7 +13,7 @@ from amaranth import ResetInserter, Signal
 from hardware import TINY, lanes_of, simulate
 
 from bnnedge import formats
-from bnnedge.hw.heads.emit import LATENCY, SWAP, Emit
+from bnnedge.hw.heads.emit import LATENCY, SWAP, Emit, counted
 from bnnedge.isa import Pool
 
 LANES = TINY.lanes
@@ -76,9 +76,16 @@ def slopes(row: Row, columns: Columns, pool: Pool = Pool.NONE) -> list[int]:
     return found
 
 
-def magnitude(rows: list[Row], columns: Columns, pool: Pool) -> int:
-    """Sum of |dy|."""
-    return sum(abs(dy) for row in rows for dy in slopes(row, columns, pool))
+def beyond(rows: list[Row], columns: Columns, settings: Codes, pool: Pool) -> tuple[int, int]:
+    """How many codes are beyond their range, and how many beyond half of it."""
+    e, g, twin = settings
+    sizes = []
+    for row in rows:
+        for dy, draw in zip(slopes(row, columns, pool), lanes_of(row.random, LANES), strict=True):
+            u = (dy - 2**e + draw * 2 ** (e + 1) // 2**16) // 2**e
+            sizes.append(max(u, -1 - u))
+    reach = 2 ** (g - twin)
+    return sum(size >= reach for size in sizes), sum(size >= reach // 2 for size in sizes)
 
 
 def codes(row: Row, columns: Columns, settings: Codes, pool: Pool = Pool.NONE) -> list[int]:
@@ -155,7 +162,7 @@ async def set_up(ctx: Any, dut: Emit, settings: Codes | None, pool: Pool = Pool.
 
 
 def check(*passes: tuple[Codes | None, Columns, list[Row]], pools: Iterable[Pool] = itertools.repeat(Pool.NONE)) -> None:
-    """Send rows in one simulation, pass behind pass; compare what leaves LATENCY cycles later, and the sum of |dy|."""
+    """Send rows in one simulation, pass behind pass; compare what leaves LATENCY cycles later, and the counts of large codes."""
     dut = Emit(TINY)
     found: list[list[int]] = []
     due = [0] * LATENCY
@@ -178,7 +185,8 @@ def check(*passes: tuple[Codes | None, Columns, list[Row]], pools: Iterable[Pool
             await swap(ctx, dut)
             await send(ctx, dut, rows, source)
             if settings:
-                assert ctx.get(dut.magnitude) == magnitude(rows, columns, pool)
+                await ctx.tick().repeat(counted(LANES))
+                assert (ctx.get(dut.clipped), ctx.get(dut.large)) == beyond(rows, columns, settings, pool)
             await ctx.tick()
             used = (1 << settings.planes if settings else 1 << 4 if pool else 1 << 2) - 1
             found[:] = [[code & used for code in row] for row in found]
@@ -383,23 +391,28 @@ def test_rows_before_a_swap_are_of_the_old_group_and_rows_behind_it_of_the_new(b
     simulate(dut, bench, background=[rows])
 
 
-def test_sixteen_lanes_add_up_their_sizes() -> None:
-    config = dataclasses.replace(TINY, lanes=16)
+def test_sixteen_lanes_are_counted() -> None:
+    lanes = 16
+    config = dataclasses.replace(TINY, lanes=lanes)
     dut = Emit(config)
 
     async def bench(ctx: Any) -> None:
+        await set_up(ctx, dut, Codes(0, 8, 0))
+        await ctx.tick()
         ctx.set(dut.valid, 1)
-        want = 0
+        clipped = large = 0
         for i in range(5):
-            values = [(-1) ** j * (SUM - i * j) for j in range(16)]
-            want += sum(4 * abs(value) for value in values)
-            ctx.set(dut.row, cells(values, [0] * 16))
+            clips, more = min(lanes, 4 * i), min(lanes, 5 * i)  # 4 d is 256 or more, 128 or more
+            clipped, large = clipped + clips, large + more
+            values = [(-1) ** j * (66 if j < clips else 34 if j < more else 30) for j in range(lanes)]
+            ctx.set(dut.row, cells(values, [0] * lanes))
             await ctx.tick()
         ctx.set(dut.valid, 0)
         await ctx.tick().repeat(LATENCY - 1)
         assert ctx.get(dut.shift)
-        await ctx.tick()
-        assert ctx.get(dut.magnitude) == want
+        assert ctx.get(dut.large) < large
+        await ctx.tick().repeat(counted(lanes))
+        assert (ctx.get(dut.clipped), ctx.get(dut.large)) == (clipped, large)
 
     simulate(dut, bench)
 

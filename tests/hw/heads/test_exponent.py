@@ -12,6 +12,7 @@ from hardware import simulate
 from bnnedge.hw.heads.exponent import Exponent
 from bnnedge.hw.heads.thresholds import RECORD_LATENCY
 
+SETTLE = 4
 pytestmark = pytest.mark.usefixtures("left_behind")
 
 
@@ -20,25 +21,21 @@ class Layer(NamedTuple):
 
     exponent: int  # E
     unit: int  # A
-    magnitude: int
-    count: int
-    planes: int = 4
-    twin: int = 0
-    headroom: int = 3
+    clips: int = 100
+    clipped: int = 50
+    large: int = 60
 
 
 def expected(layer: Layer, above: int) -> tuple[int, int, int]:
     """The exponent e, the shift of the layer's unit, and its next E; the next A is `above`."""
-    mean = layer.magnitude // layer.count
-    size = mean.bit_length() - 1  # floor(log2), -1 of 0
     e = max(0, min(layer.exponent - above, 16))
-    bits = layer.planes - layer.twin
-    return e, max(-8, min(layer.unit - above, 7)), above + size + layer.headroom + 1 - bits
+    change = 1 if layer.clipped > layer.clips else -1 if layer.large <= layer.clips // 2 else 0
+    return e, max(-8, min(layer.unit - above, 7)), above + e + change
 
 
 def check(*steps: list[Layer]) -> None:
     """Run backward passes of several layers, the last layer first."""
-    dut = Exponent()
+    dut = Exponent(SETTLE)
     record: dict[str, int] = {}
     written: list[tuple[int, int]] = []
 
@@ -55,8 +52,7 @@ def check(*steps: list[Layer]) -> None:
             above = 0
             for number, layer in enumerate(layers):
                 record.update(mu=layer.exponent, centre=layer.unit)
-                order = {"count": layer.count, "columns_planes": layer.planes, "twin": layer.twin, "headroom": layer.headroom}
-                ctx.set(dut.order, order)
+                ctx.set(dut.order, {"clips": layer.clips})
                 ctx.set(dut.top, number == 0)
                 ctx.set(dut.open, 1)
                 await ctx.tick()
@@ -67,10 +63,14 @@ def check(*steps: list[Layer]) -> None:
                     assert (ctx.get(dut.exponent), ctx.get(dut.shift)) == (e, shift), layer
                     await ctx.tick()
                 assert not written
-                ctx.set(dut.magnitude, layer.magnitude)
+                ctx.set(dut.clipped, 0)
+                ctx.set(dut.large, (1 << 32) - 1)
                 ctx.set(dut.close, 1)
                 await ctx.tick()
                 ctx.set(dut.close, 0)
+                await ctx.tick().repeat(SETTLE - 1)
+                ctx.set(dut.clipped, layer.clipped)  # no earlier
+                ctx.set(dut.large, layer.large)
                 await ctx.tick().until(dut.closed)
                 assert written == [(following, above)], layer
                 written.clear()
@@ -80,12 +80,11 @@ def check(*steps: list[Layer]) -> None:
 
 
 def drawn(source: random.Random) -> Layer:
-    count = source.choice((1, 3, 256, source.randrange(1, 1 << 32)))
-    mean = source.choice((0, 1, 2, 7, 8, source.randrange(1 << 23)))
-    planes = source.randint(1, 8)
-    twin = source.randrange(2) if planes > 1 else 0
+    clips = source.choice((0, 1, 2, 255, source.randrange(1 << 32)))
+    clipped = max(0, min(clips + source.choice((-clips, -1, 0, 1, source.randrange(1 << 20))), (1 << 32) - 1))
+    large = max(clipped, min(clips // 2 + source.choice((-1, 0, 1, source.randrange(1 << 20))), (1 << 32) - 1))
     exponent, unit = (source.choice((0, 5, 40, source.randint(-60, 200))) for _ in range(2))
-    return Layer(exponent, unit, count * mean + source.randrange(count), count, planes, twin, source.choice((3, 5)))
+    return Layer(exponent, unit, clips, clipped, large)
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -96,20 +95,24 @@ def test_layers_follow_each_other(seed: int) -> None:
 
 @pytest.mark.parametrize("relative", [-9, -8, -1, 0, 1, 7, 8, 16, 17, 30_000, -30_000])
 def test_exponent_and_shift_end_where_they_should(relative: int) -> None:
-    top = Layer(3, 0, 100, 10)
-    check([top, Layer(3 + relative, 3 + relative, 100, 10)])
+    top = Layer(3, 0)
+    check([top, Layer(3 + relative, 3 + relative)])
+
+
+MOST = (1 << 32) - 1
 
 
 @pytest.mark.parametrize(
-    ("magnitude", "count"), [(0, 1), (0, (1 << 32) - 1), (9, 10), (10, 10), (19, 10), (20, 10), ((1 << 56) - 1, 1)]
+    ("clips", "clipped", "large"),
+    [(0, 0, 0), (0, 0, 1), (0, 1, 1), (1, 1, 1), (1, 0, 0), (8, 8, 9), (8, 9, 9), (8, 3, 4), (8, 4, 5), (MOST, MOST, MOST)],
 )
-def test_means_below_one_and_at_powers_of_two(magnitude: int, count: int) -> None:
-    check([Layer(1, 2, magnitude, count, 1), Layer(5, 6, magnitude, count, 8, 1, 5)])
+def test_the_exponent_grows_and_shrinks_at_the_limits(clips: int, clipped: int, large: int) -> None:
+    check([Layer(1, 2, clips, clipped, large), Layer(5, 6, clips, clipped, large)])
 
 
 def test_a_reset_in_the_middle_leaves_nothing_behind() -> None:
     reset = Signal()
-    unit = Exponent()
+    unit = Exponent(SETTLE)
 
     async def bench(ctx: Any) -> None:
         for wait in range(5):

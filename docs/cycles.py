@@ -54,6 +54,7 @@ SIMULATED = {  # BinaryNet would take hours
     Case("mlp", "pynq-z2-lean", 128, 4): 4,
     Case("cnv", "pynq-z2", 64, 4): 2,
     Case("cnv", "pynq-z2", 64, 8): 2,
+    Case("cnv", "pynq-z2-x64", 64, 4): 2,
 }
 
 

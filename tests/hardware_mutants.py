@@ -109,6 +109,8 @@ MUTANTS = [
     Mutant("heads/softmax.py", "Mux(seen_2.z < 0, -class_2.slope", "Mux(seen_2.biased < 0, -class_2.slope"),
     Mutant("heads/softmax.py", "with m.If(pause == 5):", "with m.If(pause == 4):"),
     Mutant("heads/emit.py", "self.gradient_planes - 1 - self.twin", "self.gradient_planes - 1"),
+    Mutant("heads/emit.py", "clips | (bits[:planes] & half).any()", "(bits[:planes] & half).any()"),
+    Mutant("heads/emit.py", "counted(lanes) - 1", "counted(lanes) - 2"),
     Mutant("heads/emit.py", "distance < Mux(sign_3", "distance <= Mux(sign_3"),
     Mutant("heads/emit.py", "with m.If(swaps_3[-1]):", "with m.If(swaps_3[-2]):"),
     Mutant("heads/random.py", "order.step ^ (place <<", "order.step | (place <<"),

@@ -91,12 +91,8 @@ MUTANTS = [
         "self.available >= lanes",
         "rows of a tile come one a cycle, without a pause: the one that is missing is there when its turn comes",
     ),
-    Mutant(
-        "heads/head.py",
-        "emit.LATENCY + 2",
-        "emit.LATENCY + 1",
-        "the last row has left the emitter READ_LATENCY + LATENCY cycles behind its issue: the wait has cycles to spare",
-    ),
+    Mutant("heads/head.py", "emit.counted(lanes) - 1", "emit.counted(lanes) - 2"),
+    Mutant("heads/head.py", "emitter.clear.eq(exponent.open)", "emitter.clear.eq(thresholds.begin)"),
     Mutant(
         "heads/head.py",
         "self.written & register.idle & ~update.new.valid",

@@ -387,7 +387,7 @@ class Machine:
         expect(random % (1 << formats.PLACE_BITS), out[0] * g.out_width + out[1], "place for random numbers")
         code = self.codes[i]
         gradients = self.batch * g.pooled_height * g.pooled_width * g.filters
-        expect(f["clips"], gradients // 2 ** (code.planes - code.twin + 2), "codes that may be clipped")
+        expect(f["clips"], gradients // 2 ** max(code.planes - code.twin + 2, 4), "codes that may be clipped")
         expect(f["columns_planes"], code.planes, "planes of the codes")
         expect(f["rows_planes"], code.planes if i else 0, "planes of the codes as rows")
         expect(f["twin"], code.twin, "twin planes")

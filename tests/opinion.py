@@ -280,7 +280,7 @@ class Opinion:
         layer, B, pixels = self.layers[i], self.settings.batch, len(self.layers[i].reads)
         routed = {(b, layer.fours[p][q], m): (b, p, m) for (b, p, m), q in route.items()}
         everywhere = list(itertools.product(range(B), range(pixels), range(layer.M)))
-        clips = len(d) >> layer.b + 2
+        clips = len(d) >> max(layer.b + 2, 4)
         if layer.pool == "signs":
             d = {at: d[routed[at]] if at in routed else 0 for at in everywhere}
         shift, n = clip(layer.A - above, -8, 7), len(d) // layer.M

@@ -22,22 +22,17 @@ def clipped(value: Value, low: int, high: int) -> Value:
 class Exponent(wiring.Component):
     """E, A and e of docs/arithmetic.md. `above`, the sum of the exponents so far, is kept here.
 
-    Parameters
-    ----------
-    settle: cycles from `close` until the counts stand.
-
     Members
     -------
     open: in, one cycle: first pass of a layer; top: in, of the last layer, above which there is no exponent. opened: out, one
     cycle: `exponent` (e) and `shift` (A - above, see `aligned`) stand, until the next layer opens.
-    close: in, one cycle: the codes are out. clipped, large: in, how many lie beyond their range, and beyond half of it, `settle`
-    cycles later. closed: out, one cycle: the record is written, `above` has grown.
+    close: in, one cycle: the codes are out. clipped, large: in, how many lie beyond their range, and beyond half of it. closed:
+    out, one cycle: the record is written, `above` has grown.
     order: in, the PASS, stable. reading: out, the layer's exponent record is read; record: in, RECORD_LATENCY cycles later.
     write, write_record: out.
     """
 
-    def __init__(self, settle: int) -> None:
-        self.settle = settle
+    def __init__(self) -> None:
         super().__init__(
             {
                 "order": In(PASS),
@@ -62,13 +57,9 @@ class Exponent(wiring.Component):
         order = self.order
         above = Signal(signed(formats.EXPONENT_BITS))
         grows, shrinks = Signal(reset_less=True), Signal(reset_less=True)
-        settled = Signal(range(self.settle + 1))
-        m.d.sync += [
-            grows.eq(self.clipped > order.clips),
-            shrinks.eq(self.large <= order.clips >> 1),
-        ]
+        m.d.sync += [grows.eq(self.clipped > order.clips), shrinks.eq(self.large <= order.clips >> 1)]
         m.d.comb += [
-            self.write_record.mu.eq(above + self.exponent + Mux(grows, 1, Mux(shrinks, -1, 0))),
+            self.write_record.mu.eq(above + self.exponent + grows - shrinks),
             self.write_record.centre.eq(above),
         ]
         came = Signal(RECORD_LATENCY)
@@ -78,13 +69,12 @@ class Exponent(wiring.Component):
 
         with m.FSM():
             with m.State("IDLE"):
-                m.d.sync += settled.eq(0)
                 with m.If(self.open):
                     with m.If(self.top):
                         m.d.sync += above.eq(0)
                     m.next = "READ"
                 with m.If(self.close):
-                    m.next = "MEASURE"
+                    m.next = "WRITE"
             with m.State("READ"):
                 m.d.comb += self.reading.eq(1)
                 m.next = "AWAIT"
@@ -100,10 +90,6 @@ class Exponent(wiring.Component):
             with m.State("OPENED"):
                 m.d.comb += self.opened.eq(1)
                 m.next = "IDLE"
-            with m.State("MEASURE"):
-                m.d.sync += settled.eq(settled + 1)
-                with m.If(settled == self.settle):
-                    m.next = "WRITE"
             with m.State("WRITE"):
                 m.d.comb += [self.write.eq(1), self.closed.eq(1)]
                 m.d.sync += above.eq(above + self.exponent)

@@ -26,8 +26,6 @@ from bnnedge.hw.heads.update import BEAT, WORDS, Update
 from bnnedge.hw.layouts import PASS, RECORD, TOTALS, tile_row
 from bnnedge.hw.loops import Loops
 
-SETTLE = tile_buffer.READ_LATENCY + emit.LATENCY + 2  # cycles after which the last row of a pass has left every pipeline
-
 
 class Head(wiring.Component):
     """Carries out the second half of PASS instructions, one after another.
@@ -93,7 +91,7 @@ class Head(wiring.Component):
         order = self.order.payload
         m.submodules.thresholds = thresholds = Thresholds(config)
         m.submodules.averages = averages = Averages(config)
-        m.submodules.exponent = exponent = Exponent(emit.counted(lanes))
+        m.submodules.exponent = exponent = Exponent()
         m.submodules.emit = emitter = emit.Emit(config)
         m.submodules.softmax = loss = self.softmax
         m.submodules.feed = feed = Feed(config)
@@ -256,7 +254,9 @@ class Head(wiring.Component):
         with m.If(tile_fed):
             m.d.comb += loops.step.eq(1)
 
-        settle = Signal(range(SETTLE + 1))
+        # Cycles after which the last row of a pass has left every pipeline, and its codes are counted.
+        settles = tile_buffer.READ_LATENCY + emit.LATENCY + emit.counted(lanes) - 1
+        settle = Signal(range(settles + 1))
         enough, whole = Signal(), Signal()  # rows of a tile are there, rows of the whole batch
         m.d.sync += enough.eq(Mux(self.pop, self.available > lanes, self.available >= lanes))
         m.d.sync += whole.eq(self.available >= logits)
@@ -342,7 +342,7 @@ class Head(wiring.Component):
                 with m.If(issue & last_row & loops.ends):
                     m.next = "SETTLE"
             with m.State("SETTLE"):
-                with m.If(settle != SETTLE):
+                with m.If(settle != settles):
                     m.d.sync += settle.eq(settle + 1)
                 with m.Elif(averages.done):
                     m.next = "END"

@@ -8,6 +8,7 @@ channels), those of a dense layer (B, 1, 1, M); weights are (K, M). Sums, gradie
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -201,7 +202,7 @@ class Golden:
         c1 = xp.astype(xp.astype(layer.centre, xp.int64) + (1 << _CENTRED - 1) >> _CENTRED, xp.int32)
         e = min(max(0, layer.exponent - above), f.MAX_EXPONENT)
         halves, (clipped, large) = self.elementwise.codes(d, route, geometry, c1, e, code, (self.state.step, i))
-        most = code.clips(d.size)
+        most = code.clips(math.prod(d.shape))
         layer.exponent = above + e + (clipped > most) - (large <= most >> 1)
         if self.keep:
             dy, whole = centred(d, route, geometry, c1), xp.astype(halves, xp.int16) * 2

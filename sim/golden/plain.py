@@ -140,11 +140,12 @@ class Plain:
 def _rounded(dy: Array, e: int, code: Code, draw: Array) -> tuple[Array, tuple[int, int]]:
     """Halves q, int8, of the codes that dy / 2**e is rounded to, up or down at random: 2 q of twin planes, else 2 q + 1.
 
-    And how many are beyond their range, and beyond half of it.
+    Also returns how many are beyond their range, and how many beyond half of it.
     """
     xp = array_namespace(dy)
     noise = draw << 8 >> f.RANDOM_BITS + 8 - (e + 1)  # uniform in 0 .. 2**(e+1) - 1
     u, half = dy - (1 << e) + noise >> e, 1 << code.bits - 1
     q = xp.clip(u + 1 >> 1, -half, half) if code.twin else xp.clip(u >> 1, -half, half - 1)
-    clipped, large = (int(xp.sum(total(size >= most))) for size in (u ^ u >> 31,) for most in (2 * half, half))
+    size = u ^ u >> 31  # u, or -1 - u of a negative one
+    clipped, large = (int(xp.sum(xp.astype(size >= most, xp.int64))) for most in (2 * half, half))
     return xp.astype(q, xp.int8), (clipped, large)

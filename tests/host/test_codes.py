@@ -30,9 +30,9 @@ def test_a_number_for_each_layer():
     assert of(SMALL, [1, 8, 3]) == [(2, True), (8, True), (3, False)]
 
 
-@pytest.mark.parametrize(("planes", "shares"), [(8, [512, 256, 1024]), (6, [128, 64, 256]), (2, [8, 8, 16]), (1, [8, 8, 8])])
+@pytest.mark.parametrize(("planes", "shares"), [(8, [512, 256, 1024]), (6, [128, 64, 256]), (2, [16, 16, 16]), (1, [16, 16, 16])])
 def test_clipped_codes(planes, shares):
-    """One in 2 to the bits of a code, and two more: twin planes have a bit less, and 2 planes at least."""
+    """One in 2 to the bits of a code, and two more, or four at least: twin planes have a bit less, and 2 planes at least."""
     asked = [code.clips(1 << 20) for code in codes(SMALL, Settings(gradient_planes=[planes, max(1, planes - 1), planes]))]
     assert asked == [(1 << 20) // share for share in shares]
 

@@ -311,8 +311,8 @@ class Plain:
                         codes[b][y_out, x_out][m] = code(dy[b][p][m], r16)
                 else:
                     codes[b][y_out, x_out][m] = code(dy[b][y_out, x_out][m], r16)
-            # Of the gradients that come, one in 4 reach may be beyond the range of codes.
-            most = len(images) * len(window.outputs) // (4 if twin else 1) * window.fan_out // (4 * reach)
+            # Of the gradients that come, one in 4 reach, and in 16 at least, may be beyond the range of codes.
+            most = len(images) * len(window.outputs) // (4 if twin else 1) * window.fan_out // max(4 * reach, 16)
             layer.exponent = above + e
             if sum(size >= reach for size in sizes) > most:
                 layer.exponent += 1

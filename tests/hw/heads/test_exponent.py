@@ -12,7 +12,6 @@ from hardware import simulate
 from bnnedge.hw.heads.exponent import Exponent
 from bnnedge.hw.heads.thresholds import RECORD_LATENCY
 
-SETTLE = 4
 pytestmark = pytest.mark.usefixtures("left_behind")
 
 
@@ -35,7 +34,7 @@ def expected(layer: Layer, above: int) -> tuple[int, int, int]:
 
 def check(*steps: list[Layer]) -> None:
     """Run backward passes of several layers, the last layer first."""
-    dut = Exponent(SETTLE)
+    dut = Exponent()
     record: dict[str, int] = {}
     written: list[tuple[int, int]] = []
 
@@ -65,12 +64,12 @@ def check(*steps: list[Layer]) -> None:
                 assert not written
                 ctx.set(dut.clipped, 0)
                 ctx.set(dut.large, (1 << 32) - 1)
+                await ctx.tick()
+                ctx.set(dut.clipped, layer.clipped)
+                ctx.set(dut.large, layer.large)
                 ctx.set(dut.close, 1)
                 await ctx.tick()
                 ctx.set(dut.close, 0)
-                await ctx.tick().repeat(SETTLE - 1)
-                ctx.set(dut.clipped, layer.clipped)  # no earlier
-                ctx.set(dut.large, layer.large)
                 await ctx.tick().until(dut.closed)
                 assert written == [(following, above)], layer
                 written.clear()
@@ -112,21 +111,22 @@ def test_the_exponent_grows_and_shrinks_at_the_limits(clips: int, clipped: int, 
 
 def test_a_reset_in_the_middle_leaves_nothing_behind() -> None:
     reset = Signal()
-    unit = Exponent(SETTLE)
+    unit = Exponent()
 
     async def bench(ctx: Any) -> None:
-        for wait in range(5):
-            ctx.set(unit.open, 1)
-            await ctx.tick()
-            ctx.set(unit.open, 0)
-            if wait:
-                await ctx.tick().repeat(wait)
-            ctx.set(reset, 1)
-            await ctx.tick()
-            ctx.set(reset, 0)
-            for _ in range(8):
-                assert not ctx.get(unit.reading)
-                assert not ctx.get(unit.opened)
+        for begin, waits in ((unit.open, 5), (unit.close, 1)):
+            for wait in range(waits):
+                ctx.set(begin, 1)
                 await ctx.tick()
+                ctx.set(begin, 0)
+                if wait:
+                    await ctx.tick().repeat(wait)
+                ctx.set(reset, 1)
+                await ctx.tick()
+                ctx.set(reset, 0)
+                for _ in range(8):
+                    for output in (unit.reading, unit.opened, unit.write, unit.closed):
+                        assert not ctx.get(output)
+                    await ctx.tick()
 
     simulate(ResetInserter(reset)(unit), bench)

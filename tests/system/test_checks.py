@@ -19,7 +19,7 @@ from bnnedge.sim.verilated import ProtocolError, VerilatedBus
 # One group, one tile, one word: the smallest pass there is.
 ONE = {"groups": 1, "height": 1, "width": 1, "tiles": 1, "words": 1, "tail": 32, "columns": 8, "row_last": 15, "strip": 1}
 ONE |= {"taps_y": 1, "taps_x": 1, "y_limit": 1, "x_limit": 1, "left_planes": 1, "right_planes": 1}
-ONE |= {"images": 64, "reciprocal": 1 << 16, "mean_log2": 6, "count": 64}
+ONE |= {"images": 64, "reciprocal": 1 << 16, "mean_log2": 6, "clips": 64}
 EMITS = ONE | {"inference": 1, "rows_planes": 1}
 SUMS = ONE | {"fresh": 1}
 MOVES = SUMS | {"commit": 1}

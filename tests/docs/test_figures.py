@@ -289,7 +289,11 @@ OTHERS: list[tuple[str, str, str]] = [
     ("results.md", r"cost 10 % of its speed", "other machines differ"),
     ("how-to/own-settings.md", r"gave means of [\d., and]+ %", "test_what_the_search_for_settings_varies_by"),
     ("pynq.md", r"within 1 %, and never faster by more than 0\.1 %", "what the driver tolerates: tests/host/devices"),
-    ("arithmetic.md", r"error of p below 0\.4 %|fell from 4 % to 0\.1 %|in all 3 to 5 % of the codes|43\.7 against 43\.6 %", "experiments behind decisions"),
+    (
+        "arithmetic.md",
+        r"error of p below 0\.4 %|fell from 4 % to 0\.1 %|in all 3 to 5 % of the codes|43\.7 against 43\.6 %",
+        "experiments behind decisions",
+    ),
     ("architecture.md", r"12 % off what(?s:.*?)1\.4 %\)|some [23] % of (a step|CNV's step)", "of designs that are no more"),
     ("boards.md", r"(?s)The default, a small configuration.*?(?=\n\n)", "place and route takes minutes"),
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import os
 import signal
 import subprocess
@@ -53,7 +54,11 @@ class Running:
     def __init__(self, path: Path, out: Path) -> None:
         command = [sys.executable, "-m", "bnnedge.cli", "study", str(path), "--out", str(out), *OFTEN]
         pipe = subprocess.PIPE
-        self.process = subprocess.Popen(command, start_new_session=True, stdout=pipe, stderr=pipe, text=True)
+        # Who runs the tests in the background may have it ignore interruptions.
+        heeds = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+        self.process = subprocess.Popen(
+            command, start_new_session=True, stdout=pipe, stderr=pipe, text=True, preexec_fn=heeds
+        )
         self.out, self.study = out, load_study(path)
 
     def workers(self) -> list[int]:

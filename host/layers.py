@@ -165,9 +165,14 @@ class Geometry:
         return self.out_height * self.out_width
 
     @property
+    def pooled_outputs(self) -> int:
+        """Those that the next layer sees."""
+        return self.pooled_height * self.pooled_width
+
+    @property
     def samples(self) -> int:
         """Samples of an image in a channel's statistics: before pooling of signs, after pooling of sums."""
-        return self.outputs // 4 if self.pool == "sums" else self.outputs
+        return self.pooled_outputs if self.pool == "sums" else self.outputs
 
     @property
     def taps(self) -> int:

@@ -97,7 +97,7 @@ class Cutter:
                 "x": units * again * block // tiles * x_size(rows, tiles),
                 "w": weights.size * (units if chunks > 1 else 1),
             }
-            engine = self.tiles * groups * g.pooled_height * g.pooled_width * places * contraction
+            engine = self.tiles * groups * g.pooled_outputs * places * contraction
             return Cost(engine, units * chunks * block // tiles, reads)
 
         term = bounds.deviation(g, i, self.settings, self.config) * (places if g.pool == "signs" else 1)
@@ -128,9 +128,9 @@ class Cutter:
 
         def cost(rows: int, size: int, tiles: int) -> Cost:
             units, chunks = self.tiles // block * -(-g.pooled_height // rows), -(-groups // size)
-            reached = above.outputs * above.taps / (g.pooled_height * g.pooled_width)  # taps, on average: few at the edges
+            reached = above.outputs * above.taps / g.pooled_outputs  # taps, on average: few at the edges
             contraction = max(self.lanes, reached * weights.words * code.planes + side_planes)
-            pixels = self.tiles * g.pooled_height * g.pooled_width
+            pixels = self.tiles * g.pooled_outputs
             again = chunks if tiles < block else 1
             reads = {
                 "x": units * again * block // tiles * x_size(rows, tiles),

@@ -327,7 +327,7 @@ class Passes:
             "random_y": stride * g.out_width,
             "random_x": stride,
             "exponent": place.exponent,
-            "clips": code.clips(self.settings.batch * g.pooled_height * g.pooled_width * g.filters),
+            "clips": code.clips(self.settings.batch * g.pooled_outputs * g.filters),
             "twin": code.twin,
             "rate": self.rate,
         }

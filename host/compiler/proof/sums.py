@@ -82,7 +82,7 @@ class Sums:
         second = 0 if head == Head.BACKWARD else bounds.deviation(g, i, self.settings, self.config)
         term = max(largest, second)
         require(rows * term < 1 << formats.SUM_BITS - 1, f"sums of {rows} rows reach {rows * term} in a pass")
-        pixels = g.pooled_height * g.pooled_width if head == Head.BACKWARD else g.samples
+        pixels = g.pooled_outputs if head == Head.BACKWARD else g.samples
         for n in range(f["groups"]):
             group = f["first_group"] + n
             owner, place = (head, i, group), group % self.places

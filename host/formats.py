@@ -43,7 +43,7 @@ BETA_RATE = 7  # fraction bits of that product below the lowest bit of beta
 
 GRADIENT_MEAN = 2  # fraction bits kept when the batch means are subtracted from the gradient
 CLIPPED = 2  # of the gradients of a layer 2**-(bits + CLIPPED) may be clipped, `bits` being those of a code,
-LEAST_CLIPPED = 4  # and 2**-LEAST_CLIPPED at most
+MOST_CLIPPED = 4  # and 2**-MOST_CLIPPED at most
 MAX_EXPONENT = 16  # e, the gradient code stands for code * 2**e
 STEP_BITS = 32  # of the number of steps taken; training ends there
 EXPONENT_BITS = 16  # absolute exponents E and their running sum
@@ -117,4 +117,4 @@ class Code(NamedTuple):
 
     def clips(self, gradients: int) -> int:
         """How many codes of a tensor of `gradients` may be clipped: beyond that, the layer's exponent grows."""
-        return gradients >> max(self.bits + CLIPPED, LEAST_CLIPPED)
+        return gradients >> max(self.bits + CLIPPED, MOST_CLIPPED)

@@ -16,7 +16,7 @@ class Mutant(NamedTuple):
 
 MUTANTS = [
     # engine
-    Mutant("engine/popcount.py", "functools.reduce(operator.xor, some)", "functools.reduce(operator.or_, some)"),
+    Mutant("popcount.py", "functools.reduce(operator.xor, some)", "functools.reduce(operator.or_, some)"),
     Mutant("engine/accumulator.py", "Mux(first, 0, Mux(double", "Mux(first & (value != 0), value, Mux(double"),
     Mutant("engine/array.py", "(tag.high > i)", "(tag.high >= i)"),
     Mutant("engine/array.py", "[kept_bias.eq(bias), kept_meta.eq(meta)]", "[kept_bias.eq(bias), kept_meta.eq(tag.meta)]"),

@@ -7,8 +7,8 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from bnnedge.configuration import Configuration
+from bnnedge.hw import popcount
 from bnnedge.hw.checks import CHECKED, check
-from bnnedge.hw.engine import popcount
 from bnnedge.hw.engine.accumulator import PairAccumulator
 from bnnedge.hw.layouts import tile_meta
 from bnnedge.hw.series7 import SERIES7

@@ -9,9 +9,9 @@ from amaranth.lib.wiring import In, Out
 
 from bnnedge import formats, isa
 from bnnedge.configuration import Configuration
+from bnnedge.hw import popcount
 from bnnedge.hw.buffers.tile_register import planes_layout
 from bnnedge.hw.delay import delayed
-from bnnedge.hw.engine import popcount
 from bnnedge.hw.heads.random import lane_bits
 from bnnedge.hw.heads.thresholds import column_layout, gradient_bits
 from bnnedge.hw.layouts import SIDE_BITS, tile_row

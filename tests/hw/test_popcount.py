@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from hardware import simulate
 
-from bnnedge.hw.engine.popcount import Popcount, latency
+from bnnedge.hw.popcount import Popcount, latency
 
 
 def counts(word: int, pairs: list[tuple[int, int]]) -> list[int]:

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from bnnedge.data.augment import Augment, Epochs
 from bnnedge.network import Geometry
 from bnnedge.sim.arrays import NUMPY, Library
 from bnnedge.sim.reference.ablation import Ablation
@@ -24,6 +25,11 @@ def scale_pixels(images: np.ndarray, dtype: Any = np.float32) -> np.ndarray:
 def cosine_rate(rate: float, step: int, steps: int) -> float:
     """Learning rate of step 0..steps-1: half a cosine, from `rate` down towards 0."""
     return rate * 0.5 * (1 + math.cos(math.pi * step / steps))
+
+
+def variation(seed: int, epoch: int) -> np.random.RandomState:
+    """What decides how an epoch's images vary: of its seed and number alone, so that a training that goes on sees the same."""
+    return np.random.RandomState(np.random.MT19937(np.random.SeedSequence(seed, spawn_key=(epoch,))))
 
 
 def _accuracy(network: Network[Any], images: np.ndarray, labels: np.ndarray, batch: int = 100) -> float:
@@ -62,6 +68,7 @@ def fit(
     epochs: int,
     rate: float,
     seed: int,
+    augment: Augment | None = None,
     watch: Watch | None = None,
     resume: Mapping[str, np.ndarray] | None = None,
 ) -> History:
@@ -72,7 +79,8 @@ def fit(
     x_train, x_test: images (N, ...), uint8
     y_train, y_test: labels (N,), integers 0..classes-1
     batch: images a step, 2..N; an epoch leaves out the N mod batch images that its shuffle puts last
-    seed: of the shuffling
+    seed: of the shuffling, and of how the images vary
+    augment: how the training images vary from epoch to epoch; None if they don't
     watch: called after each step and each epoch; the `Course` that it gets can be kept at any of them.
     resume: `Course.state` of a training with the same arguments, to go on from, bit for bit, with `network` as it began
 
@@ -89,7 +97,7 @@ def fit(
     if not rate > 0:
         raise ValueError(f"Learning rate must be positive, not {rate}")
     rng, batches = np.random.default_rng(seed), len(x_train) // batch
-    course = Course(network, epochs, batches)
+    course, shown = Course(network, epochs, batches), Epochs(x_train, augment)
     if resume is not None:
         try:
             course.restore(resume)
@@ -98,11 +106,11 @@ def fit(
     for _ in range(course.epoch):  # the same draws as before
         rng.permutation(len(x_train))
     while course.epoch < epochs:
-        order = rng.permutation(len(x_train))
+        order, images = rng.permutation(len(x_train)), shown.show(course.epoch, variation(seed, course.epoch))
         while course.steps < batches:
             chosen = order[course.steps * batch : (course.steps + 1) * batch]
             loss, right = network.train_batch(
-                scale_pixels(x_train[chosen], network.dtype),
+                scale_pixels(images[chosen], network.dtype),
                 y_train[chosen],
                 cosine_rate(rate, course.epoch * batches + course.steps, epochs * batches),
             )
@@ -133,10 +141,11 @@ def train(
     optimiser: OptimiserName = "adam",
     steps: Collection[str] = (),
     library: Library = NUMPY,
+    augment: Augment | None = None,
     watch: Watch | None = None,
     resume: Mapping[str, np.ndarray] | None = None,
 ) -> History:
-    """Build a network of layers of that `geometry` and `fit` it; `seed` gives its weights and the shuffling.
+    """Build a network of layers of that `geometry` and `fit` it; `seed` gives its weights, the shuffling and how images vary.
 
     steps: of an ablation, see `Ablation`; library: computes, see `Network`; the others as `fit` has them. Raises ValueError for
     an unknown kind, and as `fit` does.
@@ -159,6 +168,7 @@ def train(
         epochs=epochs,
         rate=rate,
         seed=seed + 2**32,
+        augment=augment,
         watch=watch,
         resume=resume,
     )

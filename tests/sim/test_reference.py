@@ -7,6 +7,7 @@ from typing import get_args
 import numpy as np
 import pytest
 
+from bnnedge.data.augment import Augment
 from bnnedge.network import Conv2D, Dense, MaxPool2D, Network, binarynet, cnv, mlp
 from bnnedge.sim.arrays import NUMPY, array_namespace, library, to_numpy
 from bnnedge.sim.reference import STEPS, Ablation, History, Method, Standard, fit, footprint, scale_pixels, train
@@ -21,7 +22,7 @@ from bnnedge.sim.reference.functions import (
 )
 from bnnedge.sim.reference.method import BitPlane
 from bnnedge.sim.reference.optimisers import BOP_REAL_RATE, Adam, Bop, OptimiserName, SignMomentum, SignSGD, SizedMoment, make
-from bnnedge.sim.reference.training import cosine_rate
+from bnnedge.sim.reference.training import cosine_rate, variation
 
 
 def dense(*sizes):
@@ -446,6 +447,30 @@ class TestTraining:
 
     def test_cosine(self):
         assert [cosine_rate(2, step, 4) for step in (0, 2, 4)] == pytest.approx([2, 1, 0])
+
+    def test_images_that_vary_go_on_bit_for_bit(self, rng):
+        sets = *toy_images(rng, 100), *toy_images(rng, 50)
+        setting = {"batch": 32, "epochs": 3, "rate": 0.01, "seed": 5, "augment": Augment(0.2)}
+        before, states = sets[0].copy(), []
+        whole = train("standard", dense(36, 32, 3), *sets, **setting, watch=lambda course: states.append(course.state()))
+        assert whole.loss != train("standard", dense(36, 32, 3), *sets, **{**setting, "augment": None}).loss
+        np.testing.assert_array_equal(sets[0], before)
+        for state in (states[1], states[3], states[6]):  # within an epoch, at the end of one, in the next
+            assert train("standard", dense(36, 32, 3), *sets, **setting, resume=state) == whole
+
+    def test_an_epoch_is_trained_on_the_images_that_vary(self, monkeypatch, rng):
+        (images, labels), seen = toy_images(rng, 40), []
+        network = Standard(dense(36, 3))
+        monkeypatch.setattr(network, "train_batch", lambda x, y, rate: seen.append((x, y)) or (0.0, 0))
+        fit(network, images, labels, images, labels, batch=40, epochs=2, rate=0.01, seed=3, augment=Augment(flip=True))
+        draws = np.random.default_rng(3)
+        for epoch, (x, y) in enumerate(seen):
+            varied, order = np.empty_like(images), draws.permutation(40)
+            Augment(flip=True).apply(images, variation(3, epoch), varied)
+            np.testing.assert_array_equal(x, scale_pixels(varied[order]))
+            np.testing.assert_array_equal(y, labels[order])
+        assert not np.array_equal(variation(3, 0).randint(0, 2, 99), variation(3, 1).randint(0, 2, 99))
+        assert not np.array_equal(variation(3, 0).randint(0, 2, 99), variation(4, 0).randint(0, 2, 99))
 
     @pytest.mark.parametrize(
         ("change", "text"),

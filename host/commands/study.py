@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import contextlib
 import re
+import shlex
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from bnnedge.callbacks.periodic import MINUTES
@@ -16,7 +18,7 @@ from bnnedge.terminal import counted, printable
 from bnnedge.underway import underway
 
 if TYPE_CHECKING:
-    from bnnedge.sim.study import Study, Table
+    from bnnedge.sim.study import Run, Table
 
 
 def add(parser: argparse.ArgumentParser) -> None:
@@ -90,9 +92,12 @@ def run(arguments: argparse.Namespace) -> int:
     study = load_study(arguments.study)
     out = make_folder(arguments.out)
     table = Table(out / f"{study.name}.csv")
-    left = [run for run in study.runs if run.key not in table.rows]
-    print(f"{printable(study.title)}: {len(study.runs)} runs, {len(study.runs) - len(left)} of them done", flush=True)
-    failures = _work(study, table, arguments) if left and not arguments.report else []
+    missing = [run for run in study.runs if run.key not in table.rows]
+    left = [run for run in missing if not run.independent]
+    print(f"{printable(study.title)}: {len(study.runs)} runs, {len(study.runs) - len(missing)} of them done", flush=True)
+    if len(missing) > len(left):
+        print(_left_out(missing, arguments), flush=True)
+    failures = _work(left, table, arguments) if left and not arguments.report else []
     from bnnedge.sim.study.kept import unfinished
     from bnnedge.sim.study.report import write
 
@@ -104,13 +109,25 @@ def run(arguments: argparse.Namespace) -> int:
     return 1 if failures else 0
 
 
-def _work(study: Study, table: Table, arguments: argparse.Namespace) -> list[str]:
-    """Run what the table lacks; return what failed."""
+def _left_out(missing: Sequence[Run], arguments: argparse.Namespace) -> str:
+    """A line on those runs that another program makes, and how."""
+    from bnnedge.sim.study.grid import PROGRAM
+
+    seeds: dict[str, list[str]] = {}
+    for run in missing:
+        if run.independent:
+            seeds.setdefault(printable(run.label), []).append(str(run.seed))
+    rows = "; ".join(f"{label}, {'seeds' if len(of) > 1 else 'seed'} {', '.join(of)}" for label, of in seeds.items())
+    command = shlex.join(["python", PROGRAM, arguments.study, "--out", arguments.out])
+    return f"not trained here, but by {printable(command)}: {rows}"
+
+
+def _work(left: Sequence[Run], table: Table, arguments: argparse.Namespace) -> list[str]:
+    """Carry out these runs, which the table lacks; return what failed."""
     if arguments.scheduler is None:
         from bnnedge.sim.arrays import library
 
         library(arguments.arrays)  # at once, and not once for every run
-    left = [run for run in study.runs if run.key not in table.rows]
     with contextlib.ExitStack() as stack:
         say = stack.enter_context(underway(f"training, {counted(len(left), 'run')} to go", after=2)) if can_show() else None
         try:
@@ -119,7 +136,7 @@ def _work(study: Study, table: Table, arguments: argparse.Namespace) -> list[str
 
             watch = Progress(left, table.rows.values(), say)
             return work(
-                study.runs,
+                left,
                 table,
                 arguments.scheduler,
                 watch,

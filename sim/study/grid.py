@@ -20,7 +20,9 @@ from bnnedge.rates import RATE, SCHEDULE, SCHEDULES
 from bnnedge.settings import AUTO, Settings, parsed_planes, whole
 from bnnedge.terminal import nearest, printable
 
-MODELS = ("integer", "method", "standard", "ablation", "tanh")
+MODELS = ("integer", "method", "standard", "ablation", "tanh", "pytorch")
+PROGRAM = "tests/benchmarks/standard.py"
+"""Of the repository: trains the runs that are `independent`."""
 ROUNDINGS = ("random", "nearest")
 MOST_RUNS = 10_000  # of a study
 LONGEST = 255  # characters of a text
@@ -63,11 +65,11 @@ class Run:
     ----------
     label: the line of the table that it belongs to, with the runs of other seeds.
     model: "integer" (the golden model), or in float32 "method" (the paper's), "standard", "ablation", or "tanh" (no binary
-        network: see `bnnedge.sim.study.chaos`).
+        network: see `bnnedge.sim.study.chaos`); or "pytorch", the standard by `PROGRAM`, which shares no layer with this package.
     steps: of an ablation, with spaces between: see `bnnedge.sim.reference.Ablation`.
     data, network: names or files, as `bnnedge train` takes them; of a tanh network the name is not looked at.
     epochs, batch, rate, seed: as `bnnedge train` has them; all but the golden model take batches of any size.
-    augment: how the images vary, as `bnnedge train --augment` takes it; of the integer form.
+    augment: how the images vary, as `bnnedge train --augment` takes it; not of a tanh network.
     samples: train on the first so many images; 0 for all.
     holdout: leave out the last so many training images, and measure the accuracy with them instead of the test set. For
         choosing settings: a test set that has chosen them says nothing any more.
@@ -117,8 +119,10 @@ class Run:
         if self.rate <= 0 or self.momentum >= 1:
             raise ValueError(f"rate must be above 0 and momentum below 1, not {self.rate} and {self.momentum}")
         self.configuration()
-        if self.augment and self.model != "integer":
-            raise ValueError(f"augment is of the integer form, not of model {self.model!r}")
+        if self.augment and self.model == "tanh":
+            raise ValueError("augment is of binary networks, not of model 'tanh'")
+        if self.optimiser and self.independent:
+            raise ValueError(f"optimiser is not for model {self.model!r}, which trains with Adam")
         if self.augment:
             Augment.parse(self.augment)
         if self.model == "integer":
@@ -134,6 +138,11 @@ class Run:
         """That of the golden model; ValueError if there is none."""
         found = configuration(self.config)
         return dataclasses.replace(found, latent=self.latent) if self.latent else found
+
+    @property
+    def independent(self) -> bool:
+        """Whether another program trains it, `PROGRAM`, and no study."""
+        return self.model == "pytorch"
 
     @property
     def key(self) -> str:
@@ -168,8 +177,8 @@ def load_study(name: str | Path) -> Study:
     """The study of that name, or of a YAML file; ValueError says what is wrong with it.
 
     ``{title, text, common: {...}, seeds: [...], runs: [{label, ...}, ...], paper: {label: accuracy}}``: a run has the
-    fields of `Run`, those in common with all others added. A list stands for each of its values; the label may name
-    fields in braces, nothing else: ``{batch}``.
+    fields of `Run`, those in common with all others added. A list stands for each of its values, the seeds too, if a run has
+    some of its own: ``seed: [1, 2]``. The label may name fields in braces, nothing else: ``{batch}``.
     """
     path = STUDIES.get(str(name), Path(name))
     if not path.is_file():
@@ -208,7 +217,9 @@ def _study(name: str, data: Any) -> Study:
         try:
             if not isinstance(given, dict):
                 raise ValueError(f"must be a table, as {{label: ..., model: ...}}, not {given!r:.80}")
-            runs += _expanded({**found["common"], **given}, seeds, MOST_RUNS - len(runs))
+            fields = {**found["common"], **given}
+            own = fields.pop("seed", seeds)
+            runs += _expanded({**fields, "seed": own}, MOST_RUNS - len(runs))  # last, so that the seeds of a label come together
         except ValueError as error:
             raise ValueError(f"entry {place + 1} of runs: {error}") from None
     if not runs:
@@ -220,7 +231,7 @@ def _study(name: str, data: Any) -> Study:
     return study
 
 
-def _expanded(given: Mapping[str, Any], seeds: list[int], most: int) -> list[Run]:
+def _expanded(given: Mapping[str, Any], most: int) -> list[Run]:
     fields = {field.name: field for field in dataclasses.fields(Run)}
     unknown = set(given) - set(fields)
     if unknown:
@@ -228,12 +239,14 @@ def _expanded(given: Mapping[str, Any], seeds: list[int], most: int) -> list[Run
     required = {name for name, field in fields.items() if field.default is dataclasses.MISSING}
     if not required <= set(given):
         raise ValueError(f"it needs {', '.join(name for name in fields if name in required - set(given))}")
+    if given["seed"] == []:
+        raise ValueError("seed is an empty list: give one at least, or leave it out")
     values = [value if isinstance(value, list) else [value] for value in given.values()]
-    if math.prod(map(len, values)) * len(seeds) > most:
+    if math.prod(map(len, values)) > most:
         raise ValueError(f"with it, the study has more than {MOST_RUNS:,} runs: split it")
     runs = []
-    for chosen, seed in itertools.product(itertools.product(*values), seeds):
-        run = Run(**{**dict(zip(given, chosen, strict=True)), "seed": seed})
+    for chosen in itertools.product(*values):
+        run = Run(**dict(zip(given, chosen, strict=True)))
         runs.append(dataclasses.replace(run, label=_filled(run.label, dataclasses.asdict(run))))
     return runs
 

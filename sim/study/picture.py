@@ -48,16 +48,22 @@ def save(figure: Figure, path: Path) -> None:
 def _curves(groups: Groups, unfinished: Sequence[Row] = ()) -> Figure:
     """Accuracy over epochs, the mean of the seeds, a line for each label; beside it J^2, if all runs have it.
 
-    A run that has not ended has a dashed line of its own, in the colour of its label.
+    Accuracies of training are dotted, where the rows have them. A run that has not ended has a dashed line of its own, in the
+    colour of its label.
     """
     from matplotlib.figure import Figure
 
     both = have_spreads({**groups, "\n": unfinished})  # no label has that
     figure = Figure(figsize=(11 if both else 7.2, 4.0), layout="constrained")
     left, *right = figure.subplots(1, 1 + both, squeeze=False)[0]
+    dotted = False
     for label, rows in groups.items():
         means = [100 * statistics.mean(values) for values in zip(*(row.curve for row in rows), strict=False)]
-        left.plot(range(1, len(means) + 1), means, label=label, linewidth=1.4)
+        (line,) = left.plot(range(1, len(means) + 1), means, label=label, linewidth=1.4)
+        training = [100 * statistics.mean(values) for values in zip(*(row.train_curve for row in rows), strict=False)]
+        if training:
+            dotted = True
+            left.plot(range(1, len(training) + 1), training, color=line.get_color(), linewidth=0.8, linestyle=":")
         for axes in right:
             squares = [statistics.mean(j * j for j in values) for values in zip(*(row.spread for row in rows), strict=False)]
             axes.plot(squares, label=label, linewidth=1.4)
@@ -71,7 +77,7 @@ def _curves(groups: Groups, unfinished: Sequence[Row] = ()) -> Figure:
         left.plot(range(1, len(row.curve) + 1), [100 * value for value in row.curve], label=name, **style)
         for axes in right:
             axes.plot([j * j for j in row.spread], **style)
-    left.set(xlabel="epoch", ylabel="accuracy, %")
+    left.set(xlabel="epoch", ylabel=f"accuracy, %{' (dotted: of training)' * dotted}")
     for axes in right:
         axes.set(xlabel="epoch", ylabel="J²")
     for axes in (left, *right):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bnnedge.files import atomic
 from bnnedge.sim.study import chaos
-from bnnedge.sim.study.grid import Study
+from bnnedge.sim.study.grid import PROGRAM, Study
 from bnnedge.sim.study.picture import draw, have_spreads
 from bnnedge.sim.study.table import Row, Table
 from bnnedge.terminal import printable
@@ -41,7 +41,7 @@ def markdown(study: Study, groups: dict[str, list[Row]], csv: str, picture: str,
         f"Accuracy on the {evaluated} after the last epoch, in %, mean and standard deviation over seeds; accuracy and loss of "
         f"training are those of the last epoch. Rows: [{csv}]({csv}).",
         "",
-        f"`bnnedge study {study.name}`",
+        f"`bnnedge study {study.name}`" + f", `python {PROGRAM} {study.name}`" * any(run.independent for run in study.runs),
         "",
     ]
     spreads = have_spreads(groups)

@@ -30,7 +30,7 @@ from bnnedge.underway import underway
 
 _TOPIC = "bnnedge study"
 _NEVER = 1e9  # seconds
-_TAKEN = "this study goes on already, in another process: wait for its end, or give another folder (--out)"
+TAKEN = "this study goes on already, in another process: wait for its end, or give another folder (--out)"
 _REMEDY = "where memory is short, give fewer, --workers N"
 # Of the libraries that would take a thread for each core: BLAS by OpenMP and of its own, Numba.
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS", "NUMBA_NUM_THREADS")
@@ -64,7 +64,7 @@ def work(
 
     watch = watch or Watch()
     with contextlib.ExitStack() as stack:
-        stack.enter_context(alone(table.folder, _TAKEN))  # each would lose the rows of the other
+        stack.enter_context(alone(table.folder, TAKEN))  # each would lose the rows of the other
         table.read()
         missing = {run.key: run for run in runs if run.key not in table.rows}
         stack.callback(lambda: cleaned(table.folder, table.rows))

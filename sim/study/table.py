@@ -21,7 +21,8 @@ class Row:
     """What came of a run.
 
     accuracy: 0..1, after the last epoch, of the test set or of the images held out. train_accuracy, loss (nats): of its
-    last epoch. seconds: it took. curve: accuracy after each epoch. spread: J = std(W) sqrt(inputs) of the layer with the
+    last epoch. seconds: it took. curve: accuracy after each epoch. train_curve: of training in each epoch, as far as it is
+    known: empty of a tanh network, and of rows of earlier versions. spread: J = std(W) sqrt(inputs) of the layer with the
     most weights, before the first epoch and after each; empty for the binary networks in float32.
     """
 
@@ -32,6 +33,7 @@ class Row:
     seconds: float
     curve: tuple[float, ...]
     spread: tuple[float, ...] = ()
+    train_curve: tuple[float, ...] = ()
 
     def check(self) -> None:
         """ValueError if these are no results of a training."""
@@ -42,11 +44,13 @@ class Row:
                 _check(name, value)
         if not self.curve:
             raise ValueError("curve is empty")
+        if self.train_curve and len(self.train_curve) != len(self.curve):
+            raise ValueError(f"train_curve has {len(self.train_curve)} epochs, and curve {len(self.curve)}")
 
 
 _RESULTS = ("accuracy", "train_accuracy", "loss", "seconds")
-_LISTS = ("curve", "spread")
-_HIGHEST = {"accuracy": 1.0, "train_accuracy": 1.0, "curve": 1.0, "seconds": 1e9}  # of those that are finite
+_LISTS = ("curve", "spread", "train_curve")
+_HIGHEST = {"accuracy": 1.0, "train_accuracy": 1.0, "curve": 1.0, "train_curve": 1.0, "seconds": 1e9}  # of those that are finite
 LARGEST = 1 << 26  # bytes of a table
 _REMEDY = "delete what is damaged, or the file, and the study runs again what it lacks"
 _COLUMNS = ("key", *(field.name for field in dataclasses.fields(Run)), *_RESULTS, *_LISTS)
@@ -114,8 +118,8 @@ def _row(values: list[str]) -> Row:
         other = "" if run.model != "integer" else f"; before arithmetic {formats.VERSION} the integer form trained otherwise"
         raise ValueError(f"key {fields['key']!r:.40} is not that of the run, {run.key}{other}")
     results = {name: float(fields[name]) for name in _RESULTS}
-    curve, spread = (tuple(map(float, fields[name].split())) for name in _LISTS)
-    row = Row(run, **results, curve=curve, spread=spread)
+    curve, spread, train_curve = (tuple(map(float, fields[name].split())) for name in _LISTS)
+    row = Row(run, **results, curve=curve, spread=spread, train_curve=train_curve)
     row.check()
     return row
 

@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import json
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, cast
 
 import numpy as np
@@ -25,7 +25,7 @@ from bnnedge.sim import reference
 from bnnedge.sim.arrays import Library, library
 from bnnedge.sim.golden.random import Nearest, Random
 from bnnedge.sim.study import chaos
-from bnnedge.sim.study.grid import Run
+from bnnedge.sim.study.grid import PROGRAM, Run
 from bnnedge.sim.study.kept import Keeper, Kept
 from bnnedge.sim.study.shared import Images, Shared
 from bnnedge.sim.study.table import Row
@@ -42,14 +42,20 @@ class Samples(NamedTuple):
     classes: int
 
 
-def carry_out(run: Run, arrays: str = "numpy", keeper: Keeper | None = None, shared: Shared | None = None) -> Row:
+Train = Callable[[Run, Samples, Library, Keeper, "Kept | None"], Row]
+"""Trains a run, from what was kept of it if there is that, and has its state kept."""
+
+
+def carry_out(
+    run: Run, arrays: str = "numpy", keeper: Keeper | None = None, shared: Shared | None = None, train: Train | None = None
+) -> Row:
     """Train, and return the row of the run; ValueError for settings or data that cannot be used.
 
     arrays: library that computes, see `bnnedge.sim.arrays.library`. keeper: keeps the state meanwhile; if it has one that is of
-    this run, training goes on from there. shared: where the data set is, unless it is to be loaded.
+    this run, training goes on from there. shared: where the data set is, unless it is to be loaded. train: of an independent run.
     """
-    keeper, computing, samples = keeper or Keeper(run), library(arrays), _samples(run, shared)
-    train = {"integer": _integer, "tanh": _tanh}.get(run.model, _float)
+    train = train or {"integer": _integer, "tanh": _tanh, "pytorch": _elsewhere}.get(run.model, _float)
+    keeper, computing, samples = keeper or Keeper(run), library(arrays), samples_of(run, shared)
     kept = keeper.begin(_content(run, samples), arrays)
     try:
         row = dataclasses.replace(train(run, samples, computing, keeper, kept), seconds=keeper.seconds)
@@ -62,7 +68,8 @@ def carry_out(run: Run, arrays: str = "numpy", keeper: Keeper | None = None, sha
     return row
 
 
-def _samples(run: Run, shared: Shared | None) -> Samples:
+def samples_of(run: Run, shared: Shared | None = None) -> Samples:
+    """What a run trains and is tested on: the test set, or the images that it holds out. ValueError if there are not so many."""
     found: Images | Dataset | None = None
     if shared is not None:
         with contextlib.suppress(OSError):  # it is on another machine
@@ -82,11 +89,17 @@ def _content(run: Run, samples: Samples) -> int:
     """32 bits that tell what the files hold that a run names, images and network, from what they held before."""
     found = digest(np.ascontiguousarray(samples.x), samples.y)
     found = digest(np.ascontiguousarray(samples.x_test), samples.y_test, found)
-    return found if run.model == "tanh" else zlib.crc32(json.dumps(_network(run, samples).to_dict()).encode(), found)
+    return found if run.model == "tanh" else zlib.crc32(json.dumps(network_of(run, samples).to_dict()).encode(), found)
 
 
-def _network(run: Run, samples: Samples) -> Network:
+def network_of(run: Run, samples: Samples) -> Network:
+    """The network of a run, for images of these."""
     return options.network(run.network, samples.x.shape[1:], samples.classes)
+
+
+def augment_of(run: Run) -> Augment | None:
+    """How the images of a run vary; None if they don't."""
+    return Augment.parse(run.augment) if run.augment else None
 
 
 class _Course(Callback):
@@ -118,7 +131,7 @@ class _Course(Callback):
 
 
 def _integer(run: Run, samples: Samples, arrays: Library, keeper: Keeper, kept: Kept | None) -> Row:
-    network = _network(run, samples)
+    network = network_of(run, samples)
     device = GoldenDevice(run.configuration(), arrays, Nearest if run.rounding == "nearest" else Random)
     with Trainer(network, device, settings=run.settings(), rate=run.rate, schedule=run.schedule) as trainer:
         if kept is not None:
@@ -131,11 +144,11 @@ def _integer(run: Run, samples: Samples, arrays: Library, keeper: Keeper, kept: 
             validation_data=(samples.x_test, samples.y_test),
             callbacks=[course],
             progress=False,
-            augment=Augment.parse(run.augment) if run.augment else None,
+            augment=augment_of(run),
             resume=kept is not None,
         ).history
-    curve = tuple(history["val_accuracy"])
-    return Row(run, curve[-1], history["accuracy"][-1], history["loss"][-1], 0.0, curve, tuple(course.spread))
+    curve, train_curve = tuple(history["val_accuracy"]), tuple(history["accuracy"])
+    return Row(run, curve[-1], train_curve[-1], history["loss"][-1], 0.0, curve, tuple(course.spread), train_curve)
 
 
 def _tanh(run: Run, samples: Samples, arrays: Library, keeper: Keeper, kept: Kept | None) -> Row:
@@ -150,7 +163,7 @@ def _tanh(run: Run, samples: Samples, arrays: Library, keeper: Keeper, kept: Kep
 def _float(run: Run, samples: Samples, arrays: Library, keeper: Keeper, kept: Kept | None) -> Row:
     history = reference.train(
         cast(Any, run.model),
-        _network(run, samples).geometry,
+        network_of(run, samples).geometry,
         samples.x,
         samples.y,
         samples.x_test,
@@ -162,8 +175,18 @@ def _float(run: Run, samples: Samples, arrays: Library, keeper: Keeper, kept: Ke
         optimiser=cast(Any, run.optimiser or "adam"),
         steps=run.steps.split(),
         library=arrays,
+        augment=augment_of(run),
         watch=lambda now: keeper.went_on(now.share, now.history.test_accuracy, lambda: ((), now.state())),
         resume=cast(dict[str, np.ndarray], kept.state) if kept else None,
     )
-    curve = tuple(history.test_accuracy)
-    return Row(run, curve[-1], history.train_accuracy[-1], history.loss[-1], 0.0, curve)
+    return row_of(run, history)
+
+
+def row_of(run: Run, history: reference.History) -> Row:
+    """The row of a training in float32, but for the seconds."""
+    curve, train_curve = tuple(history.test_accuracy), tuple(history.train_accuracy)
+    return Row(run, curve[-1], train_curve[-1], history.loss[-1], 0.0, curve, train_curve=train_curve)
+
+
+def _elsewhere(run: Run, samples: Samples, arrays: Library, keeper: Keeper, kept: Kept | None) -> Row:
+    raise ValueError(f"model {run.model!r} is trained by {PROGRAM} of the repository")

@@ -1,4 +1,5 @@
-"""The standard training of a network in float32, as one writes it with PyTorch: what the golden model's speed is compared with.
+"""The standard training of a network in float32, as one writes it with PyTorch: what the golden model's speed and accuracy are
+compared with.
 
 Courbariaux, Hubara, Soudry, El-Yaniv, Bengio, arXiv 1602.02830, as `bnnedge.sim.reference.Standard` has it in arrays, and
 `tests/benchmarks/test_torch_step.py` holds the two together.
@@ -7,6 +8,7 @@ Courbariaux, Hubara, Soudry, El-Yaniv, Bengio, arXiv 1602.02830, as `bnnedge.sim
 from __future__ import annotations
 
 import itertools
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -103,13 +105,52 @@ class Training:
         self.model = Standard(network, seed).to(memory_format=torch.channels_last)
         self.optimiser = torch.optim.Adam(self.model.parameters(), rate, fused=True)
 
-    def step(self, pixels: Tensor, labels: Tensor) -> float:
-        """The mean loss of uint8 pixels (B, ...) with int64 labels (B,), before the update."""
+    def step(self, pixels: Tensor, labels: Tensor, rate: float | None = None) -> tuple[float, int]:
+        """Mean loss, and number classified rightly, of uint8 pixels (B, ...) with int64 labels (B,), before the update.
+
+        rate: from now on; by default the last one.
+        """
+        if rate is not None:
+            self.optimiser.param_groups[0]["lr"] = rate
         self.optimiser.zero_grad()
-        loss = functional.cross_entropy(self.model(pixels), labels)
+        logits = self.model(pixels)
+        loss = functional.cross_entropy(logits, labels)
         loss.backward()
         self.optimiser.step()
         with torch.no_grad():
             for layer in self.model.layers:
                 layer.weight.clamp_(-1, 1)
-        return loss.item()
+        return loss.item(), int((logits.argmax(1) == labels).sum())
+
+    def accuracy(self, pixels: Tensor, labels: Tensor, batch: int = 500) -> float:
+        """The part, 0..1, of uint8 pixels (N, ...) that is classified rightly with the moving averages of the batch norms."""
+        self.model.eval()
+        with torch.inference_mode():
+            parts = zip(pixels.split(batch), labels.split(batch), strict=True)
+            hits = sum(int((self.model(part).argmax(1) == of).sum()) for part, of in parts)
+        self.model.train()
+        return hits / len(labels)
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Arrays by name, of numbers alone, from which `restore` goes on: of network and optimiser, after a step at least."""
+        return {name: tensor.detach().numpy().copy() for name, tensor in self._tensors().items()}
+
+    def restore(self, state: Mapping[str, np.ndarray]) -> None:
+        """Go to where `state` was taken; ValueError, or KeyError, if it is of another network."""
+        for parameter in self.model.parameters():
+            moments = {name: torch.zeros_like(parameter) for name in ("exp_avg", "exp_avg_sq")}
+            self.optimiser.state[parameter] = {"step": torch.zeros(()), **moments}
+        with torch.no_grad():
+            for name, tensor in self._tensors().items():
+                given = torch.tensor(state[name])
+                if (given.shape, given.dtype) != (tensor.shape, tensor.dtype):
+                    raise ValueError(f"its {name} is of another network")
+                tensor.copy_(given)  # which keeps the order in memory, channels last
+
+    def _tensors(self) -> dict[str, Tensor]:
+        moments = {
+            f"adam.{name}.{kind}": tensor
+            for name, parameter in self.model.named_parameters()
+            for kind, tensor in self.optimiser.state[parameter].items()
+        }
+        return {**self.model.state_dict(), **moments}

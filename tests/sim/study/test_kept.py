@@ -29,7 +29,7 @@ def run(model: str = "integer", **more) -> Run:
 RUNS = [
     run(augment="shift", schedule="plateau"),
     run(rounding="nearest", optimiser="sign-sgd", holdout=50),
-    run("standard", seed=3),
+    run("standard", seed=3, augment="shift"),
     run("method", optimiser="sign-momentum"),
     run("method", optimiser="sign-bop"),
     run("ablation", steps="l1 no-mask"),

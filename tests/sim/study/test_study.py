@@ -54,6 +54,13 @@ class TestGrid:
         assert study.runs[0].rate == 0.01
         assert len({run.key for run in study.runs}) == 6
 
+    @pytest.mark.parametrize(("given", "wanted"), [("3", [3]), ("[4, 3]", [4, 3])])
+    def test_a_run_may_have_seeds_of_its_own(self, grid, given, wanted):
+        grid.write_text(GRID.replace("rate: 1e-2", f"rate: 1e-2, seed: {given}"))
+        runs = load_study(grid).runs
+        assert [run.seed for run in runs if run.label == "standard"] == wanted
+        assert [run.seed for run in runs if run.label == "g = 8"] == [1, 2]
+
     def test_a_key_is_of_what_is_computed(self, grid):
         one = load_study(grid).runs[2]
         grid.write_text(GRID.replace("g = {", "planes {"))
@@ -90,14 +97,22 @@ class TestGrid:
             (("title: A trial\n", ""), "needs a title and a list of runs"),
             (
                 ("standard, rate", "perfect, rate"),
-                "entry 1 of runs: model must be one of integer, method, standard, ablation, tanh, not 'perfect'",
+                "entry 1 of runs: model must be one of integer, method, standard, ablation, tanh, pytorch, not 'perfect'",
             ),
             (("rate: 1e-2", "speed: 1"), "entry 1 of runs: there is no speed; there are label, model"),
             *((("{gradient_planes}", text), f"entry 2 of runs: label .*: '{re.escape(said)}' is no ") for text, said in LABELS),
             (
-                ("rate: 1e-2", "rate: 1e-2, augment: shift"),
-                "entry 1 of runs: augment is of the integer form, not of model 'standard'",
+                ("model: standard, rate: 1e-2", "model: tanh, rate: 1e-2, augment: shift"),
+                "entry 1 of runs: augment is of binary networks, not of model 'tanh'",
             ),
+            (("rate: 1e-2", "rate: 1e-2, augment: turn"), "entry 1 of runs: must be shift, shift=SHARE, flip"),
+            (
+                ("model: standard, rate: 1e-2", "model: pytorch, optimiser: adam"),
+                "entry 1 of runs: optimiser is not for model 'pytorch', which trains with Adam",
+            ),
+            (("rate: 1e-2", "rate: 1e-2, seed: 1.5"), "entry 1 of runs: seed is 1.5, and must be a whole number"),
+            (("rate: 1e-2", "rate: 1e-2, seed: [1, -1]"), "entry 1 of runs: seed must be in 0..1.84467e\\+19, not -1"),
+            (("rate: 1e-2", "rate: 1e-2, seed: []"), "entry 1 of runs: seed is an empty list"),
             (("planes: [8, 2]", "planes: 8, rounding: up"), "entry 2 of runs: rounding must be one of random, nearest, not 'up'"),
             (("label: standard,", "label: 8,"), "entry 1 of runs: label is 8, and must be text of up to 255 printable"),
             (("label: standard,", 'label: "a\\0b",'), "entry 1 of runs: label is 'a.x00b', and must be text"),
@@ -152,7 +167,7 @@ class TestTable:
     def test_is_read_as_it_was_written(self, grid, tmp_path):
         table = Table(tmp_path / "t.csv")
         for number, run in enumerate(load_study(grid).runs):
-            table.add(row(run, number / 8))
+            table.add(dataclasses.replace(row(run, number / 8), train_curve=(0.5, 0.75) if number else ()))
         assert Table(tmp_path / "t.csv").rows == table.rows
 
     @pytest.mark.parametrize(
@@ -162,14 +177,16 @@ class TestTable:
             ((",0.5,0.75", ",half,0.75"), "line 2: .*half"),
             (("digits,digits", "x,digits"), "line 2: key"),
             (("0.25 0.5", ""), "line 2: curve is empty"),
+            (("0.25 0.5,,", "0.25 0.5,,0.75"), "line 2: train_curve has 1 epochs, and curve 2"),
+            (("0.25 0.5,,", "0.25 0.5,,0.75 2"), "line 2: train_curve must be a number in 0..1, not 2"),
             (("0.25 0.5", "0.25 1.5"), "line 2: curve must be a number in 0..1, not 1.5"),
             ((",0.5,", ",nan,"), "line 2: accuracy must be a number in 0..1, not nan"),
             ((",3,", ",inf,"), "line 2: seconds must be a number in 0..1e\\+09, not inf"),
             ((",64,", ",64.5,"), "line 2: .*64.5"),
             ((",64,", "," + "9" * 5000 + ","), "line 2: "),
-            ((",64,", ","), "line 2: it has 27 of 28 columns"),
-            ((",64,", ",64,64,"), "line 2: it has 29 of 28 columns"),
-            ((",64,", "\n64,"), "line 2: it has .* of 28 columns"),
+            ((",64,", ","), "line 2: it has 28 of 29 columns"),
+            ((",64,", ",64,64,"), "line 2: it has 30 of 29 columns"),
+            ((",64,", "\n64,"), "line 2: it has .* of 29 columns"),
             ((",64,", ',"64"x,'), "line 2: "),
             ((",64,", ',"64,'), "line 2: "),
             ((",64,", ",\0,"), "line 2: "),
@@ -238,10 +255,17 @@ def test_latent_weights_are_those_of_the_configuration(grid):
     assert lean == told != wide
 
 
-@pytest.mark.parametrize("change", [{"optimiser": "sign-bop"}, {"model": "ablation", "steps": "no-psi"}])
+@pytest.mark.parametrize("change", [{"optimiser": "sign-bop"}, {"model": "ablation", "steps": "no-psi"}, {"augment": "shift"}])
 def test_settings_in_float_arrive(grid, change):
     run = load_study(grid).runs[0]
     assert carry_out(run).loss != carry_out(dataclasses.replace(run, **change)).loss
+
+
+@pytest.mark.parametrize("number", [0, 2])
+def test_rows_have_the_curve_of_training(grid, number):
+    found = carry_out(dataclasses.replace(load_study(grid).runs[number], epochs=2))
+    assert len(found.train_curve) == 2
+    assert found.train_curve[0] < found.train_curve[1] == found.train_accuracy
 
 
 def test_arrays_of_another_library(grid):
@@ -325,6 +349,17 @@ def test_picture_of_many_that_have_not_ended(grid, tmp_path):
     assert b"unfinished" not in (tmp_path / "a.svg").read_bytes(), "their accuracies would mean nothing"
 
 
+def test_the_curve_of_training_is_dotted(grid, tmp_path):
+    one, other = (row(run) for run in load_study(grid).runs[:2])
+    trained = dataclasses.replace(one, train_curve=(0.25, 0.75))
+    pictures = []
+    for rows in ([one, other], [trained, other], [trained, trained]):  # it is of all rows of a line, or not there
+        draw("two", {"a": rows}, tmp_path / "a.svg")
+        pictures.append((tmp_path / "a.svg").read_text())
+    assert ["stroke-dasharray: 0.8,1.32" in picture for picture in pictures] == [False, False, True]
+    assert ["dotted: of training" in picture for picture in pictures] == [False, False, True]
+
+
 def test_nothing_to_report(grid, tmp_path):
     with pytest.raises(ValueError, match="none of the runs"):
         write(load_study(grid), Table(tmp_path / "t.csv"), tmp_path)
@@ -355,3 +390,28 @@ def test_a_run_that_fails_is_named(grid, tmp_path, capsys):
     error = capsys.readouterr().err
     assert "failed: g = 8, seed 1: samples 5000, holdout 0: digits has 1437 training images" in error
     assert len(Table(tmp_path / "out" / "trial.csv").rows) == 4
+
+
+def test_runs_of_pytorch_are_left_out_and_told(grid, tmp_path, capsys):
+    grid.write_text(
+        GRID.replace("model: standard", "model: pytorch").replace("[8, 2]", "8").replace("seeds: [1, 2]", "seeds: [1, 3]")
+    )
+    study, out = load_study(grid), tmp_path / "out"
+    with pytest.raises(ValueError, match=r"model 'pytorch' is trained by tests/benchmarks/standard\.py of the repository"):
+        carry_out(study.runs[0])
+    table = Table(out / "trial.csv")
+    for run in study.runs[2:]:
+        table.add(row(run))
+    assert cli.main(["study", str(grid), "--out", str(out)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:2] == [
+        "A trial: 4 runs, 2 of them done",
+        f"not trained here, but by python tests/benchmarks/standard.py {grid} --out {out}: standard, seeds 1, 3",
+    ]
+    text = (out / "trial.md").read_text()
+    assert "| standard | 0 of 2 |" in text
+    assert "`bnnedge study trial`, `python tests/benchmarks/standard.py trial`" in text
+    table.add(row(study.runs[0]))
+    table.add(row(study.runs[1]))
+    assert cli.main(["study", str(grid), "--out", str(out)]) == 0
+    assert "not trained here" not in capsys.readouterr().out

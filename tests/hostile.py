@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matlab import header, matrix, packed
 
 # Code that a file should not be able to run shows itself by one of these.
 FORBIDDEN = ("os.system", "os.exec", "os.posix_spawn", "os.fork", "subprocess.Popen", "socket.connect", "os.mkdir", "os.remove")
@@ -166,6 +167,20 @@ def cifar(draw: random.Random) -> tuple[str, bytes]:
     return "own.tar.gz", damaged(gzip.compress(content), draw)
 
 
+def mat(draw: random.Random) -> tuple[str, bytes]:
+    order = draw.choice("<>")
+    photographs = np.random.default_rng(1).integers(0, 256, (32, 32, 3, 2), dtype=np.uint8)
+    elements = [matrix("X", photographs, order), matrix("y", np.array([[3], [10]], draw.choice(("u1", "f8"))), order)]
+    kind = draw.randrange(3)
+    if kind:
+        chosen = draw.randrange(2)
+        # Packed anew, so that the checksum is right.
+        elements = [damaged(octets, draw) if i == chosen and kind == 1 else octets for i, octets in enumerate(elements)]
+        elements = [packed(octets, order) for octets in elements]
+    content = header(order) + b"".join(elements)
+    return "train_32x32.mat", content if kind == 1 else damaged(content, draw)
+
+
 def checkpoint_file(draw: random.Random) -> tuple[str, bytes]:
     from bnnedge import Configuration, Conv2D, Dense, MaxPool2D, Network, Settings, checkpoint
     from bnnedge.state import TrainingState
@@ -301,15 +316,15 @@ def readers() -> dict[str, tuple[Callable[[random.Random], tuple[str, bytes]], C
     from bnnedge import checkpoint, importer
     from bnnedge.data import cifar as cifar_reader
     from bnnedge.data import idx as idx_reader
-    from bnnedge.data import load
+    from bnnedge.data import load, svhn
 
     def model(path: Path) -> object:
         return importer.load(path, (-1, 1))
 
     return {
         "npz": (data_npz, load), "idx": (idx, idx_reader.read), "pickle": (pickled, cifar_reader.read), "cifar": (cifar, load),
-        "checkpoint": (checkpoint_file, checkpoint.load), "keras": (keras_zip, model), "h5": (keras_h5, model),
-        "onnx": (onnx_file, model),
+        "mat": (mat, svhn.read), "checkpoint": (checkpoint_file, checkpoint.load), "keras": (keras_zip, model),
+        "h5": (keras_h5, model), "onnx": (onnx_file, model),
     }  # fmt: skip
 
 

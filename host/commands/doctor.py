@@ -91,6 +91,7 @@ def look(trials: bool = True) -> list[Finding]:
         lambda: _data("mnist", "four idx files"),
         lambda: _data("fashion-mnist", "four idx files"),
         lambda: _data("cifar10", "six files (binary version)"),
+        lambda: _data("svhn", "two .mat files"),
     ]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         try:

@@ -68,7 +68,10 @@ def add(parser: argparse.ArgumentParser) -> None:
     )
     length.add_argument("--steps", type=options.positive, metavar="N", help="batches, instead of epochs")
     parser.add_argument(
-        "--rate", type=float, metavar="R", help=f"learning rate (default: 0.03 for digits, 0.002 for cifar10, else {RATE:g})"
+        "--rate",
+        type=float,
+        metavar="R",
+        help=f"learning rate (default: 0.03 for digits, 0.002 for cifar10 and svhn, else {RATE:g})",
     )
     parser.add_argument("--schedule", choices=SCHEDULES, help=f"how the rate falls over the epochs (default: {SCHEDULE})")
     checks = parser.add_mutually_exclusive_group()

@@ -47,14 +47,14 @@ def read(path: str | os.PathLike[str]) -> Batch:
     return _decode(str(path), path.name, data)
 
 
-def held(folder: pathlib.Path) -> list[str]:
-    """Those of the set's files, of either version, that lie in a folder."""
-    return [name for name in (*_BINARY, *_PYTHON) if os.path.isfile(folder / name)]
+def held(folder: pathlib.Path) -> dict[str, pathlib.Path]:
+    """Those of the set's files, of either version, that lie in a folder, by their names."""
+    return {name: folder / name for name in (*_BINARY, *_PYTHON) if os.path.isfile(folder / name)}
 
 
-def missing(names: Collection[str]) -> list[str]:
-    """Which files are lacking if those of `names` are there: none if one version is complete."""
-    return min(([name for name in version if name not in names] for version in (_BINARY, _PYTHON)), key=len)
+def whole(folder: pathlib.Path) -> bool:
+    """Whether all files of one version do."""
+    return not _missing(held(folder))
 
 
 def read_folder(folder: pathlib.Path) -> dict[str, np.ndarray]:
@@ -95,8 +95,13 @@ def read_archive(path: pathlib.Path) -> dict[str, np.ndarray]:
     return _joined(batches)
 
 
+def _missing(names: Collection[str]) -> list[str]:
+    """Which files are lacking if those of `names` are there: none if one version is complete."""
+    return min(([name for name in version if name not in names] for version in (_BINARY, _PYTHON)), key=len)
+
+
 def _check_complete(where: pathlib.Path, names: Collection[str]) -> None:
-    lacking = missing(names)
+    lacking = _missing(names)
     if lacking:
         raise DataError(f"{where}: no {', '.join(lacking)}")
 

@@ -14,6 +14,7 @@ import urllib.error
 import urllib.request
 from typing import BinaryIO
 
+from bnnedge.data import svhn
 from bnnedge.data.arrays import DataError
 from bnnedge.files import sha256
 from bnnedge.terminal import bare
@@ -27,6 +28,7 @@ _FASHION = (
     "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
 )
 _CIFAR = ("https://www.cs.toronto.edu/~kriz/",)
+_SVHN = (svhn.URL,)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,6 +65,11 @@ FILES = {
     # Read as it is: see `cifar.read_archive`.
     "cifar10": (
         File("cifar-10-binary.tar.gz", 170_052_171, "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd", _CIFAR),
+    ),
+    # As TensorFlow Datasets and torchvision have them.
+    "svhn": (
+        File("train_32x32.mat", 182_040_794, "435e94d69a87fde4fd4d7f3dd208dfc32cb6ae8af2240d066de1df7508d083b8", _SVHN),
+        File("test_32x32.mat", 64_275_384, "cdce80dfb2a2c4c6160906d0bd7c68ec5a99d7ca4831afa54f09182025b6a75b", _SVHN),
     ),
 }
 

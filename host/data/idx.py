@@ -82,6 +82,11 @@ def held(folder: pathlib.Path) -> dict[str, pathlib.Path]:
     return {array: path for array, path in found.items() if path is not None}
 
 
+def whole(folder: pathlib.Path) -> bool:
+    """Whether all four do."""
+    return len(held(folder)) == len(_PARTS)
+
+
 def read_folder(folder: pathlib.Path) -> dict[str, np.ndarray]:
     """The four files of a set, as `Dataset` takes them. Raises DataError if one is missing or cannot be read."""
     paths = held(folder)

@@ -2,11 +2,30 @@
 
 import os
 import pathlib
+from collections.abc import Mapping
+from typing import Protocol
+
+import numpy as np
 
 from bnnedge import caches
-from bnnedge.data import cifar, idx
+from bnnedge.data import cifar, idx, svhn
 
-NAMES = ("mnist", "fashion-mnist", "cifar10")
+
+class Reader(Protocol):
+    """What the module of a set's files has."""
+
+    def held(self, folder: pathlib.Path) -> Mapping[str, pathlib.Path]:
+        """Those of the files that lie in a folder."""
+
+    def whole(self, folder: pathlib.Path) -> bool:
+        """Whether all that are needed do."""
+
+    def read_folder(self, folder: pathlib.Path) -> dict[str, np.ndarray]:
+        """What they hold, as `Dataset` takes it; DataError."""
+
+
+READERS: dict[str, Reader] = {"mnist": idx, "fashion-mnist": idx, "cifar10": cifar, "svhn": svhn}
+NAMES = tuple(READERS)
 
 _RAW = {"mnist": "MNIST/raw", "fashion-mnist": "FashionMNIST/raw"}  # torchvision's folders, in the root given to it
 _SYSTEM = pathlib.Path("/usr/share/datasets")
@@ -31,10 +50,9 @@ def places(name: str) -> list[pathlib.Path]:
     # The roots of torchvision's data in PyTorch's tutorials and examples.
     theirs = [pathlib.Path("data"), pathlib.Path("../data")]
     keras = pathlib.Path(os.environ.get("KERAS_HOME") or home / ".keras") / "datasets"
-    if name == "cifar10":
-        found = [given] if given else []
-        found += [root / name for root in roots]
-        return [*found, *theirs, keras, keras / f"{cifar.FOLDERS[1]}-target"]
+    if name in ("cifar10", "svhn"):
+        found = [*([given] if given else []), *(root / name for root in roots), *theirs]
+        return [*found, keras, keras / f"{cifar.FOLDERS[1]}-target"] if name == "cifar10" else found
     found = [given] if given and ("fashion" in given.name.lower()) == (name == "fashion-mnist") else []
     found += [place for root in roots for place in (root / name, root / _RAW[name])]
     found += [root / _RAW[name] for root in theirs]
@@ -47,15 +65,13 @@ def find(name: str) -> pathlib.Path | None:
     One that holds the whole set is preferred to one that holds some of its files.
     """
     found = [inner for place in places(name) for inner in _inside(place, name)]
-    some = [place for place in found if os.path.isfile(place) or (cifar.held(place) if name == "cifar10" else idx.held(place))]
+    some = [place for place in found if os.path.isfile(place) or READERS[name].held(place)]
     return next((place for place in some if whole(place, name)), some[0] if some else None)
 
 
 def whole(place: pathlib.Path, name: str) -> bool:
     """Whether a folder or file that `find` returned holds the whole set."""
-    if os.path.isfile(place):
-        return True
-    return not cifar.missing(cifar.held(place)) if name == "cifar10" else len(idx.held(place)) == 4
+    return os.path.isfile(place) or READERS[name].whole(place)
 
 
 def _inside(place: pathlib.Path, name: str) -> list[pathlib.Path]:

@@ -1,4 +1,7 @@
-"""Whether a named data set is the published one: by the SHA-256 of its files where we put them, else by what is in them."""
+"""Whether a named data set is the published one: by the SHA-256 of its files where we put them, else by what is in them.
+
+Of SVHN only the SHA-256 of the files is known, so that it tells everywhere.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +9,13 @@ import functools
 import hashlib
 import os
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from bnnedge.data import idx
 from bnnedge.data.arrays import DataError, note
 from bnnedge.data.download import FILES
-from bnnedge.data.places import own_root
+from bnnedge.data.places import READERS, own_root
 from bnnedge.files import sha256
 
 # Of the images of a part with their labels, whatever their order: `digest`.
@@ -44,15 +46,20 @@ def check(name: str, place: pathlib.Path, arrays: Mapping[str, np.ndarray]) -> N
     wrong = wrong_files(name, place)
     if wrong == []:
         return
-    different = [part for part in _PARTS if digest(arrays[f"x_{part}"], arrays[f"y_{part}"]) != DIGESTS[name][part]]
+    if name in DIGESTS:
+        parts = [part for part in _PARTS if digest(arrays[f"x_{part}"], arrays[f"y_{part}"]) != DIGESTS[name][part]]
+        different = f"the {' and '.join(_PARTS[part] for part in parts)} images with their labels" if parts else ""
+    else:
+        files = [path.name for path in _other(name, READERS[name].held(place).values())]
+        different = f"the contents of {' and '.join(files)}" if files else ""
     if different and wrong:
+        images = ", and so do the images" if name in DIGESTS else ""
         raise DataError(
-            f"{wrong[0]}: not the published file: its SHA-256 differs, and so do the images; ask for the download (--download, "
+            f"{wrong[0]}: not the published file: its SHA-256 differs{images}; ask for the download (--download, "
             "or download=True in Python), which replaces it, or load the folder by its path if it is meant"
         )
     if different:
-        parts = " and ".join(_PARTS[part] for part in different)
-        note(f"{place}: the {parts} images with their labels are not those of {name} as published")
+        note(f"{place}: {different} are not those of {name} as published")
 
 
 def wrong_files(name: str, place: pathlib.Path) -> list[pathlib.Path] | None:
@@ -61,11 +68,17 @@ def wrong_files(name: str, place: pathlib.Path) -> list[pathlib.Path] | None:
     None of any other place, and if what is read from there are files that no download brings, such as unpacked ones.
     """
     own = own_root() / name
-    used = [place] if os.path.isfile(place) else list(idx.held(place).values())
-    known = {file.name: file.sha256 for file in FILES[name]}
+    used = [place] if os.path.isfile(place) else list(READERS[name].held(place).values())
+    known = {file.name for file in FILES[name]}
     if any(path.parent != own or path.name not in known for path in used) or not used:
         return None
-    return [path for path in used if _digest_of(path, os.stat(path).st_size, os.stat(path).st_mtime_ns) != known[path.name]]
+    return _other(name, used)
+
+
+def _other(name: str, paths: Iterable[pathlib.Path]) -> list[pathlib.Path]:
+    """Those of the files, of published names, that are not the published ones."""
+    known = {file.name: file.sha256 for file in FILES[name]}
+    return [path for path in paths if _digest_of(path, os.stat(path).st_size, os.stat(path).st_mtime_ns) != known[path.name]]
 
 
 @functools.lru_cache(maxsize=32)

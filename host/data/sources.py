@@ -6,11 +6,11 @@ import pathlib
 import numpy as np
 
 from bnnedge import bounded
-from bnnedge.data import cifar, idx, published
+from bnnedge.data import cifar, published, svhn
 from bnnedge.data.arrays import DataError
 from bnnedge.data.dataset import Dataset
 from bnnedge.data.download import fetch
-from bnnedge.data.places import NAMES, find, own_root, places, whole
+from bnnedge.data.places import NAMES, READERS, find, own_root, places, whole
 from bnnedge.terminal import nearest
 
 __all__ = ["find", "load", "places"]
@@ -21,6 +21,7 @@ _HOW_TO_GET = {
     "package dataset-fashion-mnist",
     "cifar10": "its archives are at https://www.cs.toronto.edu/~kriz/cifar.html, and the binary or the Python version, "
     "unpacked or not, will do",
+    "svhn": f"{' and '.join(svhn.FILES.values())}, its cropped digits, are at {svhn.URL}",
 }
 _ARRAYS = ("x_train", "y_train", "x_test", "y_test")
 _CLASSES = 10
@@ -39,9 +40,10 @@ def load(name_or_path: str | os.PathLike[str], *, download: bool = False) -> Dat
           subfolder of that name, or where torchvision, Keras or Debian put them (see `places`); Keras's mnist.npz too
         * "cifar10": 60,000 images of 32x32x3, from the files of its binary or its Python version or from their archives,
           looked for likewise; of the pickles of the Python version nothing is executed
+        * "svhn": 99,289 images of 32x32x3, house numbers, from train_32x32.mat and test_32x32.mat, looked for likewise
         * a file FILE.npz with the arrays x_train, y_train, x_test, y_test, as `Dataset` takes them
-        * a folder with four idx files named as those of MNIST, or with the six of CIFAR-10, or an archive (.tar.gz) of
-          CIFAR-10
+        * a folder with four idx files named as those of MNIST, with the six of CIFAR-10 or the two of SVHN, or an archive
+          (.tar.gz) of CIFAR-10
     download: fetch a named set that is not on the machine into $BNNEDGE_DATA or the cache folder (see
         `places.own_root`). Without it nothing ever goes over the network.
 
@@ -107,11 +109,13 @@ def _read(place: pathlib.Path, name: str) -> Dataset:
     if place.suffix.lower() == ".npz" and not place.is_dir():
         return _read_npz(place, name)
     if place.is_dir():
-        if not cifar.held(place) and not idx.held(place):
-            kinds = "four idx files named as MNIST's, nor the six of CIFAR-10"
+        # Of a folder that bears a set's name first as this set.
+        readers = [READERS[each] for each in (name, "cifar10", "svhn", "mnist") if each in READERS]
+        reader = next((each for each in readers if each.held(place)), None)
+        if reader is None:
+            kinds = "four idx files named as MNIST's, nor the six of CIFAR-10, nor the two of SVHN"
             raise DataError(f"{place}: holds neither {kinds}; read what it holds, pictures say, and {_RECIPE}")
-        coloured = name == "cifar10" or (name not in NAMES and cifar.held(place))
-        arrays = cifar.read_folder(place) if coloured else idx.read_folder(place)
+        arrays = reader.read_folder(place)
     else:
         arrays = cifar.read_archive(place)
     return _checked(place, name, arrays)

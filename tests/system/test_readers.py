@@ -17,7 +17,7 @@ import pytest
 # MB above what the sound file takes: MNIST, compressed, takes 55.
 MEMORY = 150
 NEEDED = {"keras": ("keras", "jax"), "h5": ("keras", "jax"), "onnx": ("onnx", "qonnx")}
-READERS = ("npz", "idx", "pickle", "cifar", "checkpoint", "keras", "h5", "onnx")
+READERS = ("npz", "idx", "pickle", "cifar", "mat", "checkpoint", "keras", "h5", "onnx")
 
 
 def read_mutants(reader: str, seed: int, count: int) -> None:

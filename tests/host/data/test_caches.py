@@ -182,6 +182,7 @@ class TestSearch:
             ("mnist", ".keras/datasets/mnist.npz"),
             ("fashion-mnist", "none/fashion-mnist"),
             ("cifar10", "for its files and for cifar-10-batches-bin, cifar-10-batches-py, cifar-10-binary.tar.gz, "),
+            ("svhn", "\n  ../data\n"),
         ):
             with pytest.raises(DataError) as caught:
                 load(name)

@@ -15,6 +15,7 @@ import threading
 
 import numpy as np
 import pytest
+from matlab import header, matrix, packed
 
 from bnnedge.cli import main
 from bnnedge.data import DataError, download, load, places
@@ -152,6 +153,7 @@ def test_published_files():
             ("t10k-labels-idx1-ubyte.gz", 5148),
         ],
         "cifar10": [("cifar-10-binary.tar.gz", 170052171)],
+        "svhn": [("train_32x32.mat", 182040794), ("test_32x32.mat", 64275384)],
     }
     every = [file for files in download.FILES.values() for file in files]
     assert all(len(bytes.fromhex(file.sha256)) == 32 for file in every)
@@ -206,9 +208,23 @@ class TestLoad:
         assert os.listdir(tmp_path / "store/cifar10") == ["cifar-10-binary.tar.gz"]
         assert load("cifar10").classes == 10
 
+    def test_matlab_files(self, server, monkeypatch, tmp_path):
+        images = np.random.RandomState(5).randint(0, 256, (32, 32, 3, 12)).astype(np.uint8)
+        labels = (np.arange(12) % 10 + 1).astype(np.uint8)[:, None]
+        content = header() + packed(matrix("X", images)) + packed(matrix("y", labels))
+        names = ["test_32x32.mat", "train_32x32.mat"]
+        publish(monkeypatch, server, "svhn", dict.fromkeys(names, content))
+        data = load("svhn", download=True)
+        assert (data.x_test == np.moveaxis(images, -1, 0)).all()
+        assert data.y_train.tolist() == [1, 2, 3, 4, 5, 6, 7, 8, 9, 0, 1, 2]
+        assert sorted(os.listdir(tmp_path / "store/svhn")) == names
+        (tmp_path / "store/svhn/train_32x32.mat").write_bytes(content[:-1])
+        load("svhn", download=True)
+        assert [name for name, _ in server.asked] == [*names, names[1]]
+
     def test_nothing_to_download(self, server):
         assert load("digits", download=True).name == "digits"
-        with pytest.raises(DataError, match=r"'own.npz' cannot be downloaded: only mnist, fashion-mnist, cifar10 can$"):
+        with pytest.raises(DataError, match=r"'own.npz' cannot be downloaded: only mnist, fashion-mnist, cifar10, svhn can$"):
             load("own.npz", download=True)
         assert server.asked == []
 

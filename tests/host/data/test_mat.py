@@ -116,6 +116,7 @@ SIX = element(2, bytes(6))
         (parts(sizes=(1,) * 9, tail=SIX), "the dimensions of a matrix: 36 bytes, where 32 are the most that there can be"),
         (parts(name=b"X" * 65, tail=SIX), "the name of a matrix: 65 bytes"),
         (parts(flags=bytes(9), tail=SIX), "the flags of a matrix: 9 bytes"),
+        (element(14, element(2, bytes(8))), "the flags of a matrix: of type 2, where 6 can be read"),
         (parts(tail=element(4, bytes(7))), "X: 7 of 7 bytes, which are no whole numbers of type uint16"),
         (parts(tail=element(16, bytes(6))), "X: of type 16, where 1, 2, 3, 4, 5, 6, 7, 9, 12, 13 can be read"),
         (parts(tail=element(2, bytes(1001))), "X: 1,001 bytes, where 1,000 are the most that there can be"),
@@ -123,7 +124,7 @@ SIX = element(2, bytes(6))
         (parts(tail=struct.pack("<HH4x", 2, 6)), "X: 6 bytes, where 4 are the most"),
         (parts(tail=SIX + SIX), "X takes more or less than its element's 80 bytes|X has more behind it than its 6 bytes"),
     ],
-    ids=range(13),
+    ids=range(14),
 )
 @pytest.mark.parametrize("compress", [False, True])
 def test_damaged_matrices(tmp_path: Path, content: bytes, said: str, compress: bool):

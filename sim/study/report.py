@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +14,8 @@ from bnnedge.sim.study.grid import PROGRAM, Study
 from bnnedge.sim.study.picture import draw, have_spreads
 from bnnedge.sim.study.table import Row, Table
 from bnnedge.terminal import printable
+
+LONG = 40  # epochs of a run from which on its last tenth says how steady it is
 
 
 def write(study: Study, table: Table, folder: Path, unfinished: Sequence[Row] = ()) -> list[Path]:
@@ -32,7 +36,7 @@ def write(study: Study, table: Table, folder: Path, unfinished: Sequence[Row] = 
 
 
 def markdown(study: Study, groups: dict[str, list[Row]], csv: str, picture: str, unfinished: Sequence[Row] = ()) -> str:
-    """The document's text. Accuracies in %, mean and standard deviation over seeds."""
+    """The document's text. Accuracies in %, mean and standard deviation over seeds; in long runs also how steady they are."""
     evaluated = "images held out from the training set" if any(run.holdout for run in study.runs) else "test set"
     lines = [
         f"# {printable(study.title)}",
@@ -44,13 +48,21 @@ def markdown(study: Study, groups: dict[str, list[Row]], csv: str, picture: str,
         f"`bnnedge study {study.name}`" + f", `python {PROGRAM} {study.name}`" * any(run.independent for run in study.runs),
         "",
     ]
-    spreads = have_spreads(groups)
-    header = ["", "seeds", "accuracy", "best", "worst", "training", "loss"] + ["J"] * spreads + ["paper"] * bool(study.paper)
+    spreads, long = have_spreads(groups), any(run.epochs >= LONG for run in study.runs)
+    header = ["", "seeds", "accuracy", "best", "worst", "training", "loss"]
+    header += ["by epoch"] * long + ["J"] * spreads + ["paper"] * bool(study.paper)
+    if long:
+        lines += [
+            "By epoch: change of the accuracy from one epoch to the next, root mean square over the last tenth of the epochs.",
+            "",
+        ]
     lines += ["| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
     for label, rows in groups.items():
         wanted = sum(run.label == label for run in study.runs)
         cells = [_cell(label), str(len(rows)) if len(rows) == wanted else f"{len(rows)} of {wanted}"]
         cells += _cells(rows) if rows else [""] * 5
+        if long:
+            cells.append(_steadiness(rows))
         if spreads:
             ends = [statistics.mean(row.spread[end] for row in rows) for end in (0, -1)] if rows else []
             cells.append(" -> ".join(f"{j:.3f}" for j in ends))
@@ -100,6 +112,13 @@ def _cells(rows: Sequence[Row]) -> list[str]:
         f"{training:.2f}",
         f"{loss:.3f}",
     ]
+
+
+def _steadiness(rows: Sequence[Row]) -> str:
+    """Root mean square, in %, of the changes of accuracy from epoch to epoch in the last tenth of long runs."""
+    tails = [row.curve[-1 - row.run.epochs // 10 :] for row in rows if row.run.epochs >= LONG]
+    changes = [100 * (after - before) for tail in tails for before, after in itertools.pairwise(tail)]
+    return f"{math.sqrt(statistics.mean(change**2 for change in changes)):.2f}" if changes else ""
 
 
 def _settings(study: Study) -> str:

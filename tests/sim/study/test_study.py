@@ -311,6 +311,19 @@ def test_document(grid, tmp_path):
     assert "<svg" in picture.read_text()
 
 
+def test_document_of_long_runs_says_how_steady_they_end(grid, tmp_path):
+    short = load_study(grid)
+    runs = [dataclasses.replace(run, epochs=epochs) for run, epochs in zip(short.runs[:3], (40, 40, 39), strict=True)]
+    study, table = dataclasses.replace(short, runs=tuple(runs)), Table(tmp_path / "trial.csv")
+    tails = (0.5, 0.53, 0.53, 0.49, 0.49), (0.5, 0.5, 0.5, 0.5, 0.5), (0.1, 0.9, 0.1, 0.9, 0.1)
+    for run, tail in zip(runs, tails, strict=True):
+        curve = (0.1, 0.9) * 17 + (0.9,) * (run.epochs - 39) + tail
+        table.add(dataclasses.replace(row(run, tail[-1]), curve=curve))
+    text = write(study, table, tmp_path)[0].read_text()
+    assert "| standard | 2 | 49.50 +- 0.71 | 50.00 | 49.00 (seed 1) | 75.00 | 1.250 | 1.77 | 98.50 |" in text  # sqrt(25 / 8)
+    assert "| g = 8 | 1 | 10.00 | 10.00 | 10.00 (seed 1) | 75.00 | 1.250 |  |  |" in text
+
+
 def test_picture_of_many_lines(grid, tmp_path):
     run = load_study(grid).runs[0]
     groups = {f"line {i}": [row(run, 0.5 + i / 100), row(run, 0.51 + i / 100)] for i in range(13)}

@@ -124,6 +124,6 @@ def _steadiness(rows: Sequence[Row]) -> str:
 def _settings(study: Study) -> str:
     """What all runs have in common, in words."""
     run = study.runs[0]
-    names = ("data", "network", "epochs", "batch", "samples", "holdout", "schedule")
+    names = ("data", "network", "epochs", "batch", "augment", "samples", "holdout", "schedule")
     same = [name for name in names if len({getattr(other, name) for other in study.runs}) == 1 and getattr(run, name)]
     return f"All runs: {', '.join(f'{name} {getattr(run, name)}' for name in same)}."

@@ -4,7 +4,8 @@
 
 An independent program: layers, gradients, optimiser and batch norm are PyTorch's (`torch_step`), and the loop over the images
 is its own. With the package it shares the data, the augmentation, and the table, in which it leaves a row for each run that ends.
-A run that is stopped goes on where it was, as those of `bnnedge study` do, which makes the other rows; not at the same time.
+A run that is stopped goes on where it was, as those of `bnnedge study` do, which makes the other rows; not at the same time. It
+ends with the same bits if it has the same number of threads: PyTorch adds in another order with others.
 """
 
 from __future__ import annotations

@@ -18,7 +18,6 @@ from bnnedge.sim.study.kept import Keeper, Told, place
 from bnnedge.sim.study.table import Row
 
 torch = pytest.importorskip("torch")
-pytest.importorskip("distributed")
 
 GRID = """
 title: A trial

@@ -122,7 +122,7 @@ class Training:
                 layer.weight.clamp_(-1, 1)
         return loss.item(), int((logits.argmax(1) == labels).sum())
 
-    def accuracy(self, pixels: Tensor, labels: Tensor, batch: int = 500) -> float:
+    def accuracy(self, pixels: Tensor, labels: Tensor, batch: int = 250) -> float:
         """The part, 0..1, of uint8 pixels (N, ...) that is classified rightly with the moving averages of the batch norms."""
         self.model.eval()
         with torch.inference_mode():

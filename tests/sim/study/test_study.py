@@ -324,6 +324,14 @@ def test_document_of_long_runs_says_how_steady_they_end(grid, tmp_path):
     assert "| g = 8 | 1 | 10.00 | 10.00 | 10.00 (seed 1) | 75.00 | 1.250 |  |  |" in text
 
 
+def test_document_says_what_all_runs_have_in_common(grid, tmp_path):
+    grid.write_text(GRID.replace("samples: 128", 'samples: 128, augment: "shift=0.125,flip"'))
+    study, table = load_study(grid), Table(tmp_path / "trial.csv")
+    table.add(row(study.runs[0]))
+    wanted = "data digits, network digits, epochs 1, batch 64, augment shift=0.125,flip, samples 128, schedule cosine"
+    assert f"All runs: {wanted}." in write(study, table, tmp_path)[0].read_text()
+
+
 def test_picture_of_many_lines(grid, tmp_path):
     run = load_study(grid).runs[0]
     groups = {f"line {i}": [row(run, 0.5 + i / 100), row(run, 0.51 + i / 100)] for i in range(13)}

@@ -384,14 +384,19 @@ class Trainer:
         settings: Settings | Mapping[str, Any] | None = None,
         rate: float | None = None,
         schedule: str | Schedule | None = None,
+        fresh_averages: bool = False,
         check: bool | str = "first",
     ) -> Trainer:
         """Make a trainer of a checkpoint (a file or its content), by default for the configuration that it was saved with.
 
         settings, rate, schedule: others, for new runs from there on; a run that was interrupted is then forgotten. On another
-        configuration training goes on, but draws other random numbers if its lanes differ. Raises `CheckpointError` if the
-        file is damaged or foreign, ValueError if the device's weights have other bits.
+        configuration training goes on, but draws other random numbers if its lanes differ.
+        fresh_averages: for a new run, too, with images that look otherwise: count steps from 0, as in a fresh network, so that
+        the moving averages forget within a few steps what they were.
+
+        Raises `CheckpointError` if the file is damaged or foreign, ValueError if the device's weights have other bits.
         """
+        fresh_averages = flag("fresh_averages", fresh_averages)
         saved = source if isinstance(source, checkpoint.Checkpoint) else checkpoint.load(source)
         if configuration is None and not isinstance(device, Device):
             configuration = saved.configuration
@@ -414,7 +419,10 @@ class Trainer:
         trainer._scale = saved.scale
         if schedule is None:
             trainer._schedule = saved.schedule
-        trainer._course.now = (saved.state.copy(), saved.plan if (settings, rate, schedule) == (None,) * 3 else None)
+        state, same = saved.state.copy(), (settings, rate, schedule) == (None,) * 3 and not fresh_averages
+        if fresh_averages:
+            state.step = 0
+        trainer._course.now = (state, saved.plan if same else None)
         return trainer
 
     def measure(self, x: np.ndarray, y: np.ndarray, steps: int = 8) -> Measurement | None:

@@ -95,6 +95,11 @@ def add(parser: argparse.ArgumentParser) -> None:
         "--start", metavar="CHECKPOINT", help="begin a new run with the network, weights and settings of this one, unless given"
     )
     parser.add_argument(
+        "--fresh-averages",
+        action="store_true",
+        help="with --start: the moving averages begin anew, for images that look otherwise than those of the checkpoint",
+    )
+    parser.add_argument(
         "--save-every",
         type=options.minutes,
         metavar="MINUTES",
@@ -175,6 +180,8 @@ def _data(arguments: argparse.Namespace, begun: resuming.Begun | None) -> tuple[
 
 
 def _trainer(arguments: argparse.Namespace, data: Dataset, begun: resuming.Begun | None) -> Trainer:
+    if arguments.fresh_averages and not arguments.start:
+        raise ValueError("--fresh-averages is of a run that begins with --start: every other has its own averages")
     if begun:
         opener = options.opener(arguments)
         return Trainer.load(begun.checkpoint, opener, configuration=arguments.config, check=arguments.check)
@@ -190,6 +197,7 @@ def _trainer(arguments: argparse.Namespace, data: Dataset, begun: resuming.Begun
             settings=settings,
             rate=options.default(options.RATE, data.name) if arguments.rate is None else arguments.rate,
             schedule=arguments.schedule,
+            fresh_averages=arguments.fresh_averages,
             check=arguments.check,
         )
     return Trainer(

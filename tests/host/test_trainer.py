@@ -350,6 +350,22 @@ class TestContinuation:
             assert other.fit(X, Y, epochs=2).history["rate"] == [0.001] * 2
             assert other.settings.gradient_planes == 4
 
+    def test_averages_that_begin_anew(self, trainer):
+        trainer.fit(X, Y, epochs=2)
+        with Trainer.load(trainer.snapshot(), fresh_averages=True) as anew, Trainer.load(trainer.snapshot(), rate=0.001) as kept:
+            assert (anew.state.step, kept.state.step) == (0, trainer.state.step)
+            assert anew.plan is None
+            assert all(np.array_equal(a.weight, b.weight) for a, b in zip(anew.state.layers, kept.state.layers, strict=True))
+            dark = (X * 0.6).astype(np.uint8)
+            for other in (anew, kept):
+                other.fit(dark, Y, steps=1)
+            # The first average is the batch's own value, whatever there was before.
+            moved = [np.abs(other.state.layers[0].mu - trainer.state.layers[0].mu).sum() for other in (anew, kept)]
+            assert moved[0] > 2 * moved[1] > 0  # after 8 steps a quarter of the way
+        assert trainer.state.step == 8
+        with pytest.raises(ValueError, match="fresh_averages must be True or False"):
+            Trainer.load(trainer.snapshot(), fresh_averages="no")
+
     def test_nothing_to_resume(self, trainer):
         with pytest.raises(ValueError, match="there is no run to resume"):
             trainer.fit(X, Y, resume=True)

@@ -297,6 +297,11 @@ ROWS = [
     # Paths
     Row("--resume of a folder", lambda f: train(f, "--resume", trained(f), "--steps", 3), says("after 3 steps")),
     Row("--start of a folder", lambda f: train(f, "--start", trained(f), "--steps", 3), works),
+    Row(
+        "other averages without a checkpoint",
+        lambda f: train(f, "--fresh-averages"),
+        "--fresh-averages is of a run that begins with --start",
+    ),
     Row("export of a folder", lambda f: bnnedge("export", trained(f), "--format", "npz"), says("little.npz")),
     Row("a report of a report", lambda f: bnnedge("report", trained(f) / "report.json"), says("report.html")),
     Row("a report of another file", lambda f: bnnedge("report", network(f)), "net.yaml: it is no folder"),

@@ -14,6 +14,8 @@ from bnnedge.compiler import estimate, memory_of
 from bnnedge.compiler.cycles import Estimate
 from bnnedge.compiler.layout import layout
 from bnnedge.network import BUILT_IN
+from bnnedge.sim.study.finetuning import document, grid
+from bnnedge.sim.study.finetuning import table as finetuning
 from bnnedge.sim.study.table import Row, Table
 
 cycles = load_script("cycles")
@@ -152,3 +154,32 @@ SHIFTED = f"{G8}, shifted images"
 
 def of_15(label: str) -> str:
     return f"{label}, 15 epochs"
+
+
+@functools.cache
+def _few() -> dict[grid.Run, grid.Row]:
+    """The rows of the study of fine-tuning."""
+    return finetuning.read(ROOT / "docs" / "results" / "fine-tuning.csv")
+
+
+def few(form: str, images: int, *conditions: str, old: bool = False) -> list[float]:
+    """Mean test accuracy in % of what that form of fine-tuning makes of so many images, on new or old ones, by condition."""
+    found = (document.of(_few(), condition, form, images) for condition in conditions)
+    return [100 * statistics.fmean(row.old if old else row.new for row in each) for each in found]
+
+
+def by_images(condition: str) -> list[float]:
+    """A line of the table of fine-tuning: as imported, then by number of images, and the same in float32."""
+    pairs = [few(form, images, condition) for images in grid.IMAGES for form in ("tuned", "float32")]
+    return [*few("before", 0, condition), *(number for each in pairs for number in each)]
+
+
+def costs() -> list[float]:
+    """Seconds and joules of fine-tuning, by number of images."""
+    runs = [document.of(_few(), "turned", "tuned", images)[0].run for images in grid.IMAGES]
+    return [number for run in runs for number in (document.seconds(run), document.WATTS * document.seconds(run))]
+
+
+def chosen(images: int, batch: int = grid.BATCH, epochs: int = grid.EPOCHS, rate: float = grid.RATE) -> float:
+    """Accuracy in % on held-out images, mean of the conditions, with these settings."""
+    return document.tried(_few())["tuned", batch, epochs, rate][images]

@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 def add(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     parser.add_argument(
-        "study", metavar="NAME|FILE.yaml", help="a built-in study, or a file; `list` names those there are; `memory` counts bytes"
+        "study",
+        metavar="NAME|FILE.yaml",
+        help="a built-in study, or a file; `list` names those there are; `memory` counts bytes; `fine-tuning`: on few images",
     )
     parser.add_argument(
         "--out", metavar="DIR", default="studies", help="folder for table, document and curves (default: studies)"
@@ -85,6 +87,13 @@ def run(arguments: argparse.Namespace) -> int:
 
         with underway("counting bytes of networks and batches", "1 to 5 minutes"):
             paths = memory.write(make_folder(arguments.out))
+        print(*paths, sep="\n")
+        return 0
+    if arguments.study == "fine-tuning":
+        from bnnedge.sim.study import finetuning
+
+        with underway("fine-tuning on few images", "10 to 30 minutes") as say:
+            paths = finetuning.write(make_folder(arguments.out), say)
         print(*paths, sep="\n")
         return 0
     if arguments.scheduler and arguments.workers:

@@ -31,7 +31,7 @@ import yaml
 from sybil import Sybil
 from sybil.parsers.markdown import CodeBlockParser
 
-from bnnedge import Configuration, Dense, Network, Settings, Trainer, cli
+from bnnedge import Configuration, Dense, Network, Settings, Trainer, cli, data, digits
 from bnnedge.boards import Board
 from bnnedge.devices import DEVICES, bitstream
 from bnnedge.devices.golden import GoldenDevice
@@ -107,7 +107,18 @@ def _data(folder: Path) -> dict[str, Any]:
     return {"x": x, "y": y, **arrays, "trainer": Trainer(Network((8, 8), [Dense(16), Dense(4)]), settings=Settings(batch=64))}
 
 
-PREPARED: dict[str, Callable[[Path], dict[str, Any]]] = {"data.md": _data}
+def _few(folder: Path) -> dict[str, Any]:
+    """What docs/how-to/fine-tuning.md takes as given: a trained network, and some images."""
+    images = data.load("digits")
+    x, y = images.x_train[:256], images.y_train[:256]
+    with Trainer(digits(), settings=Settings(batch=32)) as trainer:
+        trainer.fit(x, y)
+        trainer.save(folder / "model.npz")
+    np.savez(folder / "few.npz", x_train=x, y_train=y, x_test=x, y_test=y)
+    return {"x_few": x, "y_few": y}
+
+
+PREPARED: dict[str, Callable[[Path], dict[str, Any]]] = {"data.md": _data, "fine-tuning.md": _few}
 
 
 def _reason(code: str) -> str | None:

@@ -11,6 +11,7 @@ or `OTHERS` says why not.
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 import statistics
@@ -26,10 +27,14 @@ from figures import (
     STANDARD,
     Figures,
     both,
+    by_images,
     by_planes,
+    chosen,
+    costs,
     ddr,
     ends_at,
     expected,
+    few,
     gain,
     means,
     mib,
@@ -55,6 +60,9 @@ from bnnedge.data import cifar, svhn
 from bnnedge.network import Network
 from bnnedge.report import run
 from bnnedge.sim.study import load_study, memory, report
+from bnnedge.sim.study.finetuning import document as tuned_document
+from bnnedge.sim.study.finetuning import grid
+from bnnedge.sim.study.finetuning import table as finetuning
 from bnnedge.sim.study.grid import MOST_RUNS
 from bnnedge.sim.study.table import Table
 from bnnedge.tuner import MOST_HELD_OUT
@@ -63,6 +71,14 @@ PAGES = [path for path in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.
 
 ALL = "MLP", "CNV", "BinaryNet"
 SETTINGS = "how-to/own-optimiser-setting.md"
+TUNING = "how-to/fine-tuning.md"
+
+
+def behind(condition: str, images: int) -> float:
+    """By how many points fine-tuning stays behind float32."""
+    return few("float32", images, condition)[0] - few("tuned", images, condition)[0]
+
+
 FIGURES: list[tuple[str, str, Figures]] = [
     ("README.md", "| digits, ... | {} | {} |\n", lambda: both(rtl("digits", "sim-small", 64, 8))),
     ("README.md", "| MNIST, ... | golden model | {} % ({} %) |", lambda: means("mnist", G8, STANDARD)),
@@ -263,6 +279,64 @@ FIGURES: list[tuple[str, str, Figures]] = [
     ),
     (SETTINGS, "one plane trains {} times as fast as eight", lambda: [speed("cnv", 64, 1) / speed("cnv", 64, 8)]),
     (SETTINGS, "| `cnv` | {} | {} | {} | {} | {s}, {} % | {s}, {} % |", lambda: by_planes("cnv")),
+    *(
+        (TUNING, f"| {name} | {{}}{' | {} ({})' * len(grid.IMAGES)} |", functools.partial(by_images, name))
+        for name in tuned_document.ALL
+    ),
+    (TUNING, "| time, energy | | {} s, {} J | {} s, {} J | {} s, {} J | {} s, {} J | {} s, {} J |", costs),
+    (TUNING, "draws {} W", lambda: [tuned_document.WATTS]),
+    (
+        TUNING,
+        "behind float32 by up to {} points (100 shaded images)",
+        lambda: [max(behind(name, images) for name in tuned_document.ALL for images in grid.IMAGES)],
+    ),
+    (
+        TUNING,
+        "reaches {} % with fresh averages, and {} % with its old ones",
+        lambda: [*few("tuned", 50, "shaded"), *few("kept", 50, "shaded")],
+    ),
+    (
+        TUNING,
+        "of two new classes {} % with them, {} % with fresh ones",
+        lambda: [*few("kept", 200, grid.CLASSES), *few("tuned", 200, grid.CLASSES)],
+    ),
+    (
+        TUNING,
+        "200 shaded images bring {} % then, more than fine-tuning with its {} %. Turned ones need the weights: {} and {} %",
+        lambda: [few(form, 200, name)[0] for name in ("shaded", "turned") for form in ("averages", "tuned")],
+    ),
+    (TUNING, "With a rate of {} hardly", lambda: [grid.STILL]),
+    (
+        TUNING,
+        "200 images reach {} %; at rates of 0.0001 and 0.002 it is {} and {} %. With 10 and 40 epochs it is {} and {} %",
+        lambda: [chosen(200), *(chosen(200, rate=r) for r in (0.0001, 0.002)), *(chosen(200, epochs=n) for n in (10, 40))],
+    ),
+    (TUNING, "has half the steps, and reaches {} %", lambda: [chosen(200, batch=64)]),
+    (TUNING, "{} cycles with 32 images, {} with 64", lambda: [batch * tuned_document._cycles(batch) for batch in (32, 64)]),
+    (
+        TUNING,
+        "a fresh network to {} % (turned), {} % (shaded), {} % (noisy) and {} % (two new classes)",
+        lambda: few("nothing", 200, *tuned_document.ALL),
+    ),
+    (
+        TUNING,
+        "after 200 noisy images it has {} % of the images as they were, after shaded ones {} %",
+        lambda: few("tuned", 200, "noisy", "shaded", old=True),
+    ),
+    (
+        TUNING,
+        "then it has {} and {} % of the old kind, and {} and {} % of the new, for {} and {} %",
+        lambda: [
+            number
+            for form, old in (("mixed", True), ("mixed", False), ("tuned", False))
+            for number in few(form, 200, "noisy", "shaded", old=old)
+        ],
+    ),
+    (
+        TUNING,
+        "on both sides: {} % for {} % of all classes",
+        lambda: [*few("mixed", 200, grid.CLASSES), *few("tuned", 200, grid.CLASSES)],
+    ),
     ("pynq.md", "| the MLP, ... | {} MB | {} MB | {} MB |", lambda: [*ddr("mlp", 128), samples("mlp", 128, 60_000)]),
     ("pynq.md", "| CNV, ... | {} MB | {} MB | {} MB |", lambda: [*ddr("cnv", 64), samples("cnv", 64, 50_000)]),
     ("pynq.md", "(CIFAR-10: {} MB with its test images)", lambda: [60_000 * 32 * 32 * 3 / 1e6]),
@@ -279,6 +353,7 @@ OTHERS: list[tuple[str, str, str]] = [
     ("results.md", r"300,000 cycles per CPU\s+second for `sim-small` and 120,000", "other machines differ"),
     ("architecture.md", r"75,300 were estimated|8 cycles of products|34 cycles an image", "on paper"),
     ("", r"204\s+images/s", "the paper's Raspberry Pi"),
+    ("how-to/fine-tuning.md", r"1\.6 to 1\.8\s+W of", "MLPerf Tiny's"),
     ("architecture.md", r"(?s)Resources \(`bnnedge synth.*?(?=\n## )", "synthesis takes minutes"),
     ("architecture.md", r"LUTs instead of [\d,]+|instead of [\d,]+ LUTs|some 1,000 bits", "of designs that are no more"),
     ("results.md", r"(?s)\n## Networks at the limits.*", "the campaign takes an hour"),
@@ -440,9 +515,7 @@ def test_last_lines_of_make_train_that_any_device_prints(
 
 
 @pytest.mark.long
-def test_last_lines_of_make_train(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_last_lines_of_make_train(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.chdir(tmp_path)
     assert cli.main(["train", *make_train()]) == 0
     shown = shown_of_make_train()
@@ -459,6 +532,11 @@ def test_last_lines_of_make_train(
 @pytest.mark.parametrize("path", sorted((ROOT / "docs" / "results").glob("*.csv")), ids=lambda path: path.stem)
 def test_documents_of_studies_are_those_of_their_rows(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if path.stem == "cycles":  # no study
+        return
+    if path.stem == "fine-tuning":
+        rows = finetuning.read(path)
+        assert list(rows) == grid.runs()
+        assert tuned_document.markdown(rows, path.name) == path.with_suffix(".md").read_text(), "run bnnedge study fine-tuning"
         return
     monkeypatch.setattr(report, "draw", lambda *arguments: None)
     document, _ = report.write(load_study(path.stem), Table(path), tmp_path)

@@ -71,7 +71,7 @@ class Experiment:
         accuracy = self._in_float32(run, few) if run.form == "float32" else self._on_device(run, few)
         return Row(run, *map(accuracy, self._tests(run.condition, run.held_out)))
 
-    def _float32(self, without: bool) -> Standard[np.ndarray]:
+    def _float32(self, without: bool) -> Standard:
         """The network as it was first trained, without the new classes or with all."""
         network, old = Standard(self.network.geometry, seed=1), _known(self._old, without)
         fit(network, *old, *old.of(slice(1)), batch=_BATCH, epochs=_EPOCHS, rate=_RATE, seed=1)

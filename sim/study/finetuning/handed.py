@@ -11,7 +11,7 @@ from bnnedge.sim.reference import Standard
 from bnnedge.sim.reference.functions import sgn
 
 
-def model(network: Standard[np.ndarray], name: str, input_shape: tuple[int, ...]) -> Model:
+def model(network: Standard, name: str, input_shape: tuple[int, ...]) -> Model:
     """What there is of a network of dense layers, in NumPy: its latent weights and its batch norms.
 
     input_shape: (height, width, channels). Its pixels are -1 for black and 1 for white.

@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from bnnedge.configuration import configuration
 from bnnedge.parsing import read_description
 from bnnedge.registers import WINDOW
 from bnnedge.terminal import nearest, printable
@@ -155,10 +156,13 @@ class Board:
         data = read_description(path, str(path))
         try:
             found = cls.from_dict(data, Path(folder).resolve().name)
+            own = path.parent / found.configuration
+            if own.is_file():
+                return dataclasses.replace(found, configuration=str(own))
+            configuration(found.configuration)  # there must be one
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from None
-        own = path.parent / found.configuration
-        return dataclasses.replace(found, configuration=str(own)) if own.is_file() else found
+        return found
 
 
 _NAME = r"\w[\w-]{0,99}"

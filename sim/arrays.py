@@ -73,6 +73,10 @@ class _NumPy:
         clipped = np.maximum(a, low)
         return clipped if high is None else np.minimum(clipped, high, out=clipped)
 
+    def take(self, a: Array, indices: Array, *, axis: int | None = None) -> Array:
+        """As `numpy.take`, which on a machine of 32 bits refuses indices of 64."""
+        return np.take(a, indices.astype(np.intp, copy=False), axis)
+
     def asarray(self, a: Any, dtype: Any = None, device: Any = None) -> Array:
         return np.asarray(a, dtype)
 

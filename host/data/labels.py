@@ -70,7 +70,8 @@ def check_classes(what: str, labels: np.ndarray, classes: int) -> None:
 
 def note_unused(what: str, labels: np.ndarray, classes: int) -> None:
     """Warn if there are classes without an image to train on."""
-    unused = np.flatnonzero(np.bincount(labels, minlength=classes)[:classes] == 0)
+    seen = np.bincount(labels.astype(np.intp), minlength=classes)  # a board has 32 bits, and refuses to count numbers of 64
+    unused = np.flatnonzero(seen[:classes] == 0)
     if len(unused):
         numbers = bounded.listed([str(number) for number in unused])
         hint = ": do the labels begin at 1? Then subtract 1" if labels.min() == 1 else ""

@@ -92,4 +92,5 @@ def confusion(run: Run, data: str | None = None) -> Confusion:
         classes = run.network.classes
         check_classes(f"y_test of {images.name}", images.y_test, classes)
         taken = trainer.predict(images.x_test).argmax(1)
-    return Confusion(np.bincount(images.y_test * classes + taken, minlength=classes**2).reshape(classes, classes))
+    pairs = (images.y_test * classes + taken).astype(np.intp)  # a board counts numbers of 32 bits alone
+    return Confusion(np.bincount(pairs, minlength=classes**2).reshape(classes, classes))

@@ -99,6 +99,7 @@ def test_built_in_boards_go_through_a_manifest(name: str) -> None:
         ("{part: xc7z020clg400-1, memory_ports: [0, 4]}", "memory_ports of a board must be two of"),
         ("{part: xc7z020clg400-1, memory_ports: [0]}", "memory_ports of a board must be a list of two numbers"),
         ("{part: xc7z020clg400-1, configuration: 4}", "configuration of a board must be a name, or a file, not 4"),
+        ("{part: xc7z020clg400-1, configuration: pynq}", "there is no configuration 'pynq': neither a built-in one"),
         ("part: !!python/name:os.system", "tags .* are not read"),
     ],
 )

@@ -227,7 +227,7 @@ def largest(name: str, kind: Kind, folder: Path) -> None:
         layers = 900 * [{"conv2d": {"filters": 64, "kernel": 3, "padding": "same"}}] + [{"dense": 10}]
         kind.path.write_bytes(text_of({**NETWORK, "layers": layers}))
     elif name in ("configuration", "board"):
-        kind.path.write_bytes(kind.path.read_bytes() + b"# about it\n" * 10_000)
+        kind.path.write_bytes(kind.path.read_bytes() + b"# about it\n" * 23_000)  # as long as it may be
     else:
         overlay(folder / "overlay", configuration("pynq-z2"), bits=bit_file(content=bytes(4 << 20)))
 

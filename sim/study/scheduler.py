@@ -78,6 +78,8 @@ def work(
             sets.clear()  # from now on they are in memory once
             cluster = stack.enter_context(_cluster(workers))
         client = stack.enter_context(Client(cluster, set_as_default=False))  # type: ignore[no-untyped-call]
+        # As it comes to an end, each part of dask complains that others have.
+        stack.callback(logging.getLogger("distributed").setLevel, logging.CRITICAL)
         told: queue.SimpleQueue[Any] = queue.SimpleQueue()
         client.subscribe_topic(_TOPIC, lambda event: told.put(Told(**event[1]["told"])))
         watch.began(workers or max(1, sum(client.nthreads().values())))

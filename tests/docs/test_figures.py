@@ -135,6 +135,13 @@ FIGURES: list[tuple[str, str, Figures]] = [
         "| the same, 12 epochs | 4 / 8 | {} / {} | {} |",
         lambda: trained("cifar10-12-epochs", "bnnedge, 4 / 8 gradient planes"),
     ),
+    ("results.md", "| BinaryNet, a quarter ... | 8 | {} / {} | {} |", lambda: trained("binarynet", G8)),
+    ("results.md", "| the same BinaryNet | auto | {} / {} | {} |", lambda: trained("binarynet", "bnnedge, auto")),
+    (
+        "results.md",
+        "| the same BinaryNet | 4 / 8 | {} / {} | {} |",
+        lambda: trained("binarynet", "bnnedge, 4 / 8 gradient planes"),
+    ),
     (
         "results.md",
         "| Fashion-MNIST, 15 epochs, ... | {} +- {} | {} +- {} | {} +- {} |",

@@ -51,6 +51,17 @@ class Course:
         """How much of the training is done, 0..1."""
         return (self.epoch + self.steps / self.batches) / self.epochs
 
+    def took(self, loss: float, hits: int) -> None:
+        """Count a step: its batch's mean loss, and how many of its images were classified rightly."""
+        self.loss, self.hits, self.steps = self.loss + loss, self.hits + hits, self.steps + 1
+
+    def closed(self, batch: int, test_accuracy: float) -> None:
+        """End the running epoch, of batches of that size."""
+        self.history.test_accuracy.append(test_accuracy)
+        self.history.train_accuracy.append(self.hits / (self.batches * batch))
+        self.history.loss.append(self.loss / self.batches)
+        self.loss, self.hits, self.steps = 0.0, 0, 0
+
     def state(self) -> dict[str, np.ndarray]:
         """Arrays by name, of numbers alone, from which `restore` goes on."""
         history = {f"history.{name}": np.array(values, np.float64) for name, values in vars(self.history).items()}

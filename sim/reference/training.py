@@ -114,13 +114,10 @@ def fit(
                 y_train[chosen],
                 cosine_rate(rate, course.epoch * batches + course.steps, epochs * batches),
             )
-            course.loss, course.hits, course.steps = course.loss + loss, course.hits + right, course.steps + 1
+            course.took(loss, right)
             if watch is not None:
                 watch(course)
-        course.history.test_accuracy.append(_accuracy(network, x_test, y_test))
-        course.history.train_accuracy.append(course.hits / (batches * batch))
-        course.history.loss.append(course.loss / batches)
-        course.loss, course.hits, course.steps = 0.0, 0, 0
+        course.closed(batch, _accuracy(network, x_test, y_test))
         if watch is not None:
             watch(course)
     return course.history

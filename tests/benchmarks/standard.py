@@ -49,12 +49,9 @@ def train(run: Run, samples: Samples, arrays: object, keeper: Keeper, kept: Kept
             chosen = order[course.steps * run.batch :][: run.batch]
             rate = cosine_rate(run.rate, course.epoch * batches + course.steps, run.epochs * batches)
             loss, right = training.step(images[chosen], labels[chosen], rate)
-            course.loss, course.hits, course.steps = course.loss + loss, course.hits + right, course.steps + 1
+            course.took(loss, right)
             keeper.went_on(course.share, course.history.test_accuracy, lambda: ((), course.state()))
-        course.history.test_accuracy.append(training.accuracy(*test))
-        course.history.train_accuracy.append(course.hits / (batches * run.batch))
-        course.history.loss.append(course.loss / batches)
-        course.loss, course.hits, course.steps = 0.0, 0, 0
+        course.closed(run.batch, training.accuracy(*test))
         keeper.went_on(course.share, course.history.test_accuracy, lambda: ((), course.state()))
     return row_of(run, course.history)
 

@@ -54,6 +54,7 @@ from figures import (
 from scripts import ROOT
 
 from bnnedge import CONFIGURATIONS, binarynet, bounded, checkpoint, cli, cnv, configuration, formats, mlp, parsing
+from bnnedge.boards import BOARDS
 from bnnedge.compiler.cycles import MEMORY_LATENCY
 from bnnedge.compiler.tiling import MEMORY_BYTES
 from bnnedge.data import cifar, svhn
@@ -70,6 +71,7 @@ from bnnedge.tuner import MOST_HELD_OUT
 PAGES = [path for path in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))) if path.parent.name != "results"]
 
 ALL = "MLP", "CNV", "BinaryNet"
+LEAN = CONFIGURATIONS["pynq-z2-lean"]
 SETTINGS = "how-to/own-optimiser-setting.md"
 TUNING = "how-to/fine-tuning.md"
 
@@ -77,6 +79,13 @@ TUNING = "how-to/fine-tuning.md"
 def behind(condition: str, images: int) -> float:
     """By how many points fine-tuning stays behind float32."""
     return few("float32", images, condition)[0] - few("tuned", images, condition)[0]
+
+
+def multipliers_left() -> int:
+    """Of the board's, by the table of what the design takes."""
+    taken = re.findall(r"^\| all \| [\d,]+ \| [\d,]+ \| \d+ \| (\d+) \|$", path_of("architecture.md").read_text(), re.MULTILINE)
+    assert len(taken) == 1
+    return BOARDS["pynq-z2"].part.dsps - int(taken[0])
 
 
 FIGURES: list[tuple[str, str, Figures]] = [
@@ -96,6 +105,13 @@ FIGURES: list[tuple[str, str, Figures]] = [
     ("results.md", "| pynq-z2 (...) | 128, 4 | {} | {} |", lambda: both(rtl("mlp", "pynq-z2", 128, 4))),
     ("results.md", "| pynq-z2-x64 (...) | 128, 4 | {} | {} |", lambda: both(rtl("mlp", "pynq-z2-x64", 128, 4))),
     ("results.md", "| pynq-z2-lean (...) | 128, 4 | {} | {} |", lambda: both(rtl("mlp", "pynq-z2-lean", 128, 4))),
+    ("results.md", "would take 4 of the {} multipliers that `pynq-z2` has left", lambda: [multipliers_left()]),
+    ("results.md", "| pynq-z2-lean (..., {}-bit latent weights) |", lambda: [LEAN.latent]),
+    (
+        "results.md",
+        "latent\nweights of {} bits, which take words of {} instead of {};",
+        lambda: [LEAN.latent, LEAN.weight_word, configuration("pynq-z2").weight_word],
+    ),
     ("results.md", "| sim-small (...) | 64, 8 | {} | {} |", lambda: both(rtl("digits", "sim-small", 64, 8))),
     ("results.md", "CNV, 32 x 32 x 3 | pynq-z2 | 64, 4 | {} | {} |", lambda: both(rtl("cnv", "pynq-z2", 64, 4))),
     ("results.md", "CNV | pynq-z2 | 64, 8 | {} | {} |", lambda: both(rtl("cnv", "pynq-z2", 64, 8))),

@@ -45,7 +45,8 @@ def markdown(rows: Mapping[Run, Row], csv: str) -> str:
         f"`{grid.CONFIGURATION}`, batch {grid.BATCH}, rate {grid.RATE:g}, {grid.EPOCHS} epochs; float32 goes on with Adam from "
         f"the same weights, rate {grid.FLOAT_RATE:g}. Accuracy on the 10,000 test images in %, mean and standard deviation over "
         f'{len(grid.SEEDS)} draws of the images; "old" is on test images as they were, or of the classes known before. Seconds '
-        f"by the compiler's cycles at 100 MHz, joules at {WATTS:g} W. What it teaches: [how-to](../how-to/fine-tuning.md). Rows: "
+        f"by the compiler's cycles at {configuration(grid.CONFIGURATION).clock_hz / 1e6:g} MHz, joules at {WATTS:g} W. "
+        f"What it teaches: [how-to](../how-to/fine-tuning.md). Rows: "
         f"[{csv}]({csv}).",
         "",
         "`bnnedge study fine-tuning`",

@@ -93,9 +93,8 @@ class Experiment:
             trainer = Trainer(self.network, configuration=CONFIGURATION, settings=settings, rate=run.rate)
         else:
             start = self.imported(run.condition == CLASSES)
-            state = dataclasses.replace(start.state, step=_SETTLED if run.form == "kept" else 0)
-            start = dataclasses.replace(start, state=state)
-            trainer = Trainer.load(start, settings=settings, rate=run.rate or None)
+            start = dataclasses.replace(start, state=dataclasses.replace(start.state, step=_SETTLED))
+            trainer = Trainer.load(start, settings=settings, rate=run.rate or None, fresh_averages=run.form != "kept")
         if run.epochs:
             trainer.fit(*few, epochs=run.epochs, progress=False)
         return lambda test: trainer.evaluate(*test)["accuracy"]

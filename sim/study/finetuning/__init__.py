@@ -26,15 +26,19 @@ def write(folder: Path, say: Callable[[str], object] = lambda text: None) -> lis
 
     say: is told how far it is.
     """
+    from threadpoolctl import threadpool_limits  # only here: the compiler's estimates of the document need no study
+
     table, document = folder / f"{NAME}.csv", folder / f"{NAME}.md"
     rows, wanted = read(table) if table.exists() else {}, runs()
     missing = [run for run in wanted if run not in rows]
     experiment = Experiment(data.load("mnist")) if missing else None
-    for done, run in enumerate(missing):
-        assert experiment is not None
-        say(f"fine-tuning, run {len(wanted) - len(missing) + done + 1} of {len(wanted)}")
-        rows[run] = experiment.carry_out(run)
-        save(table, rows.values())
+    # Sums of floats go by the number of threads, and signs of latent weights by the sums.
+    with threadpool_limits(1, "blas"):
+        for done, run in enumerate(missing):
+            assert experiment is not None
+            say(f"fine-tuning, run {len(wanted) - len(missing) + done + 1} of {len(wanted)}")
+            rows[run] = experiment.carry_out(run)
+            save(table, rows.values())
     rows = {run: rows[run] for run in wanted}
     save(table, rows.values())
     with atomic(document) as file:

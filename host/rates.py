@@ -10,17 +10,24 @@ from typing import Any
 import numpy as np
 
 from bnnedge import formats
-from bnnedge.network import Network
+from bnnedge.network import Conv2D, Network
 
 SCHEDULES = ("cosine", "step", "plateau", "constant")
 FUNCTION = "function"  # the name of a schedule that is the user's own
 PATIENCE = 3  # epochs without a smaller training loss before "plateau" halves the rate
-RATE, SCHEDULE = 0.012, "cosine"  # the rate at the start and how it falls, unless told otherwise
+RATE, CONVOLUTIONAL_RATE = 0.012, 0.002  # at the start of a fresh network: of dense layers, and with convolutions
+FINE = 10  # times smaller is the rate of a network that comes trained
+SCHEDULE = "cosine"  # how the rate falls, unless told otherwise
 MOST_EPOCHS = 1 << 16  # whose rates, each a number of a checkpoint, a function may give
 
 _LAYER_RATE = formats.RATE_UNIT + formats.MOMENT + 1 - formats.RATE  # fraction bits of a layer's rate that are cut off
 
 Schedule = Callable[[int], float] | Callable[[int, float], float]
+
+
+def usual(network: Network) -> float:
+    """The rate at which training of a fresh network begins, unless told otherwise."""
+    return CONVOLUTIONAL_RATE if isinstance(network.layers[0], Conv2D) else RATE
 
 
 def scale(fan_in: int) -> int:

@@ -15,6 +15,7 @@ from bnnedge.devices import Device, open_device
 from bnnedge.devices.waves import Waves
 from bnnedge.layers import Conv2D, Dense, MaxPool2D
 from bnnedge.network import Network
+from bnnedge.rates import RATE
 from bnnedge.settings import Settings
 from bnnedge.state import ARRAYS, NUMBERS, LayerState, TrainingState
 from bnnedge.trainer import Trainer
@@ -112,7 +113,7 @@ def _run(device: Device) -> str:
 
 
 def _trainer(device: str | Device, chosen: Configuration | None = None, check: bool = False) -> Trainer:
-    return Trainer(NETWORK, device, configuration=chosen, settings=SETTINGS, check=check)
+    return Trainer(NETWORK, device, configuration=chosen, settings=SETTINGS, rate=RATE, check=check)
 
 
 def _fit(trainer: Trainer) -> None:

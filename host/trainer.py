@@ -31,7 +31,7 @@ from bnnedge.devices.tenancy import Tenant, alone
 from bnnedge.keywords import SAME, explained, unknown
 from bnnedge.network import Network, check_network
 from bnnedge.planning import Planner
-from bnnedge.rates import FUNCTION, RATE, SCHEDULE, Schedule, check_rate, check_schedule, representable, round_rate
+from bnnedge.rates import FUNCTION, SCHEDULE, Schedule, check_rate, check_schedule, representable, round_rate, usual
 from bnnedge.runner import Measurement, Pace, Runner, call_steps
 from bnnedge.samples import Unchanged, images_for, samples_for, training_samples
 from bnnedge.schedule import Plan
@@ -55,7 +55,8 @@ class Trainer:
     configuration: of the accelerator, or its name or file; by default that of the device or of the board's bitstream, else
         the smallest built-in one that holds the network.
     settings: batch, planes, optimiser, seed; see `Settings`. A dict of them does, too.
-    rate: learning rate at the start; weights lie in [-1, 1], and a step moves them by at most this.
+    rate: learning rate at the start; weights lie in [-1, 1], and a step moves them by at most this. By default 0.012, and 0.002
+        of a network with convolutions.
     schedule: of the rate over the epochs of a run: "cosine" (towards 0), "step" (a tenth from the middle on, a hundredth in the
         last quarter), "plateau" (half of it whenever the training loss stays for three epochs) or "constant"; or a function
         of the epoch, from 0, or of the epoch and the rate of the one before, that returns the epoch's rate. It is called for
@@ -82,7 +83,7 @@ class Trainer:
         *,
         configuration: str | os.PathLike[str] | Configuration | None = None,
         settings: Settings | Mapping[str, Any] | None = None,
-        rate: float = RATE,
+        rate: float | None = None,
         schedule: str | Schedule = SCHEDULE,
         check: bool | str = "first",
     ) -> None:
@@ -111,7 +112,7 @@ class Trainer:
                 check = "none"
             latent = self.device.configuration.latent
             self._rates = representable(network, latent)
-            self._rate = check_rate(rate, self._rates)
+            self._rate = check_rate(usual(network) if rate is None else rate, self._rates)
             tenant = Tenant(self.device, network, self.settings)
             tenant.prepare()
             golden = None if check == "none" else self._open("golden", self.device.configuration)

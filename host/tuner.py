@@ -25,7 +25,7 @@ from bnnedge.data.images import check_images
 from bnnedge.data.labels import check_labels
 from bnnedge.devices import Device, open_device, own_configuration
 from bnnedge.network import Network
-from bnnedge.rates import RATE
+from bnnedge.rates import usual
 from bnnedge.report.spread import spread
 from bnnedge.settings import Settings, whole
 from bnnedge.trainer import Trainer
@@ -124,7 +124,7 @@ def tune(
     x, y: training images and labels as `Trainer.fit` takes them, in random order: the last ones are held out. Test images
         don't belong here, for a test set that has chosen settings says nothing any more.
     settings: all but rate and batch, and the batch if `batches` is not given; see `Settings`.
-    rates: learning rates to try; by default 0.012, and a quarter, half, twice and four times of it.
+    rates: learning rates to try; by default that of `Trainer`, and a quarter, half, twice and four times of it.
     batches: to try with each rate; by default that of the settings alone.
     epochs: of each training of the first round, 1 or more.
     holdout: images to hold out; by default a sixth, 10,000 at most.
@@ -136,7 +136,7 @@ def tune(
     DeviceError: a device cannot be opened, or failed
     """
     settings = settings or Settings()
-    rates = [factor * RATE for factor in FACTORS] if rates is None else list(rates)
+    rates = [factor * usual(network) for factor in FACTORS] if rates is None else list(rates)
     batches = [settings.batch] if batches is None else list(batches)
     if not rates or not batches:
         raise ValueError("give at least one rate and one batch to try")

@@ -22,7 +22,7 @@ from bnnedge.data.augment import Augment
 from bnnedge.devices import DEVICES
 from bnnedge.files import alone
 from bnnedge.overview import shape
-from bnnedge.rates import RATE, SCHEDULE, SCHEDULES
+from bnnedge.rates import CONVOLUTIONAL_RATE, RATE, SCHEDULE, SCHEDULES
 from bnnedge.report import Reference, save_curve, write_json
 from bnnedge.report.evaluation import origin
 from bnnedge.report.folder import RunFolder
@@ -71,7 +71,8 @@ def add(parser: argparse.ArgumentParser) -> None:
         "--rate",
         type=float,
         metavar="R",
-        help=f"learning rate (default: 0.03 for digits, 0.002 for cifar10 and svhn, else {RATE:g})",
+        help=f"learning rate (default: that of --start; else {CONVOLUTIONAL_RATE:g} with convolutions, {RATE:g} without, and "
+        f"{options.DIGITS_RATE:g} for digits)",
     )
     parser.add_argument("--schedule", choices=SCHEDULES, help=f"how the rate falls over the epochs (default: {SCHEDULE})")
     checks = parser.add_mutually_exclusive_group()
@@ -92,7 +93,9 @@ def add(parser: argparse.ArgumentParser) -> None:
         help="go on with the run in this folder, as it was begun; --epochs and --steps count from its beginning",
     )
     origin.add_argument(
-        "--start", metavar="CHECKPOINT", help="begin a new run with the network, weights and settings of this one, unless given"
+        "--start",
+        metavar="CHECKPOINT",
+        help="begin a new run with the network, weights, settings and rate of this one, unless given",
     )
     parser.add_argument(
         "--fresh-averages",
@@ -195,17 +198,18 @@ def _trainer(arguments: argparse.Namespace, data: Dataset, begun: resuming.Begun
             options.opener(arguments),
             configuration=arguments.config or _holding(start, settings, arguments.device),
             settings=settings,
-            rate=options.default(options.RATE, data.name) if arguments.rate is None else arguments.rate,
+            rate=arguments.rate,
             schedule=arguments.schedule,
             fresh_averages=arguments.fresh_averages,
             check=arguments.check,
         )
+    network = options.network_for(data, arguments.network)
     return Trainer(
-        options.network_for(data, arguments.network),
+        network,
         options.opener(arguments),
         configuration=arguments.config,
         settings=options.settings(arguments, Settings(batch=options.default(options.BATCH, data.name))),
-        rate=options.default(options.RATE, data.name) if arguments.rate is None else arguments.rate,
+        rate=options.rate(data.name, network) if arguments.rate is None else arguments.rate,
         schedule=arguments.schedule or SCHEDULE,
         check=arguments.check,
     )

@@ -78,7 +78,7 @@ def run(arguments: argparse.Namespace) -> int:
                 device=arguments.device,
                 configuration=arguments.config,
                 settings=options.settings(arguments, Settings(batch=options.default(options.BATCH, data.name))),
-                rates=arguments.rates or [factor * options.default(options.RATE, data.name) for factor in FACTORS],
+                rates=arguments.rates or [factor * options.rate(data.name, network) for factor in FACTORS],
                 batches=arguments.batches,
                 epochs=arguments.epochs,
                 holdout=arguments.holdout,

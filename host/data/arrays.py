@@ -22,7 +22,7 @@ class DataWarning(UserWarning):
 def note(text: str) -> None:
     """Warn (`DataWarning`), as of the line that called this package."""
     depth, frame = 1, sys._getframe()
-    while frame.f_back is not None and frame.f_globals["__name__"].partition(".")[0] == "bnnedge":
+    while frame.f_back is not None and str(frame.f_globals.get("__name__")).partition(".")[0] == "bnnedge":
         depth, frame = depth + 1, frame.f_back
     warnings.warn(text, DataWarning, stacklevel=depth)
 

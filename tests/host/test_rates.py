@@ -6,12 +6,20 @@ import numpy as np
 import pytest
 from trainings import Stop
 
-from bnnedge import Dense, Network, Settings, Trainer
-from bnnedge.rates import MOST_EPOCHS, check_rate, decay, layer_rate, rates_of, representable
+from bnnedge import Conv2D, Dense, Network, Settings, Trainer
+from bnnedge.commands import options
+from bnnedge.rates import CONVOLUTIONAL_RATE, MOST_EPOCHS, RATE, check_rate, decay, layer_rate, rates_of, representable
 
 NETWORK = Network((4, 4), [Dense(16), Dense(4)])
 RANDOM = np.random.RandomState(1)
 X, Y = RANDOM.randint(0, 256, (192, 4, 4)).astype(np.uint8), np.arange(192) % 4
+
+
+@pytest.mark.parametrize(("layers", "rate"), [([Dense(4)], RATE), ([Conv2D(16), Dense(4)], CONVOLUTIONAL_RATE)])
+def test_the_usual_rate_is_smaller_with_convolutions(layers, rate):
+    network = Network((6, 6, 1), layers)
+    assert Trainer(network).rate == options.rate("mnist", network) == options.rate("cifar10", network) == rate
+    assert options.rate("digits", network) == (rate if rate == CONVOLUTIONAL_RATE else options.DIGITS_RATE)
 
 
 def make(schedule, rate=0.1):

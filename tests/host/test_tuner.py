@@ -7,10 +7,10 @@ import dataclasses
 import numpy as np
 import pytest
 
-from bnnedge import Settings, Trainer, digits, load
+from bnnedge import Conv2D, Dense, Network, Settings, Trainer, digits, load
 from bnnedge.devices import DEVICES, open_device
 from bnnedge.devices.golden import GoldenDevice
-from bnnedge.rates import RATE
+from bnnedge.rates import CONVOLUTIONAL_RATE, RATE
 from bnnedge.report import spread
 from bnnedge.tuner import BATCH_EXPONENT, BATCHES, FACTORS, Trial, Tuning, rescaled, tune
 
@@ -108,6 +108,12 @@ def test_batches(data):
 def test_default_rates(data):
     trials = search(data).trials
     assert [trial.rate for trial in trials[:5]] == [factor * RATE for factor in FACTORS]
+
+
+def test_default_rates_with_convolutions(data):
+    network = Network((8, 8, 1), [Conv2D(16), Dense(10)])
+    trials = tune(network, data[0][..., None], data[1], settings=SETTINGS, epochs=1).trials
+    assert [trial.rate for trial in trials[:5]] == [factor * CONVOLUTIONAL_RATE for factor in FACTORS]
 
 
 def test_repeated_candidates_are_tried_once(data):

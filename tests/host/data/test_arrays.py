@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from bnnedge.data import DataError
-from bnnedge.data.arrays import plain
+from bnnedge.data import DataError, DataWarning
+from bnnedge.data.arrays import note, plain
 
 X = np.arange(12).reshape(3, 4)
 
@@ -81,3 +81,9 @@ def test_refused(given, text):
     with pytest.raises(DataError, match=text) as caught:
         plain("x", given)
     assert "\n" not in str(caught.value)
+
+
+def test_a_program_without_a_name_is_warned_too():
+    """As one that `exec` runs."""
+    with pytest.warns(DataWarning, match="odd"):
+        exec("note('odd')", {"note": note})

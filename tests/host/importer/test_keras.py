@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -261,7 +262,7 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     out = tmp_path / "run"
     start = ["train", "--start", str(tmp_path / "net.npz"), "--device", "golden", "--out", str(out)]
     assert cli.main([*start, "--steps", "3", "--grad-planes", "4"]) == 0
-    assert "128, 4-bit gradients" in capsys.readouterr().out
+    assert re.search(r"128, 4-bit gradients,.* rate 0\.0012,", capsys.readouterr().out)
     assert cli.main([*start, "--network", "mlp"]) == 1
     assert cli.main(["import", str(tmp_path / "no.keras"), "--pixels=-1,1"]) == 1
 

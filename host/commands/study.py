@@ -82,6 +82,8 @@ def run(arguments: argparse.Namespace) -> int:
             study = load_study(name)
             print(f"{name:16}{len(study.runs):4} runs  {study.title}")
         return 0
+    if arguments.study in ("memory", "fine-tuning"):
+        _check_alone(arguments)
     if arguments.study == "memory":
         from bnnedge.sim.study import memory
 
@@ -116,6 +118,14 @@ def run(arguments: argparse.Namespace) -> int:
     for path in write(study, table, out, on_the_way) if table.rows or on_the_way else []:
         print(path)
     return 1 if failures else 0
+
+
+def _check_alone(arguments: argparse.Namespace) -> None:
+    """ValueError for options of grids, which a study that is none would not heed."""
+    given = {"--scheduler": arguments.scheduler, "--workers": arguments.workers, "--report": arguments.report}
+    given["--arrays"] = arguments.arrays != "numpy"
+    for option in (option for option, value in given.items() if value):
+        raise ValueError(f"{option} is of studies that are grids of runs, and {arguments.study!r} has its own way: leave it out")
 
 
 def _left_out(missing: Sequence[Run], arguments: argparse.Namespace) -> str:

@@ -294,6 +294,9 @@ ROWS = [
         lambda f: bnnedge("study", "digits", "--out", f, "--scheduler", "tcp://host:8786", "--workers", "2"),
         "--workers are those of this machine: leave it out with --scheduler",
     ),
+    Row("no report of bytes", lambda f: bnnedge("study", "memory", "--out", f, "--report"), "--report is of studies"),
+    Row("fine-tuning by workers", lambda f: bnnedge("study", "fine-tuning", "--workers", "2"), "has its own way"),
+    Row("no GPU that fine-tunes", lambda f: bnnedge("study", "fine-tuning", "--arrays", "torch"), "--arrays is of studies"),
     # Paths
     Row("--resume of a folder", lambda f: train(f, "--resume", trained(f), "--steps", 3), says("after 3 steps")),
     Row("--start of a folder", lambda f: train(f, "--start", trained(f), "--steps", 3), works),

@@ -69,7 +69,7 @@ docs: $(READY) ## build the documentation as a site, in build/docs, and look for
 	$(IN_VENV) python docs/build.py build/docs
 
 lint: $(READY) ## check style and types
-	@$(IN_VENV) sh -c 'status=0; ruff check . || status=1; python .ci/typecheck || status=1; exit $$status'
+	@$(IN_VENV) sh -c 'status=0; ruff check . || status=1; ruff format --check . || status=1; python .ci/typecheck || status=1; exit $$status'
 
 clean: ## delete whatever the targets created
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist runs sim_build *.egg-info

@@ -92,9 +92,7 @@ def wheel(folder: Path) -> Path:
         command.insert(4, "--no-build-isolation")
     environment = {**os.environ, "SOURCE_DATE_EPOCH": EPOCH}
     with underway("packing this package into a wheel", "10 seconds to a minute"):
-        ended = subprocess.run(
-            command, env=environment, umask=0o022, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-        )
+        ended = subprocess.run(command, env=environment, umask=0o022, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     found = list(folder.glob("*.whl"))
     if ended.returncode or not found:
         raise PackageError(f"pip built no wheel (exit status {ended.returncode}):\n{ended.stdout.strip()}")

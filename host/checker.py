@@ -139,7 +139,7 @@ def check_memory(network: Network, batch: int) -> None:
     if needed > free:
         raise ValueError(
             f"comparing steps with the golden model takes some {needed >> 20:,} MiB of memory, and {free >> 20:,} MiB are free: "
-            "train without (--no-check, in Python check=\"none\"), or with a smaller batch"
+            'train without (--no-check, in Python check="none"), or with a smaller batch'
         )
 
 

@@ -128,9 +128,7 @@ class BNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             rate=self.rate,
             schedule=self.schedule,
         ) as trainer:
-            self.history_: History = trainer.fit(
-                images[repeated], labels[repeated], epochs=epochs, progress=bool(self.verbose)
-            )
+            self.history_: History = trainer.fit(images[repeated], labels[repeated], epochs=epochs, progress=bool(self.verbose))
             self.checkpoint_ = trainer.snapshot()
         return self
 

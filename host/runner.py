@@ -139,9 +139,7 @@ class Runner:
             self.tenant.prepare()
             return self.device.memory()
 
-    def _train(
-        self, images: np.ndarray, labels: np.ndarray, order: np.ndarray, rate: int, single: bool
-    ) -> list[StepResult]:
+    def _train(self, images: np.ndarray, labels: np.ndarray, order: np.ndarray, rate: int, single: bool) -> list[StepResult]:
         """Take steps; `single`: measure them if it is only one, too."""
         before = self.device.counters()
         results = self.device.train(images, labels, order, rate)

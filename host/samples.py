@@ -39,17 +39,13 @@ def images_for(network: Network, x: Any, name: str, scale: Scale | None = None) 
     return images
 
 
-def samples_for(
-    network: Network, x: Any, y: Any, name_x: str = "x", name_y: str = "y", scale: Scale | None = None
-) -> Samples:
+def samples_for(network: Network, x: Any, y: Any, name_x: str = "x", name_y: str = "y", scale: Scale | None = None) -> Samples:
     """Images as `images_for` gives them and labels of the network's classes; DataError if they are not such."""
     images = images_for(network, x, name_x, scale)
     return Samples(images, _labels(network, y, name_y, len(images)))
 
 
-def training_samples(
-    network: Network, x: Any, y: Any, validation_data: Any = None
-) -> tuple[Samples, Samples | None, Scale]:
+def training_samples(network: Network, x: Any, y: Any, validation_data: Any = None) -> tuple[Samples, Samples | None, Scale]:
     """Samples to train on, those to validate on, if any, and the scale of the images.
 
     validation_data: (x, y) or a `Dataset`, whose test images are meant.

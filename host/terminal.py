@@ -23,9 +23,7 @@ def printable(text: str, keep: str = "") -> str:
     r"""The text with escapes, as `\x1b`, for all characters that show nothing or command a terminal, but for those to keep."""
     if text.isascii() and text.isprintable():
         return text
-    return "".join(
-        _escape(char) if unicodedata.category(char) in _HIDDEN and char not in keep else char for char in text
-    )
+    return "".join(_escape(char) if unicodedata.category(char) in _HIDDEN and char not in keep else char for char in text)
 
 
 def _escape(char: str) -> str:

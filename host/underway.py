@@ -17,9 +17,7 @@ _alone = threading.Lock()
 
 
 @contextlib.contextmanager
-def underway(
-    what: str, usual: str = "", *, after: float = 0.0, stdout: bool = False
-) -> Iterator[Callable[[str], None]]:
+def underway(what: str, usual: str = "", *, after: float = 0.0, stdout: bool = False) -> Iterator[Callable[[str], None]]:
     """Say on standard error (of a notebook, in its output) what is being done meanwhile.
 
     That is one line. On a terminal and in a notebook it counts the seconds; elsewhere each minute is added to it. Within

@@ -30,9 +30,7 @@ def stalls(seed: int, chance: float = 0.5) -> Stall:
     return lambda: source.random() < chance
 
 
-def simulate(
-    dut: Any, *benches: Bench, background: Iterable[Bench] = (), limit: int = 20_000, checked: bool = True
-) -> None:
+def simulate(dut: Any, *benches: Bench, background: Iterable[Bench] = (), limit: int = 20_000, checked: bool = True) -> None:
     """Run the benches to their end, or fail after `limit` cycles. The design has its assertions, if `checked`.
 
     `background` benches go on until then. In each cycle they act before the others, all in the order given.

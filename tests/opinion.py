@@ -273,9 +273,7 @@ class Opinion:
             layer.mu[c], layer.psi[c] = self.average(layer.mu[c], mu[c], most), self.average(layer.psi[c], psi[c], most)
         return mu, psi
 
-    def backward(
-        self, i: int, d: Tensor, route: Tensor, above: int, rate: int, s2: list[int] | None
-    ) -> tuple[Tensor, int]:
+    def backward(self, i: int, d: Tensor, route: Tensor, above: int, rate: int, s2: list[int] | None) -> tuple[Tensor, int]:
         """Backward: codes of layer i, and the next `above`; beta, m, v or q, E and A move. s2: of the last layer."""
         layer, B, pixels = self.layers[i], self.settings.batch, len(self.layers[i].reads)
         routed = {(b, layer.fours[p][q], m): (b, p, m) for (b, p, m), q in route.items()}

@@ -33,7 +33,7 @@ class CSVLogger(Callback):
     """
 
     def __init__(self, filename: str | os.PathLike[str], separator: str = ",", append: bool = False) -> None:
-        if not isinstance(separator, str) or len(separator) != 1 or separator in "\r\n\"":
+        if not isinstance(separator, str) or len(separator) != 1 or separator in '\r\n"':
             raise ValueError(f"CSVLogger: separator must be one character, such as ',', not {separator!r:.80}")
         self.filename, self.separator, self.append = Path(filename), separator, bool(append)
         self._before, self._first = "", 0

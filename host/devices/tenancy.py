@@ -23,9 +23,7 @@ R = TypeVar("R")
 def alone(lock: threading.RLock, what: str) -> Iterator[None]:
     """Hold the lock of `what`; DeviceError if another thread does."""
     if not lock.acquire(blocking=False):
-        raise DeviceError(
-            f"{what} is in use by another thread: wait until its call has ended, or open a device for each thread"
-        )
+        raise DeviceError(f"{what} is in use by another thread: wait until its call has ended, or open a device for each thread")
     try:
         yield
     finally:

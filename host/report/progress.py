@@ -106,7 +106,7 @@ def announce_check(steps: int, seconds: float) -> None:
         time_text = f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} minutes"
         print(
             f"comparing {steps:,} steps with the golden model takes about {time_text} "
-            "(--no-check, in Python check=\"none\", leaves that out)",
+            '(--no-check, in Python check="none", leaves that out)',
             flush=True,
         )
 

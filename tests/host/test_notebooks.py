@@ -15,7 +15,7 @@ AGAIN = {"1-first-training": ("cell-10", "cell-18")}  # a cell to run again behi
 LARGEST = 150_000  # bytes of a stored notebook
 
 # A cell that is run before all others: after each of them it looks for labels of a figure that lie over each other.
-LOOK = '''
+LOOK = """
 import itertools, sys
 
 def look():
@@ -36,7 +36,7 @@ def look():
                 print(f"labels {a!r} and {b!r} lie over each other", file=sys.stderr)
 
 get_ipython().events.register("post_execute", look)
-'''
+"""
 
 
 @pytest.fixture

@@ -292,9 +292,7 @@ class Plain:
             e = clip(layer.exponent - above, 0, 16)
             reach, sizes = 2 ** (g - twin), list[int]()
 
-            def code(
-                value: int, r16: int, e: int = e, g: int = g, twin: bool = twin, sizes: list[int] = sizes
-            ) -> int:
+            def code(value: int, r16: int, e: int = e, g: int = g, twin: bool = twin, sizes: list[int] = sizes) -> int:
                 r = r16 * 2 ** (e + 1) // 2**16
                 u = (value + r) // 2**e - 1
                 sizes.append(u if u >= 0 else -1 - u)

@@ -265,9 +265,7 @@ class Wrong(Whole):
 
 @pytest.mark.usefixtures("_anew")
 @pytest.mark.parametrize(("multiplier", "taken"), [(Whole, True), (Saturating, False), (Failing, False)])
-def test_products_that_are_not_exact_are_not_taken(
-    monkeypatch: pytest.MonkeyPatch, multiplier: type[Whole], taken: bool
-) -> None:
+def test_products_that_are_not_exact_are_not_taken(monkeypatch: pytest.MonkeyPatch, multiplier: type[Whole], taken: bool) -> None:
     monkeypatch.setattr(int8, "Torch", multiplier)
     monkeypatch.setattr(ways, "_faster", lambda one, other: True)
     assert (ways._pytorch() is not None) == taken

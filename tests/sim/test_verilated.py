@@ -426,9 +426,7 @@ def building(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_tools_see_no_odd_path(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, building: list[Path], name: str
-) -> None:
+def test_tools_see_no_odd_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, building: list[Path], name: str) -> None:
     odd = tmp_path / name
     odd.mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(odd))

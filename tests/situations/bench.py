@@ -168,6 +168,7 @@ HEADERS = [
     Row("a C header with a quotation mark", exported('a"b.h'), "no C program can include"),
 ]
 
+
 def waved(*options: object, device: str = "rtl") -> Callable[[Path], Any]:
     """A training that asks for waveforms; what it says before anything is compiled."""
 

@@ -147,7 +147,7 @@ def largest_rate(folder: Path) -> str:
             train(folder, "--steps", 1, "--rate", rate)
         except RuntimeError as error:
             found = re.findall(r"in ([\d.e-]+)\.\.([\d.e-]+),", str(error))
-    (low, high), = found
+    ((low, high),) = found
     return train(folder, "--steps", 1, "--rate", low) + train(folder, "--steps", 1, "--rate", high)
 
 
@@ -389,5 +389,3 @@ def no_curve(folder: Path) -> str:
     full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder / "run" / "curve.png"))
     with mock.patch("bnnedge.commands.train.save_curve", side_effect=full):
         return train(folder, "--steps", 1)
-
-

@@ -101,8 +101,11 @@ SHAPES = [
         "channels last, not .3, 8, 8.: channels first. move them last",
     ),
     Row("channels first: a network", lambda folder: Network((3, 32, 32), [Conv2D(8), Dense(4)]), "last: .32, 32, 3."),
-    Row("channels first: cnv by command", lambda folder: trained_by_command(
-        folder, "--network", "cnv", x_train=np.zeros((64, 3, 32, 32), np.uint8)), FLIPPED),
+    Row(
+        "channels first: cnv by command",
+        lambda folder: trained_by_command(folder, "--network", "cnv", x_train=np.zeros((64, 3, 32, 32), np.uint8)),
+        FLIPPED,
+    ),
     Row("channels first: four of them", lambda folder: fit(np.zeros((64, 4, 16, 12), np.uint8), Y[:64]), "channels first"),
     Row("signals of height 1: a network", lambda folder: Network((1, 128, 9), [Dense(8), Dense(4)]), works),
     Row("signals of height 3", lambda folder: fit(tall(3, 40, 8), Y[:64]), works),
@@ -129,14 +132,23 @@ SCALES = [
     Row("a test set of bits", lambda folder: dataset(X, Y, (X > 127).astype(int), Y), r"x_test in 0..1 \(int64\)"),
     Row("floats made bytes: a black test set", lambda folder: dataset(X, Y, (X / 255).astype(np.uint8), Y), "bring both"),
     Row("a training set brought to 0.7..0.9", lambda folder: dataset(X / 1275 + 0.7, Y, X / 255, Y), "bring both to one"),
-    Row("a test set in percent", lambda folder: noted(
-        lambda: dataset(X, Y, X.astype(int) * 100 // 255, Y)), says("x_test in 0..99")),
+    Row(
+        "a test set in percent",
+        lambda folder: noted(lambda: dataset(X, Y, X.astype(int) * 100 // 255, Y)),
+        says("x_test in 0..99"),
+    ),
     Row("a darker test set", lambda folder: noted(lambda: dataset(X, Y, X // 2 + X // 8, Y)), silent),
-    Row("the darkest images as a test set", lambda folder: noted(
-        lambda: dataset(X, Y, X[np.argsort(X.mean((1, 2)))[:8]], Y[:8])), silent),
+    Row(
+        "the darkest images as a test set",
+        lambda folder: noted(lambda: dataset(X, Y, X[np.argsort(X.mean((1, 2)))[:8]], Y[:8])),
+        silent,
+    ),
     Row("a single dark image to test", lambda folder: noted(lambda: dataset(X, Y, X[:1] // 16, Y[:1])), silent),
-    Row("half of the images divided", lambda folder: noted(
-        lambda: dataset(np.concatenate([X[::2] / 255, X[1::2] * 1.0]), Y, X * 1.0)), says("128 images up to 1 among others")),
+    Row(
+        "half of the images divided",
+        lambda folder: noted(lambda: dataset(np.concatenate([X[::2] / 255, X[1::2] * 1.0]), Y, X * 1.0)),
+        says("128 images up to 1 among others"),
+    ),
     Row("validation divided once too often", lambda folder: fit(X / 255, Y, validation_data=(X / 255 / 255, Y)), "x lies in"),
     Row("bytes to train, floats to validate", lambda folder: fit(X, Y, validation_data=(X / 255, Y)), works),
     Row("validation in 0..16", lambda folder: fit(X, Y, validation_data=(X // 16, Y)), "validation x in 0..15"),
@@ -206,8 +218,11 @@ LABELS = [
     Row("one-hot labels", lambda folder: fit(X, np.eye(4)[Y]), r"of one-hot labels give y.argmax\(1\)"),
     Row("one-hot labels of labels (N, 1)", lambda folder: fit(X, np.eye(4)[Y[:, None]]), r"one-hot labels give y.argmax\(-1\)"),
     Row("labels of shape (N, 1, 1)", lambda folder: fit(X, Y[:, None, None]), r"give y.ravel\(\)"),
-    Row("a column of labels among the pixels", lambda folder: trainer().fit(
-        np.c_[Y, X.reshape(256, 36)], Y), "is a column of labels among them"),
+    Row(
+        "a column of labels among the pixels",
+        lambda folder: trainer().fit(np.c_[Y, X.reshape(256, 36)], Y),
+        "is a column of labels among them",
+    ),
     Row("images with an opacity", lambda folder: trainer((8, 8, 3)).fit(np.zeros((64, 8, 8, 4)), Y[:64]), r"x\[..., :3\]"),
     Row("a Dataset of two pairs", lambda folder: Dataset("own", (X, Y), (X, Y)), "Dataset needs x_test and y_test: Dataset.name"),
     Row("one-hot labels: evaluate", lambda folder: trainer().evaluate(X, np.eye(4)[Y]), r"y.argmax\(1\)"),
@@ -218,8 +233,11 @@ LABELS = [
     Row("truth as labels", lambda folder: noted(lambda: fit(X, Y > 1)), says("y has no image of classes 2, 3 of the 4")),
     Row("labels from 1", lambda folder: noted(lambda: fit(X, Y % 3 + 1)), says("no image of class 0", "Then subtract 1")),
     Row("labels from 1, one too many", lambda folder: fit(X, Y + 1), r"label 4; the 4 .* Do they begin at 1\?"),
-    Row("labels from 1: Dataset, by command", lambda folder: trained_by_command(folder, y_train=Y + 1, y_test=Y + 1),
-        says("note: y has no image of class 0 of the 5 to train on: do the labels begin at 1? Then subtract 1")),
+    Row(
+        "labels from 1: Dataset, by command",
+        lambda folder: trained_by_command(folder, y_train=Y + 1, y_test=Y + 1),
+        says("note: y has no image of class 0 of the 5 to train on: do the labels begin at 1? Then subtract 1"),
+    ),
     Row("a class that is missing", lambda folder: noted(lambda: fit(X, np.where(Y == 2, 0, Y))), says("no image of class 2 of")),
     Row("labels of -1 and 1", lambda folder: fit(X, Y % 2 * 2 - 1), r"give \(y \+ 1\) // 2"),
     Row("a test label that was never trained", lambda folder: dataset(X, Y % 3, X, Y), "y_test holds the label 3; the 3 classes"),
@@ -242,8 +260,11 @@ ARRAYS = [
     Row("every second pixel, from right to left", lambda folder: fit(X[:, ::2, ::-2], Y), works),
     Row("columns in front", lambda folder: fit(np.asfortranarray(X), Y), works),
     Row("big-endian numbers", lambda folder: fit((X / 255).astype(">f4"), Y.astype(">i8")), works),
-    Row("images of two sizes, some to hold out", lambda folder: trainer().fit(
-        [X[0], X[1, 1:]], Y[:2], validation_split=0.5), r"shapes \(6, 6\), \(5, 6\): all must"),
+    Row(
+        "images of two sizes, some to hold out",
+        lambda folder: trainer().fit([X[0], X[1, 1:]], Y[:2], validation_split=0.5),
+        r"shapes \(6, 6\), \(5, 6\): all must",
+    ),
     Row("masked labels, some to hold out", lambda folder: fit(X, np.ma.array(Y, mask=Y == 0), validation_split=0.2), "masked"),
     Row("lists, some to hold out", lambda folder: fit(X.tolist(), Y.tolist(), validation_split=0.2), works),
     Row("images of two sizes", lambda folder: trainer().fit([X[0], X[1, 1:]], Y[:2]), r"shapes \(6, 6\), \(5, 6\): all must"),
@@ -255,7 +276,6 @@ ARRAYS = [
     Row("a Dataset to predict", lambda folder: trainer().predict(dataset()), "x is a data set: give its arrays"),
     Row("a file's name to predict", lambda folder: trainer().predict("own.npz"), "x must be an array, not str"),
 ]
-
 
 
 def saved(path: Path, **arrays: Any) -> Any:
@@ -290,13 +310,24 @@ FILES = [
     Row("an .npz without labels", lambda folder: saved(folder / "own.npz", x_train=X, x_test=X), "no y_train, y_test; it"),
     Row("an .npz of words", lambda folder: saved(folder / "own.npz", **FOUR | {"y_test": Y.astype(str)}), "y_test is of type <U"),
     Row("an .npz of objects", lambda folder: saved(folder / "own.npz", **FOUR | {"y_train": Y.astype(object)}), "never loaded"),
-    Row("an .npz of truth, half floats and big-endian labels", lambda folder: saved(
-        folder / "own.npz", x_train=X > 127, x_test=X > 127, y_train=Y.astype(">i8"), y_test=Y.astype(np.float16)), works),
+    Row(
+        "an .npz of truth, half floats and big-endian labels",
+        lambda folder: saved(
+            folder / "own.npz", x_train=X > 127, x_test=X > 127, y_train=Y.astype(">i8"), y_test=Y.astype(np.float16)
+        ),
+        works,
+    ),
     Row("an .npz of two scales, by command", lambda folder: trained_by_command(folder, x_test=X // 16), "own.npz: x_train lies"),
     Row("an .npz that is none", lambda folder: load(Path("own.npz").write_text("x") and "own.npz"), "own.npz: cannot be read"),
-    Row("an .npz that is cut off", lambda folder: (
-        np.savez("own.npz", x_train=X), Path("own.npz").write_bytes(Path("own.npz").read_bytes()[:500]), load("own.npz")),
-        "cannot be read: .*; is it whole[?] If so, bring its arrays"),
+    Row(
+        "an .npz that is cut off",
+        lambda folder: (
+            np.savez("own.npz", x_train=X),
+            Path("own.npz").write_bytes(Path("own.npz").read_bytes()[:500]),
+            load("own.npz"),
+        ),
+        "cannot be read: .*; is it whole[?] If so, bring its arrays",
+    ),
     Row("an .npz that is not there", lambda folder: bnnedge("train", "--data", "own.npz"), "own.npz: cannot be read: .*No such"),
     Row("an .npy", lambda folder: load(np.save("own.npy", X) or "own.npy"), f"own.npy: not .*{RECIPE}"),
     Row("a .csv", lambda folder: load(np.savetxt("own.csv", Y) or "own.csv"), f"own.csv: not .*{RECIPE}"),

@@ -402,6 +402,9 @@ def below_zero(graph: Graph) -> None:
 
 
 row("a variance below zero", reads(lambda: dense(below_zero)), "has numbers that are infinite or none")
-row("two branches side by side", reads(lambda: dense(
-    lambda graph: sign(graph.add("Concat", graph.last, axis=1)))), "models must be chains of layers")
+row(
+    "two branches side by side",
+    reads(lambda: dense(lambda graph: sign(graph.add("Concat", graph.last, axis=1)))),
+    "models must be chains of layers",
+)
 row("a range of pixels of three numbers", reads(normed, (0, 1, 2)), "pixels must be two numbers, for black and for white")

@@ -178,8 +178,11 @@ CALLBACKS = [
     Row("stop_training set by a callback", lambda folder: fit(epochs=5, callbacks=[Sets()]), steps(3)),
     Row("True returned by a method", lambda folder: fit(epochs=5, callbacks=[Hook("on_epoch_end", lambda *a: True)]), steps(3)),
     Row("NumPy's truth returned", lambda folder: fit(callbacks=Hook("on_epoch_end", lambda e, logs: np.bool_(True))), steps(3)),
-    Row("True returned within an epoch", lambda folder: fit(
-        callbacks=[Hook("on_batch_end", lambda *a: True)], steps_per_call=1), steps(1)),
+    Row(
+        "True returned within an epoch",
+        lambda folder: fit(callbacks=[Hook("on_batch_end", lambda *a: True)], steps_per_call=1),
+        steps(1),
+    ),
     Row("a method that is async", lambda folder: fit(callbacks=[Async()]), "on_epoch_end of callback Async is async"),
     Row("one callback that is not in a list", lambda folder: fit(callbacks=KerasLike()), steps(6)),
     Row("no callbacks: None", lambda folder: fit(callbacks=None), steps(6)),
@@ -202,15 +205,28 @@ CALLBACKS = [
     Row("EarlyStopping without validation data", refused(callbacks=EarlyStopping()), "monitors 'val_loss', but fit has no"),
     Row("EarlyStopping by val_acc", lambda folder: EarlyStopping("val_acc"), "did you mean 'val_accuracy'"),
     Row("EarlyStopping(restore_best=...)", lambda folder: EarlyStopping(restore_best=True), "mean `restore_best_weights`"),
-    Row("a best checkpoint in a new folder", lambda folder: (
-        fit(validation_split=0.2, callbacks=BestCheckpoint(folder / "new" / "{epoch}.npz")),
-        Trainer.load(folder / "new" / "1.npz").close()), works),
+    Row(
+        "a best checkpoint in a new folder",
+        lambda folder: (
+            fit(validation_split=0.2, callbacks=BestCheckpoint(folder / "new" / "{epoch}.npz")),
+            Trainer.load(folder / "new" / "1.npz").close(),
+        ),
+        works,
+    ),
     Row("a best checkpoint where a folder is", lambda folder: fit(callbacks=BestCheckpoint(folder, "loss")), "is a folder"),
-    Row("a table of the epochs", lambda folder: (
-        fit(callbacks=CSVLogger("log.csv")), Path("log.csv").read_text())[1], says("epoch,loss,accuracy,rate\n0,", "\n1,")),
-    Row("a table below one of other columns", lambda folder: (
-        fit(callbacks=CSVLogger("log.csv")),
-        fit(callbacks=CSVLogger("log.csv", append=True), validation_split=0.2)), "log.csv has the columns 'epoch,loss,acc"),
+    Row(
+        "a table of the epochs",
+        lambda folder: (fit(callbacks=CSVLogger("log.csv")), Path("log.csv").read_text())[1],
+        says("epoch,loss,accuracy,rate\n0,", "\n1,"),
+    ),
+    Row(
+        "a table below one of other columns",
+        lambda folder: (
+            fit(callbacks=CSVLogger("log.csv")),
+            fit(callbacks=CSVLogger("log.csv", append=True), validation_split=0.2),
+        ),
+        "log.csv has the columns 'epoch,loss,acc",
+    ),
 ]
 
 KEYWORDS = [
@@ -276,37 +292,66 @@ KEYWORDS = [
 RUNS = [
     Row("a schedule that is a function", lambda folder: trainer(schedule=lambda n: 0.1 / (n + 1)).fit(X, Y, epochs=3), epochs(3)),
     Row("a schedule of epoch and rate", lambda folder: trainer(schedule=lambda n, rate: rate / 2).fit(X, Y, epochs=3), epochs(3)),
-    Row("a schedule that returns nothing", not_before_training(
-        lambda _: trainer(schedule=lambda epoch: None).fit(X, Y)), "schedule for epoch 0 of 1: rate must be a number"),
-    Row("a schedule of arrays without axes", lambda folder: trainer(
-        schedule=lambda n: np.array(0.1, np.float32)).fit(X, Y, epochs=2), epochs(2)),
-    Row("a rate set between runs", lambda folder: (
-        t := trainer(schedule="constant"), setattr(t, "rate", 0.25), t.fit(X, Y).history["rate"] == [0.25] or 1 / 0), works),
+    Row(
+        "a schedule that returns nothing",
+        not_before_training(lambda _: trainer(schedule=lambda epoch: None).fit(X, Y)),
+        "schedule for epoch 0 of 1: rate must be a number",
+    ),
+    Row(
+        "a schedule of arrays without axes",
+        lambda folder: trainer(schedule=lambda n: np.array(0.1, np.float32)).fit(X, Y, epochs=2),
+        epochs(2),
+    ),
+    Row(
+        "a rate set between runs",
+        lambda folder: (
+            t := trainer(schedule="constant"),
+            setattr(t, "rate", 0.25),
+            t.fit(X, Y).history["rate"] == [0.25] or 1 / 0,
+        ),
+        works,
+    ),
     Row("settings set of a trainer", lambda folder: setattr(trainer(), "settings", Settings(128)), "settings of a Trainer"),
     Row("learning_rate set of a trainer", lambda folder: setattr(trainer(), "learning_rate", 0.5), "did you mean `rate`"),
     Row("a rate that can't be, set between runs", lambda folder: setattr(trainer(), "rate", -1), "rate must be a number in"),
     Row("a schedule that is none, set between runs", lambda folder: setattr(trainer(), "schedule", "exp"), "must be one of"),
-    Row("a rate set by a callback", lambda folder: (
-        t := trainer(), t.fit(X, Y, callbacks=Hook("on_epoch_end", lambda epoch, logs: setattr(t, "rate", 0.5)))), "within fit"),
+    Row(
+        "a rate set by a callback",
+        lambda folder: (t := trainer(), t.fit(X, Y, callbacks=Hook("on_epoch_end", lambda epoch, logs: setattr(t, "rate", 0.5)))),
+        "within fit",
+    ),
     Row("a copy of a trainer", lambda folder: __import__("copy").deepcopy(trainer()), "make another with Trainer.load"),
     Row("fewer images than a batch", lambda folder: trainer().fit(X[:40], Y[:40]), "40 images, .* or use a smaller batch"),
     Row("fewer images than the smallest batch", lambda folder: trainer().fit(X[:15], Y[:15]), "or these several times"),
     Row("a list as a schedule", lambda folder: trainer(schedule=[0.1, 0.01]), "or a function of the epoch"),
     Row("--rate 2", lambda folder: trainer(rate=2), r"rate must be a number in 3.1e-05..0.499992, not 2"),
     Row("validation_split", lambda folder: trainer().fit(X, Y, epochs=2, validation_split=0.25), epochs(2)),
-    Row("validation_split of a class by itself", not_before_training(
-        lambda trained: trained.fit(X, np.where(np.arange(192) < 160, Y % 3, 3), validation_split=0.2)), "has the label 3"),
-    Row("validation_split of sorted labels", not_before_training(
-        lambda trained: trained.fit(X, np.sort(Y), validation_split=0.2)), "labels are sorted by class"),
+    Row(
+        "validation_split of a class by itself",
+        not_before_training(lambda trained: trained.fit(X, np.where(np.arange(192) < 160, Y % 3, 3), validation_split=0.2)),
+        "has the label 3",
+    ),
+    Row(
+        "validation_split of sorted labels",
+        not_before_training(lambda trained: trained.fit(X, np.sort(Y), validation_split=0.2)),
+        "labels are sorted by class",
+    ),
     Row("validation_split of 20", refused(validation_split=20), "must be a number in 0..1"),
     Row("validation_split beside validation_data", refused(validation_split=0.2, validation_data=(X, Y)), "not both"),
     Row("one-hot labels", not_before_training(lambda trained: trained.fit(X, np.eye(4)[Y])), r"argmax\(1\)"),
     Row("one-hot labels to validate on", refused(validation_data=(X, np.eye(4)[Y])), r"validation y .*argmax\(1\)"),
     Row("a history without validation", lambda folder: trainer().fit(X, Y, epochs=2), epochs(2)),
-    Row("a table of a history", lambda folder: __import__("pandas").DataFrame(
-        trainer().fit(X, Y, epochs=2).history).to_csv(), says(",loss,accuracy,rate\n0,"), ("pandas",)),
-    Row("a history whose beginning had no validation", lambda folder: (
-        t := trainer(), t.fit(X, Y), t.fit(X, Y, epochs=2, resume=True, validation_data=(X, Y)))[-1], epochs(2)),
+    Row(
+        "a table of a history",
+        lambda folder: __import__("pandas").DataFrame(trainer().fit(X, Y, epochs=2).history).to_csv(),
+        says(",loss,accuracy,rate\n0,"),
+        ("pandas",),
+    ),
+    Row(
+        "a history whose beginning had no validation",
+        lambda folder: (t := trainer(), t.fit(X, Y), t.fit(X, Y, epochs=2, resume=True, validation_data=(X, Y)))[-1],
+        epochs(2),
+    ),
     Row("summary", lambda folder: printed(trainer().summary), says("layer 1 (dense 16)", "state bytes", "weights", "320")),
     Row("summary of a network", lambda folder: printed(bnnedge.cnv().summary), says("conv2d 64", "pooled: signs", "1,542,848")),
     Row("repr of a trainer", lambda folder: repr(trainer()), says("'tiny' 16-16-4", "golden", "batch 64", "0 steps taken")),
@@ -335,8 +380,12 @@ ESTIMATOR = [
     Row("a search over a pipeline", searched, works, ("sklearn",)),
     Row("fewer rows than a batch", lambda folder: estimator().fit(X[:9], Y[:9]).score(X, Y), works, ("sklearn",)),
     Row("rows that are all the same", lambda folder: estimator().fit(X * 0 + 3, Y), "X is the same in all", ("sklearn",)),
-    Row("callbacks of an estimator", lambda folder: estimator().fit(X, Y, callbacks=[]),
-        r"did you mean Trainer.fit\(callbacks=...\)", ("sklearn",)),
+    Row(
+        "callbacks of an estimator",
+        lambda folder: estimator().fit(X, Y, callbacks=[]),
+        r"did you mean Trainer.fit\(callbacks=...\)",
+        ("sklearn",),
+    ),
     Row("one class", lambda folder: estimator().fit(X, Y * 0), "y has one class only", ("sklearn",)),
     Row("an open device", lambda folder: estimator(device=object()).fit(X, Y), "device must be a name", ("sklearn",)),
 ]

@@ -172,9 +172,7 @@ def test_a_second_thread_is_refused_and_disturbs_nothing(where: str, tmp_path: P
 
 
 def test_a_callback_may_use_the_device_but_not_train_the_same_trainer(device: Device) -> None:
-    trainer, other, alone = (
-        Trainer(NETWORK, used, settings=SETTINGS, check="none") for used in (device, device, "golden")
-    )
+    trainer, other, alone = (Trainer(NETWORK, used, settings=SETTINGS, check="none") for used in (device, device, "golden"))
 
     class Meddler(Callback):
         def on_batch_end(self, step: int, logs: Mapping[str, float]) -> None:

@@ -56,9 +56,7 @@ class Running:
         pipe = subprocess.PIPE
         # Who runs the tests in the background may have it ignore interruptions.
         heeds = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
-        self.process = subprocess.Popen(
-            command, start_new_session=True, stdout=pipe, stderr=pipe, text=True, preexec_fn=heeds
-        )
+        self.process = subprocess.Popen(command, start_new_session=True, stdout=pipe, stderr=pipe, text=True, preexec_fn=heeds)
         self.out, self.study = out, load_study(path)
 
     def workers(self) -> list[int]:

@@ -147,8 +147,14 @@ def trained(study: str, label: str) -> list[float]:
     return [100 * test, 100 * training, len(found)]
 
 
+def gap(study: str, label: str, other: str) -> float:
+    """By how many points of test accuracy one line of a study is behind another."""
+    return trained(study, other)[0] - trained(study, label)[0]
+
+
 STANDARD, METHOD = "float32 standard", "float32, the paper's method"
 G8, G4 = "bnnedge, 8 gradient planes", "bnnedge, 4 gradient planes"
+RECIPE = "bnnedge, 8 planes"
 SHIFTED = f"{G8}, shifted images"
 
 

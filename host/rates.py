@@ -30,6 +30,11 @@ def usual(network: Network) -> float:
     return CONVOLUTIONAL_RATE if isinstance(network.layers[0], Conv2D) else RATE
 
 
+def fine(network: Network, latent: int) -> float:
+    """The rate for a network that comes trained, with latent weights of so many bits: a FINE-th, or the least there is."""
+    return max(usual(network) / FINE, math.ldexp(representable(network, latent)[0], -formats.RATE_UNIT))
+
+
 def scale(fan_in: int) -> int:
     """S of a layer of so many inputs: its latent weights are 2**S times the weights, and begin near 1/4."""
     return max(0, (fan_in.bit_length() - 1) // 2 - 2)

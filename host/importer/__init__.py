@@ -25,7 +25,7 @@ from bnnedge.importer.assemble import assemble
 from bnnedge.importer.choice import Choice
 from bnnedge.importer.states import limited, state
 from bnnedge.importer.steps import LARGEST_MAP, Model, UnsupportedError, first_line
-from bnnedge.rates import FINE, SCHEDULE, usual
+from bnnedge.rates import SCHEDULE, fine
 
 __all__ = ["Imported", "UnsupportedError", "load", "understand"]
 
@@ -109,6 +109,7 @@ def _taken(model: Model, pixels: tuple[float, float], choice: Choice) -> Importe
         )
     held = dataclasses.replace(assembled, layers=(*assembled.layers[:-1], last))
     begun = state(held, configuration, settings.gradient_planes, settings.seed)
-    checkpoint = Checkpoint(assembled.network, settings, configuration, begun, usual(assembled.network) / FINE, SCHEDULE)
+    rate = fine(assembled.network, configuration.latent)
+    checkpoint = Checkpoint(assembled.network, settings, configuration, begun, rate, SCHEDULE)
     notes += compare.check(model, assembled, last, checkpoint, (low, high))
     return Imported(checkpoint, tuple(notes))

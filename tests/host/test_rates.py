@@ -6,9 +6,21 @@ import numpy as np
 import pytest
 from trainings import Stop
 
-from bnnedge import Conv2D, Dense, Network, Settings, Trainer
+from bnnedge import Conv2D, Dense, Network, Settings, Trainer, cnv, mlp
 from bnnedge.commands import options
-from bnnedge.rates import CONVOLUTIONAL_RATE, MOST_EPOCHS, RATE, check_rate, decay, layer_rate, rates_of, representable
+from bnnedge.rates import (
+    CONVOLUTIONAL_RATE,
+    FINE,
+    MOST_EPOCHS,
+    RATE,
+    check_rate,
+    decay,
+    fine,
+    layer_rate,
+    rates_of,
+    representable,
+    usual,
+)
 
 NETWORK = Network((4, 4), [Dense(16), Dense(4)])
 RANDOM = np.random.RandomState(1)
@@ -20,6 +32,18 @@ def test_the_usual_rate_is_smaller_with_convolutions(layers, rate):
     network = Network((6, 6, 1), layers)
     assert Trainer(network).rate == options.rate("mnist", network) == options.rate("cifar10", network) == rate
     assert options.rate("digits", network) == (rate if rate == CONVOLUTIONAL_RATE else options.DIGITS_RATE)
+
+
+def test_the_usual_rates_in_words():
+    assert f"{RATE:g}, and {CONVOLUTIONAL_RATE:g} of a network with convolutions" in " ".join(str(Trainer.__doc__).split())
+
+
+@pytest.mark.parametrize("latent", [4, 6, 10])
+@pytest.mark.parametrize("network", [cnv(), mlp(), NETWORK, Network((6, 6, 1), [Conv2D(16, 1), Dense(4)])], ids=str)
+def test_each_accelerator_has_the_rate_of_a_network_that_comes_trained(network, latent):
+    rate, rates = fine(network, latent), representable(network, latent)
+    assert check_rate(rate, rates) == rate
+    assert rate == pytest.approx(usual(network) / FINE) or round(rate * 2**17) == rates[0]
 
 
 def make(schedule, rate=0.1):

@@ -55,8 +55,9 @@ from figures import (
 )
 from scripts import ROOT
 
-from bnnedge import CONFIGURATIONS, binarynet, bounded, checkpoint, cli, cnv, configuration, formats, mlp, parsing
+from bnnedge import CONFIGURATIONS, binarynet, bounded, checkpoint, cli, cnv, configuration, formats, mlp, parsing, rates
 from bnnedge.boards import BOARDS
+from bnnedge.commands.options import DIGITS_RATE
 from bnnedge.compiler.cycles import MEMORY_LATENCY
 from bnnedge.compiler.tiling import MEMORY_BYTES
 from bnnedge.data import cifar, svhn
@@ -153,6 +154,12 @@ FIGURES: list[tuple[str, str, Figures]] = [
         "| the same, 12 epochs | 4 / 8 | {} / {} | {} |",
         lambda: trained("cifar10-12-epochs", "bnnedge, 4 / 8 gradient planes"),
     ),
+    (
+        SETTINGS,
+        "| {}, and {} with convolutions; on the command line {} for `digits`",
+        lambda: [rates.RATE, rates.CONVOLUTIONAL_RATE, DIGITS_RATE],
+    ),
+    (SETTINGS, "{}, and {} with convolutions; small", lambda: [rates.RATE, rates.CONVOLUTIONAL_RATE]),
     ("results.md", "8 planes, rate 0.002, one seed, ended at {} / {},", lambda: trained("cifar10", f"half width: {G8}")[:2]),
     (
         "results.md",
@@ -167,7 +174,7 @@ FIGURES: list[tuple[str, str, Figures]] = [
     ),
     (
         "results.md",
-        "the integer form is {} points behind",
+        "and is {} points behind",
         lambda: [gap("cifar10-recipe", f"{RECIPE}, rate 0.004, batch 64", f"{STANDARD}, rate 0.002, batch 64")],
     ),
     ("results.md", "| BinaryNet, a quarter ... | 8 | {} / {} | {} |", lambda: trained("binarynet", G8)),

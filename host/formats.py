@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-VERSION = 2  # of the arithmetic; states and programs of another one are refused
+VERSION = 3  # of the arithmetic; states and programs of another one are refused
 BATCH_STEP, MOST_BATCH = 16, 512  # images of a step: a multiple, at most
 MAX_PLANES = 8  # planes of a pixel or of a gradient code, at most
 

@@ -11,7 +11,7 @@ import dataclasses
 import enum
 from collections.abc import Mapping
 
-VERSION = 3
+VERSION = 4
 INSTRUCTION_BYTES = 128
 SEMAPHORES = 8
 TOKEN_BITS = 4  # of the count of a semaphore
@@ -110,6 +110,7 @@ _PASS: dict[str, Field] = {
     "sign_sgd": Field(1, "moment = sign of the gradient (sign-SGD)"),
     "fresh": Field(1, "the sums of these channels begin at 0; if not, they are added to those of the passes before"),
     "commit": Field(1, "the sums are complete: behind the pass the moving averages and, BACKWARD and LOSS, beta move"),
+    "own_centre": Field(1, "BACKWARD, LOSS: a group's gradients wait for all its sums, whose means centre them"),
     "opens": Field(1, "BACKWARD: first pass of the layer: its exponent is set"),
     "closes": Field(1, "BACKWARD: last pass of the layer: the next step's exponent follows"),
     "continues": Field(1, "UPDATE: sums are added to those that the pass before left unfinished"),

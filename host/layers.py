@@ -175,6 +175,11 @@ class Geometry:
         return self.pooled_outputs if self.pool == "sums" else self.outputs
 
     @property
+    def own_centre(self) -> bool:
+        """Whether its gradients wait for the whole batch, whose own mean centres them: those of one output a channel do."""
+        return self.outputs == 1
+
+    @property
     def taps(self) -> int:
         """Places of the weight matrix that draw random numbers each for itself."""
         return self.kernel_y if self.pixels else self.kernel_y * self.kernel_x

@@ -23,7 +23,7 @@ from bnnedge.trainer import Trainer
 NETWORK = Network((8, 8, 2), [Conv2D(16, 3, padding="same"), MaxPool2D(), Dense(24), Dense(10)], "selftest")
 SETTINGS = Settings(batch=64, gradient_planes=4)
 STEPS = 4
-ANSWER = 0xE7C7EC46  # CRC-32 of the golden model's state of `sim-small` after STEPS
+ANSWER = 0xC52A070A  # CRC-32 of the golden model's state of `sim-small` after STEPS
 
 
 @dataclasses.dataclass(frozen=True)

@@ -332,6 +332,9 @@ class Machine:
     def _backward(self, f: Fields, i: int, g: Geometry, n: int, group: int) -> None:
         above, planes = self.geometry[i + 1], self.codes[i + 1].planes
         self._planes(f, self.codes[i + 1], Code(1))
+        expect(f["own_centre"], g.out_height * g.out_width == 1, "whether gradients wait for their mean")
+        if f["own_centre"]:
+            expect((f["fresh"], f["commit"], f["tiles"] * self.lanes), (1, 1, self.batch), "gradients that wait for their mean")
         expect(f["pool"], Pool[g.pool.upper()], "pool")
         granule = group % self.granules
         for y, x, t in np.ndindex(f["height"], f["width"], f["tiles"]):

@@ -285,7 +285,8 @@ class Opinion:
         layer.m = [clip(math.floor(m * 2.0**shift), -(2**27), 2**27 - 1) for m in layer.m]
         if s2 is None:
             layer.v = [clip(math.floor(v * 2.0**shift), 0, 2**40 - 1) for v in layer.v]
-        c1 = [(m + 32) >> 6 for m in layer.m]
+        s = [mean(sum(value for at, value in d.items() if at[2] == c), n, 8) for c in range(layer.M)]
+        c1 = [(clip(m, -(2**27), 2**27 - 1) + 32) >> 6 for m in (s if pixels == 1 else layer.m)]
         dy = {at: 4 * value - c1[at[2]] for at, value in d.items()}
         e, b = clip(layer.E - above, 0, 16), layer.b
         if layer.pool == "sums":
@@ -303,10 +304,9 @@ class Opinion:
                 code[at] = 2 * clip(v >> 1, -(2 ** (b - 1)), 2 ** (b - 1) - 1) + 1
         layer.E = above + e + (1 if clipped > clips else -1 if large <= clips // 2 else 0)
         for c in range(layer.M):
-            s = mean(sum(value for at, value in d.items() if at[2] == c), n, 8)
-            layer.m[c] = clip(self.average(layer.m[c], s, 3), -(2**27), 2**27 - 1)
+            layer.m[c] = clip(self.average(layer.m[c], s[c], 3), -(2**27), 2**27 - 1)
             if s2 is None:
-                layer.v[c] = self.average(layer.v[c], abs(s) * 2**10, 10)
+                layer.v[c] = self.average(layer.v[c], abs(s[c]) * 2**10, 10)
                 k = (layer.v[c] >> 10).bit_length()
             else:
                 layer.v[c] = clip(self.average(layer.v[c], mean(s2[c], n, 8) * 2**10, 3), -(2**39), 2**39 - 1)

@@ -24,7 +24,8 @@ class _Operation:
     """A forward pass or a data gradient of layer i, over blocks of so many tiles.
 
     pieces, cost: of a candidate (rows, groups, tiles). term: the most that a row of a (pooled) pixel adds to a channel's
-    sums. classes: passes for a unit's pixels, by parity, in each direction. apart: see `Tiling`.
+    sums. classes: passes for a unit's pixels, by parity, in each direction. apart: see `Tiling`. whole: one pass takes all images
+    of a channel.
     """
 
     i: int
@@ -37,6 +38,7 @@ class _Operation:
     classes: int = 1
     from_top: bool = False
     apart: bool = False
+    whole: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,7 +142,10 @@ class Cutter:
             return Cost(pixels * groups * max(contraction, places * self.lanes), units * chunks * block // tiles, reads)
 
         term = bounds.data_gradient(above, plan.codes[i + 1])
-        return self._tiling(_Operation(i, "data gradient", groups, block, pieces, cost, term, above.stride, apart=True))
+        operation = _Operation(i, "data gradient", groups, block, pieces, cost, term, above.stride, apart=True)
+        if g.own_centre:  # one place: there is one class of pixels
+            operation = dataclasses.replace(operation, classes=1, apart=False, whole=True)
+        return self._tiling(operation)
 
     @functools.cache  # noqa: B019
     def update(self, i: int) -> Sets:
@@ -308,6 +313,8 @@ class Cutter:
             if rows * width * tiles * o.term < 1 << formats.SUM_BITS - 1
         ]
         found.append(self._best(o, [c for c in summable if (c[0], c[2]) == whole], o.groups))
+        if o.whole:
+            return self._checked(found[0], o)
         parts_of_it = [c for c in summable if (c[0], c[2]) != whole and c[1] <= share]
         found.append(self._best(o, parts_of_it, share))
         if o.apart:
@@ -348,7 +355,7 @@ class Cutter:
 
     def _checked(self, found: Tiling | None, o: _Operation) -> Tiling:
         if found is None:
-            raise ValueError(self._too_large(o.i, o.what, whole=o.i == self.plan.last))
+            raise ValueError(self._too_large(o.i, o.what, whole=o.whole or o.i == self.plan.last))
         return found
 
     def _too_large(self, i: int, what: str, *, whole: bool = False) -> str:

@@ -283,7 +283,7 @@ class _Schedule:
         self.head = max(self.head + (30 if unfinished else ending) + writes, self.averages)
 
     def _stream(self, f: Mapping[str, int], tiles: np.ndarray, tile_rows: float) -> None:
-        """A pass whose rows do not wait: engine, drain and head go at the slowest one's pace."""
+        """A pass whose rows wait for no other group: engine, drain and head go at the slowest one's pace."""
         lanes, unfinished = self.lanes, f.get("unfinished", 0)
         prepared = max(self.head, self.engine) + lanes + PARAMETERS  # the next group's parameters, beside rows of the one before
         for _ in range(f["groups"]):
@@ -294,9 +294,13 @@ class _Schedule:
                 self.head = max(self.head, self.drain + lanes + 8)
                 continue
             self.held["head"] += len(tiles) * tile_rows
+            if f.get("own_centre", 0):  # the group's averages come first, from all of its sums, then its centres, then its rows
+                self.averages = max(self.averages, self.drain) + lanes + AVERAGES
+                prepared = self.averages + lanes + PARAMETERS
             began = max(self.head, start + lanes + self.engine_latency, prepared)
             self.head = max(began + len(tiles) * tile_rows, self.drain + tile_rows)
-            if f.get("commit", 0):  # behind the sums, and behind the thresholds, which rest on the averages as they were
+            # Behind sums and thresholds, which rest on the averages as they were.
+            if f.get("commit", 0) and not f.get("own_centre", 0):
                 self.averages = max(self.averages, self.drain, prepared) + lanes + AVERAGES
             prepared = began + lanes + PARAMETERS
             # The tile buffer holds the engine's lead over the head.
@@ -334,10 +338,10 @@ class _Schedule:
         first = len(self.consumed) - groups * f["tiles"]
         self.held["head"] += groups * (2 * (lanes + AVERAGES) + f["tiles"] * tile_rows) + softmax
         self.head = max(self.head, self.drain + 6) + groups * (lanes + AVERAGES) + softmax + lanes + PARAMETERS
+        self.head += groups * (lanes + AVERAGES)
         for n in range(groups * f["tiles"]):
             self.head += tile_rows
             self.consumed[first + n] = self.head
-        self.head += groups * (lanes + AVERAGES)
 
 
 def _bits(mask: int) -> Iterator[int]:

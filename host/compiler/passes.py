@@ -105,7 +105,7 @@ class Passes:
             **(self._codes_out(place, part, out) if loss and out.columns else self._signs_out(part, out)),
         }
         if loss:
-            fields["images"] = self.settings.batch
+            fields |= {"images": self.settings.batch, "own_centre": 1}
         if g.pixels:
             steps, _ = strips(g, self.config.word)
             fields |= {"window": g.channels, "strip": steps, "strip_shift": step * g.channels, "left_x": x.along_x}
@@ -148,6 +148,7 @@ class Passes:
             origins.append(origin)
         fields = {
             "head": Head.BACKWARD,
+            "own_centre": place.geometry.own_centre,
             **self._part(place, part, width),
             **axes,
             **_left(code, code.top(part.tile, *origins)),

@@ -51,7 +51,8 @@ class Averages(wiring.Component):
     reading, group, column: out, the column whose totals are to be in `sums` SUMS_LATENCY cycles later.
     wants: out, the parameter memory; granted: in; claims: out, it is read in this cycle or will be: reading_record, address:
     out, record: in, RECORD_LATENCY cycles later. write, write_address, write_record: out, its write port.
-    valid, class_column, of_class: out, forward, what the softmax takes of a column.
+    valid, class_column, of_class: out, forward, what the softmax takes of a column. centred, own_centre: out, backward, that the
+    same column's mean of d is there.
     """
 
     def __init__(self, config: Configuration) -> None:
@@ -92,6 +93,8 @@ class Averages(wiring.Component):
                 "valid": Out(1),
                 "class_column": Out(range(config.lanes)),
                 "of_class": Out(CLASS),
+                "centred": Out(1),
+                "own_centre": Out(signed(formats.CENTRE_BITS)),
             }
         )
 
@@ -204,6 +207,8 @@ class Averages(wiring.Component):
             self.valid.eq(valids[MEANS + 1] & ~self.backward),
             self.class_column.eq(columns[MEANS + 1]),
             self.of_class.eq(of_class),
+            self.centred.eq(valids[MEANS + 1] & self.backward),
+            self.own_centre.eq(register("own_centre", saturate(new_a, signed(formats.CENTRE_BITS)))),
         ]
 
         # Behind the averages, 1: bits of v. 2: m over the power of 2 above it. 3: clipped. 4: times the rate. 5: beta.

@@ -35,7 +35,8 @@ class Head(wiring.Component):
     signs of a row of gradients; an unfinished pass is over when its sums are in the tile buffer.
 
     Three conductors go through the groups of a pass: one prepares the thresholds of the next group while another one issues
-    the rows of this one; the third moves the averages behind the sums that the totals tell of.
+    the rows of this one; the third moves the averages behind the sums that the totals tell of. It is ahead of the other two in
+    a pass whose gradients wait to be centred by their own mean.
 
     Members
     -------
@@ -101,12 +102,13 @@ class Head(wiring.Component):
         m.submodules.loops = loops = Loops()
 
         # What the order says, from registers, a cycle behind it.
-        is_update, is_loss, last_coding, sweeps, gathers = Signal(), Signal(), Signal(), Signal(), Signal()
+        is_update, is_loss, own_centre, last_coding, sweeps, gathers = (Signal() for _ in range(6))
         last_group = Signal(PASS.members["groups"].width, reset_less=True)
         backward, forward = order.head == isa.Head.BACKWARD, order.head == isa.Head.FORWARD
         m.d.sync += [
             is_update.eq(order.head == isa.Head.UPDATE),
             is_loss.eq(order.head == isa.Head.LOSS),
+            own_centre.eq(order.own_centre),
             last_coding.eq(order.closes | is_loss),
             sweeps.eq(backward & (order.pool != isa.Pool.NONE)),  # each tile goes out once for each of four places
             gathers.eq(forward & (order.pool == isa.Pool.SIGNS)),  # tiles of four places come, and one goes out
@@ -150,21 +152,29 @@ class Head(wiring.Component):
 
         # Thresholds of the next group, ahead of its rows; averages, behind the sums that the totals or the softmax tell of.
         opens_group = Signal()  # the first row of a group is issued
+        found = Signal()  # what the next group's thresholds come from
         m.d.comb += [
             thresholds.channel.eq(order.channel),
             thresholds.last_group.eq(last_group),
             thresholds.backward.eq(coding),
+            thresholds.own.eq(own_centre),
             thresholds.shift.eq(exponent.shift),
-            thresholds.granted.eq(~averages.claims),
+            thresholds.centred.eq(averages.centred),
+            thresholds.own_column.eq(averages.class_column),
+            thresholds.own_centre.eq(averages.own_centre),
+            thresholds.granted.eq(~averages.claims & found),
             thresholds.take.eq(opens_group),
             averages.channel.eq(order.channel),
             averages.last_group.eq(last_group),
             averages.backward.eq(coding),
             averages.last.eq(is_loss),
             averages.shift.eq(exponent.shift),
-            # Sums may be far ahead of the rows: a group's record stays as it is until its thresholds come from it.
+            # Sums may be far ahead of the rows: a group's record stays as it is until its thresholds come from it. In a pass with
+            # own centres it is the other way round: thresholds come from a group's means, before those of the next one are found.
+            found.eq(~own_centre | averages.done | (averages.group > thresholds.groups_read)),
             averages.granted.eq(
-                ~(thresholds.wants | thresholds.reading) & ((is_loss & ~coding) | (averages.group < thresholds.groups_read))
+                ~((thresholds.wants & found) | thresholds.reading)
+                & ((is_loss & ~coding) | (averages.group < thresholds.groups_read + own_centre))
             ),
         ]
         from_loss, logits = Signal(), Signal(range(softmax.CLASSES * softmax.IMAGES), reset_less=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from amaranth import Cat, Const, Module, Mux, Shape, Signal, signed
 from amaranth.hdl import Value
-from amaranth.lib import data, wiring
+from amaranth.lib import data, memory, wiring
 from amaranth.lib.wiring import In, Out
 
 from bnnedge import formats
@@ -63,12 +63,14 @@ class Thresholds(wiring.Component):
     """Works through the groups of a pass, each when the one before has been taken, and through their Q columns, one a cycle.
 
     Forward: tau = mu - beta * psi, and the whole numbers that y is compared with.
-    Backward: c1, the centre m in the unit of this step.
+    Backward: c1, of the centre m in the unit of this step; with `own`, of the means of d that the averages have found, which a
+    memory holds for one group.
 
     Members
     -------
-    begin: in, one cycle, with `channel` of the first column and `last_group`, the number of groups less one; these, `backward`
-    and `shift`, see `aligned`, are stable until the last group has been taken.
+    begin: in, one cycle, with `channel` of the first column and `last_group`, the number of groups less one; these, `backward`,
+    `own` and `shift`, see `aligned`, are stable until the last group has been taken.
+    centred, own_column, own_centre: in, a column's own mean, ahead of `granted`.
     wants: out, the parameter memory; granted: in, from the next cycle on, for Q cycles: reading, address: out; record: in,
     RECORD_LATENCY cycles later.
     groups_read: out, how many groups' records have been read. valid, result: out, one column's result after another.
@@ -84,7 +86,11 @@ class Thresholds(wiring.Component):
                 "backward": In(1),
                 "channel": In(range(config.channels)),
                 "last_group": In(groups),
+                "own": In(1),
                 "shift": In(signed(SHIFT_BITS)),
+                "centred": In(1),
+                "own_column": In(range(config.lanes)),
+                "own_centre": In(signed(formats.CENTRE_BITS)),
                 "wants": Out(1),
                 "granted": In(1),
                 "reading": Out(1),
@@ -156,8 +162,18 @@ class Thresholds(wiring.Component):
         threshold_6 = whole("threshold", tau_4 + (one - 1))
         high_6, low_6 = whole("high", tau_4 + psi_4), whole("low", tau_4 + less_4)
 
-        # Backward. 2: the centre in the unit of this step. 3: c1.
-        centre_2 = aligned(m, record.centre, self.shift, "centre")
+        # Backward. 2: the centre in the unit of this step, which is that of an own one. 3: c1.
+        m.submodules.own = own = memory.Memory(shape=signed(formats.CENTRE_BITS), depth=lanes, init=[])
+        own_read, own_write = own.read_port(), own.write_port()
+        m.d.comb += [
+            own_read.addr.eq(column),
+            own_write.addr.eq(self.own_column),
+            own_write.data.eq(self.own_centre),
+            own_write.en.eq(self.centred),
+        ]
+        assert RECORD_LATENCY == 2
+        found = Mux(self.own, delayed(m, own_read.data, 1, "own"), record.centre)
+        centre_2 = aligned(m, found, Mux(self.own, 0, self.shift), "centre")
         c1_3 = delayed(m, (centre_2 + (1 << CENTRE_DROP - 1)) >> CENTRE_DROP, 1, "c1")
         result = Signal(column_layout(config), reset_less=True)
         m.d.sync += [

@@ -199,7 +199,8 @@ class Golden:
         xp, geometry, code = self.library.xp, self.network.geometry[i], self._codes[i]
         self._note(i, d=d, s1=s1)
         self._align(layer, above)
-        c1 = xp.astype(xp.astype(layer.centre, xp.int64) + (1 << _CENTRED - 1) >> _CENTRED, xp.int32)
+        centre = self._centre(self._means[i].of(s1, f.CENTRE)) if geometry.own_centre else layer.centre
+        c1 = xp.astype(xp.astype(centre, xp.int64) + (1 << _CENTRED - 1) >> _CENTRED, xp.int32)
         e = min(max(0, layer.exponent - above), f.MAX_EXPONENT)
         halves, (clipped, large) = self.elementwise.codes(d, route, geometry, c1, e, code, (self.state.step, i))
         most = code.clips(math.prod(d.shape))

@@ -25,7 +25,7 @@ from bnnedge.sim.study.grid import Run
 from bnnedge.sim.study.table import Row
 
 FORMAT = "bnnedge run"
-VERSION = 3  # raise it with every change of what a training computes, too
+VERSION = 4  # raise it with every change of what a training computes, too
 _COST = 20.0  # keeping the state of epochs that are short takes a twentieth of their time at most
 _TELL = 1.0  # seconds between two reports within an epoch
 

@@ -211,7 +211,7 @@ PLANS = [
     [
         ({"format": "other"}, "it is not a checkpoint of bnnedge"),
         ({"version": 1}, r"bnnedge 0\.1 trained it, .* train anew, or export it with version 0\.1 \(.* import that$"),
-        ({"version": 3}, "its format is version 3; this bnnedge reads version 2"),
+        ({"version": 4}, "its format is version 4; this bnnedge reads version 3"),
         *(({"version": value}, "its format is version .*; this bnnedge reads") for value in (True, 1.0, "1", None, [1])),
         ({"more": 1}, "its header has wrong fields: more"),
         ({"step": ...}, "its header has wrong fields: step"),

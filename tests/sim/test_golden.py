@@ -281,11 +281,12 @@ class Plain:
                 layer.centre[m] = clip(math.floor(Fraction(2) ** shift * int(layer.centre[m])), -(2**27), 2**27 - 1)
                 if i < depth - 1:
                     layer.size[m] = clip(math.floor(Fraction(2) ** shift * int(layer.size[m])), 0, 2**40 - 1)
-                c1 = int(layer.centre[m]) + 32 >> 6
+                of_batch = mean(sum(d[b][p][m] for b, p in everywhere), n, 8)
+                centre = int(layer.centre[m]) if len(window.outputs) > 1 else clip(of_batch, -(2**27), 2**27 - 1)
                 for b, p in everywhere:
-                    dy[b][p][m] = 4 * d[b][p][m] - c1
+                    dy[b][p][m] = 4 * d[b][p][m] - (centre + 32 >> 6)
                 slope_of_logit = mean(along[m] * 710 >> 18, n, 8) if i == depth - 1 else 0
-                self.learn(i, m, mean(sum(d[b][p][m] for b, p in everywhere), n, 8), slope_of_logit, rate)
+                self.learn(i, m, of_batch, slope_of_logit, rate)
             layer.unit = above
             twin = window.pool != ""
             g = max(2, self.planes[i]) if twin else self.planes[i]

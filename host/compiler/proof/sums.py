@@ -55,6 +55,7 @@ class Sums:
             return
         if f["head"] == Head.BACKWARD:
             self._opens(f)
+            self._own_centre(f, rows)
         self._add(f, rows * (4 if f["head"] == Head.FORWARD and f["pool"] == Pool.SIGNS else 1), largest)
         if f["closes"]:
             groups = -(-self.geometry[f["layer"]].filters // config.lanes)
@@ -73,6 +74,17 @@ class Sums:
             require(self.open is None, "opens a layer before another is closed")
             self.open, self.complete = f["layer"], set()
         require(self.open == f["layer"], "takes a data gradient of a layer that is not open")
+
+    def _own_centre(self, f: Fields, rows: int) -> None:
+        """Gradients that are centred by their batch's own mean wait in the tile buffer, all of a group's."""
+        g = self.geometry[f["layer"]]
+        does = "wait" if f["own_centre"] else "do not wait"
+        require(f["own_centre"] == g.own_centre, f"gradients of {g.outputs} places {does} for their mean")
+        if f["own_centre"]:
+            batch, depth = self.settings.batch, self.config.tile_rows
+            whole = rows == batch and f["fresh"] and f["commit"]
+            require(bool(whole), f"centres {rows} gradients of {batch} by their mean, which other passes have a part in")
+            require(rows <= depth, f"{rows} rows wait in the tile buffer of {depth}")
 
     def _add(self, f: Fields, rows: int, largest: int) -> None:
         """The sums of a pass join the totals of its groups, and leave them when they are complete."""

@@ -102,7 +102,7 @@ def test_more_channels_than_the_totals_hold_are_taken_in_shares(operation: str) 
 
 def test_more_channels_than_the_totals_hold_where_one_pass_covers_each() -> None:
     network = Network((64,), [Dense(302), Dense(720), Dense(10)])
-    there = layout(network, dataclasses.replace(FEW, gradient_planes=8), SMALL)
+    there = layout(network, dataclasses.replace(FEW, gradient_planes=4), SMALL)
     assert there.resident is None
     assert there.cutter.forward(0).share == 38
     check(network, there.settings, SMALL)

@@ -162,6 +162,26 @@ def test_a_wrong_pass_is_refused(head: Head, having: dict[str, int], fields: dic
         prove(changed(code, first(code, head, **having), **fields), there, regions)
 
 
+DENSE = Network((40,), [Dense(20), Dense(12), Dense(3)])
+
+
+@pytest.mark.parametrize(
+    ("network", "fields", "text"),
+    [
+        (DENSE, {"own_centre": 0}, "gradients of 1 places do not wait for their mean"),
+        (CONVOLUTION, {"own_centre": 1}, "gradients of 25 places wait for their mean"),
+        (DENSE, {"tiles": 1}, r"centres \d+ gradients of 64 by their mean"),
+        (DENSE, {"fresh": 0}, "centres 64 gradients of 64 by their mean"),
+        (DENSE, {"commit": 0}, "centres 64 gradients of 64 by their mean"),
+    ],
+)
+def test_gradients_that_their_own_mean_centres_come_in_one_pass(network: Network, fields: dict[str, int], text: str) -> None:
+    there = layout(network, FEW, TIGHT)
+    code, regions = program(there)
+    with pytest.raises(ProofError, match=text):
+        prove(changed(code, first(code, Head.BACKWARD), **fields), there, regions)
+
+
 def test_sums_that_are_left_behind_are_refused() -> None:
     there = layout(CONVOLUTION, FEW, TIGHT)
     code, regions = program(there)

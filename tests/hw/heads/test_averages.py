@@ -170,6 +170,10 @@ def check(*groups: Group, stall: Stall = never) -> None:
                 found = ctx.get(dut.of_class)
                 assert ctx.get(dut.class_column) == column
                 assert (found.mu, found.psi, found.beta, found.slope) == classes, (run, first + column)
+            assert ctx.get(dut.centred) == (run.walks and run.backward and 0 <= column < LANES)
+            if ctx.get(dut.centred):
+                assert ctx.get(dut.class_column) == column
+                assert ctx.get(dut.own_centre) == within(run.mean(run.sums[first + column].first, 8), 28), (run, first + column)
             await ctx.tick()
             if cycle == taken:
                 ctx.set(dut.added.valid, 0)

@@ -494,7 +494,7 @@ def in_parts(make: Any, parts: Sequence[Part]) -> list[Work]:
 ALL = {"fresh": 1, "commit": 1}
 
 
-@pytest.mark.parametrize("pool", ["none", "signs", "sums"])
+@pytest.mark.parametrize("pool", ["none", "signs", "sums", "dense"])
 def test_a_whole_step_leaves_what_the_golden_model_does(pool: str) -> None:
     """Five passes under stalls; the rows of each update come while the pass before it is still on."""
     planes = {"gradient_planes": 3, "input_planes": 1, "slope_planes": 1}
@@ -534,7 +534,9 @@ def test_backward_in_parts_gives_codes_and_one_exponent(pool: str) -> None:
 
 
 def test_averages_stay_until_the_thresholds_of_their_group_come_from_them() -> None:
-    """Sums come twice as fast as codes of eight planes go, and the tile buffer holds five groups."""
+    """Sums come twice as fast as codes of eight planes go, and the tile buffer holds five groups. Backward it is the other way
+    round: gradients of a dense layer wait for the averages of their group.
+    """
     step = Step("dense", 4, gradient_planes=8, input_planes=2, slope_planes=1)
     above = int(step.trace["2.e"])
     part = whole(step, 0)

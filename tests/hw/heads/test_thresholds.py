@@ -21,10 +21,14 @@ LOWEST, HIGHEST = -(1 << CONFIG.accumulator - 1), (1 << CONFIG.accumulator - 1) 
 
 
 class Group(NamedTuple):
-    """A run: settings, and what stands in the parameter memory, of one group of columns or of several."""
+    """A run: settings, and what stands in the parameter memory, of one group of columns or of several.
+
+    own: the columns' own centres, where those of the records don't count.
+    """
 
     records: list[Record]
     backward: bool = False
+    own: tuple[int, ...] = ()
     shift: int = 0
     channel: int = 0
 
@@ -33,8 +37,11 @@ def within(value: int, low: int = LOWEST, high: int = HIGHEST) -> int:
     return max(low, min(value, high))
 
 
-def expected(group: Group, record: Record) -> dict[str, int]:
+def expected(group: Group, column: int) -> dict[str, int]:
     """A column's result; forward, all of it counts."""
+    record = group.records[column]
+    if group.own:
+        return {"mean": (group.own[column] + 32) >> 6}
     if group.backward:
         m = within((record.centre << 8 + group.shift) >> 8, -CENTRE, CENTRE - 1)
         return {"mean": (m + 32) >> 6}
@@ -65,12 +72,19 @@ def check(*groups: Group, busy: Stall = never, slow: Stall = never) -> None:
             memory[run.channel : run.channel + len(run.records)] = run.records
             for name in ("backward", "shift", "channel"):
                 ctx.set(getattr(dut, name), getattr(run, name))
+            ctx.set(dut.own, bool(run.own))
             ctx.set(dut.last_group, len(run.records) // LANES - 1)
             assert not ctx.get(dut.wants)
             ctx.set(dut.begin, 1)
             await ctx.tick()
             ctx.set(dut.begin, 0)
             for first in range(0, len(run.records), LANES):
+                for column, centre in enumerate(run.own[first : first + LANES]):
+                    ctx.set(dut.centred, 1)
+                    ctx.set(dut.own_column, column)
+                    ctx.set(dut.own_centre, centre)
+                    await ctx.tick()
+                ctx.set(dut.centred, 0)
                 while busy():
                     assert ctx.get(dut.wants)
                     assert not ctx.get(dut.reading)
@@ -86,9 +100,9 @@ def check(*groups: Group, busy: Stall = never, slow: Stall = never) -> None:
                     assert ctx.get(dut.valid) == (cycle >= STAGES)
                     assert ctx.get(dut.groups_read) == first // LANES + (cycle >= LANES)
                     if cycle >= STAGES:
-                        record, result = run.records[first + cycle - STAGES], ctx.get(dut.result)
-                        want = expected(run, record)
-                        assert {name: getattr(result, name) for name in want} == want, (run, record)
+                        column, result = first + cycle - STAGES, ctx.get(dut.result)
+                        want = expected(run, column)
+                        assert {name: getattr(result, name) for name in want} == want, (run, column)
                     await ctx.tick()
                 await wait_for(ctx, dut.prepared)
                 while slow():
@@ -131,6 +145,17 @@ def test_backward_gives_the_centre_in_the_unit_of_this_step(shift: int) -> None:
 
 def test_forward_and_backward_groups_follow_each_other() -> None:
     check(*(drawn(seed, backward=seed % 2 == 1, shift=seed % 16 - 8) for seed in range(30)))
+
+
+def test_own_centres_take_the_place_of_the_records_in_whatever_unit_these_are() -> None:
+    runs = []
+    for seed in range(40):
+        source, count = random.Random(seed), seed % 3 + 1
+        ends = source.choice((40, 100_000, CENTRE - 1))
+        own = tuple(source.choice((-ends - 1, ends, source.randint(-ends, ends))) for _ in range(count * LANES))
+        records = [record for part in range(count) for record in drawn(seed + part).records]
+        runs += [Group(records, backward=True, own=own, shift=seed % 16 - 8), drawn(seed, backward=seed % 2 == 1, shift=3)]
+    check(*runs, busy=stalls(1, 0.3), slow=stalls(2, 0.3))
 
 
 @pytest.mark.parametrize("backward", [False, True])

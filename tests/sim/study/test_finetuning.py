@@ -134,10 +134,11 @@ def test_a_table_is_read_as_it_was_written(tmp_path):
     ("change", "said"),
     [
         (lambda lines: lines[1:], "its first line is another"),
-        (lambda lines: [lines[0], lines[1][:-1]], "a line has 9 of 10 columns"),
-        (lambda lines: [lines[0], [*lines[1][:-1], "1.5"]], "are not in 0..1"),
-        (lambda lines: [lines[0], [*lines[1][:-1], "nan"]], "are not in 0..1"),
+        (lambda lines: [lines[0], lines[1][:-1]], "a line has 10 of 11 columns"),
+        (lambda lines: [lines[0], [*lines[1][:-2], "1.5", lines[1][-1]]], "are not in 0..1"),
+        (lambda lines: [lines[0], [*lines[1][:-2], "nan", lines[1][-1]]], "are not in 0..1"),
         (lambda lines: [lines[0], [*lines[1][:7], "Maybe", *lines[1][8:]]], "Maybe"),
+        (lambda lines: [lines[0], [*lines[1][:-1], "2"]], "a line is of arithmetic '2', and this bnnedge has 3"),
         (lambda lines: [], "its first line is another"),
     ],
 )

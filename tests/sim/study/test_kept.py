@@ -212,7 +212,7 @@ class TestDamage:
     @pytest.mark.parametrize(
         ("change", "said"),
         [
-            ({"version": 1}, "its format is version 1; this bnnedge reads version 3"),
+            ({"version": 1}, "its format is version 1; this bnnedge reads version 4"),
             ({"format": "bnnedge checkpoint"}, "it is not the state of a study's run"),
             ({"key": "0" * 12}, "it is of another run, another network or other data"),
             ({"digest": 1}, "it is of another run, another network or other data"),

@@ -79,7 +79,7 @@ class TestGrid:
         after = [run.key for run in load_study(grid).runs]
         assert [one == other for one, other in zip(before, after, strict=True)] == [True] * 2 + [False] * 4
         with pytest.raises(
-            ValueError, match=r"t.csv, line 3: key .*; before arithmetic 3 the integer form trained otherwise: delete"
+            ValueError, match=r"t.csv, line 3: key .*; before arithmetic 4 the integer form trained otherwise: delete"
         ):
             Table(table.path)
         table.path.write_text(kept)

@@ -9,7 +9,7 @@ from typing import Any
 from bnnedge import Dense, Network, Settings, Trainer, checkpoint
 from situations import Row, bnnedge, says
 
-SMALL = "lanes: 4\nword: 16\nleft_depth: 1024\nright_depth: 1024\ntile_rows: 256\nchannels: 1024\nclock_hz: 80e6\n"
+SMALL = "lanes: 4\nword: 16\nleft_depth: 2048\nright_depth: 1024\ntile_rows: 256\nchannels: 1024\nclock_hz: 80e6\n"
 
 
 def estimated(text: str, name: str = "own.yaml") -> Callable[[Path], Any]:

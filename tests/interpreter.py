@@ -212,7 +212,7 @@ class Machine:
             self._exponent(f, i)
 
     def _loss(self, f: Fields) -> None:
-        expect(f["images"], self.batch, "images of a LOSS")
+        expect((f["images"], f["own_centre"]), (self.batch, 1), "images of a LOSS, and whether gradients wait for their mean")
         expect([self.labels.popleft() for _ in range(self.batch)], [(self.step, n) for n in range(self.batch)], "labels")
         if not f["inference"]:
             self.touch.late_writes |= {("report", 0), ("tile buffer", 0)}

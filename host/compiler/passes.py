@@ -105,7 +105,7 @@ class Passes:
             **(self._codes_out(place, part, out) if loss and out.columns else self._signs_out(part, out)),
         }
         if loss:
-            fields |= {"images": self.settings.batch, "own_centre": 1}
+            fields |= {"images": self.settings.batch, "own_centre": g.own_centre}
         if g.pixels:
             steps, _ = strips(g, self.config.word)
             fields |= {"window": g.channels, "strip": steps, "strip_shift": step * g.channels, "left_x": x.along_x}

@@ -55,6 +55,7 @@ class Sums:
             return
         if f["head"] == Head.BACKWARD:
             self._opens(f)
+        if f["head"] != Head.FORWARD:
             self._own_centre(f, rows)
         self._add(f, rows * (4 if f["head"] == Head.FORWARD and f["pool"] == Pool.SIGNS else 1), largest)
         if f["closes"]:

@@ -168,6 +168,7 @@ DENSE = Network((40,), [Dense(20), Dense(12), Dense(3)])
 @pytest.mark.parametrize(
     ("network", "fields", "text"),
     [
+        (DENSE, {"head": Head.LOSS, "own_centre": 0}, "gradients of 1 places do not wait for their mean"),
         (DENSE, {"own_centre": 0}, "gradients of 1 places do not wait for their mean"),
         (CONVOLUTION, {"own_centre": 1}, "gradients of 25 places wait for their mean"),
         (DENSE, {"tiles": 1}, r"centres \d+ gradients of 64 by their mean"),
@@ -179,7 +180,7 @@ def test_gradients_that_their_own_mean_centres_come_in_one_pass(network: Network
     there = layout(network, FEW, TIGHT)
     code, regions = program(there)
     with pytest.raises(ProofError, match=text):
-        prove(changed(code, first(code, Head.BACKWARD), **fields), there, regions)
+        prove(changed(code, first(code, Head(fields.get("head", Head.BACKWARD))), **fields), there, regions)
 
 
 def test_sums_that_are_left_behind_are_refused() -> None:

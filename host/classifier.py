@@ -18,7 +18,7 @@ import numpy as np
 from bnnedge.callbacks import History
 from bnnedge.keywords import explained
 from bnnedge.network import Dense, Network
-from bnnedge.rates import SCHEDULE, Schedule
+from bnnedge.rates import SCHEDULE, SMALL_DATA_RATE, Schedule, usual
 from bnnedge.settings import AUTO, Settings, count
 from bnnedge.trainer import Trainer
 
@@ -48,7 +48,7 @@ class BNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         the number of features and the number of classes that returns one.
     epochs: passes over the samples.
     batch: samples a step: a multiple of 16, 16..512.
-    rate, schedule: of learning, see `bnnedge.Trainer`.
+    rate, schedule: of learning, see `bnnedge.Trainer`. By default the rate is 0.03, and with convolutions the trainer's.
     gradient_planes, input_planes: see `bnnedge.Settings`.
     scale: how numbers become pixels, 0..255. "feature": each column's range in training, and what is beyond is clipped. "all":
         one range for all columns, as suits images. None: X is taken as it is, whole numbers 0..255 or floats in [0, 1].
@@ -75,7 +75,7 @@ class BNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         network: Any = None,
         epochs: int = 30,
         batch: int = 64,
-        rate: float = 0.03,
+        rate: float | None = None,
         schedule: str | Schedule = SCHEDULE,
         gradient_planes: int | Sequence[int] | str = AUTO,
         input_planes: int = 8,
@@ -125,7 +125,7 @@ class BNNClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             self.device,
             configuration=self.configuration,
             settings=self._settings(),
-            rate=self.rate,
+            rate=usual(network, SMALL_DATA_RATE) if self.rate is None else self.rate,
             schedule=self.schedule,
         ) as trainer:
             self.history_: History = trainer.fit(images[repeated], labels[repeated], epochs=epochs, progress=bool(self.verbose))

@@ -16,6 +16,8 @@ SCHEDULES = ("cosine", "step", "plateau", "constant")
 FUNCTION = "function"  # the name of a schedule that is the user's own
 PATIENCE = 3  # epochs without a smaller training loss before "plateau" halves the rate
 RATE, CONVOLUTIONAL_RATE = 0.012, 0.002  # at the start of a fresh network: of dense layers, and with convolutions
+# Of dense layers, with some hundreds of images: of digits, a fifth held out, 5 seeds, 0.012 gave 96.2 %, 0.02 to 0.06 97 %.
+SMALL_DATA_RATE = 0.03
 FINE = 10  # times smaller is the rate of a network that comes trained
 SCHEDULE = "cosine"  # how the rate falls, unless told otherwise
 MOST_EPOCHS = 1 << 16  # whose rates, each a number of a checkpoint, a function may give
@@ -25,9 +27,9 @@ _LAYER_RATE = formats.RATE_UNIT + formats.MOMENT + 1 - formats.RATE  # fraction 
 Schedule = Callable[[int], float] | Callable[[int, float], float]
 
 
-def usual(network: Network) -> float:
-    """The rate at which training of a fresh network begins, unless told otherwise."""
-    return CONVOLUTIONAL_RATE if isinstance(network.layers[0], Conv2D) else RATE
+def usual(network: Network, dense: float = RATE) -> float:
+    """The rate at which training of a fresh network begins, unless told otherwise; `dense` if it has dense layers alone."""
+    return CONVOLUTIONAL_RATE if isinstance(network.layers[0], Conv2D) else dense
 
 
 def fine(network: Network, latent: int) -> float:

@@ -46,7 +46,6 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--save-every",
         type=options.minutes,
-        default=MINUTES,
         metavar="MINUTES",
         help="within an epoch, between two saves of a run's state, from which it goes on after a kill (default: "
         f"{MINUTES:g}); another one comes as an epoch ends",
@@ -123,7 +122,7 @@ def run(arguments: argparse.Namespace) -> int:
 def _check_alone(arguments: argparse.Namespace) -> None:
     """ValueError for options of grids, which a study that is none would not heed."""
     given = {"--scheduler": arguments.scheduler, "--workers": arguments.workers, "--report": arguments.report}
-    given["--arrays"] = arguments.arrays != "numpy"
+    given["--arrays"], given["--save-every"] = arguments.arrays != "numpy", arguments.save_every is not None
     for option in (option for option, value in given.items() if value):
         raise ValueError(f"{option} is of studies that are grids of runs, and {arguments.study!r} has its own way: leave it out")
 
@@ -160,7 +159,7 @@ def _work(left: Sequence[Run], table: Table, arguments: argparse.Namespace) -> l
                 arguments.scheduler,
                 watch,
                 arguments.arrays,
-                every=60 * arguments.save_every,
+                every=60 * (MINUTES if arguments.save_every is None else arguments.save_every),
                 workers=arguments.workers,
             )
         except ModuleNotFoundError as error:

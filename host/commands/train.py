@@ -22,7 +22,7 @@ from bnnedge.data.augment import Augment
 from bnnedge.devices import DEVICES
 from bnnedge.files import alone
 from bnnedge.overview import shape
-from bnnedge.rates import CONVOLUTIONAL_RATE, RATE, SCHEDULE, SCHEDULES
+from bnnedge.rates import CONVOLUTIONAL_RATE, RATE, SCHEDULE, SCHEDULES, SMALL_DATA_RATE
 from bnnedge.report import Reference, save_curve, write_json
 from bnnedge.report.evaluation import origin
 from bnnedge.report.folder import RunFolder
@@ -72,7 +72,7 @@ def add(parser: argparse.ArgumentParser) -> None:
         type=float,
         metavar="R",
         help=f"learning rate (default: that of --start; else {CONVOLUTIONAL_RATE:g} with convolutions, {RATE:g} without, and "
-        f"{options.DIGITS_RATE:g} for digits)",
+        f"{SMALL_DATA_RATE:g} for digits)",
     )
     parser.add_argument("--schedule", choices=SCHEDULES, help=f"how the rate falls over the epochs (default: {SCHEDULE})")
     checks = parser.add_mutually_exclusive_group()

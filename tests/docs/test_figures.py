@@ -56,7 +56,6 @@ from scripts import ROOT
 
 from bnnedge import CONFIGURATIONS, binarynet, bounded, checkpoint, cli, cnv, configuration, formats, mlp, parsing, rates
 from bnnedge.boards import BOARDS
-from bnnedge.commands.options import DIGITS_RATE
 from bnnedge.compiler.cycles import MEMORY_LATENCY
 from bnnedge.compiler.tiling import MEMORY_BYTES
 from bnnedge.data import cifar, svhn
@@ -155,7 +154,7 @@ FIGURES: list[tuple[str, str, Figures]] = [
     (
         SETTINGS,
         "| {}, and {} with convolutions; on the command line {} for `digits`",
-        lambda: [rates.RATE, rates.CONVOLUTIONAL_RATE, DIGITS_RATE],
+        lambda: [rates.RATE, rates.CONVOLUTIONAL_RATE, rates.SMALL_DATA_RATE],
     ),
     (SETTINGS, "{}, and {} with convolutions; small", lambda: [rates.RATE, rates.CONVOLUTIONAL_RATE]),
     ("results.md", "reaches\n{} / {} at a rate of 0.004", lambda: trained("cifar10-recipe", INTEGER_RECIPE)[:2]),

@@ -13,6 +13,7 @@ from bnnedge.rates import (
     FINE,
     MOST_EPOCHS,
     RATE,
+    SMALL_DATA_RATE,
     check_rate,
     decay,
     fine,
@@ -31,7 +32,7 @@ X, Y = RANDOM.randint(0, 256, (192, 4, 4)).astype(np.uint8), np.arange(192) % 4
 def test_the_usual_rate_is_smaller_with_convolutions(layers, rate):
     network = Network((6, 6, 1), layers)
     assert Trainer(network).rate == options.rate("mnist", network) == options.rate("cifar10", network) == rate
-    assert options.rate("digits", network) == (rate if rate == CONVOLUTIONAL_RATE else options.DIGITS_RATE)
+    assert options.rate("digits", network) == (rate if rate == CONVOLUTIONAL_RATE else SMALL_DATA_RATE)
 
 
 def test_the_usual_rates_in_words():

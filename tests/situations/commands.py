@@ -295,6 +295,9 @@ ROWS = [
         "--workers are those of this machine: leave it out with --scheduler",
     ),
     Row("no report of bytes", lambda f: bnnedge("study", "memory", "--out", f, "--report"), "--report is of studies"),
+    Row(
+        "no states of bytes", lambda f: bnnedge("study", "memory", "--out", f, "--save-every", "9"), "--save-every is of studies"
+    ),
     Row("fine-tuning by workers", lambda f: bnnedge("study", "fine-tuning", "--workers", "2"), "has its own way"),
     Row("no GPU that fine-tunes", lambda f: bnnedge("study", "fine-tuning", "--arrays", "torch"), "--arrays is of studies"),
     # Paths

@@ -49,8 +49,9 @@ class Ablation(Standard):
             gradient itself, in place of gradient/spread.
         streaming: hidden layers normalise with the moving averages as they stood before the step, the spread about the moving
             mean. The last layer has its batch's statistics. Averages warm up as in docs/arithmetic.md.
-        moving-centre: the backward pass of the batch norm takes off the moving mean of v instead of the batch's, and in the last
-            layer alone the part along X, by a moving mean, too. These move in the backward pass.
+        moving-centre: the backward pass of the batch norm takes off the moving mean of v where a channel has many outputs, the
+            batch's own in layers of one output, and in the last layer alone the part along X, by a moving mean, too. These move
+            in the backward pass.
         sized-beta: beta learns by `SizedMoment`.
 
     Raises
@@ -122,15 +123,16 @@ class Ablation(Standard):
         return super().normal_gradient(gradient, layer, record)
 
     def _centred(self, v: Array, output: Array, layer: Layer) -> Array:
-        """v (n, M) without its moving mean and, in the last layer, its part along the normalised output (n, M)."""
+        """v (n, M) without its mean, moving or own, and, in the last layer, its part along the normalised output (n, M)."""
         xp, centre = self.library.xp, self.centres[self.layers.index(layer)]
         share = warming_share(formats.DECAY, self.steps)
         if self._is_last(layer):
             slope = xp.mean(v * output, axis=0)
             v = v - (sgn(output) if "signs" in self.taken else output) * centre.slope
             centre.slope += share * (slope - centre.slope)
-        result = v - centre.mean
-        centre.mean += share * (xp.mean(v, axis=0) - centre.mean)
+        mean = xp.mean(v, axis=0)
+        result = v - (mean if layer.geometry.own_centre else centre.mean)
+        centre.mean += share * (mean - centre.mean)
         return result
 
     def weight_gradient(self, gradient: Array) -> Array:

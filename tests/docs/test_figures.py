@@ -182,11 +182,20 @@ FIGURES: list[tuple[str, str, Figures]] = [
     (
         "results.md",
         "1/psi, {} in float32, ...\n"
-        "...(`streaming`) {}, ...\n... (`moving-centre`) {}, ...\n... (`sized-beta`) {}; all of them {}.",
+        "...(`streaming`) {}, ...\n...(`moving-centre`, ...) {}, ...\n... (`sized-beta`) {}; all of them {}.",
         lambda: means(
             "ablations",
             *("method, no-psi", "method, no-psi streaming", "method, no-psi moving-centre", "method, no-psi sized-beta"),
             "method, no-psi streaming moving-centre sized-beta",
+        ),
+    ),
+    (
+        "results.md",
+        "with 8, 6, 4, 3, 2, 1 gradient planes: {}, {}, {}, {}, {}, {};\nwith batches of 32, 64, 256, 512 {}, {}, {}, {}.",
+        lambda: means(
+            "ablations",
+            *(f"integer, {planes} gradient planes" for planes in (8, 6, 4, 3, 2, 1)),
+            *(f"integer, batch {batch}" for batch in (32, 64, 256, 512)),
         ),
     ),
     ("results.md", "| without the straight-through mask | **{}** |", lambda: means("ablations", "standard, no-mask")),

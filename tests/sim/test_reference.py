@@ -573,19 +573,21 @@ class TestAblation:
 
     @pytest.mark.parametrize("more", [(), ("signs",)])
     def test_moving_centre_takes_off_the_steps_before(self, rng, more):
-        network = Ablation(dense(5, 4, 3), steps=["l1", "no-psi", "moving-centre", *more], dtype=np.float64)
-        _, records = network.forward(rng.uniform(-1, 1, (8, 5)))
-        means, slope = [np.zeros(4), np.zeros(3)], np.zeros(3)
+        """In the convolution, whose channels have nine outputs; dense layers take off the mean of their own batch."""
+        layers = Network((4, 4), [Conv2D(2, 2, 1, "valid"), Dense(4), Dense(3)]).geometry
+        network = Ablation(layers, steps=["l1", "no-psi", "moving-centre", *more], dtype=np.float64)
+        _, records = network.forward(rng.uniform(-1, 1, (8, 4, 4)))
+        before, slope = np.zeros(2), np.zeros(3)
         for step in range(6):
             network.steps, share = step, 1 if step < 4 else 0.5
-            gradients = rng.normal(size=(8, 4)), rng.normal(size=(8, 3))
-            x = records[1].kept.reshape(8, 3) - network.layers[1].beta
-            along = gradients[1] - (sgn(x) if more else x) * slope
-            for i, d in enumerate((gradients[0], along)):
-                found = network.normal_gradient(gradients[i], network.layers[i], records[i])
-                assert found == pytest.approx(d - means[i])
-                means[i] = means[i] + share * (d.mean(0) - means[i])
-            slope = slope + share * ((gradients[1] * x).mean(0) - slope)
+            first, second, last = rng.normal(size=(72, 2)), rng.normal(size=(8, 4)), rng.normal(size=(8, 3))
+            x = records[2].kept.reshape(8, 3) - network.layers[2].beta
+            along = last - (sgn(x) if more else x) * slope
+            gradients, expected = (first, second, last), (first - before, second - second.mean(0), along - along.mean(0))
+            for layer, record, gradient, centred in zip(network.layers, records, gradients, expected, strict=True):
+                assert network.normal_gradient(gradient, layer, record) == pytest.approx(centred)
+            before = before + share * (first.mean(0) - before)
+            slope = slope + share * ((last * x).mean(0) - slope)
 
     def test_sized_beta_knows_the_last_layer(self):
         network = Ablation(dense(5, 4, 3), steps=["sized-beta"])

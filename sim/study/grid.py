@@ -20,7 +20,8 @@ from bnnedge.rates import RATE, SCHEDULE, SCHEDULES
 from bnnedge.settings import AUTO, Settings, parsed_planes, whole
 from bnnedge.terminal import nearest, printable
 
-MODELS = ("integer", "method", "standard", "ablation", "tanh", "pytorch")
+INDEPENDENT = ("pytorch", "pytorch-method")
+MODELS = ("integer", "method", "standard", "ablation", "tanh", *INDEPENDENT)
 PROGRAM = "tests/benchmarks/standard.py"
 """Of the repository: trains the runs that are `independent`."""
 ROUNDINGS = ("random", "nearest")
@@ -65,7 +66,8 @@ class Run:
     ----------
     label: the line of the table that it belongs to, with the runs of other seeds.
     model: "integer" (the golden model), or in float32 "method" (the paper's), "standard", "ablation", or "tanh" (no binary
-        network: see `bnnedge.sim.study.chaos`); or "pytorch", the standard by `PROGRAM`, which shares no layer with this package.
+        network: see `bnnedge.sim.study.chaos`); or "pytorch" and "pytorch-method", standard and method by `PROGRAM`, which
+        shares no layer with this package.
     steps: of an ablation, with spaces between: see `bnnedge.sim.reference.Ablation`.
     data, network: names or files, as `bnnedge train` takes them; of a tanh network the name is not looked at.
     epochs, batch, rate, seed: as `bnnedge train` has them; all but the golden model take batches of any size.
@@ -142,7 +144,7 @@ class Run:
     @property
     def independent(self) -> bool:
         """Whether another program trains it, `PROGRAM`, and no study."""
-        return self.model == "pytorch"
+        return self.model in INDEPENDENT
 
     @property
     def key(self) -> str:

@@ -54,7 +54,7 @@ def carry_out(
     arrays: library that computes, see `bnnedge.sim.arrays.library`. keeper: keeps the state meanwhile; if it has one that is of
     this run, training goes on from there. shared: where the data set is, unless it is to be loaded. train: of an independent run.
     """
-    train = train or {"integer": _integer, "tanh": _tanh, "pytorch": _elsewhere}.get(run.model, _float)
+    train = train or (_elsewhere if run.independent else {"integer": _integer, "tanh": _tanh}.get(run.model, _float))
     keeper, computing, samples = keeper or Keeper(run), library(arrays), samples_of(run, shared)
     kept = keeper.begin(_content(run, samples), arrays)
     try:

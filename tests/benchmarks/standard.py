@@ -1,4 +1,4 @@
-"""The float32 standard by PyTorch, as the rows of a study whose model is "pytorch".
+"""The float32 standard and the paper's method by PyTorch, as the rows of a study whose model is "pytorch" or "pytorch-method".
 
     python tests/benchmarks/standard.py cifar10 --out studies
 
@@ -35,7 +35,8 @@ from bnnedge.terminal import counted, printable
 
 def train(run: Run, samples: Samples, arrays: object, keeper: Keeper, kept: Kept | None) -> Row:
     """Train what a run says, as `bnnedge.sim.study.training.Train` has it."""
-    training, batches = torch_step.Training(network_of(run, samples), run.rate, run.seed), len(samples.x) // run.batch
+    method, batches = run.model == "pytorch-method", len(samples.x) // run.batch
+    training = torch_step.Training(network_of(run, samples), run.rate, run.seed, method=method)
     if not 2 <= run.batch <= len(samples.x):
         raise ValueError(f"batch must be in 2..{len(samples.x)}, the number of training images, not {run.batch}")
     course, shown = Course(cast(Any, training), run.epochs, batches), Epochs(samples.x, augment_of(run))

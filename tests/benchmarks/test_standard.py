@@ -78,6 +78,13 @@ def test_rows_are_those_of_a_study_and_those_there_are_stay(standard: Any, grid:
     assert not table.folder.exists()
 
 
+def test_the_method_ends_as_that_of_the_package(standard: Any, grid: Path) -> None:
+    ours, its = (dataclasses.replace(load_study(grid).runs[2], model=model) for model in ("method", "pytorch-method"))
+    made = training.carry_out(its, train=standard.train)
+    assert made.accuracy == pytest.approx(training.carry_out(ours).accuracy, abs=0.04)
+    assert made.accuracy != training.carry_out(dataclasses.replace(its, model="pytorch"), train=standard.train).accuracy
+
+
 @pytest.mark.parametrize("epoch", [0, 1])
 def test_what_a_step_trains_on(standard: Any, grid: Path, monkeypatch: pytest.MonkeyPatch, epoch: int) -> None:
     """All images of an epoch once, as they vary in it, with the rate of each step."""
@@ -149,6 +156,6 @@ def test_errors(standard: Any, grid: Path, tmp_path: Path, capsys: Any) -> None:
 
 
 def test_a_run_is_told_from_the_packages_own() -> None:
-    one, other = (Run("a", model, "digits", "digits", 1) for model in ("standard", "pytorch"))
-    assert (one.independent, other.independent) == (False, True)
-    assert one.key != other.key
+    runs = [Run("a", model, "digits", "digits", 1) for model in ("standard", "method", "pytorch", "pytorch-method")]
+    assert [run.independent for run in runs] == [False, False, True, True]
+    assert len({run.key for run in runs}) == 4

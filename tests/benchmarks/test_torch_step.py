@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from bnnedge import Conv2D, Dense, MaxPool2D, Network
-from bnnedge.sim.reference import Standard, scale_pixels
+from bnnedge.sim.reference import Method, Standard, scale_pixels
 from bnnedge.sim.reference.functions import softmax_cross_entropy
 
 torch = pytest.importorskip("torch")
@@ -37,11 +37,12 @@ def batch(network: Network, images: int) -> tuple[np.ndarray, np.ndarray]:
     return rng.integers(0, 256, (images, *network.input_shape), np.uint8), rng.integers(0, network.classes, images)
 
 
+@pytest.mark.parametrize("method", [False, True])
 @pytest.mark.parametrize("name", NETWORKS)
-def test_step_is_the_standards(torch_step: Any, name: str) -> None:
+def test_step_is_the_references(torch_step: Any, name: str, method: bool) -> None:
     network = NETWORKS[name]
     pixels, labels = batch(network, 64)
-    ours, its = Standard(network.geometry, seed=5), torch_step.Training(network, rate=1e-3, seed=5)
+    ours, its = (Method if method else Standard)(network.geometry, seed=5), torch_step.Training(network, 1e-3, 5, method=method)
     rng = np.random.default_rng(7)
     for layer, other in zip(ours.layers, its.model.layers, strict=True):
         # Random offsets: without them some X are exactly 0, and the last bit of a mean decides their sign.

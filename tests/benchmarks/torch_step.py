@@ -1,15 +1,15 @@
-"""The standard training of a network in float32, as one writes it with PyTorch: what the golden model's speed and accuracy are
-compared with.
+"""The standard training of a network in float32, and the paper's method, as one writes them with PyTorch: what the golden model's
+speed and accuracy are compared with.
 
-Courbariaux, Hubara, Soudry, El-Yaniv, Bengio, arXiv 1602.02830, as `bnnedge.sim.reference.Standard` has it in arrays, and
-`tests/benchmarks/test_torch_step.py` holds the two together.
+Courbariaux, Hubara, Soudry, El-Yaniv, Bengio, arXiv 1602.02830, and Wang et al., arXiv 2102.04270, as `Standard` and `Method` of
+`bnnedge.sim.reference` have them in arrays; `tests/benchmarks/test_torch_step.py` holds the two together.
 """
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -18,7 +18,9 @@ from torch.nn import functional
 
 from bnnedge import Conv2D, Dense, Network
 from bnnedge.layers import Geometry
-from bnnedge.sim.reference.functions import VARIANCE_FLOOR
+from bnnedge.sim.reference.functions import DEVIATION_FLOOR, VARIANCE_FLOOR
+
+SHARE = 0.1  # of a batch in the moving averages
 
 
 class Sign(torch.autograd.Function):
@@ -36,6 +38,34 @@ class Sign(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
         (x,) = ctx.saved_tensors
         return x.abs().le_(1).mul_(gradients[0])  # le_ leaves 0.0 and 1.0
+
+
+class L1Norm(torch.autograd.Function):
+    """x = (y - mean) / spread + beta of sums (B, M, ...), where spread is the mean absolute deviation; and mean and spread (M,).
+
+    The gradient at y takes sgn(x) for x: v - mean(v) - sgn(x) mean(v sgn(x)), v = gradient / spread. PyTorch's own batch norm
+    computes both, given other statistics than those of its input: that is one pass over a map instead of five.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, y: Tensor, beta: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        others = [n for n in range(y.dim()) if n != 1]
+        mean = y.mean(others, keepdim=True)
+        sums = torch.linalg.vector_norm(y - mean, 1, others)
+        mean, spread = mean.flatten(), (sums * (len(beta) / y.numel())).clamp_(DEVIATION_FLOOR)
+        x = functional.batch_norm(y, mean, spread**2, None, beta, eps=0)
+        ctx.save_for_backward(x, spread)
+        ctx.mark_non_differentiable(mean, spread)
+        return x, mean, spread
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor]:
+        x, spread = ctx.saved_tensors
+        signs, zeros, ones = torch.copysign(torch.ones(()), x), torch.zeros_like(spread), torch.ones_like(spread)
+        at_y, _, at_beta = torch.ops.aten.native_batch_norm_backward(
+            gradients[0], signs, 1 / spread, None, None, zeros, ones, True, 0.0, [True, False, True]
+        )
+        return at_y, at_beta
 
 
 class Layer(nn.Module):
@@ -67,7 +97,11 @@ class Layer(nn.Module):
             y = functional.conv2d(self._padded(x), weight, stride=g.stride)
             if g.pool == "sums":
                 y = functional.max_pool2d(y, 2)
-        return functional.batch_norm(y, self.mean, self.variance, None, self.beta, training=self.training, eps=VARIANCE_FLOOR)
+        return self.normalised(y)
+
+    def normalised(self, y: Tensor) -> Tensor:
+        """Sums (B, M, ...), normalised by their batch's statistics in training, which the averages follow, or by the averages."""
+        return functional.batch_norm(y, self.mean, self.variance, None, self.beta, self.training, SHARE, VARIANCE_FLOOR)
 
     def _padded(self, x: Tensor) -> Tensor:
         """The part of an infinite map that the windows cover, with zeros where it has no pixels."""
@@ -77,14 +111,27 @@ class Layer(nn.Module):
         return functional.pad(x, (g.pad_x, right, g.pad_y, below)) if any((g.pad_x, right, g.pad_y, below)) else x
 
 
+class MethodLayer(Layer):
+    """With the L1 batch norm of the paper's method. variance: the square of the mean absolute deviation."""
+
+    def normalised(self, y: Tensor) -> Tensor:
+        if not self.training:
+            return functional.batch_norm(y, self.mean, self.variance, None, self.beta, eps=0)
+        x, mean, spread = L1Norm.apply(y, self.beta)
+        with torch.no_grad():
+            self.mean.lerp_(mean, SHARE)
+            self.variance.sqrt_().lerp_(spread, SHARE).square_()
+        return cast(Tensor, x)
+
+
 class Standard(nn.Module):
     """The network in float32: logits (B, classes) of uint8 pixels (B, ...)."""
 
-    def __init__(self, network: Network, seed: int = 0) -> None:
+    def __init__(self, network: Network, seed: int = 0, layer: type[Layer] = Layer) -> None:
         super().__init__()
         rng = np.random.default_rng(seed)
         dense = [isinstance(layer, Dense) for layer in network.layers if isinstance(layer, (Conv2D, Dense))]
-        self.layers = nn.ModuleList(map(Layer, network.geometry, dense, itertools.repeat(rng)))
+        self.layers = nn.ModuleList(map(layer, network.geometry, dense, itertools.repeat(rng)))
         self.first = network.geometry[0]
 
     def forward(self, pixels: Tensor) -> Tensor:
@@ -99,10 +146,14 @@ class Standard(nn.Module):
 
 
 class Training:
-    """Training of a network with Adam, one batch at a time."""
+    """Training of a network with Adam, one batch at a time.
 
-    def __init__(self, network: Network, rate: float = 1e-3, seed: int = 0) -> None:
-        self.model = Standard(network, seed).to(memory_format=torch.channels_last)
+    method: the paper's, with the L1 batch norm and signs of the weights' gradients, in place of the standard.
+    """
+
+    def __init__(self, network: Network, rate: float = 1e-3, seed: int = 0, *, method: bool = False) -> None:
+        self.method = method
+        self.model = Standard(network, seed, MethodLayer if method else Layer).to(memory_format=torch.channels_last)
         self.optimiser = torch.optim.Adam(self.model.parameters(), rate, fused=True)
 
     def step(self, pixels: Tensor, labels: Tensor, rate: float | None = None) -> tuple[float, int]:
@@ -116,6 +167,8 @@ class Training:
         logits = self.model(pixels)
         loss = functional.cross_entropy(logits, labels)
         loss.backward()
+        for layer in self.model.layers if self.method else ():
+            layer.weight.grad = torch.where(layer.weight.grad >= 0, 1.0, -1.0)
         self.optimiser.step()
         with torch.no_grad():
             for layer in self.model.layers:

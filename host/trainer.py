@@ -55,7 +55,7 @@ class Trainer:
     configuration: of the accelerator, or its name or file; by default that of the device or of the board's bitstream, else
         the smallest built-in one that holds the network.
     settings: batch, planes, optimiser, seed; see `Settings`. A dict of them does, too.
-    rate: learning rate at the start; weights lie in [-1, 1], and a step moves them by at most this. By default 0.012, and 0.002
+    rate: learning rate at the start; weights lie in [-1, 1], and a step moves them by at most this. By default 0.012, and 0.004
         of a network with convolutions.
     schedule: of the rate over the epochs of a run: "cosine" (towards 0), "step" (a tenth from the middle on, a hundredth in the
         last quarter), "plateau" (half of it whenever the training loss stays for three epochs) or "constant"; or a function

@@ -150,7 +150,12 @@ FIGURES: list[tuple[str, str, Figures]] = [
         lambda: trained("cifar10-short", "bnnedge, 4 / 8 gradient planes, 10,000 images"),
     ),
     ("results.md", "| 50,000 images, 4 epochs | 8 | {} / {} | {} |", lambda: trained("cifar10-short", f"{G8}, 4 epochs")),
-    ("results.md", "| 50,000 images, 12 epochs ... | 8 | {} / {} | {} |", lambda: trained("cifar10-12-epochs", G8)),
+    ("results.md", "| 50,000 images, 12 epochs, ... | 8 | {} / {} | {} |", lambda: trained("cifar10-12-epochs", G8)),
+    (
+        "results.md",
+        ": {} at 0.002, {} at\n0.004 and {} at 0.008",
+        lambda: means("cifar10-tuning", *(f"bnnedge, rate {rate}" for rate in (0.002, 0.004, 0.008))),
+    ),
     (
         SETTINGS,
         "| {}, and {} with convolutions; on the command line {} for `digits`",

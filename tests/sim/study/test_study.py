@@ -97,7 +97,8 @@ class TestGrid:
             (("title: A trial\n", ""), "needs a title and a list of runs"),
             (
                 ("standard, rate", "perfect, rate"),
-                "entry 1 of runs: model must be one of integer, method, standard, ablation, tanh, pytorch, not 'perfect'",
+                "entry 1 of runs: model must be one of integer, method, standard, ablation, tanh, pytorch, pytorch-method, "
+                "not 'perfect'",
             ),
             (("rate: 1e-2", "speed: 1"), "entry 1 of runs: there is no speed; there are label, model"),
             *((("{gradient_planes}", text), f"entry 2 of runs: label .*: '{re.escape(said)}' is no ") for text, said in LABELS),

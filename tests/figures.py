@@ -128,6 +128,12 @@ def ends_at(study: str, *labels: str) -> list[float]:
     return [row.spread[-1] for label in labels for row in rows(study) if row.run.label == label]
 
 
+def steps_of(study: str, label: str) -> list[float]:
+    """Mean and worst test accuracy in %."""
+    found = accuracies(study, label)
+    return [statistics.fmean(found), min(found)]
+
+
 def of_chaos(expression: str) -> list[float]:
     """Figures of results/edge-of-chaos.md."""
     text = (ROOT / "docs" / "results" / "edge-of-chaos.md").read_text()

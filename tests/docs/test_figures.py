@@ -50,6 +50,7 @@ from figures import (
     samples,
     speed,
     spreads,
+    steps_of,
     trained,
 )
 from scripts import ROOT
@@ -174,6 +175,16 @@ FIGURES: list[tuple[str, str, Figures]] = [
         "results.md",
         "| float32 standard; L1 ...; without 1/psi | {}; {}; {}; {}; {} |",
         lambda: means("ablations", STANDARD, *(f"standard, {step}" for step in ("l1", "signs", "sign-gradient", "no-psi"))),
+    ),
+    (
+        "results.md",
+        "stands at {} % after a hundred steps, the worst at {} %,",
+        lambda: steps_of("first-steps", "MLP, mnist, B = 128, 12800 images"),
+    ),
+    (
+        "results.md",
+        "CNV on CIFAR-10 at {} %, the worst at {} %",
+        lambda: steps_of("first-steps", "CNV of half the width, cifar10, B = 64, 6400 images"),
     ),
     (
         "results.md",

@@ -152,6 +152,7 @@ FIGURES: list[tuple[str, str, Figures]] = [
     ),
     ("results.md", "| 50,000 images, 4 epochs | 8 | {} / {} | {} |", lambda: trained("cifar10-short", f"{G8}, 4 epochs")),
     ("results.md", "| 50,000 images, 12 epochs, ... | 8 | {} / {} | {} |", lambda: trained("cifar10-12-epochs", G8)),
+    ("results.md", "| BinaryNet, a quarter ... | 8 | {} / {} | {} |", lambda: trained("binarynet", G8)),
     (
         "results.md",
         ": {} at 0.002, {} at\n0.004 and {} at 0.008",

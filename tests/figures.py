@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import itertools
+import math
 import re
 import statistics
 from collections.abc import Callable, Sequence
@@ -145,6 +147,13 @@ def trained(study: str, label: str) -> list[float]:
     found = [row for row in rows(study) if row.run.label == label]
     test, training = (statistics.fmean(part) for part in zip(*((r.accuracy, r.train_accuracy) for r in found), strict=True))
     return [100 * test, 100 * training, len(found)]
+
+
+def unsteadiness(study: str, label: str) -> list[float]:
+    """Root mean square, in %, of the changes of accuracy from epoch to epoch, over the last tenth."""
+    curves = [row.curve for row in rows(study) if row.run.label == label]
+    steps = [b - a for curve in curves for a, b in itertools.pairwise(curve[-len(curve) // 10 - 1 :])]
+    return [100 * math.hypot(*steps) / math.sqrt(len(steps))]
 
 
 def gap(study: str, label: str, other: str) -> float:

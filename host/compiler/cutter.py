@@ -25,7 +25,7 @@ class _Operation:
 
     pieces, cost: of a candidate (rows, groups, tiles). term: the most that a row of a (pooled) pixel adds to a channel's
     sums. classes: passes for a unit's pixels, by parity, in each direction. apart: see `Tiling`. whole: one pass takes all images
-    of a channel.
+    of a channel, of the last layer all of them.
     """
 
     i: int
@@ -103,7 +103,8 @@ class Cutter:
             return Cost(engine, units * chunks * block // tiles, reads)
 
         term = bounds.deviation(g, i, self.settings, self.config) * (places if g.pool == "signs" else 1)
-        operation = _Operation(i, "forward pass", groups, block, pieces, cost, term, from_top=(plan.last - i) % 2 == 1)
+        from_top = (plan.last - i) % 2 == 1
+        operation = _Operation(i, "forward pass", groups, block, pieces, cost, term, from_top=from_top, whole=last)
         if last:  # the softmax takes all classes of all images
             return self._checked(self._best(operation, [(1, groups, self.tiles)], groups), operation)
         return self._tiling(operation)
@@ -142,10 +143,11 @@ class Cutter:
             return Cost(pixels * groups * max(contraction, places * self.lanes), units * chunks * block // tiles, reads)
 
         term = bounds.data_gradient(above, plan.codes[i + 1])
-        operation = _Operation(i, "data gradient", groups, block, pieces, cost, term, above.stride, apart=True)
-        if g.own_centre:  # one place: there is one class of pixels
-            operation = dataclasses.replace(operation, classes=1, apart=False, whole=True)
-        return self._tiling(operation)
+        whole = g.own_centre
+        classes = 1 if whole else above.stride  # there is one place, and so one class of pixels
+        return self._tiling(
+            _Operation(i, "data gradient", groups, block, pieces, cost, term, classes, apart=not whole, whole=whole)
+        )
 
     @functools.cache  # noqa: B019
     def update(self, i: int) -> Sets:
@@ -355,7 +357,7 @@ class Cutter:
 
     def _checked(self, found: Tiling | None, o: _Operation) -> Tiling:
         if found is None:
-            raise ValueError(self._too_large(o.i, o.what, whole=o.whole or o.i == self.plan.last))
+            raise ValueError(self._too_large(o.i, o.what, whole=o.whole))
         return found
 
     def _too_large(self, i: int, what: str, *, whole: bool = False) -> str:

@@ -337,8 +337,7 @@ class _Schedule:
         softmax = classes * DIVISION + self.batch * (2 * classes + IMAGE) + classes
         first = len(self.consumed) - groups * f["tiles"]
         self.held["head"] += groups * (2 * (lanes + AVERAGES) + f["tiles"] * tile_rows) + softmax
-        self.head = max(self.head, self.drain + 6) + groups * (lanes + AVERAGES) + softmax + lanes + PARAMETERS
-        self.head += groups * (lanes + AVERAGES)
+        self.head = max(self.head, self.drain + 6) + 2 * groups * (lanes + AVERAGES) + softmax + lanes + PARAMETERS
         for n in range(groups * f["tiles"]):
             self.head += tile_rows
             self.consumed[first + n] = self.head

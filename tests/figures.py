@@ -152,7 +152,7 @@ def trained(study: str, label: str) -> list[float]:
 def unsteadiness(study: str, label: str) -> list[float]:
     """Root mean square, in %, of the changes of accuracy from epoch to epoch, over the last tenth."""
     curves = [row.curve for row in rows(study) if row.run.label == label]
-    steps = [b - a for curve in curves for a, b in itertools.pairwise(curve[-len(curve) // 10 - 1 :])]
+    steps = [b - a for curve in curves for a, b in itertools.pairwise(curve[-1 - len(curve) // 10 :])]
     return [100 * math.hypot(*steps) / math.sqrt(len(steps))]
 
 

@@ -19,20 +19,21 @@ from torch.nn import functional
 from bnnedge import Conv2D, Dense, Network
 from bnnedge.layers import Geometry
 from bnnedge.sim.reference.functions import DEVIATION_FLOOR, VARIANCE_FLOOR
+from bnnedge.sim.reference.network import AVERAGE_SHARE
 
-SHARE = 0.1  # of a batch in the moving averages
+
+def signs(x: Tensor) -> Tensor:
+    """+1 for x >= 0, else -1 (and for -0). `torch.where` would say the same and take ten times as long."""
+    return torch.copysign(torch.ones(()), x)
 
 
 class Sign(torch.autograd.Function):
-    """+1 for x >= 0, else -1 (and for -0); the straight-through estimator passes the gradient where |x| <= 1.
-
-    `torch.where` would say the same and take ten times as long.
-    """
+    """The signs of x; the straight-through estimator passes the gradient where |x| <= 1."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
         ctx.save_for_backward(x)
-        return torch.copysign(torch.ones(()), x)
+        return signs(x)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Tensor:
@@ -61,9 +62,9 @@ class L1Norm(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor]:
         x, spread = ctx.saved_tensors
-        signs, zeros, ones = torch.copysign(torch.ones(()), x), torch.zeros_like(spread), torch.ones_like(spread)
+        zeros, ones = torch.zeros_like(spread), torch.ones_like(spread)
         at_y, _, at_beta = torch.ops.aten.native_batch_norm_backward(
-            gradients[0], signs, 1 / spread, None, None, zeros, ones, True, 0.0, [True, False, True]
+            gradients[0], signs(x), 1 / spread, None, None, zeros, ones, True, 0.0, [True, False, True]
         )
         return at_y, at_beta
 
@@ -101,7 +102,7 @@ class Layer(nn.Module):
 
     def normalised(self, y: Tensor) -> Tensor:
         """Sums (B, M, ...), normalised by their batch's statistics in training, which the averages follow, or by the averages."""
-        return functional.batch_norm(y, self.mean, self.variance, None, self.beta, self.training, SHARE, VARIANCE_FLOOR)
+        return functional.batch_norm(y, self.mean, self.variance, None, self.beta, self.training, AVERAGE_SHARE, VARIANCE_FLOOR)
 
     def _padded(self, x: Tensor) -> Tensor:
         """The part of an infinite map that the windows cover, with zeros where it has no pixels."""
@@ -119,8 +120,8 @@ class MethodLayer(Layer):
             return functional.batch_norm(y, self.mean, self.variance, None, self.beta, eps=0)
         x, mean, spread = L1Norm.apply(y, self.beta)
         with torch.no_grad():
-            self.mean.lerp_(mean, SHARE)
-            self.variance.sqrt_().lerp_(spread, SHARE).square_()
+            self.mean.lerp_(mean, AVERAGE_SHARE)
+            self.variance.sqrt_().lerp_(spread, AVERAGE_SHARE).square_()
         return cast(Tensor, x)
 
 

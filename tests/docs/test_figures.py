@@ -165,7 +165,7 @@ FIGURES: list[tuple[str, str, Figures]] = [
     ("results.md", "| BinaryNet, a quarter ... | 8 | {} / {} | {} |", lambda: trained("binarynet", G8)),
     (
         "results.md",
-        ": {} at 0.002, {} at\n0.004 and {} at 0.008",
+        ": {} at 0.002, {} at 0.004 and {} at 0.008",
         lambda: means("cifar10-tuning", *(f"bnnedge, rate {rate}" for rate in (0.002, 0.004, 0.008))),
     ),
     (

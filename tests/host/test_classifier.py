@@ -18,7 +18,7 @@ from sklearn.utils.estimator_checks import parametrize_with_checks  # noqa: E402
 import bnnedge  # noqa: E402
 from bnnedge import Conv2D, Dense, Network, Settings, Trainer, load  # noqa: E402
 from bnnedge.classifier import BNNClassifier  # noqa: E402
-from bnnedge.rates import CONVOLUTIONAL_RATE  # noqa: E402
+from bnnedge.rates import CONVOLUTIONAL_RATE, SMALL_DATA_RATE  # noqa: E402
 
 RANDOM = np.random.RandomState(1)
 NAMES = np.array(["elm", "fir", "oak"])
@@ -59,13 +59,16 @@ def test_is_the_trainer_in_other_clothes():
 
 
 def test_begins_at_the_trainers_rate_with_convolutions():
+    assert f"the rate is {SMALL_DATA_RATE:g}, and with convolutions" in str(BNNClassifier.__doc__)
     network = Network((8, 8, 1), [Conv2D(8), Dense(10)])
     data = load("digits")
     rows, labels = data.x_train[:128].reshape(-1, 64), data.y_train[:128]
     histories = [
         BNNClassifier(network=network, epochs=2, rate=rate).fit(rows, labels).history_ for rate in (None, CONVOLUTIONAL_RATE)
     ]
-    assert histories[0] == histories[1] != BNNClassifier(network=network, epochs=2, rate=0.03).fit(rows, labels).history_
+    assert (
+        histories[0] == histories[1] != BNNClassifier(network=network, epochs=2, rate=SMALL_DATA_RATE).fit(rows, labels).history_
+    )
 
 
 @pytest.mark.parametrize("shape", [(64,), (8, 8)])
